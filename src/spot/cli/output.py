@@ -1,0 +1,115 @@
+"""What commands print: one JSON document or tables on stdout; messages and progress on stderr."""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PIPE_WIDTH = 240  # columns where stdout is no terminal: a table is then as wide as its content
+QUIET_VARIABLES = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+
+def quieten() -> None:
+    """Send the warnings of `spot` to stderr as plain lines, and silence the chatter of other libraries.
+
+    Variables that the user has set stay. Call it before transformers is imported, which reads them once.
+    """
+    # This handler of Python's own writes the bare message to whatever stderr is at that moment.
+    if logging.lastResort is not None:
+        logging.getLogger("spot").addHandler(logging.lastResort)
+    for name, value in QUIET_VARIABLES.items():
+        os.environ.setdefault(name, value)
+
+
+def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
+    """Print a command's result.
+
+    Args:
+        value: plain values; the one JSON document of `--json`.
+        as_json: whether `value` is wanted, or what stands in `shown`.
+        shown: lines and tables for people.
+    """
+    if as_json:
+        print(json.dumps(value, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    for part in shown:
+        if isinstance(part, str):
+            print(part)
+        else:
+            console.print(part)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
+    """A table for people; numbers stand on the right, with one decimal where they have any.
+
+    Args:
+        columns: the headings.
+        rows: one value a column; None is shown as a dash.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [list(row) for row in rows]
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        numeric = all(isinstance(row[number], int | float | None) for row in rows)
+        result.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*(Text(cell(value)) for value in row))
+    return result
+
+
+def cell(value: object) -> str:
+    """One value as people read it."""
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def scores(found: Mapping[str, float]) -> str:
+    """Metric values on one line, such as `accuracy 86.3, f1 80.1`."""
+    return ", ".join(f"{name} {percent:.1f}" for name, percent in found.items()) or "-"
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on stderr how far some work is: a bar on a terminal, else a line at its start and one at its end.
+
+    Args:
+        label: what is being done, such as `tuning cr`.
+
+    Yields:
+        A function that takes the number of parts done and in all. Work that never calls it is shown as going on.
+    """
+    began = time.monotonic()
+    if not sys.stderr.isatty():
+        print(f"{label} ...", file=sys.stderr, flush=True)
+        yield lambda done, total: None
+        print(f"{label}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(shown, completed=done, total=total)

@@ -1,0 +1,57 @@
+"""`spot retrieve`: which known tasks resemble a new one."""
+
+from typing import Annotated
+
+import typer
+
+from spot.cli.options import BackboneName, Data, Json, LibraryName, SelectRows, TaskName, TrainRows, example, setting
+from spot.cli.output import emit, progress, table
+from spot.config import TransferConfig
+from spot.library import PACKAGED, open_library
+from spot.retrieval import check_k, check_metric
+from spot.retrieval import retrieve as nearest
+from spot.tasks import registry
+from spot.tasks.base import roles
+
+app = typer.Typer()
+
+
+@app.command(epilog=example("spot retrieve cr --data ../shared/data --library packaged --metric mean -k 5"))
+def retrieve(
+    task: TaskName,
+    library: LibraryName = PACKAGED,
+    metric: Annotated[str, setting(TransferConfig, "metric", "mean|token|max")] = "mean",
+    k: Annotated[int, typer.Option("-k", help="How many sources to show.")] = 5,
+    data: Data = None,
+    train_rows: TrainRows = None,
+    select_rows: SelectRows = 100,
+    backbone: BackboneName = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the prompts of a library by how much their tasks resemble a new task.
+
+    The new task is tuned up to the library's key step, and no further, to compare it with the keys of the library.
+    """
+    opened = open_library(library)
+    check_metric(metric)
+    check_k(k, sum(entry.task != task for entry in opened.entries()), str(opened.path))
+    found = registry.get(task, data)
+    rows = roles(found, train_rows, select_rows, None, 0)
+
+    from spot.backbone import Backbone
+    from spot.transfer import embed_target
+
+    name = backbone or opened.backbone.name
+    with progress(f"loading {name}"):
+        model = Backbone.load(name)
+    with progress(f"tuning {found.name} up to step {opened.key_recipe.step}") as step:
+        target = embed_target(found, rows, model, opened.key_recipe, progress=step)
+    ranked = nearest(target, opened, metric, k, without={found.name})
+    sources = [{"prompt": one.prompt, "task": one.task, "similarity": one.similarity} for one in ranked]
+    shown = [(number, one.task, f"{one.similarity:.3f}", one.prompt) for number, one in enumerate(ranked, start=1)]
+    emit(
+        {"target": found.name, "metric": metric, "sources": sources},
+        as_json,
+        f"prompts of {opened.path} by similarity ({metric}) to {found.name}",
+        table(("rank", "task", "similarity", "prompt"), shown),
+    )

@@ -1,0 +1,78 @@
+"""Rows to predict, read from a file or a pipe and brought to the form that a task's prompt was trained on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spot.errors import TaskError
+from spot.tasks.base import ROW_FORMATS, Example, open_text, read_rows, row_format, some, text_field
+from spot.tasks.files import TEXT_COLUMNS, read_task_file
+from spot.tasks.tables import TABLE
+
+READY = "inputs"  # a field of this name is what the model reads, word for word
+PLAIN = "text"  # a plain line is a row with this one field
+
+
+def read(source: str, task: str) -> list[Example]:
+    """The rows of a file, or of stdin where `source` is `-`, without answers.
+
+    Args:
+        source: JSON lines, CSV, TSV or Arrow by its ending; else lines of JSON where the first one begins with a
+            brace, and lines of plain text otherwise.
+        task: the name or file of the task, which gives the form.
+
+    Raises:
+        TaskError: the file is missing, empty or damaged, or a row lacks a field.
+    """
+    path = Path("/dev/stdin") if source == "-" else Path(source).expanduser()
+    pieces = _pieces(task)
+    if row_format(path) in ROW_FORMATS:
+        rows = list(read_rows(path))
+    else:
+        with open_text(path) as stream:
+            lines = stream.read().splitlines()
+        rows = [(number, _row(line, lines[0], f"{source}, line {number}")) for number, line in enumerate(lines, 1)]
+    if not rows:
+        raise TaskError(f"{source} holds no rows: expected at least one to predict.")
+    return [Example(str(number), _inputs(row, pieces, f"{source}, row {number}"), ()) for number, row in rows]
+
+
+def _pieces(task: str) -> tuple[tuple[str, str], ...]:
+    """The form of a task as (text before, field), the last field empty; empty for the form of task files."""
+    if task in TABLE:
+        keys = TABLE[task].keys
+        return (*((f"{' ' if number else ''}{key}: ", field) for number, (key, field) in enumerate(keys)), ("", ""))
+    return read_task_file(Path(task)).pieces
+
+
+def _row(line: str, first: str, place: str) -> dict[str, Any]:
+    """One line as a row: JSON where the first line looks like it."""
+    if not first.startswith("{"):
+        return {PLAIN: line}
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"{place}: not JSON ({error}), as the first line is; expected one JSON object a line.") from error
+    if not isinstance(row, dict):
+        raise TaskError(f"{place}: found {line[:40]!r}, expected a JSON object.")
+    return row
+
+
+def _inputs(row: Mapping[str, Any], pieces: tuple[tuple[str, str], ...], place: str) -> str:
+    """What the model reads for one row."""
+    if READY in row:
+        return text_field(dict(row), READY, place)
+    if not pieces:
+        column = next((name for name in TEXT_COLUMNS if name in row), next(iter(row), PLAIN))
+        pieces = (("sentence: ", column), ("", ""))
+    fields = [field for _, field in pieces if field]
+    missing = [field for field in fields if field not in row]
+    if len(fields) == 1 and missing and PLAIN in row:
+        pieces, missing = ((pieces[0][0], PLAIN), *pieces[1:]), []
+    if missing:
+        raise TaskError(
+            f"{place} has no field {some(missing)}; this task reads {some(fields)}, and the row has {some(row)}. "
+            f"Rename the fields, or give the whole input in a field {READY!r}."
+        )
+    return "".join(before + (text_field(dict(row), field, place) if field else "") for before, field in pieces)

@@ -1,0 +1,230 @@
+"""Configurations: defaults and bounds live here and nowhere else.
+
+A configuration comes from a TOML file and `key=value` overrides; all mistakes in both are reported at once.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from spot.errors import ConfigError, did_you_mean
+
+INITS = ("vocabulary", "classes", "uniform")
+_SEED_LIMIT = 2**32
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+class TuneConfig(BaseModel):
+    """Everything that decides the outcome of one prompt tuning run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    task: str = Field(min_length=1, description="name of a known task, or path of a task file")
+    backbone: str = Field(
+        "embedded", min_length=1, description="`embedded`, a Hugging Face id or a local folder; never trained"
+    )
+    steps: int = Field(200, ge=0, le=10_000_000, description="optimiser steps; time grows in proportion")
+    length: int = Field(
+        20, ge=1, le=10_000, description="prompt tokens P; more can hold more and cost time and file size"
+    )
+    batch_size: int = Field(16, ge=1, le=100_000, description="rows a step; memory grows with it")
+    optimiser: Literal["adamw", "adafactor"] = Field(
+        "adamw", description="`adafactor` is the paper's, with T5's scale of learning rates (0.3)"
+    )
+    learning_rate: float = Field(
+        0.005, gt=0, description="step size; too high diverges, too low leaves the prompt where it began"
+    )
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="pull towards zero a step; adafactor does not scale it by the learning rate",
+    )
+    first_step: int = Field(
+        0, ge=0, description="step count that adafactor begins at; 1100000 is the paper's released code"
+    )
+    init: str = Field(
+        "vocabulary",
+        min_length=1,
+        description="initial value: vocabulary, classes, uniform, text:WORDS, or the path of a prompt file",
+    )
+    init_seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the initial value alone")
+    seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the order of the rows")
+    train_rows: int | None = Field(None, ge=1, description="rows to train on; left out: all")
+    select_rows: int = Field(100, ge=1, description="rows that choose the best checkpoint; never reported")
+    report_rows: int = Field(400, ge=0, description="rows of the reported score; they choose nothing")
+    rows_seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the choice of rows")
+    max_input_tokens: int = Field(
+        96, ge=1, description="longest input in tokens, prompt not counted; longer ones are cut"
+    )
+    truncate: Literal["right", "left"] = Field("right", description="side on which a long input is cut")
+    eval_every: int = Field(20, ge=1, description="steps between evaluations on the selection rows")
+    key_step: int | None = Field(
+        None,
+        ge=1,
+        description="step whose prompt is kept as the key of the task embedding; left out: none is kept",
+    )
+    checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints; a killed run loses at most these")
+    gradient_checkpointing: bool = Field(False, description="less memory for more time")
+
+    @field_validator("init")
+    @classmethod
+    def _known_init(cls, init: str) -> str:
+        """A bare word that is neither a kind nor a file is a typing mistake."""
+        is_text = init.startswith("text:") and init.removeprefix("text:").strip()
+        if init in INITS or is_text or "/" in init or init.endswith(".safetensors"):
+            return init
+        known = [*INITS, "text:WORDS", "PATH.safetensors"]
+        raise ValueError(f"should be one of {', '.join(known)}; {did_you_mean(init, known)}")
+
+    @field_validator("key_step")
+    @classmethod
+    def _reached_key_step(cls, key_step: int | None, info: ValidationInfo) -> int | None:
+        """A key step after the last step would never be reached."""
+        steps = info.data.get("steps")
+        if key_step is not None and steps is not None and key_step > steps:
+            raise ValueError(f"should be at most steps = {steps}, or the run ends before it")
+        return key_step
+
+
+class TransferConfig(BaseModel):
+    """How a task is tuned from a library; the runs themselves follow the library's key recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    strategy: Literal["best", "average", "none"] = Field(
+        "best", description="`best` of the top k sources, their `average`, or `none`: plain tuning alone"
+    )
+    metric: Literal["mean", "token", "max"] = Field("mean", description="similarity of task embeddings")
+    k: int = Field(1, ge=1, description="most similar sources to use; `best` tunes once from each")
+    steps: int = Field(36, ge=1, description="optimiser steps of every tuned arm")
+    seeds: int = Field(3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
+    starts: tuple[Literal["vocabulary", "classes", "uniform"], ...] = Field(
+        ("vocabulary",), min_length=1, description="starts of the plain arms; the task embedding is read from the first"
+    )
+    eval_every: int = Field(6, ge=1, description="steps between points of the learning curve")
+
+
+def load_config(model: type[Config], path: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Resolve a configuration: defaults, then the file, then the overrides.
+
+    Args:
+        model: the configuration's class.
+        path: a TOML file, or None.
+        overrides: `key=value`, the last of a key wins. A value is read as TOML (`0.1`, `true`, `"text"`) and
+            otherwise taken as text; `none` gives an optional key no value.
+
+    Returns:
+        The frozen, checked configuration.
+
+    Raises:
+        ConfigError: one message with every mistake of the file and the overrides, each with its place.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    mistakes: list[str] = []
+    if path is not None:
+        values, problem = _read_toml(Path(path))
+        origins = dict.fromkeys(values, str(path))
+        mistakes += [problem] if problem else []
+    broken_file = bool(mistakes)
+    for override in overrides:
+        key, equals, text = (part.strip() for part in override.partition("="))
+        if not equals or not key:
+            mistakes.append(f"override {override!r}: expected key=value, as in {next(iter(model.model_fields))}=VALUE")
+            continue
+        values[key] = _override_value(model, key, text)
+        origins[key] = f"override {override!r}"
+    try:
+        config = model.model_validate(values)
+    except ValidationError as error:
+        wanted = str(path) if path is not None else "a configuration file"
+        for entry in error.errors(include_url=False):
+            # What a file that cannot be read leaves out is no mistake of its own.
+            if not (broken_file and entry["type"] == "missing"):
+                mistakes.append(_mistake(model, entry, origins, wanted))
+    if mistakes:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        lines = "".join(f"\n  {mistake}" for mistake in mistakes)
+        raise ConfigError(f"{count} in the configuration:{lines}")
+    return config
+
+
+def digest(config: BaseModel, *extra: str) -> str:
+    """16 hex digits that name a run: equal for equal settings, whatever their order in the file.
+
+    Args:
+        config: the resolved configuration.
+        extra: what else decides the outcome, such as the digest of the data and the version of the code.
+    """
+    content = json.dumps([config.model_dump(mode="json"), *extra], sort_keys=True, separators=(",", ":"))
+    return sha256(content.encode()).hexdigest()[:16]
+
+
+def to_toml(config: BaseModel) -> str:
+    """A configuration as TOML, which `load_config` reads back; keys without a value are left out."""
+    lines = [f"{key} = {_toml_value(value)}\n" for key, value in config.model_dump().items() if value is not None]
+    return "".join(lines)
+
+
+def _read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The content of a TOML file, or nothing and what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig")), None
+    except FileNotFoundError:
+        return {}, f"{path}: there is no such file; check the path"
+    except OSError as error:
+        return {}, f"{path}: cannot be read: {error.strerror or error}; give a file that you may read"
+    except UnicodeDecodeError as error:
+        return {}, f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
+    except (ValueError, RecursionError) as error:
+        return {}, f'{path}: not valid TOML: {error}; texts need quotes, as in task = "cr"'
+
+
+def _override_value(model: type[BaseModel], key: str, text: str) -> Any:
+    """The value of an override, in the type that its key wants where the text leaves a choice."""
+    annotation = model.model_fields[key].annotation if key in model.model_fields else None
+    if text.lower() == "none" and type(None) in get_args(annotation):
+        return None
+    try:
+        document = tomllib.loads(f"value = {text}")
+        value = document["value"] if len(document) == 1 else text
+    except (ValueError, RecursionError):
+        return text
+    return text if annotation is str and not isinstance(value, str) else value
+
+
+def _mistake(model: type[BaseModel], entry: Mapping[str, Any], origins: Mapping[str, str], wanted: str) -> str:
+    """One validation error as a line: where it stands, what was found, what was expected."""
+    key = str(entry["loc"][0]) if entry["loc"] else ""
+    origin = origins.get(key, wanted)
+    if entry["type"] == "missing":
+        return f"{key} is missing; set it in {wanted} or give {key}=VALUE"
+    if entry["type"] == "extra_forbidden":
+        return f"{origin}: unknown key {key!r}; {did_you_mean(key, model.model_fields)}"
+    place = ".".join(str(part) for part in entry["loc"])
+    expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+    near = ""
+    if entry["type"] == "literal_error" and isinstance(entry["input"], str):
+        near = f"; {did_you_mean(entry['input'], get_args(model.model_fields[key].annotation))}"
+    return f"{origin}: {place} is {entry['input']!r}; it {expected}{near}"
+
+
+def _toml_value(value: Any) -> str:
+    """One value in TOML's spelling."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for the one control character that JSON leaves as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    raise AssertionError(f"no TOML spelling for {type(value).__name__}")

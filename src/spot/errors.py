@@ -1,0 +1,59 @@
+"""Everything that `spot` refuses, as one family: what was found, what was expected, what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SpotError(Exception):
+    """A mistake that its user can mend; the command line prints it as one message and exits with 2."""
+
+
+class ConfigError(SpotError):
+    """A configuration file, an override or an option holds an unknown key or a bad value."""
+
+
+class TaskError(SpotError):
+    """A task is unknown, or its file or rows cannot be used."""
+
+
+class PromptError(SpotError):
+    """A prompt file cannot be read, or does not belong to the backbone at hand."""
+
+
+class BackboneError(SpotError):
+    """A frozen model cannot be found, loaded or used for prompt tuning."""
+
+
+class LibraryError(SpotError):
+    """A prompt library is missing, damaged, or refuses an entry."""
+
+
+class RunError(SpotError):
+    """A run cannot start, go on, or diverged."""
+
+
+class StorageError(SpotError):
+    """A file cannot be written, or another process holds it."""
+
+
+class MissingExtra(SpotError):
+    """An optional package is needed; the message holds the install line."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The tail of an error message about an unknown name: near misses, or the list of known names.
+
+    Args:
+        name: the name as the user wrote it.
+        known: the names that would have been accepted.
+
+    Returns:
+        A clause such as `did you mean 'glue/sst2'?`, without leading punctuation.
+    """
+    names = sorted(known)
+    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(match) for match in close) + "?"
+    if not names:
+        return "none are known here"
+    return "known: " + ", ".join(names)

@@ -1,0 +1,58 @@
+"""The paper's optimiser, exactly as T5X computes it on a prompt; AdamW comes from torch."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-30
+DECAY_EXPONENT = 0.8
+CLIP = 1.0
+
+
+class Adafactor(torch.optim.Optimizer):
+    """T5X Adafactor on prompts: no factored second moment, no parameter scaling, decay not times the learning rate.
+
+    v = b v + (1 - b)(g^2 + 1e-30) with b = 1 - (t + 1)^-0.8; y = g / sqrt(v); y /= max(1, rms(y)) over one prompt;
+    p = (1 - weight_decay) p - lr y. Source: t5x/adafactor.py; the paper's values are lr 0.3, weight decay 1e-5.
+    """
+
+    def __init__(self, params: Iterable, lr: float = 0.3, weight_decay: float = 0.0, first_step: int = 0):
+        """Make the optimiser.
+
+        Args:
+            params: prompts [P, D], each clipped by its own rms.
+            lr: learning rate, in units of the embedding per coordinate.
+            weight_decay: share of the prompt that each step takes away.
+            first_step: the t that counting starts from; 1_100_000 is what the released code does.
+        """
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "first_step": first_step})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """One update of every prompt that has a gradient."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            for prompt in group["params"]:
+                if prompt.grad is None:
+                    continue
+                state = self.state[prompt]
+                if not state:
+                    state["step"] = torch.tensor(0.0)
+                    state["second_moment"] = torch.zeros_like(prompt)
+                # float64 because t + 1 is beyond what float32 tells apart once t counts from 1.1 million on
+                keep = 1.0 - float(group["first_step"] + int(state["step"]) + 1) ** -DECAY_EXPONENT
+                moment = state["second_moment"]
+                moment.mul_(keep).add_(prompt.grad.square().add_(EPSILON), alpha=1.0 - keep)
+                update = prompt.grad / moment.sqrt()
+                update /= max(1.0, float(update.square().mean().sqrt()) / CLIP)
+                prompt.mul_(1.0 - group["weight_decay"]).sub_(update, alpha=group["lr"])
+                state["step"] += 1
+        return loss
+
+
+def make(kind: str, groups: Iterable[dict]) -> torch.optim.Optimizer:
+    """`adamw` (torch's) or `adafactor` over parameter groups with `params`, `lr`, `weight_decay` and `first_step`."""
+    if kind == "adafactor":
+        return Adafactor(groups)
+    return torch.optim.AdamW([{k: v for k, v in group.items() if k != "first_step"} for group in groups])

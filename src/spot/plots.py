@@ -1,0 +1,161 @@
+"""Pictures as SVG text, to stand inside a page: the same input gives the same bytes.
+
+Lines, axes and letters take the colour of the text around the picture (`currentColor`), so that it reads on light and
+on dark pages. Letters stay letters: they can be searched, copied and read out.
+"""
+
+import io
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from spot.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Each has a contrast of 3 or more with white and with near-black, and differs in lightness from its neighbours.
+COLOURS = ("#2f7fd1", "#d9660f", "#14936a", "#c0559b", "#8f7a00", "#7d6fd0", "#767676", "#c44545")
+DASHES = ("solid", "dashed", "dashdot", "dotted")
+INK = "#010203"  # stands for currentColor until the picture is written; no colour above comes near it
+WIDTH = 7.2  # inches of 72 CSS pixels
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "spot",
+    "text.parse_math": False,  # a task may have a dollar sign in its name
+    "font.size": 11,
+    "font.family": ["DejaVu Sans"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+
+
+def learning_curves(
+    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]],
+    *,
+    title: str = "Learning curves",
+    score: str = "score on selection rows",
+) -> str:
+    """Draw score against steps: for each arm the mean over seeds as a line and the range of the seeds as a band.
+
+    Args:
+        curves: for each arm one curve a seed, and a curve is (step, score in percent) pairs. An arm with no point is
+            left out; one that was measured only once, such as a frozen model, is one mark.
+        title: what a reader who cannot see the picture is told that it is.
+        score: name of what is on the vertical axis.
+
+    Returns:
+        One `<svg>` element.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    from_arms = {arm: found for arm, seeds in curves.items() if (found := _by_step(seeds))}
+    with _settings():
+        figure, axes = _canvas(height=4.0)
+        for number, (arm, found) in enumerate(from_arms.items()):
+            steps = list(found)
+            colour = COLOURS[number % len(COLOURS)]
+            means = [sum(scores) / len(scores) for scores in found.values()]
+            dash = DASHES[number % len(DASHES)]
+            axes.plot(steps, means, color=colour, linestyle=dash, marker="o", markersize=4, linewidth=2, label=arm)
+            low, high = [min(scores) for scores in found.values()], [max(scores) for scores in found.values()]
+            if low != high:
+                axes.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.set_xlabel("training steps (batches)")
+        axes.set_ylabel(f"{score} (%)")
+        axes.grid(color=INK, alpha=0.12, linewidth=0.8)
+        if from_arms:
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.0), bbox_transform=figure.transFigure,
+                        ncols=2)  # fmt: skip
+        seeds = max((len(arm) for arm in curves.values()), default=0)
+        return _svg(figure, title, f"{title}: {score}, percent, mean and range over {seeds} seeds. {_ends(from_arms)}")
+
+
+def similarity_bars(
+    names: Sequence[str], values: Sequence[float], *, title: str = "Similarity of the target to each source"
+) -> str:
+    """Draw one bar a source, the first on top.
+
+    Args:
+        names: of the sources; equal names are separate bars.
+        values: one a name, without unit; at most 1 for a cosine.
+        title: what a reader who cannot see the picture is told that it is.
+
+    Returns:
+        One `<svg>` element.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    assert len(names) == len(values), f"{len(names)} names for {len(values)} values"
+    places = range(len(names))
+    with _settings():
+        figure, axes = _canvas(height=1.1 + 0.34 * max(1, len(names)))
+        bars = axes.barh(places, values, color=COLOURS[0], height=0.66)
+        axes.bar_label(bars, labels=[f"{value:.2f}" for value in values], padding=4)
+        axes.set_yticks(places, labels=names)
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.margins(x=0.12)
+        axes.set_xlabel("similarity of task embeddings (no unit)")
+        told = ", ".join(f"{name} {value:.2f}" for name, value in zip(names, values, strict=True))
+        return _svg(figure, title, f"{title}. {told}")
+
+
+def _by_step(seeds: Sequence[Sequence[tuple[int, float]]]) -> dict[int, list[float]]:
+    """The scores of all seeds at each step, steps ascending."""
+    found = defaultdict(list)
+    for curve in seeds:
+        for step, score in curve:
+            found[step].append(score)
+    return dict(sorted(found.items()))
+
+
+def _ends(arms: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
+    """The last mean of each arm in words."""
+    last = {arm: next(reversed(found.items())) for arm, found in arms.items()}
+    return ", ".join(f"{arm} {sum(scores) / len(scores):.1f} at step {step}" for arm, (step, scores) in last.items())
+
+
+def _settings():
+    """Our settings for as long as a picture is drawn; those of the user's session come back afterwards."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtra(
+            "pictures need matplotlib, which is not installed; run: pip install 'spot-transfer[plots]'"
+        ) from error
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **SETTINGS, "backend": "agg"})
+
+
+def _canvas(height: float) -> "tuple[Figure, Axes]":
+    """An empty picture, `height` in inches; no window and no global state of pyplot is involved."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: "Figure", title: str, description: str) -> str:
+    """Write a picture as one `<svg>` element that can stand beside others in one page."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # the date would differ in each run
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor").strip() + "\n"
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Every picture of matplotlib calls its parts figure_1, axes_1, ...: in one page these must differ.
+    prefix = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "picture"
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
+    head, body = text.split(">", 1)
+    label = f'role="img" aria-labelledby="{prefix}-title {prefix}-text"'
+    return (
+        f'{head} {label}>\n <title id="{prefix}-title">{escape(title)}</title>'
+        f'\n <desc id="{prefix}-text">{escape(description)}</desc>{body}'
+    )

@@ -1,0 +1,221 @@
+"""Configurations: every mistake at once, digests, and the way to TOML and back."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from spot.config import TuneConfig, digest, load_config, to_toml
+from spot.errors import ConfigError
+
+
+def complaint(path: Path | None, *overrides: str) -> list[str]:
+    """The lines of the error that a configuration gives."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(TuneConfig, path, overrides)
+    return str(caught.value).split("\n")
+
+
+def test_defaults_file_and_overrides(tmp_path: Path) -> None:
+    """Later sources win over earlier ones, the last of several overrides too."""
+    path = tmp_path / "tune.toml"
+    path.write_text('task = "cr"\nsteps = 50\nlength = 10\n')
+    config = load_config(TuneConfig, path, ["steps=60", "steps = 70", "learning_rate=1e-3"])
+    assert (config.task, config.steps, config.length, config.learning_rate) == ("cr", 70, 10, 0.001)
+    assert config.batch_size == 16 and config.backbone == "embedded" and config.key_step is None
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    """File and overrides, unknown keys and bad values, each with the place where it stands."""
+    path = tmp_path / "tune.toml"
+    path.write_text('step = 50\nlength = 0\noptimiser = "adam"\nbatch_size = "16"\ntruncate = 3\n')
+    overrides = ["learning_rat=0.1", "weight_decay=1.5", "steps=many", "key_step", "init=vocab"]
+    assert complaint(path, *overrides) == [
+        "11 mistakes in the configuration:",
+        "  override 'key_step': expected key=value, as in task=VALUE",
+        f"  task is missing; set it in {path} or give task=VALUE",
+        "  override 'steps=many': steps is 'many'; it should be a valid integer",
+        f"  {path}: length is 0; it should be greater than or equal to 1",
+        f"  {path}: batch_size is '16'; it should be a valid integer",
+        f"  {path}: optimiser is 'adam'; it should be 'adamw' or 'adafactor'; did you mean 'adamw'?",
+        "  override 'weight_decay=1.5': weight_decay is 1.5; it should be less than 1",
+        "  override 'init=vocab': init is 'vocab'; it should be one of vocabulary, classes, uniform, "
+        "text:WORDS, PATH.safetensors; did you mean 'vocabulary'?",
+        f"  {path}: truncate is 3; it should be 'right' or 'left'",
+        f"  {path}: unknown key 'step'; did you mean 'steps' or 'key_step' or 'first_step'?",
+        "  override 'learning_rat=0.1': unknown key 'learning_rat'; did you mean 'learning_rate' or 'length'?",
+    ]
+
+
+def test_one_mistake_is_one() -> None:
+    """The singular, and no file to name."""
+    assert complaint(None, "steps=10") == [
+        "1 mistake in the configuration:",
+        "  task is missing; set it in a configuration file or give task=VALUE",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such file; check the path"),
+        (b"task = cr\n", "not valid TOML: Invalid value (at line 1, column 8); texts need quotes, as in"),
+        (b"task = 'caf\xe9'\n", "byte 11 is not UTF-8; save the file as UTF-8"),
+        (b"steps = " + b"9" * 5_000, "not valid TOML: "),
+    ],
+)
+def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, message: str) -> None:
+    """It is named, the overrides are still checked, and what it leaves out is not held against the user."""
+    path = tmp_path / "tune.toml"
+    if content is not None:
+        path.write_bytes(content)
+    lines = complaint(path, "length=0")
+    assert lines[0] == "2 mistakes in the configuration:"
+    assert lines[1].startswith(f"  {path}: {message}")
+    assert lines[2].startswith("  override 'length=0': length is 0; it should be")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    """The system's own words, with the path."""
+    assert complaint(tmp_path)[1] == f"  {tmp_path}: cannot be read: Is a directory; give a file that you may read"
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    """Some editors write one."""
+    (tmp_path / "tune.toml").write_bytes(b'\xef\xbb\xbftask = "cr"\n')
+    assert load_config(TuneConfig, tmp_path / "tune.toml").task == "cr"
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("task=glue/sst2", "task", "glue/sst2"),
+        ('task="glue/sst2"', "task", "glue/sst2"),
+        ("task=2024", "task", "2024"),
+        ("task=2024-01-01", "task", "2024-01-01"),
+        ("init=text:is it = good?", "init", "text:is it = good?"),
+        ("init=out/a.safetensors", "init", "out/a.safetensors"),
+        ("gradient_checkpointing=true", "gradient_checkpointing", True),
+        ("learning_rate=1", "learning_rate", 1.0),
+        ("learning_rate=3e-1", "learning_rate", 0.3),
+        ("first_step=1_100_000", "first_step", 1_100_000),
+        ("key_step=none", "key_step", None),
+        ("train_rows=None", "train_rows", None),
+        ("train_rows=100", "train_rows", 100),
+    ],
+)
+def test_values_of_overrides(override: str, key: str, value: object) -> None:
+    """TOML where the text is TOML, plain text otherwise, in the type that the key wants."""
+    config = load_config(TuneConfig, None, ["task=cr", "key_step=40", override])
+    assert getattr(config, key) == value
+    assert type(getattr(config, key)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps=-1", "steps is -1; it should be greater than or equal to 0"),
+        ("steps=1.5", "steps is 1.5; it should be a valid integer"),
+        ("steps=true", "steps is True; it should be a valid integer"),
+        ("steps=none", "steps is 'none'; it should be a valid integer"),
+        ("learning_rate=0", "learning_rate is 0; it should be greater than 0"),
+        ("learning_rate=nan", "learning_rate is nan; it should be "),
+        ("learning_rate=inf", "learning_rate is inf; it should be a finite number"),
+        ("weight_decay=-0.1", "weight_decay is -0.1; it should be greater than or equal to 0"),
+        ("seed=-1", "seed is -1; it should be greater than or equal to 0"),
+        ("train_rows=0", "train_rows is 0; it should be greater than or equal to 1"),
+        ("backbone=", "backbone is ''; it should have at least 1 character"),
+        ("init=text: ", "init is 'text:'; it should be one of"),
+        ("key_step=201", "key_step is 201; it should be at most steps = 200, or the run ends before it"),
+        ("eval_every=0", "eval_every is 0; it should be greater than or equal to 1"),
+        ("tune.steps=5", "unknown key 'tune.steps'; did you mean 'steps' or 'truncate' or 'key_step'?"),
+    ],
+)
+def test_bad_values(override: str, message: str) -> None:
+    """Bounds, types and texts of the messages."""
+    (line,) = complaint(None, "task=cr", override)[1:]
+    assert line.startswith(f"  override {override!r}: {message}")
+
+
+def test_every_field_is_described() -> None:
+    """The descriptions are the help texts of the command line."""
+    assert all(field.description for field in TuneConfig.model_fields.values())
+
+
+def test_frozen() -> None:
+    """A configuration is a value."""
+    config = TuneConfig(task="cr")
+    with pytest.raises(ValidationError, match="frozen"):
+        config.steps = 3
+
+
+def test_digest_is_that_of_canonical_json(tmp_path: Path) -> None:
+    """An independent computation; the order of keys in the file makes no difference, every value does."""
+    config = TuneConfig(task="cr", steps=3)
+    content = [dict(sorted(json.loads(config.model_dump_json()).items())), "data", "code"]
+    text = json.dumps(content, separators=(",", ":"))
+    assert digest(config, "data", "code") == hashlib.sha256(text.encode()).hexdigest()[:16]
+    for name, lines in (("a", ['task = "cr"', "steps = 3"]), ("b", ["steps = 3", 'task = "cr"'])):
+        (tmp_path / name).write_text("\n".join(lines))
+        assert digest(load_config(TuneConfig, tmp_path / name)) == digest(config)
+    others = [
+        digest(config, "data"),
+        digest(config, "datacode"),
+        digest(TuneConfig(task="cr"), "data", "code"),
+    ]
+    assert len({digest(config, "data", "code"), *others}) == 4
+
+
+def test_digest_does_not_depend_on_the_order_of_fields() -> None:
+    """Two models with the same fields in another order name the same run."""
+
+    class One(BaseModel):
+        a: int = 1
+        b: str = "x"
+
+    class Other(BaseModel):
+        b: str = "x"
+        a: int = 1
+
+    assert digest(One()) == digest(Other())
+
+
+def test_toml_is_readable_and_leaves_out_what_is_not_set() -> None:
+    """One key a line, in the order of the fields."""
+    lines = to_toml(TuneConfig(task='a "quoted" name', gradient_checkpointing=True)).splitlines()
+    assert lines[:3] == ['task = "a \\"quoted\\" name"', 'backbone = "embedded"', "steps = 200"]
+    assert "learning_rate = 0.005" in lines and lines[-1] == "gradient_checkpointing = true"
+    assert not any(line.startswith(("train_rows", "key_step")) for line in lines)
+
+
+contents = st.fixed_dictionaries(
+    {"task": st.text(min_size=1)},
+    optional={
+        "backbone": st.text(min_size=1),
+        "steps": st.integers(100, 10_000),
+        "learning_rate": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        "weight_decay": st.floats(0, 1, exclude_max=True),
+        "optimiser": st.sampled_from(["adamw", "adafactor"]),
+        "init": st.text(min_size=1).map(lambda text: f"text:x{text}"),
+        "key_step": st.none() | st.integers(1, 100),
+        "train_rows": st.none() | st.integers(1, 1_000),
+        "gradient_checkpointing": st.booleans(),
+    },
+)
+
+
+@settings(deadline=None)
+@given(content=contents)
+def test_toml_round_trip(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> None:
+    """Any configuration, with any text in it, comes back equal and with the same digest."""
+    config = TuneConfig(**content)
+    path = tmp_path_factory.getbasetemp() / "round.toml"
+    path.write_bytes(to_toml(config).encode())
+    again = load_config(TuneConfig, path)
+    assert again == config
+    assert digest(again) == digest(config)
