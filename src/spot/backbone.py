@@ -41,12 +41,9 @@ class Backbone:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        backbone_id: BackboneId,
-        *,
+        model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, backbone_id: BackboneId, *,
         gradient_checkpointing: bool = False,
-    ):
+    ):  # fmt: skip
         """Freeze `model`. `Backbone.load` is the usual way to make one.
 
         Args:
@@ -60,18 +57,17 @@ class Backbone:
         self.id = backbone_id
         self.shares_prefix = backbone_id.kind == "causal"
         self._window = _sliding_window(model)
+        # A slice of the hidden states that is not contiguous would be multiplied row by row, each row reading the
+        # whole vocabulary projection anew.
+        model.get_output_embeddings().register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
         self._checkpointed: list[GradientCheckpointingLayer] = []
         if self.shares_prefix:
             self._check_prefix()
         if gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
             self._checkpointed = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
-            for (
-                layer
-            ) in self._checkpointed:  # these checkpoint only in training mode, where OPT's would drop out
-                for name in [name for name, value in vars(layer).items() if "dropout" in name and value]:
-                    if isinstance(getattr(layer, name), float):
-                        setattr(layer, name, 0.0)
+            for layer in self._checkpointed:  # these checkpoint in training mode alone, where OPT's drop out themselves
+                vars(layer).update({name: 0.0 for name in vars(layer) if name.endswith("dropout")})
 
     @classmethod
     def load(

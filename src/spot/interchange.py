@@ -6,8 +6,6 @@ Nothing here unpickles: PEFT's old `.bin` files are read with torch's `weights_o
 import io
 import json
 import logging
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -29,6 +27,7 @@ log = logging.getLogger(__name__)
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLED_WEIGHTS_FILE = "adapter_model.bin"
+_NUMPY = b"\x93NUMPY"  # how every numpy file begins
 _EMBEDDINGS = "prompt_embeddings"
 _COLUMNS, _ROWS = "prefix_task_cols", "prefix_task_rows"  # of multitask prompt tuning
 _TASK_TYPES = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
@@ -131,7 +130,7 @@ def export_npy(prompt: SoftPrompt, path: Path | str) -> Path:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            foreign = file.read(6) != b"\x93NUMPY"
+            foreign = file.read(len(_NUMPY)) != _NUMPY
     except OSError:
         foreign = False
     if foreign:
@@ -161,16 +160,14 @@ def import_npy(path: Path | str, backbone: BackboneId, task: str) -> SoftPrompt:
     if not path.exists() and (longer := path.with_name(f"{path.name}.npy")).exists():
         path = longer
     try:
+        with path.open("rb") as file:
+            if file.read(len(_NUMPY)) != _NUMPY:
+                raise ValueError("it does not begin as one")
         # A map is checked against the file's size, so that a damaged header cannot ask for all memory.
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            found.close()
-            raise ValueError("it is an archive of several arrays")
-        value = np.array(found)
+        value = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise PromptError(f"cannot read the numpy file {path}: {reason}. Check the path.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise PromptError(f"cannot read the numpy file {path}: {error.strerror or error}. Check the path.") from error
+    except Exception as error:  # numpy's reader of headers fails with whatever it stumbles over
         raise PromptError(
             f"{path}: this is no numpy file of one plain array ({error}); expected float32 [P, D], as `numpy.save` "
             "writes it. Save the prompt so, without pickle."
@@ -204,15 +201,17 @@ def _check_type(config: Mapping[str, Any], backbone: BackboneId, origin: str) ->
 
 def _counts(config: Mapping[str, Any], origin: str) -> tuple[int, int]:
     """Prompt tokens P, and how many prompts of P rows the weights hold one after another."""
-    counts = [config.get("num_virtual_tokens"), config.get("num_transformer_submodules")]
-    if counts[1] is None:
-        counts[1] = 2 if config.get("task_type") == _TASK_TYPES["seq2seq"] else 1  # as PEFT takes it
-    for name, count in zip(("num_virtual_tokens", "num_transformer_submodules"), counts, strict=True):
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    most = 2 if config.get("task_type") == _TASK_TYPES["seq2seq"] else 1
+    tokens, parts = config.get("num_virtual_tokens"), config.get("num_transformer_submodules")
+    parts = most if parts is None else parts  # as PEFT takes it
+    for name, count, bound in (("num_virtual_tokens", tokens, None), ("num_transformer_submodules", parts, most)):
+        if type(count) is not int or count < 1 or (bound and count > bound):
+            expected = f"to {bound}" if bound else "up"
             raise PromptError(
-                f"{origin}: {CONFIG_FILE} has {name} {count!r}; expected a whole number from 1. Save the adapter again."
+                f"{origin}: {CONFIG_FILE} has {name} {count!r}; expected a whole number from 1 {expected}. Save the "
+                "adapter again."
             )
-    return counts[0], counts[1]
+    return tokens, parts
 
 
 def _adapter_folder(directory: Path) -> Path:
@@ -253,7 +252,7 @@ def _read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], str | None]:
             return {str(name): tensor for name, tensor in held.items()}, None
     except OSError as error:
         raise PromptError(f"cannot read {path}: {error.strerror or error}. Check the folder.") from error
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
+    except Exception as error:  # torch's reader of pickles fails with whatever it stumbles over
         reason = str(error).strip().partition("\n")[0]
         raise PromptError(
             f"{path}: the weights are damaged, or hold more than plain tensors ({reason}). Save the adapter again "
@@ -293,7 +292,7 @@ def _prompt_rows(
         )
     if multitask:
         value = value * _task_factors(arrays[_COLUMNS], arrays[_ROWS], value.shape, task_index, origin)
-    return value[:tokens]  # PEFT never shows the model what follows
+    return value[:tokens]  # T5's encoder, the only part that PEFT gives a prompt, gets the first
 
 
 def _array(tensor: Any, name: str, origin: str) -> np.ndarray:
@@ -307,13 +306,13 @@ def _task_factors(
     columns: np.ndarray, rows: np.ndarray, shape: tuple[int, ...], task_index: int | None, origin: str
 ) -> np.ndarray:
     """What multitask prompt tuning multiplies the shared prompt by for one task."""
-    tasks = len(columns)
     fitting = columns.ndim == rows.ndim == 3 and columns.shape[:1] + columns.shape[2:] == rows.shape[:2]
     if not fitting or (columns.shape[1], rows.shape[2]) != shape:
         raise PromptError(
             f"{origin}: {_COLUMNS} is {list(columns.shape)} and {_ROWS} {list(rows.shape)}; expected "
             f"[tasks, {shape[0]}, rank] and [tasks, rank, {shape[1]}]. Save the adapter again."
         )
+    tasks = len(columns)
     index = 0 if task_index is None and tasks == 1 else task_index
     if index is None or not 0 <= index < tasks:
         raise PromptError(

@@ -13,7 +13,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -50,6 +49,7 @@ class Library:
         """
         self.path = Path(path)
         self.read_only = read_only
+        self._prompts = self.path / "prompts"
         self._index = Index(self.path / "index.sqlite", read_only)
         self._known: dict[str, Entry | str] | None = None  # file stem -> what it holds, or what is wrong with it
         if not self._prompts.is_dir():
@@ -251,10 +251,6 @@ class Library:
         return journal.read(self._transfers)
 
     @property
-    def _prompts(self) -> Path:
-        return self.path / "prompts"
-
-    @property
     def _transfers(self) -> Path:
         return self.path / "transfers.jsonl"
 
@@ -284,8 +280,9 @@ class Library:
     def _own(self) -> Entry | None:
         """An entry with the backbone and the recipe that most prompts have."""
         entries = self.entries()
-        kinds = Counter((replace(one.backbone, name=""), one.key_recipe) for one in entries)
-        return max(entries, key=lambda one: kinds[replace(one.backbone, name=""), one.key_recipe], default=None)
+        kinds = Counter((one.backbone.fingerprint, one.key_recipe) for one in entries)
+        usual = kinds.most_common(1)[0][0] if kinds else None
+        return next((one for one in entries if (one.backbone.fingerprint, one.key_recipe) == usual), None)
 
     def _resolve(self, reference: str) -> str:
         """The digest that a reference means."""

@@ -5,9 +5,11 @@ on dark pages. Letters stay letters: they can be searched, copied and read out.
 """
 
 import io
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 COLOURS = ("#2f7fd1", "#d9660f", "#14936a", "#c0559b", "#8f7a00", "#7d6fd0", "#767676", "#c44545")
 DASHES = ("solid", "dashed", "dashdot", "dotted")
 INK = "#010203"  # stands for currentColor until the picture is written; no colour above comes near it
+FONT = "DejaVu Sans"  # comes with matplotlib, so letters are measured alike everywhere
 WIDTH = 7.2  # inches of 72 CSS pixels
 SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "spot",
     "text.parse_math": False,  # a task may have a dollar sign in its name
     "font.size": 11,
-    "font.family": ["DejaVu Sans"],
+    "font.family": [FONT],
     "axes.spines.top": False,
     "axes.spines.right": False,
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
@@ -70,8 +73,7 @@ def learning_curves(
         axes.set_ylabel(f"{score} (%)")
         axes.grid(color=INK, alpha=0.12, linewidth=0.8)
         if from_arms:
-            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.0), bbox_transform=figure.transFigure,
-                        ncols=2)  # fmt: skip
+            figure.legend(frameon=False, loc="outside upper left", ncols=2)
         seeds = max((len(arm) for arm in curves.values()), default=0)
         return _svg(figure, title, f"{title}: {score}, percent, mean and range over {seeds} seeds. {_ends(from_arms)}")
 
@@ -93,18 +95,22 @@ def similarity_bars(
         MissingExtra: matplotlib is not installed.
     """
     assert len(names) == len(values), f"{len(names)} names for {len(values)} values"
-    places = range(len(names))
+    largest = max(map(abs, values), default=0) or 1.0
+    low, high = min([0.0, *values]), max([0.0, *values])
+    decimals = max(2, 1 - math.floor(math.log10(largest)))  # two digits of the largest, were it ever so small
+    shown = [f"{value:.{decimals}f}" for value in values]
     with _settings():
-        figure, axes = _canvas(height=1.1 + 0.34 * max(1, len(names)))
-        bars = axes.barh(places, values, color=COLOURS[0], height=0.66)
-        axes.bar_label(bars, labels=[f"{value:.2f}" for value in values], padding=4)
-        axes.set_yticks(places, labels=names)
+        figure, axes = _canvas(height=1.0 + 0.32 * max(1, len(names)))
+        axes.barh(range(len(names)), values, color=COLOURS[0], height=0.66)
+        for place, (value, label) in enumerate(zip(values, shown, strict=True)):
+            axes.text(max(value, 0.0) + 0.02 * largest, place, label, va="center")
+        axes.set_yticks(range(len(names)), labels=names)
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.margins(x=0.12)
+        axes.set_xlim(low - 0.05 * largest, high + 0.16 * largest)
         axes.set_xlabel("similarity of task embeddings (no unit)")
-        told = ", ".join(f"{name} {value:.2f}" for name, value in zip(names, values, strict=True))
+        told = ", ".join(f"{name} {label}" for name, label in zip(names, shown, strict=True))
         return _svg(figure, title, f"{title}. {told}")
 
 
@@ -123,7 +129,7 @@ def _ends(arms: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
     return ", ".join(f"{arm} {sum(scores) / len(scores):.1f} at step {step}" for arm, (step, scores) in last.items())
 
 
-def _settings():
+def _settings() -> AbstractContextManager[None]:
     """Our settings for as long as a picture is drawn; those of the user's session come back afterwards."""
     try:
         import matplotlib
@@ -149,6 +155,7 @@ def _svg(figure: "Figure", title: str, description: str) -> str:
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor").strip() + "\n"
+    text = text.replace(f"'{FONT}'", f"'{FONT}', system-ui, sans-serif")
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # Every picture of matplotlib calls its parts figure_1, axes_1, ...: in one page these must differ.
     prefix = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "picture"

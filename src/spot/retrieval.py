@@ -17,7 +17,7 @@ from spot.library import Library
 from spot.prompt import SoftPrompt
 
 METRICS = ("mean", "token", "max")
-_DECIMALS = 6  # what float32 products are good for; similarities that agree so far are ties
+_DECIMALS = 9  # similarities that agree so far are ties; float32 summaries are good for about 8
 _BLOCK = 512  # prompts whose tokens `max` holds in memory at a time
 
 
@@ -142,7 +142,7 @@ def rank(target: np.ndarray, sources: Sequence[SoftPrompt], metric: str = "mean"
         PromptError: a source has no key or another width, or as `summary`.
     """
     check_metric(metric)
-    check_k(k, len(sources), "the prompts to rank")
+    check_k(k, len(sources), "the list of prompts")
     return search(target, from_prompts(sources, metric), k)
 
 
@@ -203,12 +203,13 @@ def search(target: np.ndarray, sources: Sources, k: int) -> list[Ranked]:
         ConfigError: k is not between 1 and the number of sources.
         PromptError: the widths differ, or as `summary`.
     """
-    check_k(k, len(sources.prompts), "the prompts to search")
-    ours = summary(target, sources.metric).astype(np.float32)
+    check_k(k, len(sources.prompts), "the list of sources")
+    ours = summary(target, sources.metric)
     _check_widths(ours, sources.rows)
-    products = ours @ sources.rows.T  # [R of the target, sum of R]
+    # In float64, so that equal summaries give equal similarities wherever they stand in the matrix.
+    products = ours @ sources.rows.T.astype(np.float64)  # [R of the target, sum of R]
     nearest = np.maximum.reduceat(products, sources.first, axis=1)  # [R of the target, N]
-    similarities = np.round(nearest.mean(axis=0, dtype=np.float64), _DECIMALS)
+    similarities = np.round(nearest.mean(axis=0), _DECIMALS)
     order = np.lexsort((sources.prompts, -similarities))[:k]
     return [Ranked(sources.prompts[i], sources.tasks[i], float(similarities[i]), sources.paths[i]) for i in order]
 
@@ -289,7 +290,7 @@ def check_k(k: int, size: int, place: str) -> None:
     """
     if not 1 <= k <= size:
         raise ConfigError(
-            f"k is {k}, but {place}: {size} candidate{'s' if size != 1 else ''}. "
+            f"k is {k}, but {place} holds {size} candidate{'s' if size != 1 else ''}. "
             + (f"Choose k from 1 to {size}." if size else "Add prompts with `spot library add`.")
         )
 

@@ -46,7 +46,7 @@ class Arm:
         seconds: of training on the target, mean over seeds.
         scores: percent, one a seed.
         selection: mean score on the selection rows, percent; what choices rest on.
-        curve: (step, mean selection score), and the seconds to get there.
+        curve: points with step, mean selection score, the score of every seed, and training seconds to get there.
         steps_to_plain: first evaluated step whose mean selection score reaches plain tuning's last; None if none does.
         seconds_to_plain: training seconds up to that step.
         parameters: trained and shipped, P x D.
@@ -60,7 +60,7 @@ class Arm:
     seconds: float = 0.0
     scores: tuple[float, ...] = ()
     selection: float = float("nan")
-    curve: tuple[dict[str, float], ...] = ()
+    curve: tuple[dict[str, Any], ...] = ()
     steps_to_plain: int | None = None
     seconds_to_plain: float | None = None
     parameters: int = 0
@@ -139,7 +139,7 @@ def embed_target(
         progress: called after every step.
     """
     config = recipe_config(task, recipe, steps=recipe.step, eval_every=recipe.step)
-    run = prepare(config, task, backbone, roles)
+    run = prepare(config, task, backbone, Roles(roles.train, roles.select, ()))
     return tune([run], backbone, out or cache_dir() / "runs" / run.digest, progress)[0]
 
 
@@ -250,9 +250,10 @@ class _Bench:
     progress: Progress | None
 
     def runs(self, run: Run) -> list[Run]:
-        """The same run with every seed: a gang."""
-        seeds = range(self.seeds)
-        return [replace(run, config=run.config.model_copy(update={"seed": seed})) for seed in seeds]
+        """The same run with every seed, as a gang; the report rows are kept from it."""
+        unseen = Roles(run.roles.train, run.roles.select, ())
+        configs = [run.config.model_copy(update={"seed": seed}) for seed in range(self.seeds)]
+        return [replace(run, config=config, roles=unseen) for config in configs]
 
     def tune(self, name: str, runs: Sequence[Run]) -> list[SoftPrompt]:
         return tune(runs, self.backbone, self.out / name, self.progress)
@@ -310,7 +311,7 @@ class _Bench:
         points = list(zip(*[result["curve"] for result in results], strict=True))
         curve = tuple(
             {"step": at[0]["step"], "score": float(np.mean([p["score"] for p in at])),
-             "seconds": float(np.mean([p["seconds"] for p in at]))}
+             "scores": [p["score"] for p in at], "seconds": float(np.mean([p["seconds"] for p in at]))}
             for at in points
         )  # fmt: skip
         best = [max(point["score"] for point in result["curve"]) for result in results]

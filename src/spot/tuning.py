@@ -76,6 +76,8 @@ class _Tuned:
     best_step: int = 0
     best_rank: tuple[float, float] = (-math.inf, -math.inf)
     best_scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    frozen_scores: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     constant: bool = False
     first_gradient: float = 0.0
@@ -129,7 +131,8 @@ def tune(runs: Sequence[Run], backbone: Backbone, out: Path, progress: Progress 
         progress: called after every step.
 
     Returns:
-        One prompt a run: the best checkpoint by selection score, with key, start and sketch.
+        One prompt a run: the best checkpoint by selection score, with key, start and sketch, scored on the run's
+        report rows where it has any.
 
     Raises:
         RunError: the folder holds another run, or the loss is no number.
@@ -142,6 +145,7 @@ def tune(runs: Sequence[Run], backbone: Backbone, out: Path, progress: Progress 
         if folder.result() is None:
             states = train(runs, backbone, folder, progress)
             for state, name in zip(states, names, strict=True):
+                _report(state, backbone)
                 save(_prompt(state, backbone), out / name)
             folder.finish({"runs": [_result(state) for state in states]})
     return [load(out / name) for name in names]
@@ -223,6 +227,16 @@ def _select(state: _Tuned, backbone: Backbone, step: int, folder: RunDir) -> Non
     folder.log({"task": state.run.task.name, "seed": state.run.config.seed, **state.curve[-1]})
 
 
+def _report(state: _Tuned, backbone: Backbone) -> None:
+    """Score the best checkpoint, and the model without a prompt, on the rows that chose nothing."""
+    examples = state.run.roles.report
+    if examples:
+        rows = state.collator.encode(examples)
+        none = torch.zeros(0, backbone.id.width)
+        state.scores = evaluate(backbone, state.best, state.run.task, state.collator, examples, rows).scores
+        state.frozen_scores = evaluate(backbone, none, state.run.task, state.collator, examples, rows).scores
+
+
 def _is_constant(found: Evaluation) -> bool:
     return len({prediction.text for prediction in found.predictions}) == 1 and len(found.predictions) > 1
 
@@ -299,7 +313,8 @@ def _result(state: _Tuned) -> dict[str, Any]:
     for line in diagnosis:
         log.warning("%s: %s", state.run.task.name, line)
     return {
-        "task": state.run.task.name, "digest": state.run.digest, "scores": state.best_scores, "step": state.best_step,
+        "task": state.run.task.name, "digest": state.run.digest, "scores": state.scores or state.best_scores,
+        "frozen_scores": state.frozen_scores, "selection": state.best_scores, "step": state.best_step,
         "steps": state.run.config.steps, "tokens": state.tokens, "seconds": round(state.seconds, 3),
         "curve": state.curve, "diagnosis": diagnosis,
     }  # fmt: skip
@@ -323,5 +338,6 @@ def _prompt(state: _Tuned, backbone: Backbone) -> SoftPrompt:
         initialiser=kind, parents=run.parents, key_recipe=recipe,
         config={**config.model_dump(mode="json"), "task": run.task.name, "backbone": backbone.id.name, "init": kind,
                 "labels": list(run.task.labels)},
-        scores=state.best_scores, data_digest=data_digest(run.roles.train), code_version=version("spot-transfer"),
+        scores=state.scores or state.best_scores, frozen_scores=state.frozen_scores,
+        data_digest=data_digest(run.roles.train), code_version=version("spot-transfer"),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The command `spot`: one file a noun, each an edge that calls the library and prints what it gives.
 
-`spot --help` must not wait for torch. So the functions of commands, and they alone, import the modules of our own that
-need it when they run; what is imported at the top of these files is free of torch.
+`spot --help` must start at once. So modules of our own that import torch or numpy are imported here by the functions of
+commands, when they run: the only place in the package where an import does not stand at the top of its file.
 """
 
 import sys

@@ -6,24 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli import rows as row_files
 from spot.cli.options import BackboneName, Data, Json, PromptName, example, read_prompt
 from spot.cli.output import emit, progress, scores
 from spot.errors import TaskError, did_you_mean
-from spot.prompt import SoftPrompt
-from spot.tasks import registry
-from spot.tasks.base import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from spot.backbone import Backbone
     from spot.batching import Collator
+    from spot.prompt import SoftPrompt
+    from spot.tasks.base import Task
 
 app = typer.Typer()
 
 
-@app.command(epilog=example("spot evaluate packaged:glue/sst2 --task cr --split validation --data ../shared/data"))
+@app.command(epilog=example("spot evaluate runs/reviews --task reviews.toml --split train --rows 200"))
 def evaluate(
     prompt: PromptName,
     task: Annotated[
@@ -36,6 +34,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a prompt on one split of a task, in percent."""
+    from spot.tasks import registry
+
     source = read_prompt(prompt)
     found = registry.get(_task_name(source, task), data)
     examples = list(islice(found.load(split), rows))
@@ -52,7 +52,10 @@ def evaluate(
 
 
 @app.command(
-    epilog=example("echo 'the battery died after a week' | spot predict packaged:glue/sst2 --input -")
+    epilog=example(
+        "spot predict runs/reviews --task reviews.toml --input reviews.csv",
+        "echo 'the battery died after a week' | spot predict packaged:glue/sst2 --input -",
+    )
 )
 def predict(
     prompt: PromptName,
@@ -61,7 +64,7 @@ def predict(
     ],
     task: Annotated[
         str | None,
-        typer.Option(metavar="TASK", help="Whose labels and form to use, for a prompt of a task that is not known here."),
+        typer.Option(metavar="TASK", help="Gives labels and form, for a prompt of a task that is not known here."),
     ] = None,
     backbone: BackboneName = None,
     as_json: Json = False,
@@ -71,10 +74,12 @@ def predict(
     A row holds the fields of the task's data set, or `text` for tasks with one field, or `inputs`: what the model
     reads, word for word. A line of plain text is a row with `text`.
     """
+    from spot.cli import rows
+    from spot.tasks import registry
+
     found = read_prompt(prompt)
-    name = _task_name(found, task)
-    known = registry.get(name)
-    examples = row_files.read(source, name)
+    known = _answering(found, task)
+    examples = rows.read(source, task or (found.task if found.task in registry.names() else None))
 
     from spot import evaluation
 
@@ -88,8 +93,10 @@ def predict(
     emit(values, as_json, *map(json.dumps, values))
 
 
-def _task_name(prompt: SoftPrompt, given: str | None) -> str:
+def _task_name(prompt: "SoftPrompt", given: str | None) -> str:
     """The task that was named, or the prompt's own if it is known here."""
+    from spot.tasks import registry
+
     if given is None and prompt.task not in registry.names():
         raise TaskError(
             f"the prompt's task {prompt.task!r} is not known here ({did_you_mean(prompt.task, registry.names())}): "
@@ -98,7 +105,17 @@ def _task_name(prompt: SoftPrompt, given: str | None) -> str:
     return given or prompt.task
 
 
-def _at_work(prompt: SoftPrompt, task: Task, name: str | None) -> tuple["Backbone", "Tensor", "Collator"]:
+def _answering(prompt: "SoftPrompt", given: str | None) -> "Task":
+    """A task with the label words to choose from: of the task that was named, else those that the prompt carries."""
+    from spot.tasks import registry
+    from spot.tasks.base import Task
+
+    if given is not None or "labels" not in prompt.config:
+        return registry.get(_task_name(prompt, given))
+    return Task(prompt.task, lambda split: iter(()), (), tuple(prompt.config["labels"]), ())
+
+
+def _at_work(prompt: "SoftPrompt", task: "Task", name: str | None) -> tuple["Backbone", "Tensor", "Collator"]:
     """The frozen model of a prompt, the prompt as a tensor [P, D], and the collator that it was trained with."""
     import torch
 

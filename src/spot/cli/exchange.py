@@ -19,7 +19,7 @@ class Format(StrEnum):
     numpy = "numpy"
 
 
-@app.command(epilog=example("spot export packaged:glue/sst2 --to peft --out sst2_peft"))
+@app.command(epilog=example("spot export runs/reviews --to peft --out reviews_peft"))
 def export(
     prompt: PromptName,
     to: Annotated[Format, typer.Option(help="A folder for PEFT, or one float32 array [P, D] for numpy.")],
@@ -38,7 +38,9 @@ def export(
     emit({"prompt": found.digest, "format": to, "path": str(path)}, as_json, f"wrote {path}")
 
 
-@app.command("import", epilog=example("spot import sst2_peft --backbone embedded --task glue/sst2 --out sst2.safetensors"))
+@app.command(
+    "import", epilog=example("spot import reviews_peft --backbone embedded --task reviews --out reviews.safetensors")
+)
 def import_prompt(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder that PEFT saved, or a numpy file [P, D].")],
     backbone: Annotated[str, typer.Option(metavar="NAME", help="The frozen model that the prompt was trained on.")],

@@ -1,14 +1,13 @@
 """`spot library`: the prompts that new tasks may start from."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from spot.cli.options import Json, LibraryName, PromptName, example, read_prompt
+from spot.cli.options import PACKAGED, Json, LibraryName, PromptName, example, read_prompt
 from spot.cli.output import emit, scores, table
-from spot.library import PACKAGED, Library, open_library
-from spot.prompt import header
 
 app = typer.Typer(help="Keep prompts of one frozen model that can be compared with each other.", no_args_is_help=True)
 
@@ -18,7 +17,9 @@ PROBLEMS = 2  # exit code where files of a library are damaged
 
 @app.command("list", epilog=example("spot library list --library packaged"))
 def list_prompts(library: LibraryName = PACKAGED, as_json: Json = False) -> None:
-    """List the prompts of a library, with their scores on selection rows beside the frozen model's own."""
+    """List the prompts of a library, with their scores beside those of the frozen model without a prompt."""
+    from spot.library import open_library
+
     entries = open_library(library).entries()
     value = [
         {
@@ -37,24 +38,33 @@ def list_prompts(library: LibraryName = PACKAGED, as_json: Json = False) -> None
 @app.command(epilog=example("spot library show glue/sst2 --library packaged"))
 def show(name: Reference, library: LibraryName = PACKAGED, as_json: Json = False) -> None:
     """Show everything that a prompt says of itself; its arrays are checked and not shown."""
+    from spot.library import open_library
+    from spot.prompt import header
+
     opened = open_library(library)
     digest = opened.get(name).digest
     path = next(entry.path for entry in opened.entries() if entry.digest == digest)
     value = {**header(path), "path": str(path)}
-    emit(value, as_json, *(f"{key:<15} {found}" for key, found in value.items()))
+    emit(value, as_json, *(f"{key:<14}{json.dumps(found)}" for key, found in value.items()))
 
 
 @app.command(epilog=example("spot library create --library my_prompts"))
-def create(library: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")], as_json: Json = False) -> None:
+def create(
+    library: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")], as_json: Json = False
+) -> None:
     """Make an empty library."""
+    from spot.library import Library
+
     made = Library.create(library)
     count = len(made.entries())
     emit({"library": str(made.path), "prompts": count}, as_json, f"{made.path}: a library of {count} prompts")
 
 
-@app.command(epilog=example("spot library add runs/cr --library my_prompts"))
+@app.command(epilog=example("spot library add runs/reviews --library my_prompts"))
 def add(prompt: PromptName, library: LibraryName, as_json: Json = False) -> None:
     """Add a prompt, if its key can be compared with those that are there; a missing library is made."""
+    from spot.library import Library, open_library
+
     found = read_prompt(prompt)
     opened = open_library(library) if library == PACKAGED else Library.create(library)
     entry = opened.add(found)
@@ -62,9 +72,11 @@ def add(prompt: PromptName, library: LibraryName, as_json: Json = False) -> None
     emit(value, as_json, f"added {entry.digest} ({entry.task}): {entry.path}")
 
 
-@app.command(epilog=example("spot library remove cr --library my_prompts"))
+@app.command(epilog=example("spot library remove reviews --library my_prompts"))
 def remove(name: Reference, library: LibraryName, as_json: Json = False) -> None:
     """Remove one prompt, damaged or not."""
+    from spot.library import open_library
+
     digest = open_library(library).remove(name)
     emit({"removed": digest}, as_json, f"removed {digest}")
 
@@ -72,6 +84,8 @@ def remove(name: Reference, library: LibraryName, as_json: Json = False) -> None
 @app.command(epilog=example("spot library reindex --library my_prompts"))
 def reindex(library: LibraryName, as_json: Json = False) -> None:
     """Build the index again from the prompt files, which are the truth."""
+    from spot.library import open_library
+
     count = open_library(library).reindex()
     emit({"prompts": count}, as_json, f"{count} prompts")
 
@@ -79,6 +93,8 @@ def reindex(library: LibraryName, as_json: Json = False) -> None:
 @app.command(epilog=example("spot library verify --library packaged"))
 def verify(library: LibraryName = PACKAGED, as_json: Json = False) -> None:
     """Read every byte of every prompt and say what is wrong; exit with 2 where something is."""
+    from spot.library import open_library
+
     opened = open_library(library)
     problems = opened.verify()
     good = f"{len(opened.entries())} prompts, every byte as it was written"

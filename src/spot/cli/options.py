@@ -1,14 +1,18 @@
 """Options and arguments that several commands share: one name, one help text, one meaning."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
 
-from spot.library import PACKAGED, open_library
-from spot.prompt import SoftPrompt, load
+from spot.errors import LibraryError
 
+if TYPE_CHECKING:
+    from spot.library import Library
+    from spot.prompt import SoftPrompt
+
+PACKAGED = "packaged"  # what `spot.library` calls the library that ships; importing it would import numpy
 PROMPT_FILE = "prompt.safetensors"  # in the folder of a run
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -19,7 +23,7 @@ PromptName = Annotated[
     str, typer.Argument(metavar="PROMPT", help="A prompt file, the folder of a run, packaged:TASK or packaged:DIGEST.")
 ]
 LibraryName = Annotated[
-    str, typer.Option("--library", metavar="DIR", help="The folder of a library, or: packaged, the one that ships here.")
+    str, typer.Option("--library", metavar="DIR", help="A library's folder, or: packaged, the one that ships here.")
 ]
 Data = Annotated[
     Path | None,
@@ -40,13 +44,20 @@ SelectRows = Annotated[int, typer.Option(min=1, metavar="N", help="Rows that mak
 ReportRows = Annotated[int, typer.Option(min=1, metavar="N", help="Rows of the reported scores; they choose nothing.")]
 
 
-def setting(model: type[BaseModel], key: str, metavar: str) -> Any:
+def setting(model: type[BaseModel], key: str, metavar: str, *names: str) -> Any:
     """An option for one key of a configuration, which is the home of its meaning and its default.
 
     Its value stays text here, so that the configuration reports all mistakes together.
+
+    Args:
+        model: the configuration.
+        key: in it.
+        metavar: stands for the value in the help text.
+        names: of the option, where `--KEY` is not its name.
     """
     known = model.model_fields[key]
-    return typer.Option(metavar=metavar, help=f"{known.description}  [default: {known.default}]")
+    meaning = known.description[:1].upper() + known.description[1:]
+    return typer.Option(*names, metavar=metavar, help=f"{meaning}.  [default: {known.default}]")
 
 
 def overrides(**given: object) -> list[str]:
@@ -62,15 +73,35 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def read_prompt(name: str) -> SoftPrompt:
+def read_prompt(name: str) -> "SoftPrompt":
     """The prompt that a PROMPT argument names.
 
     Raises:
         PromptError: the file is missing or is no prompt.
         LibraryError: the library that ships here has no prompt of that name.
     """
+    from spot.library import open_library
+    from spot.prompt import load
+
     source, colon, reference = name.partition(":")
     if colon and source == PACKAGED:
         return open_library(PACKAGED).get(reference)
     path = Path(name).expanduser()
     return load(path / PROMPT_FILE if path.is_dir() else path)
+
+
+def open_sources(name: str) -> "Library":
+    """The library that a --library option names, if new tasks can be compared with its prompts.
+
+    Raises:
+        LibraryError: there is no library, or it holds no prompt with a key of a known recipe.
+    """
+    from spot.library import open_library
+
+    library = open_library(name)
+    if library.key_recipe is None:
+        raise LibraryError(
+            f"the library {library.path} holds no prompt whose key was made by a known recipe, so no task can be "
+            "compared with it. Add prompts that were tuned with a key_step: `spot library add`."
+        )
+    return library

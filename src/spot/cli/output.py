@@ -37,8 +37,7 @@ def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
         shown: lines and tables for people.
     """
     if as_json:
-        print(json.dumps(value, indent=2, allow_nan=False))
-        return
+        shown = (json.dumps(value, indent=2, allow_nan=False),)
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -47,6 +46,12 @@ def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
             print(part)
         else:
             console.print(part)
+    sys.stdout.flush()  # here a reader that has gone, as in `| head`, is noticed and forgiven
+
+
+def note(line: str) -> None:
+    """Say something on stderr while a command is at work."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
@@ -61,7 +66,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
     from rich.text import Text
 
     rows = [list(row) for row in rows]
-    result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], int | float | None) for row in rows)
         result.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
@@ -94,9 +99,9 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """
     began = time.monotonic()
     if not sys.stderr.isatty():
-        print(f"{label} ...", file=sys.stderr, flush=True)
+        note(f"{label} ...")
         yield lambda done, total: None
-        print(f"{label}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+        note(f"{label}: {time.monotonic() - began:.1f} s")
         return
     from rich.console import Console
     from rich.progress import (

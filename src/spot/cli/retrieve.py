@@ -4,19 +4,26 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import BackboneName, Data, Json, LibraryName, SelectRows, TaskName, TrainRows, example, setting
+from spot.cli.options import (
+    PACKAGED,
+    BackboneName,
+    Data,
+    Json,
+    LibraryName,
+    SelectRows,
+    TaskName,
+    TrainRows,
+    example,
+    open_sources,
+    setting,
+)
 from spot.cli.output import emit, progress, table
 from spot.config import TransferConfig
-from spot.library import PACKAGED, open_library
-from spot.retrieval import check_k, check_metric
-from spot.retrieval import retrieve as nearest
-from spot.tasks import registry
-from spot.tasks.base import roles
 
 app = typer.Typer()
 
 
-@app.command(epilog=example("spot retrieve cr --data ../shared/data --library packaged --metric mean -k 5"))
+@app.command(epilog=example("spot retrieve reviews.toml --library packaged --metric mean -k 5"))
 def retrieve(
     task: TaskName,
     library: LibraryName = PACKAGED,
@@ -32,10 +39,14 @@ def retrieve(
 
     The new task is tuned up to the library's key step, and no further, to compare it with the keys of the library.
     """
-    opened = open_library(library)
-    check_metric(metric)
-    check_k(k, sum(entry.task != task for entry in opened.entries()), str(opened.path))
+    from spot import retrieval
+    from spot.tasks import registry
+    from spot.tasks.base import roles
+
+    retrieval.check_metric(metric)
+    opened = open_sources(library)
     found = registry.get(task, data)
+    retrieval.check_k(k, sum(entry.task != found.name for entry in opened.entries()), str(opened.path))
     rows = roles(found, train_rows, select_rows, None, 0)
 
     from spot.backbone import Backbone
@@ -46,7 +57,7 @@ def retrieve(
         model = Backbone.load(name)
     with progress(f"tuning {found.name} up to step {opened.key_recipe.step}") as step:
         target = embed_target(found, rows, model, opened.key_recipe, progress=step)
-    ranked = nearest(target, opened, metric, k, without={found.name})
+    ranked = retrieval.retrieve(target, opened, metric, k, without={found.name})
     sources = [{"prompt": one.prompt, "task": one.task, "similarity": one.similarity} for one in ranked]
     shown = [(number, one.task, f"{one.similarity:.3f}", one.prompt) for number, one in enumerate(ranked, start=1)]
     emit(

@@ -14,13 +14,16 @@ READY = "inputs"  # a field of this name is what the model reads, word for word
 PLAIN = "text"  # a plain line is a row with this one field
 
 
-def read(source: str, task: str) -> list[Example]:
+Pieces = tuple[tuple[str, str], ...]  # (text before, field), the last field empty
+
+
+def read(source: str, task: str | None) -> list[Example]:
     """The rows of a file, or of stdin where `source` is `-`, without answers.
 
     Args:
         source: JSON lines, CSV, TSV or Arrow by its ending; else lines of JSON where the first one begins with a
             brace, and lines of plain text otherwise.
-        task: the name or file of the task, which gives the form.
+        task: the name or file of the task, which gives the form; without one the rows must bring their whole input.
 
     Raises:
         TaskError: the file is missing, empty or damaged, or a row lacks a field.
@@ -38,8 +41,10 @@ def read(source: str, task: str) -> list[Example]:
     return [Example(str(number), _inputs(row, pieces, f"{source}, row {number}"), ()) for number, row in rows]
 
 
-def _pieces(task: str) -> tuple[tuple[str, str], ...]:
-    """The form of a task as (text before, field), the last field empty; empty for the form of task files."""
+def _pieces(task: str | None) -> Pieces | None:
+    """The form of a task, which is empty for the usual form of task files, and None where it is not known."""
+    if task is None:
+        return None
     if task in TABLE:
         keys = TABLE[task].keys
         return (*((f"{' ' if number else ''}{key}: ", field) for number, (key, field) in enumerate(keys)), ("", ""))
@@ -53,16 +58,21 @@ def _row(line: str, first: str, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise TaskError(f"{place}: not JSON ({error}), as the first line is; expected one JSON object a line.") from error
+        raise TaskError(f"{place}: not JSON as the first line is ({error}); expected one object a line.") from error
     if not isinstance(row, dict):
         raise TaskError(f"{place}: found {line[:40]!r}, expected a JSON object.")
     return row
 
 
-def _inputs(row: Mapping[str, Any], pieces: tuple[tuple[str, str], ...], place: str) -> str:
+def _inputs(row: Mapping[str, Any], pieces: Pieces | None, place: str) -> str:
     """What the model reads for one row."""
     if READY in row:
         return text_field(dict(row), READY, place)
+    if pieces is None:
+        raise TaskError(
+            f"{place} has {some(row)}, but the prompt's task is not known here, so its form is not: name its task file "
+            f"with --task FILE, or give the whole input in a field {READY!r}."
+        )
     if not pieces:
         column = next((name for name in TEXT_COLUMNS if name in row), next(iter(row), PLAIN))
         pieces = (("sentence: ", column), ("", ""))

