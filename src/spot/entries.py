@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spot.errors import PromptError
+from spot.errors import LibraryError, PromptError
 from spot.prompt import BackboneId, KeyRecipe, SoftPrompt
 
 
@@ -69,6 +69,19 @@ def differing_settings(ours: KeyRecipe | None, theirs: KeyRecipe | None) -> str:
         return "the key recipe of one of them is unknown"
     pairs = ((field.name, getattr(ours, field.name), getattr(theirs, field.name)) for field in fields(KeyRecipe))
     return ", ".join(f"{name} is {mine!r} here and {other!r} there" for name, mine, other in pairs if mine != other)
+
+
+def check_belongs(prompt: SoftPrompt, own: Entry | None, place: Path | str) -> None:
+    """Refuse a prompt that does not belong in the library at `place`.
+
+    Raises:
+        LibraryError: with every objection.
+    """
+    reasons = objections(prompt, own)
+    if reasons:
+        raise LibraryError(
+            f"the prompt {prompt.digest} of task {prompt.task!r} does not belong in {place}: " + "; ".join(reasons)
+        )
 
 
 def objections(prompt: SoftPrompt, own: Entry | None) -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from spot import journal
-from spot.entries import KEPT, Entry, entry_of, fits, objections
+from spot.entries import KEPT, Entry, check_belongs, entry_of, fits, objections
 from spot.errors import LibraryError, PromptError, StorageError, did_you_mean
 from spot.index import Index
 from spot.prompt import BackboneId, KeyRecipe, SoftPrompt, header, load, save
@@ -135,12 +135,7 @@ class Library:
         with self._writing():
             path = self._file(prompt.digest)
             if not _is_intact(path, prompt.digest):
-                reasons = objections(prompt, self._own())
-                if reasons:
-                    raise LibraryError(
-                        f"the prompt {prompt.digest} of task {prompt.task!r} does not belong in {self.path}: "
-                        + "; ".join(reasons)
-                    )
+                check_belongs(prompt, self._own(), self.path)
                 save(prompt, path)
             entry = self._refreshed(again=(prompt.digest,))[prompt.digest]
         assert isinstance(entry, Entry), entry

@@ -5,9 +5,11 @@ Strategies (SPoT section 3.3): `best` tunes once from each of the top k sources 
 report rows report, and a report row that any source was trained on is left out.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,15 @@ from spot.backbone import Backbone
 from spot.batching import collator_for
 from spot.config import TransferConfig, TuneConfig, digest
 from spot.errors import ConfigError, LibraryError, TaskError
-from spot.evaluation import Evaluation, evaluate, interval
+from spot.evaluation import Evaluation, Prediction, evaluate, interval
 from spot.library import Entry, Library
 from spot.prompt import KeyRecipe, Parent, SoftPrompt
 from spot.retrieval import Ranked, check_k, retrieve
 from spot.runs import RunDir
 from spot.sketch import seen
-from spot.storage import cache_dir
+from spot.storage import cache_dir, write_whole
 from spot.tasks.base import Example, Roles, Task, data_digest
-from spot.tuning import Progress, Run, prepare, tune
+from spot.tuning import Progress, Run, prepare, tune, tune_prompt
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +141,8 @@ def embed_target(
         progress: called after every step.
     """
     config = recipe_config(task, recipe, steps=recipe.step, eval_every=recipe.step)
-    run = prepare(config, task, backbone, Roles(roles.train, roles.select, ()))
-    return tune([run], backbone, out or cache_dir() / "runs" / run.digest, progress)[0]
+    unseen = Roles(roles.train, roles.select, ())
+    return tune_prompt(config, task, backbone, unseen, out=out, progress=progress)
 
 
 def recipe_config(task: Task, recipe: KeyRecipe, **settings: Any) -> TuneConfig:
@@ -176,6 +178,8 @@ def transfer(
         TaskError: every selection or report row is in a source's training rows.
     """
     entries = _sources(library, backbone, task)
+    if config.strategy != "none":
+        check_k(config.k, len(entries), str(library.path))
     recipe = entries[0].key_recipe
     roles, left_out = _without_overlap(task, roles, library, entries)
     tuning = recipe_config(task, recipe, steps=config.steps, eval_every=config.eval_every)
@@ -188,12 +192,11 @@ def transfer(
     for start in config.starts:
         runs = bench.runs(prepare(tuning.model_copy(update={"init": start}), task, backbone, roles))
         prompts = bench.tune(f"plain-{start}", runs)
-        plain.append(bench.measure(f"plain:{start}", None, [p.value for p in prompts], bench.curves(f"plain-{start}")))
+        plain.append(bench.measure(f"plain:{start}", None, vectors(prompts), bench.curves(f"plain-{start}")))
         if start == config.starts[0]:
             target = prompts[0]
     ranking: tuple[Ranked, ...] = ()
     if config.strategy != "none":
-        check_k(config.k, len(entries), str(library.path))
         ranking = tuple(retrieve(target, library, config.metric, len(entries), without={task.name}))
         used = ranking[: config.k]
         arms += bench.from_sources(config.strategy, [library.get(found.prompt) for found in used], used)
@@ -235,6 +238,11 @@ def _without_overlap(
             "figure is possible; give other rows"
         )
     return kept, left_out
+
+
+def vectors(prompts: Sequence[SoftPrompt]) -> list[Tensor]:
+    """The prompts' values, each [P, D]."""
+    return [torch.tensor(prompt.value) for prompt in prompts]
 
 
 @dataclass(frozen=True)
@@ -283,29 +291,21 @@ class _Bench:
             selection = float(np.mean([max(point["score"] for point in result["curve"]) for result in results]))
             tried.append((selection, -number, names, run, prompts, results))
         _, _, names, run, prompts, results = max(tried, key=lambda trial: trial[:2])
-        as_is = self.measure("source", names, [run.start.numpy()])
-        spot = self.measure("spot", names, [prompt.value for prompt in prompts], results)
+        as_is = self.measure("source", names, [run.start])
+        spot = self.measure("spot", names, vectors(prompts), results)
         cost = sum(result["seconds"] for trial in tried for result in trial[5]) / self.seeds
         return [as_is, replace(spot, seconds=cost)]
 
     def measure(
-        self, name: str, source: str | None, prompts: Sequence[Tensor | np.ndarray],
+        self, name: str, source: str | None, prompts: Sequence[Tensor],
         results: Sequence[Mapping[str, Any]] = (),
     ) -> Arm:  # fmt: skip
-        """Score prompts on the report rows; the finished arm is kept in its folder, so that it is measured once."""
-        collator = collator_for(
-            self.backbone, self.task, length=self.config.length, max_input_tokens=self.config.max_input_tokens,
-            truncate=self.config.truncate,
-        )  # fmt: skip
-        rows = collator.encode(self.roles.report)
-        found: list[Evaluation] = []
-        for prompt in prompts:
-            vectors = torch.as_tensor(np.array(prompt))
-            found.append(evaluate(self.backbone, vectors, self.task, collator, self.roles.report, rows))
+        """Score prompts on the report rows, and summarise the runs that made them."""
+        found = [self._evaluated(prompt) for prompt in prompts]
         scores = tuple(evaluation.primary for evaluation in found)
         bounds = interval(found, self.task, self.roles.report)
         arm = Arm(name, source, float(np.mean(scores)), bounds, scores=scores, evaluations=tuple(found),
-                  parameters=int(np.prod(np.shape(prompts[0]))))  # fmt: skip
+                  parameters=prompts[0].numel())  # fmt: skip
         if not results:
             return arm
         points = list(zip(*[result["curve"] for result in results], strict=True))
@@ -319,6 +319,25 @@ class _Bench:
             arm, steps=self.config.steps, seconds=float(np.mean([result["seconds"] for result in results])),
             selection=float(np.mean(best)), curve=curve,
         )  # fmt: skip
+
+
+    def _evaluated(self, prompt: Tensor) -> Evaluation:
+        """Evaluate a prompt on the report rows once; its predictions are kept in the transfer's folder."""
+        content = prompt.numpy().tobytes() + data_digest(self.roles.report).encode()
+        path = self.out / "report-rows" / f"{sha256(content).hexdigest()[:16]}.json"
+        if path.exists():
+            kept = json.loads(path.read_bytes())
+            predictions = tuple(Prediction(text) for text in kept["predictions"])
+            return Evaluation(kept["scores"], tuple(kept["correct"]), predictions, kept["nats"])
+        collator = collator_for(
+            self.backbone, self.task, length=self.config.length, max_input_tokens=self.config.max_input_tokens,
+            truncate=self.config.truncate,
+        )  # fmt: skip
+        found = evaluate(self.backbone, prompt, self.task, collator, self.roles.report)
+        texts = [prediction.text for prediction in found.predictions]
+        kept = {"scores": found.scores, "correct": found.correct, "predictions": texts, "nats": found.nats}
+        write_whole(path, json.dumps(kept).encode())
+        return found
 
 
 def _report(

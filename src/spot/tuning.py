@@ -28,6 +28,7 @@ from spot.evaluation import Evaluation, evaluate
 from spot.prompt import KeyRecipe, Parent, SoftPrompt, check_fits, load, save
 from spot.runs import RunDir
 from spot.sketch import build
+from spot.storage import cache_dir
 from spot.tasks.base import Roles, Task, data_digest
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class _Tuned:
     best_scores: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     frozen_scores: dict[str, float] = field(default_factory=dict)
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float | None]] = field(default_factory=list)
     constant: bool = False
     first_gradient: float = 0.0
     tokens: int = 0
@@ -99,7 +100,9 @@ def prepare(
 
     Raises:
         PromptError: the source belongs to another backbone.
+        TaskError: a label has no tokens, or two labels have the same.
     """
+    choices = collator_for(backbone, task).choices
     if source is None and ("/" in config.init or config.init.endswith(".safetensors")):
         source = load(config.init)
     if source is not None:
@@ -112,7 +115,7 @@ def prepare(
     if config.init == "uniform":
         start = initialisers.uniform(length, backbone.id.width, seed)
     elif config.init == "classes":
-        start = initialisers.classes(embeddings, collator_for(backbone, task).choices, length, seed, special)
+        start = initialisers.classes(embeddings, choices, length, seed, special)
     elif config.init.startswith("text:"):
         ids = backbone.tokenizer(config.init.removeprefix("text:"), add_special_tokens=False)["input_ids"]
         start = initialisers.text(embeddings, ids, length)
@@ -149,6 +152,15 @@ def tune(runs: Sequence[Run], backbone: Backbone, out: Path, progress: Progress 
                 save(_prompt(state, backbone), out / name)
             folder.finish({"runs": [_result(state) for state in states]})
     return [load(out / name) for name in names]
+
+
+def tune_prompt(
+    config: TuneConfig, task: Task, backbone: Backbone, roles: Roles, *, source: SoftPrompt | None = None,
+    out: Path | None = None, progress: Progress | None = None,
+) -> SoftPrompt:  # fmt: skip
+    """Train one prompt: `prepare` and `tune` for a single run, by default in the user's cache."""
+    run = prepare(config, task, backbone, roles, source)
+    return tune([run], backbone, out or cache_dir() / "runs" / run.digest, progress)[0]
 
 
 def train(
@@ -217,12 +229,13 @@ def _select(state: _Tuned, backbone: Backbone, step: int, folder: RunDir) -> Non
     found = evaluate(
         backbone, state.prompt.detach(), state.run.task, state.collator, state.run.roles.select, state.select
     )
-    rank = (found.primary, -found.nats if found.nats == found.nats else 0.0)
+    nats = found.nats if math.isfinite(found.nats) else None
+    rank = (found.primary, 0.0 if nats is None else -nats)
     if rank > state.best_rank:
         state.best_rank, state.best_step, state.best_scores = rank, step, found.scores
         state.best = state.prompt.detach().clone()
     state.constant = _is_constant(found)
-    state.curve.append({"step": step, "score": found.primary, "nats": found.nats, "tokens": state.tokens,
+    state.curve.append({"step": step, "score": found.primary, "nats": nats, "tokens": state.tokens,
                         "seconds": round(state.seconds, 3)})  # fmt: skip
     folder.log({"task": state.run.task.name, "seed": state.run.config.seed, **state.curve[-1]})
 

@@ -63,10 +63,14 @@ def create(
 @app.command(epilog=example("spot library add runs/reviews --library my_prompts"))
 def add(prompt: PromptName, library: LibraryName, as_json: Json = False) -> None:
     """Add a prompt, if its key can be compared with those that are there; a missing library is made."""
+    from spot.entries import check_belongs
     from spot.library import Library, open_library
 
     found = read_prompt(prompt)
-    opened = open_library(library) if library == PACKAGED else Library.create(library)
+    if library != PACKAGED and not Path(library).exists():
+        check_belongs(found, None, library)  # before the folder is there: a refusal leaves nothing behind
+        Library.create(library)
+    opened = open_library(library)
     entry = opened.add(found)
     value = {"prompt": entry.digest, "task": entry.task, "path": str(entry.path), "scores": dict(entry.scores)}
     emit(value, as_json, f"added {entry.digest} ({entry.task}): {entry.path}")

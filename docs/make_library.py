@@ -1,0 +1,36 @@
+"""Write docs/library.md from the prompts that ship: `python docs/make_library.py`."""
+
+from pathlib import Path
+
+from spot.library import open_library
+from spot.metrics import primary
+from spot.prompt import header
+from spot.report import table_text
+
+PAGE = Path(__file__).with_name("library.md")
+HEAD = """# The library that ships
+
+Source prompts for the backbone `embedded` (SmolLM2-135M-Instruct), made by `recipes/library.sh` with the settings of
+`recipes/library.toml`: 20 tokens, batches of 8, AdamW at 0.01, sampled vocabulary, keys at step 36. Scores are percent on up
+to 250 fixed validation rows that chose nothing; the frozen model stands beside them, ranking the same labels without a
+prompt. Where a task has two metrics the score is their mean. This page is made by `python docs/make_library.py`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows, weak = [], []
+    for entry in sorted(open_library("packaged").entries(), key=lambda entry: entry.task):
+        content = header(entry.path)
+        ours, frozen = primary(entry.scores), primary(entry.frozen_scores)
+        metrics = ", ".join(entry.scores)
+        rows.append((entry.task, metrics, frozen, ours, content["step"], content["config"]["steps"], entry.digest))
+        if ours <= frozen:
+            weak.append(f"- {entry.task} does not beat the frozen model ({ours:.1f} against {frozen:.1f}).")
+    table = table_text(("task", "metrics", "frozen", "prompt", "best step", "steps", "digest"), rows)
+    verdict = "\n".join(weak) if weak else "Every prompt beats the frozen model."
+    return f"{HEAD}\n{table}\n\n{verdict}\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,25 @@
+"""The documents say what is so: the README's tree, its length, its links."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_tree_names_every_module_once_with_a_comment():
+    lines = re.findall(r"^ {4}(?:  )?([a-z_]+(?:\.py|/)) +(\S.*)$", README, flags=re.MULTILINE)
+    named = [name for name, _ in lines]
+    modules = {path.name for path in (ROOT / "src" / "spot").glob("*.py") if not path.name.startswith("__")}
+    assert {name for name in named if name.endswith(".py")} == modules
+    assert len(named) == len(set(named))
+
+
+def test_every_relative_link_leads_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
