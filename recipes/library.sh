@@ -12,7 +12,7 @@ spot=${SPOT:-spot}
 
 test -d "$library/prompts" || "$spot" library create --library "$library"
 
-# task, steps (about 30,000 text tokens; the inference set runs longer), steps between evaluations
+# task, steps (about 30,000 text tokens), steps between evaluations
 while read -r task steps every; do
     "$spot" tune "$task" --data "$data" --config recipes/library.toml --set "steps=$steps" --set "eval_every=$every" \
         --out "$out/${task//\//-}"
@@ -27,5 +27,4 @@ yelp_polarity 44 11
 glue/cola 216 54
 quora_pairs 96 24
 banking77 180 60
-glue/mnli 120 40
 TASKS

@@ -11,6 +11,7 @@ from spot.errors import ConfigError, LibraryError, TaskError
 from spot.library import Library
 from spot.prompt import Parent, load
 from spot.runs import RunDir
+from spot.sketch import contains
 from spot.tasks.base import Example, Roles, Task
 from spot.transfer import TransferReport, embed_target, transfer
 from spot.tuning import tune_prompt
@@ -120,9 +121,15 @@ def test_none_is_plain_tuning_alone(backbone, library, tmp_path):
     assert report.gain is None and report.ranking == () and "plain prompt tuning" in report.verdict
 
 
+def seen_by(library: Library, word: str) -> tuple[Example, ...]:
+    """The rows that the source's run drew."""
+    sketch = library.get(word).sketch
+    return tuple(row for row in rows(word, 0, 24) if contains(sketch, row.texts[0]))
+
+
 def test_rows_that_a_source_has_seen_are_left_out_for_every_arm(backbone, library, tmp_path, caplog):
     ours = roles_of("toy")
-    mixed = Roles(ours.train, ours.select, ours.report[:10] + rows("red", 0, 4))
+    mixed = Roles(ours.train, ours.select, ours.report[:10] + seen_by(library, "red")[:4])
     report = transfer(named("toy"), mixed, backbone, library, CONFIG, out=tmp_path)
     assert report.left_out == 4 and report.rows["report"] == 10
     assert "4 of 14 report rows are in a source's training rows" in caplog.text
@@ -130,7 +137,7 @@ def test_rows_that_a_source_has_seen_are_left_out_for_every_arm(backbone, librar
 
 
 def test_a_target_whose_rows_are_all_seen_is_refused(backbone, library, tmp_path):
-    seen = Roles(rows("toy", 0, 8), rows("toy", 9, 12), rows("red", 0, 6))
+    seen = Roles(rows("toy", 0, 8), rows("toy", 9, 12), seen_by(library, "red"))
     with pytest.raises(TaskError, match="no honest figure is possible"):
         transfer(named("toy"), seen, backbone, library, CONFIG, out=tmp_path)
 

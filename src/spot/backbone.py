@@ -153,11 +153,7 @@ class Backbone:
         Returns:
             [B] nats, summed over the row's target tokens.
         """
-        logits = self._target_logits(batch, self._as_prefix(prompts))
-        losses = functional.cross_entropy(
-            logits.float().transpose(1, 2), batch.labels, ignore_index=IGNORED, reduction="none"
-        )
-        return losses.sum(dim=1)
+        return _nats(self._target_logits(batch, self._as_prefix(prompts)), batch.labels)
 
     @torch.no_grad()
     def score(self, batch: Batch, prompts: Tensor | Prefix, choices: Sequence[Sequence[int]]) -> Tensor:
@@ -174,9 +170,7 @@ class Backbone:
         prefix = self._as_prefix(prompts)
         tree = Tree.of(choices)
         shared = prefix.length == 0 or prefix.cache is not None
-        packs = self.id.kind == "causal" and (
-            not tree.tokens or (shared and self._fits_window(batch, prefix, tree))
-        )
+        packs = self.id.kind == "causal" and (not tree.tokens or (shared and self._fits_window(batch, prefix, tree)))
         positions = (1 + len(tree.tokens)) if packs else sum(len(choice) for choice in choices)
         rows = max(1, LOGIT_BYTES // (4 * self.id.vocabulary * positions))
         score = self._score_tree if packs else self._score_each
@@ -386,10 +380,13 @@ class Backbone:
                 batch.input_ids[pairs], batch.attention_mask[pairs], labels, batch.prompt_index[pairs]
             )
             logits = self._target_logits(wide, prefix)
-        losses = functional.cross_entropy(
-            logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-        )
-        return -losses.sum(dim=1).reshape(rows, len(choices))
+        return -_nats(logits, labels).reshape(rows, len(choices))
+
+
+def _nats(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of logits [B, T, V] with labels [B, T], summed over each row's target tokens: [B]."""
+    logits = logits.float().transpose(1, 2)
+    return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none").sum(dim=1)
 
 
 def _sliding_window(model: PreTrainedModel) -> int | None:

@@ -177,8 +177,7 @@ def train(
     optimiser = optimisers.make(config.optimiser, groups)
     first = _restore(folder, states, optimiser)
     if first == 0:
-        for state in states:
-            _select(state, backbone, 0, folder)
+        _select_starts(states, backbone, folder)
     for step in range(first + 1, config.steps + 1):
         began = time.perf_counter()
         picked = [[state.train[number] for number in state.batches[step - 1]] for state in states]
@@ -224,11 +223,28 @@ def _begin(run: Run, backbone: Backbone) -> _Tuned:
     return _Tuned(run, collator, train_rows, collator.encode(run.roles.select), batches, prompt, run.start)
 
 
+def _select_starts(states: Sequence[_Tuned], backbone: Backbone, folder: RunDir) -> None:
+    """Score every start; seeds of one run share theirs, which is evaluated once."""
+    known: dict[tuple[int, int], Evaluation] = {}
+    for state in states:
+        mark = (id(state.run.start), id(state.run.roles.select))
+        known[mark] = known.get(mark) or _evaluated(state, backbone)
+        _keep(state, known[mark], 0, folder)
+
+
 def _select(state: _Tuned, backbone: Backbone, step: int, folder: RunDir) -> None:
-    """Score the prompt on the selection rows and keep it if it is the best so far; equal scores go by loss."""
-    found = evaluate(
-        backbone, state.prompt.detach(), state.run.task, state.collator, state.run.roles.select, state.select
-    )
+    """Score the prompt on the selection rows and keep it if it is the best so far."""
+    _keep(state, _evaluated(state, backbone), step, folder)
+
+
+def _evaluated(state: _Tuned, backbone: Backbone) -> Evaluation:
+    """The prompt on the selection rows."""
+    run = state.run
+    return evaluate(backbone, state.prompt.detach(), run.task, state.collator, run.roles.select, state.select)
+
+
+def _keep(state: _Tuned, found: Evaluation, step: int, folder: RunDir) -> None:
+    """Log an evaluation, and keep its prompt if it is the best so far; equal scores go by loss."""
     nats = found.nats if math.isfinite(found.nats) else None
     rank = (found.primary, 0.0 if nats is None else -nats)
     if rank > state.best_rank:
