@@ -38,7 +38,7 @@ class TuneConfig(BaseModel):
         "adamw", description="`adafactor` is the paper's, with T5's scale of learning rates (0.3)"
     )
     learning_rate: float = Field(
-        0.005, gt=0, le=1000, description="step size; too high diverges, too low leaves the prompt where it began"
+        0.005, gt=0, le=5e37, description="step size; too high diverges, too low leaves the prompt where it began"
     )
     weight_decay: float = Field(
         0.0,
