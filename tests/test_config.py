@@ -198,7 +198,7 @@ contents = st.fixed_dictionaries(
     optional={
         "backbone": st.text(min_size=1),
         "steps": st.integers(100, 10_000),
-        "learning_rate": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        "learning_rate": st.floats(min_value=0, exclude_min=True, max_value=5e37),
         "weight_decay": st.floats(0, 1, exclude_max=True),
         "optimiser": st.sampled_from(["adamw", "adafactor"]),
         "init": st.text(min_size=1).map(lambda text: f"text:x{text}"),
