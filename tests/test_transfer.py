@@ -97,6 +97,10 @@ def test_best_of_k_is_chosen_on_selection_rows(backbone, library, tmp_path):
         curve = RunDir(folder).result()["runs"][0]["curve"]
         selections.append(max(point["score"] for point in curve))
     assert len(selections) == 3 and spot.selection == max(selections)
+    assert spot.folder is not None and load(tmp_path / spot.folder / "prompt.safetensors").parents
+    assert report.prompt is not None and report.prompt.parent.name == next(
+        arm.folder for arm in report.arms if arm.arm == report.chosen
+    )
     plain = report.arms[1]
     assert spot.seconds > 1.5 * plain.seconds, "the price of three runs belongs to the arm"
 

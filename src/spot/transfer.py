@@ -52,6 +52,7 @@ class Arm:
         steps_to_plain: first evaluated step whose mean selection score reaches plain tuning's last; None if none does.
         seconds_to_plain: training seconds up to that step.
         parameters: trained and shipped, P x D.
+        folder: of the arm's runs, below the transfer's; None where nothing was tuned.
     """
 
     arm: str
@@ -66,6 +67,7 @@ class Arm:
     steps_to_plain: int | None = None
     seconds_to_plain: float | None = None
     parameters: int = 0
+    folder: str | None = None
     evaluations: tuple[Evaluation, ...] = field(default=(), repr=False, compare=False)
 
 
@@ -192,7 +194,8 @@ def transfer(
     for start in config.starts:
         runs = bench.runs(prepare(tuning.model_copy(update={"init": start}), task, backbone, roles))
         prompts = bench.tune(f"plain-{start}", runs)
-        plain.append(bench.measure(f"plain:{start}", None, vectors(prompts), bench.curves(f"plain-{start}")))
+        arm = bench.measure(f"plain:{start}", None, vectors(prompts), bench.curves(f"plain-{start}"))
+        plain.append(replace(arm, folder=f"plain-{start}"))
         if start == config.starts[0]:
             target = prompts[0]
     ranking: tuple[Ranked, ...] = ()
@@ -245,6 +248,11 @@ def vectors(prompts: Sequence[SoftPrompt]) -> list[Tensor]:
     return [torch.tensor(prompt.value) for prompt in prompts]
 
 
+def selection(results: Sequence[Mapping[str, Any]]) -> float:
+    """The best selection score of each seed's curve, averaged over the seeds, percent."""
+    return float(np.mean([max(point["score"] for point in result["curve"]) for result in results]))
+
+
 @dataclass(frozen=True)
 class _Bench:
     """What every arm of one transfer shares."""
@@ -288,13 +296,12 @@ class _Bench:
             folder = f"spot-{number}-{digest(run.config, *[parent.digest for parent in run.parents])[:8]}"
             prompts = self.tune(folder, self.runs(run))
             results = self.curves(folder)
-            selection = float(np.mean([max(point["score"] for point in result["curve"]) for result in results]))
-            tried.append((selection, -number, names, run, prompts, results))
-        _, _, names, run, prompts, results = max(tried, key=lambda trial: trial[:2])
+            tried.append((selection(results), -number, names, run, prompts, results, folder))
+        _, _, names, run, prompts, results, folder = max(tried, key=lambda trial: trial[:2])
         as_is = self.measure("source", names, [run.start])
         spot = self.measure("spot", names, vectors(prompts), results)
         cost = sum(result["seconds"] for trial in tried for result in trial[5]) / self.seeds
-        return [as_is, replace(spot, seconds=cost)]
+        return [as_is, replace(spot, seconds=cost, folder=folder)]
 
     def measure(
         self, name: str, source: str | None, prompts: Sequence[Tensor],
@@ -314,10 +321,9 @@ class _Bench:
              "scores": [p["score"] for p in at], "seconds": float(np.mean([p["seconds"] for p in at]))}
             for at in points
         )  # fmt: skip
-        best = [max(point["score"] for point in result["curve"]) for result in results]
         return replace(
             arm, steps=self.config.steps, seconds=float(np.mean([result["seconds"] for result in results])),
-            selection=float(np.mean(best)), curve=curve,
+            selection=selection(results), curve=curve,
         )  # fmt: skip
 
 
@@ -355,9 +361,7 @@ def _report(
         gain = spot.score - plain.score
         bounds = interval(spot.evaluations, task, roles.report, plain.evaluations)
     rows = {"train": len(roles.train), "select": len(roles.select), "report": len(roles.report)}
-    prefix = chosen.arm.replace(":", "-")
-    folder = next((path for path in sorted(out.glob(f"{prefix}*")) if path.is_dir()), out)
-    prompt = next(iter(sorted(folder.glob("prompt*.safetensors"))), None)
+    prompt = next(iter(sorted((out / str(chosen.folder)).glob("prompt*.safetensors"))), None)
     return TransferReport(task.name, tuple(arms), chosen.arm, ranking, gain, bounds, left_out, rows, out, prompt)
 
 
