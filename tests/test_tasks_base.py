@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pyarrow
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spot.errors import TaskError
-from spot.tasks.base import Example, Task, check_split, data_digest, json_rows, read_rows, roles, text_key
+from spot.tasks.base import Example, Task, check_split, data_digest, roles, text_key
+from spot.tasks.rows import json_rows, read_rows
 
 ROLES = ("train", "select", "report")
 
@@ -113,6 +115,7 @@ def test_roles_share_no_text_are_deterministic_and_respect_limits(rows, shape, l
     task = task_of(dict(zip(shape, cut, strict=True)))
     try:
         found = roles(task, *limits, seed)
+        assert found.report
     except TaskError as error:
         assert "has no row left to" in str(error)
         return
@@ -127,20 +130,30 @@ def test_roles_share_no_text_are_deterministic_and_respect_limits(rows, shape, l
         assert len(part) == len(whole) if limit is None else len(part) == min(limit, len(whole))
 
 
-def test_a_text_of_two_splits_stays_with_the_later_role():
-    task = task_of(
-        {
-            "train": ["shared text", "own text"],
-            "validation": ["Shared TEXT.", "v"],
-            "test": ["shared, text!", "v!", "t"],
-        }
-    )
-    with pytest.raises(TaskError, match="toy has no row left to select: found 1 to train, 0 to select, 3 to report"):
-        roles(task, None, None, None, 0)
-    task = task_of({"train": ["shared text", "own text"], "validation": ["Shared TEXT.", "v"], "test": ["t"]})
+def test_a_text_of_two_splits_selects_rather_than_trains_and_a_test_row_gives_way():
+    task = task_of({"train": ["shared text", "own text"], "validation": ["Shared TEXT.", "v"],
+                    "test": ["shared, text!", "v!", "own text", "t"]})  # fmt: skip
     found = roles(task, None, None, None, 0)
     assert [row.texts[0] for row in found.train] == ["own text"]
     assert [row.texts[0] for row in found.select] == ["Shared TEXT.", "v"]
+    assert [row.texts[0] for row in found.report] == ["t"]
+    task = task_of({"train": ["shared text", "own text"], "validation": ["Shared TEXT."], "test": ["own, text!"]})
+    found = roles(task, None, None, None, 0)
+    with pytest.raises(TaskError, match="toy has no row left to report: found 1 to train, 1 to select, 0 to report"):
+        len(found.report)
+
+
+def test_the_test_split_is_closed_until_its_rows_are_asked_for():
+    rows = {"train": ["a text", "more text"], "validation": ["v"], "test": ["t"]}
+    opened = []
+
+    def load(split):
+        opened.append(split)
+        return task_of(rows).load(split)
+
+    found = roles(replace(task_of(rows), load=load), None, None, None, 0)
+    assert len(found.train) == 2 and len(found.select) == 1 and "test" not in opened
+    assert [row.texts[0] for row in found.report] == ["t"] and "test" in opened
 
 
 def test_texts_without_letters_are_told_apart():

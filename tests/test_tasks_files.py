@@ -157,7 +157,7 @@ def test_all_mistakes_in_a_task_file_come_at_once(make):
         "no key 'rows', which every task file has",
         "name is 'two words', expected letters, digits",
         "input 'sentence: {text' has a lone '{'",
-        "no metric 'acuracy'; did you mean 'accuracy'?",
+        "no metric 'acuracy'; did you mean 'accuracy' or",
         "no encoding 'utf-9' of text",
         "labels has the one word 'only', expected at least two",
         "quotes is 'no', expected true or false",

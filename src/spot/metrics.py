@@ -1,26 +1,26 @@
 """Scores of predictions in percent, intervals, and the relative error reduction between two scores.
 
 A prediction that is no label counts as wrong in every metric. Where official definitions exist (GLUE,
-SuperGLUE, SQuAD) these are followed; scikit-learn and scipy, imported on first use, do the statistics.
+SuperGLUE, SQuAD) these are followed; scikit-learn and scipy, imported on first use, do the statistics. Metrics of
+open answers stand in `spot.answers`.
 """
 
-import re
-import string
 import warnings
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
+from spot.answers import Answers, bleu, exact_match, record, rouge, token_f1, wsc_accuracy
 from spot.errors import TaskError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-Answers = Sequence[tuple[str, ...]]
+# The eight tasks of each benchmark's average: WNLI and the diagnostic sets are left out (SPoT, footnote 4).
+GLUE = tuple(f"glue/{name}" for name in ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"))
+SUPERGLUE = tuple(f"superglue/{name}" for name in ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc"))
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _INVALID = "\0invalid"  # stands for all predictions that are no label; no label holds a NUL
 
 
@@ -69,6 +69,27 @@ def macro_f1(
     return {"macro_f1": 100 * float(f1_score(gold, said, labels=present, average="macro", zero_division=0))}
 
 
+def multirc(
+    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
+) -> dict[str, float]:
+    """MultiRC's F1 of the answers that are right, over all of them, and the share of questions all right (SuperGLUE).
+
+    Rows of one group are the answers to one question. An invalid prediction becomes the wrong one of the two labels.
+
+    Raises:
+        TaskError: a row has no group.
+    """
+    if "" in groups:
+        raise TaskError(
+            f"row {list(groups).index('') + 1} has no group: the metric multirc needs the question that each row "
+            "answers. Choose f1 for rows that stand alone."
+        )
+    right: dict[str, bool] = defaultdict(lambda: True)
+    for accepted, said, group in zip(answers, predictions, groups, strict=True):
+        right[group] &= said == accepted[0]
+    return {"f1a": f1(answers, predictions, groups, labels)["f1"], "em": _percent(list(right.values()))}
+
+
 def matthews(
     answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
 ) -> dict[str, float]:
@@ -82,28 +103,6 @@ def matthews(
     if len(set(gold)) < 2 or len(set(said)) < 2:
         return {"matthews": 0.0}
     return {"matthews": 100 * float(matthews_corrcoef(gold, said))}
-
-
-def exact_match(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
-    """Share of the rows whose prediction equals an answer after SQuAD's normalisation."""
-    hits = [
-        _plain(said) in {_plain(answer) for answer in accepted}
-        for accepted, said in zip(answers, predictions, strict=True)
-    ]
-    return {"exact_match": _percent(hits)}
-
-
-def token_f1(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
-    """Mean over the rows of the best F1 between the words of the prediction and of an answer, as in SQuAD."""
-    rows = [
-        max((_overlap(_plain(answer).split(), _plain(said).split()) for answer in accepted), default=0.0)
-        for accepted, said in zip(answers, predictions, strict=True)
-    ]
-    return {"token_f1": _percent(rows)}
 
 
 def pearson_spearman(
@@ -134,6 +133,20 @@ def pearson_spearman(
     return {"pearson": _correlation(pearsonr, gold, said), "spearman": _correlation(spearmanr, gold, said)}
 
 
+def likelihood(
+    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
+) -> dict[str, float]:
+    """The metric of unlabelled text, which is read from the loss and not from predictions.
+
+    Raises:
+        TaskError: always.
+    """
+    raise TaskError(
+        "the metric likelihood is read from a model's loss and cannot be computed from predictions: `spot evaluate` "
+        "gives it. To score predicted texts choose exact_match, token_f1, rouge or bleu."
+    )
+
+
 METRICS: Mapping[str, Metric] = {
     "accuracy": accuracy,
     "f1": f1,
@@ -142,6 +155,12 @@ METRICS: Mapping[str, Metric] = {
     "exact_match": exact_match,
     "token_f1": token_f1,
     "pearson_spearman": pearson_spearman,
+    "multirc": multirc,
+    "record": record,
+    "wsc_accuracy": wsc_accuracy,
+    "rouge": rouge,
+    "bleu": bleu,
+    "likelihood": likelihood,
 }
 
 
@@ -151,8 +170,8 @@ def problems(names: Sequence[str], labels: Sequence[str]) -> list[str]:
     for name in names:
         if name not in METRICS:
             found.append(f"no metric {name!r}; {did_you_mean(name, METRICS)}")
-        elif name == "f1" and len(labels) != 2:
-            found.append(f"the metric f1 needs exactly two labels, found {len(labels)}; take macro_f1")
+        elif name in ("f1", "multirc") and len(labels) != 2:
+            found.append(f"the metric {name} needs exactly two labels, found {len(labels)}; take macro_f1")
         elif name in ("macro_f1", "matthews") and not labels:
             found.append(f"the metric {name} needs labels; for open answers take exact_match or token_f1")
     return found
@@ -194,6 +213,41 @@ def primary(scores: Mapping[str, float]) -> float:
     if not scores:
         raise TaskError("no scores: expected at least one metric.")
     return sum(scores.values()) / len(scores)
+
+
+def invalid(predictions: Sequence[str], labels: Sequence[str]) -> int:
+    """How many predictions are no label; every metric over labels counts them as wrong.
+
+    Args:
+        predictions: of some rows.
+        labels: the label words; without any, as for open answers, no prediction is invalid.
+    """
+    known = set(labels)
+    return sum(said not in known for said in predictions) if known else 0
+
+
+def glue_average(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """The GLUE score as in T5 and SPoT: the mean over eight tasks of each task's mean metric, in percent.
+
+    Args:
+        scores: task -> metric -> percent. WNLI, the diagnostic set and tasks of other benchmarks don't count.
+
+    Raises:
+        TaskError: one of the eight is missing.
+    """
+    return _average("GLUE", GLUE, scores)
+
+
+def superglue_average(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """The SuperGLUE score: the mean over eight tasks of each task's mean metric, in percent.
+
+    Args:
+        scores: task -> metric -> percent. The diagnostic sets and tasks of other benchmarks don't count.
+
+    Raises:
+        TaskError: one of the eight is missing.
+    """
+    return _average("SuperGLUE", SUPERGLUE, scores)
 
 
 def bootstrap_interval(correct: "ArrayLike", resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
@@ -244,6 +298,16 @@ def relative_error_reduction(transfer: float, baseline: float) -> float:
     return 100 * (transfer - baseline) / (100 - baseline)
 
 
+def _average(title: str, tasks: Sequence[str], scores: Mapping[str, Mapping[str, float]]) -> float:
+    """The mean of the tasks' means, if all are there."""
+    if missing := [name for name in tasks if not scores.get(name)]:
+        raise TaskError(
+            f"no {title} average: {len(missing)} of its {len(tasks)} tasks have no score: {', '.join(missing)}. Score "
+            "these, or report the tasks one by one."
+        )
+    return sum(primary(scores[name]) for name in tasks) / len(tasks)
+
+
 def _percent(values: Sequence[float]) -> float:
     """The mean in percent."""
     return 100 * sum(values) / len(values)
@@ -253,19 +317,6 @@ def _classes(answers: Answers, predictions: Sequence[str], labels: Sequence[str]
     """First answers and predictions, every prediction that is no label replaced by one word for all of them."""
     known = set(labels)
     return [accepted[0] for accepted in answers], [said if said in known else _INVALID for said in predictions]
-
-
-def _plain(text: str) -> str:
-    """SQuAD's normalisation: lower case, no punctuation, no articles, single blanks."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
-
-
-def _overlap(answer: list[str], said: list[str]) -> float:
-    """F1 of two bags of words; where one is empty, 1 if both are."""
-    if not answer or not said:
-        return float(answer == said)
-    shared = sum((Counter(answer) & Counter(said)).values())
-    return 2 * shared / (len(answer) + len(said))
 
 
 def _correlation(measure: Callable[..., Any], gold: list[float], said: list[float]) -> float:

