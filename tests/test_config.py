@@ -188,7 +188,7 @@ def test_digest_does_not_depend_on_the_order_of_fields() -> None:
 def test_toml_is_readable_and_leaves_out_what_is_not_set() -> None:
     """One key a line, in the order of the fields."""
     lines = to_toml(TuneConfig(task='a "quoted" name', gradient_checkpointing=True)).splitlines()
-    assert lines[:3] == ['task = "a \\"quoted\\" name"', 'backbone = "embedded"', "steps = 200"]
+    assert lines[:3] == ['task = "a \\"quoted\\" name"', 'backbone = "embedded"', 'method = "prompt"']
     assert "learning_rate = 0.005" in lines and lines[-1] == "gradient_checkpointing = true"
     assert not any(line.startswith(("train_rows", "key_step")) for line in lines)
 

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from spot.backbone import Backbone
+from spot.batching import collator_for
 from spot.config import TransferConfig, TuneConfig
 from spot.errors import ConfigError, LibraryError, TaskError
+from spot.evaluation import evaluate
 from spot.library import Library
 from spot.prompt import Parent, load
 from spot.runs import RunDir
@@ -123,6 +126,19 @@ def test_none_is_plain_tuning_alone(backbone, library, tmp_path):
     report = transfer(named("toy"), roles_of("toy"), backbone, library, config, out=tmp_path)
     assert [arm.arm for arm in report.arms] == ["frozen", "plain:vocabulary"]
     assert report.gain is None and report.ranking == () and "plain prompt tuning" in report.verdict
+
+
+def test_a_tuned_model_stands_beside_the_prompts_and_is_never_chosen(backbone, library, tmp_path):
+    config = CONFIG.model_copy(update={"model_learning_rate": 0.002, "seeds": 2})
+    report = transfer(named("toy"), roles_of("toy"), backbone, library, config, out=tmp_path)
+    model = report.arms[-1]
+    assert model.arm == "model" and model.parameters == backbone.parameters and model.steps == 4
+    assert len(model.scores) == 2 and report.chosen != "model"
+    for seed in range(2):
+        tuned = Backbone.load(str(tmp_path / f"model-{seed}" / "model"))
+        collator = collator_for(tuned, named("toy"))
+        wanted = evaluate(tuned, torch.zeros(0, 32), named("toy"), collator, roles_of("toy").report)
+        assert model.scores[seed] == pytest.approx(wanted.primary)
 
 
 def seen_by(library: Library, word: str) -> tuple[Example, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from spot import tuning
+from spot import training
 from spot.backbone import Backbone
 from spot.config import TuneConfig
 from spot.errors import ConfigError, PromptError, RunError
@@ -46,7 +46,7 @@ def backbone(tiny_folder) -> Backbone:
     return Backbone.load(str(tiny_folder("llama")))
 
 
-def run(backbone, tiny_folder, **settings) -> tuning.Run:
+def run(backbone, tiny_folder, **settings) -> training.Run:
     return prepare(config(tiny_folder("llama"), **settings), TASK, backbone, ROWS)
 
 

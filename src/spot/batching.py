@@ -1,16 +1,19 @@
 """The border between text and tensors: rows of a task become token ids here, and nowhere else."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from spot.backbone import Backbone
+from spot.checkpoints import locate
 from spot.errors import TaskError
 from spot.layout import IGNORED, Batch
 from spot.tasks.base import Example, Task
@@ -18,6 +21,7 @@ from spot.tasks.base import Example, Task
 log = logging.getLogger(__name__)
 
 CUE = "\nAnswer:"  # ends the input of a causal model, which must be told that the answer comes next
+CHUNK = 1000  # rows that are tokenised at a time where only their lengths are kept
 POOL = 16  # batches that are sorted by length together: little padding, much shuffling
 
 
@@ -132,6 +136,54 @@ class Collator:
         return ()
 
 
+@dataclass(frozen=True)
+class SplitLengths:
+    """How long the rows of one split are on one backbone.
+
+    Attributes:
+        split: its name.
+        rows: number of examples.
+        labels: label word -> rows; empty for open answers.
+        inputs: 5th, 50th, 95th percentile and maximum of the input tokens, special tokens and cue included, uncut.
+        targets: the same of the tokens of the first answer.
+        cut: share of the rows that are longer than the limit, percent.
+    """
+
+    split: str
+    rows: int
+    labels: Mapping[str, int]
+    inputs: tuple[float, ...]
+    targets: tuple[float, ...]
+    cut: float
+
+
+def split_lengths(task: Task, split: str, collator: Collator) -> SplitLengths:
+    """Count tokens and labels of all rows of a split; only lengths stay in memory.
+
+    Raises:
+        TaskError: the split has no rows, or they cannot be read.
+    """
+    whole = replace(collator, max_input_tokens=sys.maxsize)
+    labels: Counter[str] = Counter(dict.fromkeys(task.labels, 0))
+    lengths: list[tuple[int, int]] = []
+    examples = iter(task.load(split))
+    while part := list(islice(examples, CHUNK)):
+        labels.update(example.answers[0] for example in part if task.labels and example.answers)
+        lengths += [(len(row.input_ids), len(row.target_ids)) for row in whole.encode(part)]
+    if not lengths:
+        raise TaskError(f"{task.name} has no rows in its split {split!r}; expected at least one. Give other data.")
+    inputs, targets = np.array(lengths).T
+    return SplitLengths(
+        split, len(lengths), dict(labels), *(_quantiles(part) for part in (inputs, targets)),
+        100 * float(np.mean(inputs > collator.max_input_tokens)),
+    )  # fmt: skip
+
+
+def _quantiles(values: np.ndarray) -> tuple[float, ...]:
+    """5th, 50th and 95th percentile, and the maximum."""
+    return tuple(float(value) for value in np.percentile(values, [5, 50, 95, 100]))
+
+
 def collator_for(
     backbone: Backbone, task: Task, *, length: int = 0, max_input_tokens: int = 96, truncate: str = "right"
 ) -> Collator:
@@ -150,6 +202,17 @@ def collator_for(
         longest = max((len(choice) for choice in probe.choices), default=64)
         limit = min(limit, backbone.max_positions - length - longest)
     return Collator(backbone.tokenizer, backbone.id.kind, task.labels, limit, truncate, backbone.device)
+
+
+def collator_named(backbone: str, task: Task, max_input_tokens: int = 96) -> Collator:
+    """The collator of a task on a backbone whose weights stay on disk: for counting tokens.
+
+    Raises:
+        BackboneError: nothing of that name can be had.
+    """
+    checkpoint = locate(backbone)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
+    return Collator(tokenizer, checkpoint.id.kind, task.labels, max_input_tokens)
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
@@ -177,15 +240,42 @@ def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int)
     return batches[:steps]
 
 
+def plan_token_batches(lengths: Sequence[int], tokens: int, steps: int, seed: int) -> list[list[int]]:
+    """As `plan_batches`, with as many rows a step as `tokens` padded input tokens hold, and at least one.
+
+    Args:
+        lengths: tokens of each row.
+        tokens: longest row times rows, of each step.
+        steps: number of batches.
+        seed: the plan depends on nothing else.
+    """
+    random = np.random.default_rng(seed)
+    mean = max(1, round(sum(lengths) / len(lengths)))
+    pool_rows = POOL * max(1, tokens // mean)
+    order: list[int] = []
+    batches: list[list[int]] = []
+    while len(batches) < steps:
+        while len(order) < pool_rows:
+            order.extend(random.permutation(len(lengths)).tolist())
+        cut = _packed(order[:pool_rows], lengths, tokens)
+        order = order[pool_rows:]
+        batches.extend(cut[number] for number in random.permutation(len(cut)))
+    return batches[:steps]
+
+
 def by_length(rows: Sequence[Row], tokens: int) -> list[list[int]]:
     """Row numbers in batches of similar length, each of at most `tokens` padded input tokens."""
+    return _packed(range(len(rows)), [len(row.input_ids) for row in rows], tokens)
+
+
+def _packed(rows: Iterable[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Rows, the longest first, in batches of at most `tokens` padded tokens and at least one row."""
     batches: list[list[int]] = []
-    for number in sorted(range(len(rows)), key=lambda number: -len(rows[number].input_ids)):
-        longest = len(rows[batches[-1][0]].input_ids) if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= tokens:
-            batches[-1].append(number)
+    for row in sorted(rows, key=lambda row: -lengths[row]):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= tokens:
+            batches[-1].append(row)
         else:
-            batches.append([number])
+            batches.append([row])
     return batches
 
 

@@ -25,15 +25,29 @@ class TuneConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    task: str = Field(min_length=1, description="name of a known task, or path of a task file")
+    task: str = Field(
+        min_length=1, description="name of a known task, `mixture:NAME`, or path of a task or mixture file"
+    )
     backbone: str = Field(
         "embedded", min_length=1, description="`embedded`, a Hugging Face id or a local folder; never trained"
+    )
+    method: Literal["prompt", "model"] = Field(
+        "prompt", description="what trains: a `prompt`, or all weights of a copy of the `model`, the baseline"
     )
     steps: int = Field(200, ge=0, le=10_000_000, description="optimiser steps; time grows in proportion")
     length: int = Field(
         20, ge=1, le=10_000, description="prompt tokens P; more can hold more and cost time and file size"
     )
     batch_size: int = Field(16, ge=1, le=100_000, description="rows a step; memory grows with it")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="padded input tokens a step instead of rows; left out: batch_size rows"
+    )
+    micro_batch: int | None = Field(
+        None, ge=1, description="rows in memory at a time; the gradient is summed over them; left out: all of a step"
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of activations that the model drops while it trains; the paper's is 0.1"
+    )
     optimiser: Literal["adamw", "adafactor"] = Field(
         "adamw", description="`adafactor` is the paper's, with T5's scale of learning rates (0.3)"
     )
@@ -56,6 +70,19 @@ class TuneConfig(BaseModel):
     )
     init_seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the initial value alone")
     seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the order of the rows")
+    task_prefix: bool = Field(False, description="put the task's name in front of each input, as T5 does")
+    mixing: Literal["proportional", "equal"] = Field(
+        "proportional", description="how often a mixture draws each task: by its train rows, or all `equal`"
+    )
+    mixing_cap: int = Field(
+        2**19, ge=1, le=10**18, description="train rows above which a task of a mixture is not drawn more often"
+    )
+    temperature: float = Field(
+        1.0, ge=0.1, description="of a mixture's proportions, after the cap: more evens them out, less sharpens them"
+    )
+    sizes: Literal["rows", "official"] = Field(
+        "rows", description="what a mixture goes by: the train `rows` used, or the `official` sizes of the data sets"
+    )
     train_rows: int | None = Field(None, ge=1, description="rows to train on; left out: all")
     select_rows: int = Field(100, ge=1, description="rows that choose the best checkpoint; never reported")
     report_rows: int = Field(400, ge=0, description="rows of the reported score; they choose nothing")
@@ -65,6 +92,9 @@ class TuneConfig(BaseModel):
     )
     truncate: Literal["right", "left"] = Field("right", description="side on which a long input is cut")
     eval_every: int = Field(20, ge=1, description="steps between evaluations on the selection rows")
+    patience: int | None = Field(
+        None, ge=1, description="evaluations without a better score after which the run stops; left out: it never does"
+    )
     key_step: int | None = Field(
         None,
         ge=1,
@@ -92,6 +122,14 @@ class TuneConfig(BaseModel):
             raise ValueError(f"should be at most steps = {steps}, or the run ends before it")
         return key_step
 
+    @field_validator("gradient_checkpointing")
+    @classmethod
+    def _no_dropout_beside(cls, checkpointing: bool, info: ValidationInfo) -> bool:
+        """Recomputed activations would be dropped anew."""
+        if checkpointing and info.data.get("dropout"):
+            raise ValueError("should be false where dropout is above 0: what is computed twice would be dropped anew")
+        return checkpointing
+
 
 class TransferConfig(BaseModel):
     """How a task is tuned from a library; the runs themselves follow the library's key recipe."""
@@ -107,6 +145,9 @@ class TransferConfig(BaseModel):
     seeds: int = Field(3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
     starts: tuple[Literal["vocabulary", "classes", "uniform"], ...] = Field(
         ("vocabulary",), min_length=1, description="starts of the plain arms; the task embedding is read from the first"
+    )
+    model_learning_rate: float | None = Field(
+        None, gt=0, le=1, description="adds full model tuning as an arm, with this step size; left out: no such arm"
     )
     eval_every: int = Field(6, ge=1, description="steps between points of the learning curve")
 

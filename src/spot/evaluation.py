@@ -1,6 +1,8 @@
 """What a prompt does to rows: predictions by ranking the labels or by generation, and their scores."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,10 @@ from spot.batching import Collator, Row, by_length
 from spot.metrics import bootstrap_interval, primary, score
 from spot.tasks.base import Example, Task
 
+Progress = Callable[[int, int], None]  # (parts done, parts in all)
+
 TOKENS = 2048  # padded input tokens of one forward pass: enough to keep the processor's matrix products busy
+LIKELIHOOD = "likelihood"  # the metric of unlabelled text, read from the loss
 MAX_NEW_TOKENS = 64  # longest generated answer, in tokens
 
 
@@ -22,7 +27,8 @@ class Prediction:
 
     Attributes:
         text: the answer: a label word, or generated text.
-        log_probabilities: of every label, nats, in the task's order; empty for generated text.
+        log_probabilities: of every label, nats, in the task's order; empty for generated text. Of unlabelled text one
+            number: the mean over the tokens of its target.
     """
 
     text: str
@@ -42,13 +48,15 @@ class Evaluation:
 
     Attributes:
         scores: metric -> percent.
-        correct: for each row whether the prediction is among the accepted answers.
+        correct: for each row whether the prediction is among the accepted answers; of unlabelled text the geometric
+            mean of its tokens' probabilities.
         predictions: for each row.
-        nats: mean negative log-probability of the right label among the labels; nan for open answers.
+        nats: mean negative log-probability of the right label among the labels, or of a token of unlabelled text; nan
+            for open answers.
     """
 
     scores: dict[str, float]
-    correct: tuple[bool, ...]
+    correct: tuple[float, ...]
     predictions: tuple[Prediction, ...]
     nats: float
 
@@ -57,8 +65,16 @@ class Evaluation:
         """The mean of the scores, percent (paper, footnote 5)."""
         return primary(self.scores)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether every row gets the same answer; unlabelled text gets none."""
+        answers = {prediction.text for prediction in self.predictions}
+        return len(answers) == 1 < len(self.predictions) and LIKELIHOOD not in self.scores
 
-def predict(backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row]) -> list[Prediction]:
+
+def predict(
+    backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None
+) -> list[Prediction]:
     """Answer every row, in the rows' order.
 
     Args:
@@ -66,33 +82,80 @@ def predict(backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequen
         prompt: [P, D]; P = 0 is the model without a prompt.
         collator: of the rows' task; ranks its labels, or generates where it has none.
         rows: encoded by the same collator.
+        progress: called after every batch.
     """
-    found: list[Prediction | None] = [None] * len(rows)
-    for numbers, answers in _answers(backbone, prompt, collator, rows):
-        for number, answer in zip(numbers, answers, strict=True):
-            found[number] = answer
-    return [answer for answer in found if answer is not None]
+    return predict_each(backbone, prompt[None], collator, rows, progress)[0]
 
 
 @torch.no_grad()
-def _answers(
-    backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row]
-) -> Iterator[tuple[list[int], list[Prediction]]]:
-    """Yield row numbers and their predictions, batch by batch; the prompt's prefix is computed once."""
-    prefix = backbone.prefix(prompt[None])
-    for numbers in by_length(rows, TOKENS):
-        batch = collator.batch([rows[number] for number in numbers])
+def predict_each(
+    backbone: Backbone, prompts: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None
+) -> list[list[Prediction]]:
+    """Answer every row with each of R prompts [R, P, D], all of them in one batch; R lists in the rows' order."""
+    count = len(prompts)
+    found: list[dict[int, Prediction]] = [{} for _ in range(count)]
+    prefix = backbone.prefix(prompts)
+    for numbers in by_length(rows, max(1, TOKENS // count)):
+        picked = [rows[number] for number in numbers]
+        index = [prompt for prompt in range(count) for _ in numbers]
+        batch = collator.batch(picked * count, index)
         if collator.labels:
             scores = backbone.score(batch, prefix, collator.choices).tolist()
             best = [max(range(len(row)), key=row.__getitem__) for row in scores]
-            yield numbers, [Prediction(collator.labels[i], tuple(row)) for i, row in zip(best, scores, strict=True)]
+            answers = [Prediction(collator.labels[i], tuple(row)) for i, row in zip(best, scores, strict=True)]
         else:
-            yield numbers, [Prediction(text.strip()) for text in backbone.generate(batch, prefix, MAX_NEW_TOKENS)]
+            answers = [Prediction(text.strip()) for text in backbone.generate(batch, prefix, MAX_NEW_TOKENS)]
+        for prompt, number, answer in zip(index, numbers * count, answers, strict=True):
+            found[prompt][number] = answer
+        if progress is not None:
+            progress(len(found[0]), len(rows))
+    return [[answers[number] for number in range(len(rows))] for answers in found]
+
+
+def vote(ballots: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """The answer that most prompts give to each row (Lester et al. 2021, section 6).
+
+    A tie goes to the answer with the larger mean log-probability, or of generated texts to the first one.
+
+    Args:
+        ballots: R lists of predictions, as `predict_each` makes them.
+
+    Returns:
+        One prediction a row; its log-probabilities are the means over the prompts.
+    """
+    decided = []
+    for row in zip(*ballots, strict=True):
+        count = Counter(prediction.text for prediction in row)
+        most = max(count.values())
+        tied = [prediction for prediction in row if count[prediction.text] == most]
+        means = tuple(np.mean([prediction.log_probabilities for prediction in row], axis=0).tolist())
+        # Every vote for a label names the place of its own largest log-probability.
+        place = {prediction.text: int(np.argmax(prediction.log_probabilities)) for prediction in tied if means}
+        best = max(tied, key=lambda prediction: means[place[prediction.text]]) if means else tied[0]
+        decided.append(Prediction(best.text, means))
+    return decided
+
+
+@torch.no_grad()
+def likelihoods(
+    backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None
+) -> list[Prediction]:
+    """Mean log-probability of each row's target tokens; the answers themselves are not generated."""
+    found: dict[int, Prediction] = {}
+    prefix = backbone.prefix(prompt[None])
+    for numbers in by_length(rows, TOKENS // 4):
+        picked = [rows[number] for number in numbers]
+        losses = backbone.loss(collator.batch(picked), prefix).tolist()
+        for number, row, nats in zip(numbers, picked, losses, strict=True):
+            found[number] = Prediction("", (-nats / len(row.target_ids),))
+        if progress is not None:
+            progress(len(found), len(rows))
+    return [found[number] for number in range(len(rows))]
 
 
 def evaluate(
     backbone: Backbone, prompt: Tensor, task: Task, collator: Collator, examples: Sequence[Example],
-    rows: Sequence[Row] | None = None,
+    rows: Sequence[Row] | None = None, progress: Progress | None = None,
 ) -> Evaluation:  # fmt: skip
     """Score a prompt on examples with the task's own metrics.
 
@@ -103,9 +166,19 @@ def evaluate(
         collator: of this task and backbone.
         examples: at least one, each with an answer.
         rows: the same examples encoded, where the caller has them.
+        progress: called after every batch.
     """
     rows = collator.encode(examples) if rows is None else rows
-    predictions = predict(backbone, prompt, collator, rows)
+    if task.metrics == (LIKELIHOOD,):
+        predictions = likelihoods(backbone, prompt, collator, rows, progress)
+        logs = [prediction.log_probabilities[0] for prediction in predictions]
+        shares = tuple(math.exp(value) for value in logs)
+        return Evaluation({LIKELIHOOD: 100 * float(np.mean(shares))}, shares, tuple(predictions), -float(np.mean(logs)))
+    return scored(task, examples, predict(backbone, prompt, collator, rows, progress))
+
+
+def scored(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Evaluation:
+    """Score predictions that are there, one an example, with the task's own metrics."""
     answers = [example.answers for example in examples]
     texts = [prediction.text for prediction in predictions]
     groups = [example.group for example in examples]
@@ -122,7 +195,7 @@ def interval(
 
     Args:
         found: one evaluation a seed, all on `examples`.
-        task: gives the metrics; accuracy is resampled directly, other metrics are computed anew on every draw.
+        task: gives the metrics; accuracy and likelihood are resampled directly, others computed anew on every draw.
         examples: the rows.
         against: as many evaluations to subtract, seed by seed; none for a plain interval.
         resamples: draws; a metric that must be computed anew gets a fifth of them.
@@ -130,7 +203,7 @@ def interval(
     Returns:
         The two ends, in percent (points for a difference).
     """
-    if task.metrics == ("accuracy",):
+    if task.metrics in (("accuracy",), (LIKELIHOOD,)):
         correct = np.array([evaluation.correct for evaluation in found], dtype=float)
         less = np.array([evaluation.correct for evaluation in against], dtype=float) if against else 0.0
         return bootstrap_interval(correct - less, resamples)
