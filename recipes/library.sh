@@ -12,19 +12,20 @@ spot=${SPOT:-spot}
 
 test -d "$library/prompts" || "$spot" library create --library "$library"
 
-# task, steps (about 30,000 text tokens), steps between evaluations
+# task, steps (40,000 to 80,000 text tokens; 200,000 for the long run, glue/mnli), steps between evaluations
 while read -r task steps every; do
     "$spot" tune "$task" --data "$data" --config recipes/library.toml --set "steps=$steps" --set "eval_every=$every" \
         --out "$out/${task//\//-}"
     "$spot" library add "$out/${task//\//-}/prompt.safetensors" --library "$library"
 done <<TASKS
 glue/sst2 200 50
-trec 216 54
-ag_news 72 18
-tweet_eval/emotion 128 32
-tweet_eval/offensive 108 27
-yelp_polarity 44 11
-glue/cola 216 54
-quora_pairs 96 24
-banking77 180 60
+trec 200 50
+ag_news 60 15
+tweet_eval/emotion 100 25
+tweet_eval/offensive 88 22
+yelp_polarity 48 12
+glue/cola 152 38
+quora_pairs 100 25
+banking77 200 50
+glue/mnli 280 56
 TASKS

@@ -1,5 +1,6 @@
 """The documents say what is so: the README's tree, its length, its links."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -23,3 +24,14 @@ def test_every_relative_link_leads_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_of_tasks_is_made_from_the_tables(shared):
+    spec = importlib.util.spec_from_file_location("make_tasks", ROOT / "docs" / "make_tasks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.PAGE.read_text(encoding="utf-8")
+    assert text == module.page(shared / "data"), "run: python docs/make_tasks.py ../shared/data"
+    rows = re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
+    assert rows == module.registry.names()

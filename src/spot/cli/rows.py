@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from spot.errors import TaskError
-from spot.tasks.base import ROW_FORMATS, Example, open_text, read_rows, row_format, some, text_field
+from spot.tasks.base import Example
+from spot.tasks.data_sets import Row, named
 from spot.tasks.files import TEXT_COLUMNS, read_task_file
-from spot.tasks.tables import TABLE
+from spot.tasks.registry import TABLE
+from spot.tasks.rows import ROW_FORMATS, open_text, read_rows, row_format, some, text_field
 
 READY = "inputs"  # a field of this name is what the model reads, word for word
 PLAIN = "text"  # a plain line is a row with this one field
@@ -17,19 +19,20 @@ PLAIN = "text"  # a plain line is a row with this one field
 Pieces = tuple[tuple[str, str], ...]  # (text before, field), the last field empty
 
 
-def read(source: str, task: str | None) -> list[Example]:
+def read(source: str, task: str | None, prefix: bool = False) -> list[Example]:
     """The rows of a file, or of stdin where `source` is `-`, without answers.
 
     Args:
         source: JSON lines, CSV, TSV or Arrow by its ending; else lines of JSON where the first one begins with a
             brace, and lines of plain text otherwise.
         task: the name or file of the task, which gives the form; without one the rows must bring their whole input.
+        prefix: whether a known task's name stands in front, as its prompt was trained.
 
     Raises:
         TaskError: the file is missing, empty or damaged, or a row lacks a field.
     """
     path = Path("/dev/stdin") if source == "-" else Path(source).expanduser()
-    pieces = _pieces(task)
+    pieces = None if task is None or task in TABLE else read_task_file(Path(task)).pieces
     if row_format(path) in ROW_FORMATS:
         rows = list(read_rows(path))
     else:
@@ -38,17 +41,27 @@ def read(source: str, task: str | None) -> list[Example]:
         rows = [(number, _row(line, lines[0], f"{source}, line {number}")) for number, line in enumerate(lines, 1)]
     if not rows:
         raise TaskError(f"{source} holds no rows: expected at least one to predict.")
-    return [Example(str(number), _inputs(row, pieces, f"{source}, row {number}"), ()) for number, row in rows]
+    examples = []
+    for number, row in rows:
+        place = f"{source}, row {number}"
+        known = task in TABLE and READY not in row
+        inputs = _formed(row, str(task), prefix, place) if known else _inputs(row, pieces, place)
+        examples.append(Example(str(number), inputs, ()))
+    return examples
 
 
-def _pieces(task: str | None) -> Pieces | None:
-    """The form of a task, which is empty for the usual form of task files, and None where it is not known."""
-    if task is None:
-        return None
-    if task in TABLE:
-        keys = TABLE[task].keys
-        return (*((f"{' ' if number else ''}{key}: ", field) for number, (key, field) in enumerate(keys)), ("", ""))
-    return read_task_file(Path(task)).pieces
+def _formed(row: Mapping[str, Any], task: str, prefix: bool, place: str) -> str:
+    """What the model reads for one row of a known task; a plain line may stand for its sentence."""
+    fields = dict(row)
+    if fields.keys() == {PLAIN}:
+        fields = dict.fromkeys(TEXT_COLUMNS, fields[PLAIN])
+    try:
+        text = next(iter(TABLE[task].form(Row(place, fields, answered=False), False)), None)
+    except TaskError as error:
+        raise TaskError(f"{error} {task} needs it; or give the whole input in a field {READY!r}.") from error
+    if text is None:
+        raise TaskError(f"{place} makes no input of {task}: its text is blank. Fill it or leave the row out.")
+    return named(task, TABLE[task], text.inputs) if prefix else text.inputs
 
 
 def _row(line: str, first: str, place: str) -> dict[str, Any]:

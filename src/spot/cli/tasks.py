@@ -1,5 +1,7 @@
 """`spot tasks`: the known tasks, and task files of one's own."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -8,10 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.options import Data, Json, TaskName, example
-from spot.cli.output import emit, table
+from spot.cli.output import emit, progress, table
 
 if TYPE_CHECKING:
     from spot.tasks.base import Task
+
+CountingBackbone = Annotated[
+    str | None,
+    typer.Option("--backbone", metavar="NAME", help="Count tokens as this model does: embedded, a folder or a hub id."),
+]
+Prefix = Annotated[bool, typer.Option("--prefix", help="Put the task's name in front of each input, as T5 does.")]
 
 app = typer.Typer(help="List, show and check tasks; write a task file for rows of your own.", no_args_is_help=True)
 
@@ -32,27 +40,84 @@ def list_tasks(as_json: Json = False) -> None:
     emit([_plain(task) for task in known], as_json, table(("task", "labels", "metrics", "what it is"), rows))
 
 
-@app.command(epilog=example("spot tasks show reviews.toml -n 2"))
+@app.command(epilog=example("spot tasks show reviews.toml -n 2", "spot tasks show reviews.toml --backbone embedded"))
 def show(
     task: TaskName,
     rows: Annotated[int, typer.Option("-n", "--rows", min=0, help="How many rows of each split to show.")] = 2,
+    backbone: CountingBackbone = None,
+    prefix: Prefix = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Show a task: its labels, splits and metrics, and its first rows as the model reads them."""
+    """Show a task: its labels, splits and metrics, and its first rows: raw, as the model reads them, and its answers.
+
+    With --backbone the tokens of inputs and targets are counted.
+    """
     from spot.tasks import registry
 
-    found = registry.get(task, data)
-    examples = {split: list(islice(found.load(split), rows)) for split in found.splits} if rows else {}
-    value = {**_plain(found), "examples": {split: [asdict(row) for row in part] for split, part in examples.items()}}
+    found = registry.get(task, data, prefix)
+    examples = {split: [] for split in found.splits if rows}
+    shown = [
+        (split, raw, row)
+        for split in examples for raw, row in islice(registry.paired(task, data, split, prefix), rows)
+    ]  # fmt: skip
+    for split, raw, row in shown:
+        examples[split].append({**asdict(row), "raw": raw})
+    if backbone is not None and shown:
+        from spot.batching import collator_named
+
+        encoded = iter(collator_named(backbone, found).encode([row for *_, row in shown]))
+        for value in (value for part in examples.values() for value in part):
+            row = next(encoded)
+            value["input_tokens"], value["target_tokens"] = len(row.input_ids), len(row.target_ids)
+    value = {**_plain(found), "examples": examples}
     facts = [
         f"{found.name}: {found.title or 'no title'}",
         f"labels   {', '.join(found.labels) or 'none: open answers'}",
         f"metrics  {', '.join(found.metrics)}",
         f"splits   {', '.join(found.splits)}",
     ]
-    shown = [(row.id, " | ".join(row.answers), row.inputs) for part in examples.values() for row in part]
-    emit(value, as_json, *facts, *([table(("row", "answer", "input"), shown)] if shown else []))
+    emit(value, as_json, *facts, *(_block(one) for part in examples.values() for one in part))
+
+
+def _block(value: Mapping[str, Any]) -> str:
+    """One example for people."""
+    counts = ("input_tokens", "target_tokens")
+    tokens = [f"tokens   {value[counts[0]]} in, {value[counts[1]]} out"] if counts[0] in value else []
+    answers = [f"answer   {answer}" for answer in value["answers"]]
+    raw = json.dumps(value["raw"], ensure_ascii=False)
+    return "\n".join(["", value["id"], f"raw      {raw}", f"input    {value['inputs']}", *answers, *tokens])
+
+
+@app.command(epilog=example("spot tasks stats reviews.toml", "spot tasks stats reviews.toml --max-input-tokens 64"))
+def stats(
+    task: TaskName,
+    backbone: CountingBackbone = None,
+    limit: Annotated[
+        int, typer.Option("--max-input-tokens", min=1, help="Inputs beyond this many tokens would be cut.")
+    ] = 96,
+    prefix: Prefix = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Count the rows, labels and tokens of every split, and the share of the inputs that would be cut."""
+    from spot.tasks import registry
+
+    found = registry.get(task, data, prefix)
+    with progress(f"counting {found.name}"):
+        from spot.batching import collator_named, split_lengths
+
+        collator = collator_named(backbone or "embedded", found, limit)
+        counted = [split_lengths(found, split, collator) for split in found.splits]
+    columns = ("split", "rows", "input tokens: 5 %", "50 %", "95 %", "most", "target tokens: most", f"over {limit}, %",
+               "labels")  # fmt: skip
+    rows = [
+        (part.split, part.rows, *map(round, part.inputs), round(part.targets[-1]), part.cut,
+         ", ".join(f"{label} {count}" for label, count in part.labels.items()) or None)
+        for part in counted
+    ]  # fmt: skip
+    value = {"task": found.name, "max_input_tokens": limit, "splits": [asdict(part) for part in counted]}
+    emit(value, as_json, table(columns, rows))
 
 
 @app.command(epilog=example("spot tasks check reviews.toml"))

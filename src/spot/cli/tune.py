@@ -17,11 +17,13 @@ app = typer.Typer()
 @app.command(
     epilog=example(
         "spot tune reviews.toml --steps 60 --length 20 --set key_step=36 --out runs/reviews",
+        "spot tune reviews.toml --method model --steps 4 --set learning_rate=1e-4 --set batch_size=4",
     )
 )
 def tune(
     task: TaskName,
     backbone: Annotated[str | None, setting(TuneConfig, "backbone", "NAME")] = None,
+    method: Annotated[str | None, setting(TuneConfig, "method", "prompt|model")] = None,
     steps: Annotated[str | None, setting(TuneConfig, "steps", "N")] = None,
     length: Annotated[str | None, setting(TuneConfig, "length", "P")] = None,
     init: Annotated[str | None, setting(TuneConfig, "init", "KIND")] = None,
@@ -34,41 +36,44 @@ def tune(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Tune a prompt for one task on a frozen model.
+    """Tune a prompt, or the model itself, for one task or a mixture of tasks.
 
     The rows are split into those that train, those that choose the best checkpoint and those kept for a report. A run
     that was interrupted goes on when the same command is given again, and one that is finished is only read.
     """
-    from spot.tasks import registry
-    from spot.tasks.base import roles
-
-    given = overrides(task=task, backbone=backbone, steps=steps, length=length, init=init, seed=seed)
+    given = overrides(task=task, backbone=backbone, method=method, steps=steps, length=length, init=init, seed=seed)
     resolved = load_config(TuneConfig, config, [*(settings or []), *given])
-    found = registry.get(resolved.task, data)
-    rows = roles(found, resolved.train_rows, resolved.select_rows, resolved.report_rows, resolved.rows_seed)
 
     from spot import tuning
     from spot.backbone import Backbone
+    from spot.training import members_of
 
+    members, name = members_of(resolved, data)
     with progress(f"loading {resolved.backbone}"):
         model = Backbone.load(resolved.backbone, gradient_checkpointing=resolved.gradient_checkpointing)
-    run = tuning.prepare(resolved, found, model, rows)
+    run = tuning.prepare_members(resolved, members, model, name=name)
     folder = out or cache_dir() / "runs" / run.digest
-    with progress(f"tuning {found.name}") as step:
-        tuning.tune([run], model, folder, step)
+    with progress(f"tuning {run.title}") as step:
+        if resolved.method == "model":
+            made = {"model": str(tuning.tune_model(run, model, folder, step))}
+        else:
+            tuning.tune([run], model, folder, step)
+            made = {"prompt": str(folder / "prompt.safetensors")}
     result = RunDir(folder).result()["runs"][0]
     value = {
-        "task": found.name, "prompt": str(folder / "prompt.safetensors"),
+        "task": run.title, **made,
         **{key: result[key] for key in ("scores", "frozen_scores", "selection", "step", "steps", "tokens", "seconds",
                                         "diagnosis")},
     }  # fmt: skip
+    reported = sum(len(member.roles.report or member.roles.select) for member in members)
     emit(
         value,
         as_json,
-        f"{found.name}: {scores(value['scores'])} on {len(rows.report or rows.select)} rows"
+        f"{run.title}: {scores(value['scores'])} on {reported} rows"
         f" (without a prompt: {scores(value['frozen_scores'])})",
-        f"best step {value['step']} of {value['steps']}, chosen on {len(rows.select)} other rows; "
+        f"best step {value['step']} of {value['steps']}, chosen on "
+        f"{sum(len(member.roles.select) for member in members)} other rows; "
         f"{value['tokens']:,} text tokens in {value['seconds']:.1f} s",
-        f"prompt: {value['prompt']}",
+        *(f"{kind}: {path}" for kind, path in made.items()),
         *(f"diagnosis: {line}" for line in value["diagnosis"]),
     )

