@@ -1,6 +1,6 @@
 """Write docs/tasks.md from the tables of data sets: `python docs/make_tasks.py ../shared/data`.
 
-The folder gives one row of each data set that lies there, for the column `form`; the others have a row below.
+The folder gives the fields of each data set that lies there, for the column `form`; the others have a row below.
 """
 
 import sys
@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from spot.tasks import choice, classification, generation, glue, reading, registry, superglue, unlabelled
+from spot.tasks import registry
 from spot.tasks.data_sets import DataSet, Row
 from spot.tasks.rows import json_rows
 
 PAGE = Path(__file__).with_name("tasks.md")
-TABLES = (glue, superglue, classification, reading, choice, generation, unlabelled)
-LONG = 28  # characters of a text that is shown whole
 WIDE = 150  # characters of a form, and of a list of labels
 HEAD = """# Every task by name
 
@@ -27,8 +25,8 @@ HEAD = """# Every task by name
 - **tested**: `rows` where the tests read every row of the folder, which may hold fewer rows than the official set;
   `form` where they check the form on rows written by hand.
 - **train rows**: of the official set, for mixing rates.
-- **form**: one example, its texts shortened; `->` is followed by the answer that is trained on. With `prefix=True` the
-  task's name stands in front, as in T5.
+- **form**: one example, with the names of fields for texts; `->` is followed by the answer that is trained on. With
+  `prefix=True` the task's name stands in front, as in T5.
 
 This page is made by `python docs/make_tasks.py`.
 """
@@ -43,7 +41,11 @@ SAMPLES: Mapping[str, dict[str, Any]] = {
     **{f"mrqa/{name}": ANSWERED for name in MRQA},
     "anli/r1": PAIR, "anli/r2": PAIR, "docnli": PAIR | {"label": 1},
     "glue/wnli": {"sentence1": "Ann saw her.", "sentence2": "Ann saw Eve.", "label": 1} | PAIR | {"idx": 0},
-    "glue/ax": PAIR, "superglue/axg": PAIR,
+    "superglue/wsc": {"text": "Ann saw Eve and she left.", "span1_index": 0, "span1_text": "Ann", "span2_index": 4,
+                      "span2_text": "she", "label": 1},
+    "superglue/record": {"query": "@placeholder left.", "passage": "Ann came.", "entities": ["Ann", "Eve"],
+                         "answers": ["Ann"], "idx": {"passage": 0, "query": 0}},
+    "glue/mnli_mismatched": PAIR, "glue/ax": PAIR, "superglue/axg": PAIR,
     "superglue/axb": PAIR | {"sentence1": "It rains.", "sentence2": "It is wet."},
     "cxc": {"sentence1": "A dog runs.", "sentence2": "A dog.", "score": 3.3},
     "goemotions": {"text": "Thank you!", "labels": [15]}, "sentiment140": {"text": "so happy", "sentiment": 4},
@@ -67,18 +69,13 @@ SAMPLES: Mapping[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def data_sets() -> dict[str, DataSet]:
-    """All tables as one, by name."""
-    return {name: row for module in TABLES for name, row in module.TABLE.items()}
-
-
 def page(data: Path) -> str:
     """The whole page.
 
     Args:
         data: folder with the data sets that can be had here.
     """
-    known = data_sets()
+    known = registry.TABLE
     lines = ["| task | what | hub | folder | tested | train rows | form | labels | metrics | licence | paper |"]
     lines.append("|" + " --- |" * 11)
     for name in registry.names():
@@ -104,25 +101,21 @@ def _form(name: str, row: DataSet, folder: Path) -> str:
 
 
 def _candidates(name: str, row: DataSet, folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows to show: the one above, else local ones, with short texts where the form allows it."""
+    """Rows to show: the one above, else local ones with the names of their fields in place of their texts."""
     if name in SAMPLES:
         yield SAMPLES[name]
     for path in sorted(folder.glob(f"{row.splits[0]}.jsonl*")):
         for _, fields in json_rows(path):
-            if name.split("/")[-1] not in ("wsc", "record"):
-                yield _shortened(fields)
-            yield fields
+            yield {field: _named(field, value) for field, value in fields.items()}
 
 
-def _shortened(value: Any) -> Any:
-    """Long texts cut to their first words, wherever they stand."""
+def _named(field: str, value: Any) -> Any:
+    """A value with each text of several words replaced by the name of its field."""
     if isinstance(value, dict):
-        return {key: _shortened(item) for key, item in value.items()}
+        return {key: _named(key, item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_shortened(item) for item in value]
-    if isinstance(value, str) and len(value) > LONG:
-        return " ".join(value.split()[:3])[:LONG] + " ..."
-    return value
+        return [_named(f"{field} {number}", item) for number, item in enumerate(value, start=1)]
+    return field if isinstance(value, str) and " " in value.strip() else value
 
 
 def _cut(text: str) -> str:

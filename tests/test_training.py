@@ -257,3 +257,23 @@ def test_likelihood_is_the_geometric_mean_of_the_tokens(backbone):
         shares.append(np.exp(np.mean(logs)))
     assert found.scores["likelihood"] == pytest.approx(100 * np.mean(shares), rel=1e-4)
     assert not found.is_constant and isinstance(collator.encode(examples)[0], Row)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_generated_answers_that_are_no_label_are_wrong_and_counted(tiny_folder, family):
+    backbone = Backbone.load(str(tiny_folder(family)))
+    collator = collator_for(backbone, TASK)
+    prompt = torch.randn(3, backbone.id.width, generator=torch.Generator().manual_seed(0))
+    examples = rows_of().select
+    free = evaluate(backbone, prompt, TASK, collator, examples, decode="generate")
+    known = sum(prediction.text in LABELS for prediction in free.predictions)
+    assert free.invalid == len(examples) - known
+    assert free.scores["accuracy"] <= 100 * known / len(examples)
+    assert evaluate(backbone, prompt, TASK, collator, examples).invalid == 0
+
+
+def test_a_causal_answer_without_an_end_is_the_label_that_it_begins_with(backbone):
+    collator = collator_for(backbone, TASK)
+    assert [collator.answer_in(text) for text in (" yes\nno", "no", " maybe")] == ["yes", "no", "maybe"]
+    ending = collator_for(backbone, Task("ends", TASK.load, ("train",), ("no", "not"), ("accuracy",)))
+    assert [ending.answer_in(text) for text in (" not", "notable")] == ["not", "notable"]

@@ -107,6 +107,13 @@ class Collator:
         index = torch.zeros(len(rows), dtype=torch.long) if prompt_index is None else torch.tensor(prompt_index)
         return Batch(*(part.to(self.device) for part in (inputs, mask, labels, index)))
 
+    def answer_in(self, generated: str) -> str:
+        """The answer that generated text gives: itself, or the label that it begins with where labels have no end."""
+        text = generated.strip()
+        if not self.labels or self._end:
+            return text
+        return max((label for label in self.labels if text.startswith(label)), key=len, default=text)
+
     @cached_property
     def _specials(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The special tokens that the tokenizer puts before and behind an input."""

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from spot.backbone import Backbone
 from spot.batching import Collator, Row, by_length
-from spot.metrics import bootstrap_interval, primary, score
+from spot.metrics import bootstrap_interval, invalid, primary, score
 from spot.tasks.base import Example, Task
 
 Progress = Callable[[int, int], None]  # (parts done, parts in all)
 
 TOKENS = 2048  # padded input tokens of one forward pass: enough to keep the processor's matrix products busy
+RANK, GENERATE = "rank", "generate"  # how a label is found
 LIKELIHOOD = "likelihood"  # the metric of unlabelled text, read from the loss
 MAX_NEW_TOKENS = 64  # longest generated answer, in tokens
 
@@ -53,12 +54,14 @@ class Evaluation:
         predictions: for each row.
         nats: mean negative log-probability of the right label among the labels, or of a token of unlabelled text; nan
             for open answers.
+        invalid: predictions that are no label, each of which counts as wrong; ranking the labels makes none.
     """
 
     scores: dict[str, float]
     correct: tuple[float, ...]
     predictions: tuple[Prediction, ...]
     nats: float
+    invalid: int = 0
 
     @property
     def primary(self) -> float:
@@ -73,8 +76,9 @@ class Evaluation:
 
 
 def predict(
-    backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None
-) -> list[Prediction]:
+    backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None,
+    decode: str = RANK,
+) -> list[Prediction]:  # fmt: skip
     """Answer every row, in the rows' order.
 
     Args:
@@ -83,14 +87,16 @@ def predict(
         collator: of the rows' task; ranks its labels, or generates where it has none.
         rows: encoded by the same collator.
         progress: called after every batch.
+        decode: `rank` the labels, or `generate` the answer freely, which may be no label.
     """
-    return predict_each(backbone, prompt[None], collator, rows, progress)[0]
+    return predict_each(backbone, prompt[None], collator, rows, progress, decode)[0]
 
 
 @torch.no_grad()
 def predict_each(
-    backbone: Backbone, prompts: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None
-) -> list[list[Prediction]]:
+    backbone: Backbone, prompts: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None,
+    decode: str = RANK,
+) -> list[list[Prediction]]:  # fmt: skip
     """Answer every row with each of R prompts [R, P, D], all of them in one batch; R lists in the rows' order."""
     count = len(prompts)
     found: list[dict[int, Prediction]] = [{} for _ in range(count)]
@@ -99,12 +105,13 @@ def predict_each(
         picked = [rows[number] for number in numbers]
         index = [prompt for prompt in range(count) for _ in numbers]
         batch = collator.batch(picked * count, index)
-        if collator.labels:
+        if collator.labels and decode == RANK:
             scores = backbone.score(batch, prefix, collator.choices).tolist()
             best = [max(range(len(row)), key=row.__getitem__) for row in scores]
             answers = [Prediction(collator.labels[i], tuple(row)) for i, row in zip(best, scores, strict=True)]
         else:
-            answers = [Prediction(text.strip()) for text in backbone.generate(batch, prefix, MAX_NEW_TOKENS)]
+            texts = backbone.generate(batch, prefix, max(map(len, collator.choices), default=MAX_NEW_TOKENS))
+            answers = [Prediction(collator.answer_in(text)) for text in texts]
         for prompt, number, answer in zip(index, numbers * count, answers, strict=True):
             found[prompt][number] = answer
         if progress is not None:
@@ -155,7 +162,7 @@ def likelihoods(
 
 def evaluate(
     backbone: Backbone, prompt: Tensor, task: Task, collator: Collator, examples: Sequence[Example],
-    rows: Sequence[Row] | None = None, progress: Progress | None = None,
+    rows: Sequence[Row] | None = None, progress: Progress | None = None, decode: str = RANK,
 ) -> Evaluation:  # fmt: skip
     """Score a prompt on examples with the task's own metrics.
 
@@ -167,6 +174,7 @@ def evaluate(
         examples: at least one, each with an answer.
         rows: the same examples encoded, where the caller has them.
         progress: called after every batch.
+        decode: `rank` the labels, or `generate` the answer freely.
     """
     rows = collator.encode(examples) if rows is None else rows
     if task.metrics == (LIKELIHOOD,):
@@ -174,7 +182,7 @@ def evaluate(
         logs = [prediction.log_probabilities[0] for prediction in predictions]
         shares = tuple(math.exp(value) for value in logs)
         return Evaluation({LIKELIHOOD: 100 * float(np.mean(shares))}, shares, tuple(predictions), -float(np.mean(logs)))
-    return scored(task, examples, predict(backbone, prompt, collator, rows, progress))
+    return scored(task, examples, predict(backbone, prompt, collator, rows, progress, decode))
 
 
 def scored(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Evaluation:
@@ -184,7 +192,8 @@ def scored(task: Task, examples: Sequence[Example], predictions: Sequence[Predic
     groups = [example.group for example in examples]
     scores = score(task.metrics, answers, texts, groups, task.labels)
     correct = tuple(text in accepted for text, accepted in zip(texts, answers, strict=True))
-    return Evaluation(scores, correct, tuple(predictions), _nats(predictions, answers, task.labels))
+    nats = _nats(predictions, answers, task.labels)
+    return Evaluation(scores, correct, tuple(predictions), nats, invalid(texts, task.labels))
 
 
 def interval(
@@ -226,7 +235,7 @@ def interval(
 
 
 def _nats(predictions: Sequence[Prediction], answers: Sequence[tuple[str, ...]], labels: Sequence[str]) -> float:
-    if not labels or not predictions:
+    if not labels or not predictions or not predictions[0].log_probabilities:
         return float("nan")
     logs = np.array([prediction.log_probabilities for prediction in predictions])
     right = [labels.index(accepted[0]) for accepted in answers]

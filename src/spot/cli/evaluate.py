@@ -9,7 +9,7 @@ import typer
 
 from spot.cli.options import BackboneName, Data, Json, PromptName, example, read_prompt
 from spot.cli.output import emit, progress, scores
-from spot.errors import PromptError, TaskError, did_you_mean
+from spot.errors import ConfigError, PromptError, TaskError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spot.tasks.base import Task
 
 NO_PROMPT = "none"
+DECODES = ("rank", "generate")
 
 app = typer.Typer()
 
@@ -46,6 +47,9 @@ def evaluate(
     data: Data = None,
     rows: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.  [default: all]")] = None,
     backbone: BackboneName = None,
+    decode: Annotated[
+        str, typer.Option(metavar="rank|generate", help="Rank the labels, or generate: an invalid answer is wrong.")
+    ] = "rank",
     as_json: Json = False,
 ) -> None:
     """Score a prompt, a vote of several prompts, or the model without any, on one split of a task, in percent.
@@ -54,6 +58,8 @@ def evaluate(
     """
     from spot.tasks import registry
 
+    if decode not in DECODES:
+        raise ConfigError(f"--decode is {decode!r}; expected one of {', '.join(DECODES)}")
     sources = [] if prompts == [NO_PROMPT] else [read_prompt(prompt) for prompt in prompts]
     if not sources and task is None:
         raise TaskError("no prompt names the task here: expected a known task or a task file; give --task TASK.")
@@ -68,17 +74,19 @@ def evaluate(
     model, vectors, collator = _at_work(sources, found, backbone)
     with progress(f"scoring {len(examples)} rows") as step:
         if len(sources) < 2:
-            results = [evaluation.evaluate(model, vectors[0], found, collator, examples, progress=step)]
+            results = [evaluation.evaluate(model, vectors[0], found, collator, examples, progress=step, decode=decode)]
         else:
-            ballots = evaluation.predict_each(model, vectors, collator, collator.encode(examples), step)
+            ballots = evaluation.predict_each(model, vectors, collator, collator.encode(examples), step, decode)
             results = [evaluation.scored(found, examples, ballot) for ballot in (evaluation.vote(ballots), *ballots)]
-    value = {"task": found.name, "split": split, "rows": len(examples), "scores": results[0].scores}
+    value = {"task": found.name, "split": split, "rows": len(examples), "scores": results[0].scores,
+             "invalid": results[0].invalid}  # fmt: skip
     if len(sources) > 1:
         value["each"] = [result.scores for result in results[1:]]
     emit(
         value,
         as_json,
         f"{found.name} {split}, {len(examples)} rows: {scores(results[0].scores)}",
+        *([f"{results[0].invalid} of the answers are no label and count as wrong"] if results[0].invalid else []),
         *(f"  {prompt} alone: {scores(one.scores)}" for prompt, one in zip(prompts, results[1:], strict=False)),
     )
 

@@ -1,0 +1,61 @@
+"""How the answer cue of causal models was chosen: several cues on several tasks, without a prompt and after 30 steps.
+
+    python recipes/cue.py --data DIR > cue.md
+
+Scores are on 200 selection rows a task, so that no report row chooses a form.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+
+from spot import batching
+from spot.backbone import Backbone
+from spot.batching import collator_for
+from spot.config import TuneConfig
+from spot.evaluation import evaluate
+from spot.runs import RunDir
+from spot.tasks import registry
+from spot.tasks.base import Roles, roles
+from spot.tuning import prepare, tune
+
+CUES = ("\nAnswer:", "\nLabel:", " =>", "\n", "")
+FROZEN = ("glue/sst2", "trec", "ag_news", "tweet_eval/emotion", "superglue/boolq", "superglue/copa")
+TUNED = ("glue/sst2", "trec")
+CONFIG = TuneConfig(task="trec", steps=30, batch_size=8, learning_rate=0.01, select_rows=200, report_rows=1,
+                    eval_every=30)  # fmt: skip
+
+
+def main() -> None:
+    """Measure every cue and print one row of the table for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
+    data = parser.parse_args().data
+    backbone = Backbone.load()
+    nothing = torch.zeros(0, backbone.id.width)
+    tasks = {name: registry.get(name, data) for name in dict.fromkeys((*FROZEN, *TUNED))}
+    rows = {name: roles(task, None, CONFIG.select_rows, 1, 0) for name, task in tasks.items()}
+    print("| cue | " + " | ".join(FROZEN) + " | mean | " + " | ".join(f"{name}, tuned" for name in TUNED) + " |")
+    print("|---" * (len(FROZEN) + len(TUNED) + 2) + "|")
+    for cue in CUES:
+        batching.CUE = cue
+        frozen = []
+        for name in FROZEN:
+            found = evaluate(backbone, nothing, tasks[name], collator_for(backbone, tasks[name]), rows[name].select)
+            frozen.append(found.primary)
+        tuned = []
+        for name in TUNED:
+            unseen = Roles(rows[name].train, rows[name].select, ())
+            with tempfile.TemporaryDirectory() as folder:
+                config = CONFIG.model_copy(update={"task": name})
+                tune([prepare(config, tasks[name], backbone, unseen)], backbone, Path(folder))
+                curve = (RunDir(Path(folder)).result() or {})["runs"][0]["curve"]
+            tuned.append(curve[-1]["score"])
+        mean = sum(frozen) / len(frozen)
+        print(f"| {cue!r} | " + " | ".join(f"{score:.1f}" for score in (*frozen, mean, *tuned)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
