@@ -89,6 +89,13 @@ def rated(file: str) -> list[tuple[str, str]]:
     return [(text, "positive" if rating > 0 else "negative") for text, rating in clear]
 
 
+def balanced(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """As many rows of each class as the smallest has, in an order that nobody chose."""
+    ordered = _by_hash(rows, salt="balanced")
+    fewest = min(Counter(label for _, label in ordered).values())
+    return [row for kind in {label for _, label in rows} for row in [r for r in ordered if r[1] == kind][:fewest]]
+
+
 def paraphrases() -> list[tuple[str, str]]:
     """MRPC's validation pairs, as (both sentences, duplicate or not_duplicate)."""
     words = ("not_duplicate", "duplicate")
@@ -103,7 +110,7 @@ CANDIDATES = {
                   lambda: rated("nytEditorialSnippets")),
         Candidate("demo/paraphrases", "whether two news sentences say the same", paraphrases),
         Candidate("demo/products", "sentiment of product review sentences", lambda: rated("amazonReviewSnippets")),
-        Candidate("demo/tweets", "sentiment of tweets", lambda: rated("tweets")),
+        Candidate("demo/tweets", "sentiment of tweets, both classes alike", lambda: balanced(rated("tweets"))),
     )
 }  # fmt: skip
 TARGET = "demo/editorials"
@@ -140,11 +147,16 @@ def build(name: str, folder: Path) -> tuple[Task, Roles]:
 
 def parts(candidate: Candidate) -> dict[str, list[tuple[str, str]]]:
     """A candidate's rows by split, in the order of a hash of their text, so that nobody chose them."""
-    rows = sorted(dict.fromkeys(candidate.rows()), key=lambda row: blake2b(row[0].encode()).digest())
+    rows = _by_hash(candidate.rows())
     found = {}
     for split, count in PARTS.items():
         found[split], rows = rows[:count], rows[count:]
     return found
+
+
+def _by_hash(rows: list[tuple[str, str]], salt: str = "") -> list[tuple[str, str]]:
+    """The rows, each once, in an order that nobody chose."""
+    return sorted(dict.fromkeys(rows), key=lambda row: blake2b((salt + row[0]).encode()).digest())
 
 
 def standing(candidate: Candidate) -> str:
