@@ -15,32 +15,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from prompts import WIDTH
+from prompts import tiny_id as backbone
+from prompts import tiny_prompt as prompt
 from spot.errors import PromptError
 from spot.interchange import export_peft, import_peft
-from spot.prompt import BackboneId, KeyRecipe, Parent, SoftPrompt
 
 # PEFT 0.21 asks a model of transformers 5 by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-WIDTH, LENGTH = 32, 5  # of conftest's tiny models, and of the prompts here
-KINDS = {"t5": "seq2seq", "t5v11": "seq2seq"}
 TASK_TYPES = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
-
-
-def backbone(family: str = "llama", name: str = "tiny") -> BackboneId:
-    return BackboneId(name, KINDS.get(family, "causal"), WIDTH, 300, f"of {family}")
-
-
-def prompt(family: str = "llama", **changes: Any) -> SoftPrompt:
-    arrays = np.random.default_rng(3).normal(size=(3, LENGTH, WIDTH)).astype(np.float32)
-    fields = {
-        "value": arrays[0], "key": arrays[1], "start": arrays[2], "backbone": backbone(family), "task": "glue/sst2",
-        "step": 180, "task_revision": "1", "seed": 7, "initialiser": "prompt", "parents": (Parent("aaaa", 1.0),),
-        "key_recipe": KeyRecipe(40, LENGTH, "vocabulary", 0, "adamw", 0.005, 0.0, 16, 96),
-        "config": {"steps": 200, "init": "é"}, "scores": {"accuracy": 84.5}, "frozen_scores": {"accuracy": 51.0},
-        "data_digest": "dddd", "code_version": "0.1.0",
-    }  # fmt: skip
-    return SoftPrompt(**{**fields, **changes})
 
 
 def rewritten(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: Any) -> Path:

@@ -9,22 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from prompts import RECIPE
+from prompts import library_prompt as prompt
 from spot import library as library_module
 from spot.library import Library
-from spot.prompt import BackboneId, KeyRecipe, SoftPrompt
-
-BACKBONE = BackboneId("embedded", "causal", 4, 64, "0123456789abcdef")
-RECIPE = KeyRecipe(40, 3, "vocabulary", 0, "adamw", 0.005, 0.0, 16, 96)
-
-
-def prompt(task: str = "glue/sst2", seed: int = 0, **changes: object) -> SoftPrompt:
-    numbers = np.random.default_rng(seed).normal(size=(3, 3, 4)).astype(np.float32)
-    fields = {
-        "value": numbers[0], "key": numbers[1], "start": numbers[2], "backbone": BACKBONE, "task": task, "step": 180,
-        "seed": seed, "key_recipe": RECIPE, "scores": {"accuracy": 84.5}, "frozen_scores": {"accuracy": 51.0},
-        "config": {"steps": 200},
-    }  # fmt: skip
-    return SoftPrompt(**{**fields, **changes})
+from spot.prompt import SoftPrompt
 
 
 @pytest.fixture
