@@ -24,7 +24,7 @@ HEAD = """# Every task by name
   of its own. The reader of the hub is tested on folders in hub layout; no test asks the hub itself.
 - **tested**: `rows` where the tests read every row of the folder, which may hold fewer rows than the official set;
   `form` where they check the form on rows written by hand.
-- **train rows**: of the official set, for mixing rates.
+- **train examples**: of the official set, for mixing rates; of C4 the number of its documents.
 - **form**: one example, with the names of fields for texts; `->` is followed by the answer that is trained on. With
   `prefix=True` the task's name stands in front, as in T5.
 
@@ -76,7 +76,7 @@ def page(data: Path) -> str:
         data: folder with the data sets that can be had here.
     """
     known = registry.TABLE
-    lines = ["| task | what | hub | folder | tested | train rows | form | labels | metrics | licence | paper |"]
+    lines = ["| task | what | hub | folder | tested | train examples | form | labels | metrics | licence | paper |"]
     lines.append("|" + " --- |" * 11)
     for name in registry.names():
         row = known[name]

@@ -19,9 +19,9 @@ from spot.backbone import Backbone
 from spot.config import TuneConfig
 from spot.prompt import SoftPrompt
 from spot.runs import RunDir
+from spot.state import Member
 from spot.tasks import mixtures, registry
 from spot.tasks.base import Roles, roles
-from spot.training import Member
 from spot.tuning import prepare, prepare_members, tune, tune_model
 
 TOKENS = 15_000  # text tokens of a run

@@ -2,11 +2,12 @@
 
 import logging
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot.batching import CUE, Collator, by_length, plan_batches
+from spot.batching import CUE, Collator, by_length, plan_batches, plan_token_batches
 from spot.errors import TaskError
 from spot.layout import IGNORED
 from spot.tasks.base import Example
@@ -46,7 +47,7 @@ def test_a_long_row_loses_the_chosen_side_and_keeps_the_cue_said_once(tiny, capl
 
 
 def test_no_room_for_text_is_refused(tiny):
-    with pytest.raises(TaskError, match="leaves no room for text"):
+    with pytest.raises(TaskError, match="leave no room for text beside"):
         collator(tiny, max_input_tokens=3).encode([Example("1", "text", ("positive",))])
 
 
@@ -98,3 +99,20 @@ def test_evaluation_batches_hold_every_row_within_the_budget(tiny):
     batches = by_length(rows, tokens=200)
     assert sorted(number for batch in batches for number in batch) == list(range(50))
     assert all(max(len(rows[i].input_ids) for i in batch) * len(batch) <= 200 for batch in batches)
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(100, 16), (250, 32), (32, 16), (20, 16)])
+def test_a_step_on_few_rows_has_few_copies(rows, batch):
+    lengths = [5 + row % 40 for row in range(rows)]
+    distinct = [len(set(picked)) for picked in plan_batches(lengths, batch, 200, 0)]
+    assert np.mean(distinct) >= 0.8 * batch
+    plan = plan_token_batches(lengths, batch * 20, 200, 0)
+    assert np.mean([len(set(picked)) / len(picked) for picked in plan]) >= 0.8
+
+
+def test_long_answers_are_cut_before_their_end_and_counted(tiny, caplog):
+    _, tokenizer = tiny("llama")
+    collator = Collator(tokenizer, "causal", max_target_tokens=8)
+    long, short = collator.encode([Example("", "a", ("twelve bytes and more",)), Example("", "a", ("four",))])
+    assert len(long.target_ids) == 8 and long.target_ids[-1] == short.target_ids[-1] == tokenizer.eos_token_id
+    assert "1 of 2 answers were longer than 8 tokens" in caplog.text

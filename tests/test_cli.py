@@ -26,6 +26,7 @@ from spot.cli.app import app, main
 from spot.errors import BackboneError
 from spot.prompt import load
 from spot.tasks import registry
+from test_cli_submit import write_predictions
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS = ("batch_size=4", "eval_every=2", "key_step=3", "learning_rate=0.05")
@@ -196,6 +197,8 @@ def test_the_examples_work_one_after_another(
         assert not spot("library", "add", tmp_path / name, "--library", tmp_path / "shipped").code
     write_task(tmp_path, "reviews", ("up", "down"))
     (tmp_path / "reviews.toml").unlink()
+    (tmp_path / "results.csv").write_bytes((Path(__file__).parent / "data" / "spot_table6.csv").read_bytes())
+    write_predictions(tmp_path / "predictions")
     known = leaves(command_page)
     first = "spot tasks init"
     for path in [first, *(path for path in known if path not in (first, "spot demo"))]:
@@ -225,7 +228,7 @@ def test_the_version(spot: Spot):
     [
         (["tun"], "No such command 'tun'. Did you mean 'tune'"),
         (["tune", "mood", "--step", "4"], "No such option: --step"),
-        (["evaluate"], "Missing argument 'PROMPT'"),
+        (["evaluate"], "Missing argument 'PROMPT...'"),
         (["export", "p", "--to", "onnx", "--out", "x"], "'onnx' is not one of 'peft', 'numpy'"),
         (["tasks", "show", "cr", "-n", "-1"], "'-n' / '--rows': Input should be greater than or equal to 0"),
     ],
@@ -382,7 +385,7 @@ def test_scores_are_the_share_of_right_predictions(spot: Spot, made: Made):
         rows = list(csv.DictReader(file))
     words = ["--task", made.task(), *made.model]
     scored = spot("evaluate", made.run(), *words, "--split", "train", "--json").json
-    assert list(scored) == ["task", "split", "rows", "scores"]
+    assert list(scored) == ["task", "split", "rows", "scores", "invalid"]
     assert (scored["task"], scored["split"], scored["rows"]) == ("mood", "train", 30)
     answers = spot("predict", made.run(), *words, "--input", made.folder / "mood.csv", "--json").json
     right = [answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)]

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from spot import optimisers
 from spot.config import TuneConfig, digest, load_config, to_toml
 from spot.errors import ConfigError
 
@@ -45,7 +47,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         f"  {path}: optimiser is 'adam'; it should be 'adamw' or 'adafactor'; did you mean 'adamw'?",
         "  override 'weight_decay=1.5': weight_decay is 1.5; it should be less than 1",
         "  override 'init=vocab': init is 'vocab'; it should be one of vocabulary, classes, uniform, "
-        "text:WORDS, PATH.safetensors; did you mean 'vocabulary'?",
+        "text:WORDS, PATH.safetensors, packaged:TASK; did you mean 'vocabulary'?",
         f"  {path}: truncate is 3; it should be 'right' or 'left'",
         f"  {path}: unknown key 'step'; did you mean 'steps' or 'key_step' or 'first_step'?",
         "  override 'learning_rat=0.1': unknown key 'learning_rat'; did you mean 'learning_rate' or 'length'?",
@@ -100,6 +102,9 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
         ("task=2024-01-01", "task", "2024-01-01"),
         ("init=text:is it = good?", "init", "text:is it = good?"),
         ("init=out/a.safetensors", "init", "out/a.safetensors"),
+        ("init=text:good and/or bad", "init", "text:good and/or bad"),
+        ("init=runs/reviews", "init", "runs/reviews"),
+        ("init=packaged:cr", "init", "packaged:cr"),
         ("gradient_checkpointing=true", "gradient_checkpointing", True),
         ("learning_rate=1", "learning_rate", 1.0),
         ("learning_rate=3e-1", "learning_rate", 0.3),
@@ -131,6 +136,8 @@ def test_values_of_overrides(override: str, key: str, value: object) -> None:
         ("train_rows=0", "train_rows is 0; it should be greater than or equal to 1"),
         ("backbone=", "backbone is ''; it should have at least 1 character"),
         ("init=text: ", "init is 'text:'; it should be one of"),
+        ("init=packaged:", "init is 'packaged:'; it should be one of"),
+        ("init=shipped:cr", "init is 'shipped:cr'; it should be one of"),
         ("key_step=201", "key_step is 201; it should be at most steps = 200, or the run ends before it"),
         ("eval_every=0", "eval_every is 0; it should be greater than or equal to 1"),
         ("tune.steps=5", "unknown key 'tune.steps'; did you mean 'steps' or 'truncate' or 'key_step'?"),
@@ -140,6 +147,27 @@ def test_bad_values(override: str, message: str) -> None:
     """Bounds, types and texts of the messages."""
     (line,) = complaint(None, "task=cr", override)[1:]
     assert line.startswith(f"  override {override!r}: {message}")
+
+
+def test_a_start_may_be_the_folder_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare word is taken for one where such a folder is."""
+    monkeypatch.chdir(tmp_path)
+    assert complaint(None, "task=cr", "init=run")[1].startswith("  override 'init=run': init is 'run'; it should be")
+    (tmp_path / "run").mkdir()
+    assert load_config(TuneConfig, None, ["task=cr", "init=run"]).init == "run"
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "adafactor"])
+def test_the_largest_learning_rate_is_one_that_the_optimisers_take(optimiser: str) -> None:
+    """Steps with it may diverge, which the loop reports; an error of torch would be no message for a user."""
+    rate = next(part.le for part in TuneConfig.model_fields["learning_rate"].metadata if hasattr(part, "le"))
+    weights = torch.ones(2, 3, requires_grad=True)
+    group = {"params": [weights], "lr": rate, "weight_decay": 0.999, "first_step": 0}
+    made = optimisers.make(optimiser, [group])
+    for _ in range(3):
+        weights.grad = torch.full((2, 3), 0.5)
+        made.step()
+    assert not torch.equal(weights, torch.ones(2, 3))
 
 
 def test_every_field_is_described() -> None:
@@ -198,7 +226,7 @@ contents = st.fixed_dictionaries(
     optional={
         "backbone": st.text(min_size=1),
         "steps": st.integers(100, 10_000),
-        "learning_rate": st.floats(min_value=0, exclude_min=True, max_value=5e37),
+        "learning_rate": st.floats(min_value=0, exclude_min=True, max_value=3e37),
         "weight_decay": st.floats(0, 1, exclude_max=True),
         "optimiser": st.sampled_from(["adamw", "adafactor"]),
         "init": st.text(min_size=1).map(lambda text: f"text:x{text}"),

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import random
+import weakref
 from collections import Counter
 from dataclasses import replace
 
@@ -171,7 +172,85 @@ def test_rows_of_one_group_stay_together():
     assert all(seen)
 
 
-@pytest.mark.parametrize("limits", [(0, 5, 5), (5, 0, 5), (5, 5, 0)])
+GROUPED = st.lists(st.integers(1, 6), min_size=1, max_size=12)  # rows of each group
+
+
+def grouped_task(sizes, split):
+    """A task whose rows of one split stand in groups of these sizes, in mixed order."""
+    names = [f"question {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    random.Random(0).shuffle(names)
+    texts = [f"answer {number} to it" for number in range(len(names))]
+    splits = {"train": ["a train row"], "validation": ["a validation row"], split: texts}
+    return task_of(splits, dict(zip(texts, names, strict=True)))
+
+
+@pytest.mark.parametrize(("split", "role"), [("validation", "select"), ("test", "report")])
+@given(sizes=GROUPED, limits=st.tuples(st.integers(1, 30), st.integers(1, 30)), seed=st.integers(0, 3))
+def test_what_selects_and_reports_is_sampled_by_whole_groups(split, role, sizes, limits, seed):
+    task = grouped_task(sizes, split)
+    if split == "validation":  # all of it selects where a test split reports
+        task = replace(task, splits=("train", "validation", "test"))
+    whole = Counter(row.group for row in task.load(split))
+    samples = []
+    for limit in sorted(limits):
+        rows = getattr(roles(task, None, limit, limit, seed), role)
+        found = Counter(row.group for row in rows)
+        assert found and all(found[group] == whole[group] for group in found)
+        assert len(rows) <= limit or len(found) == 1
+        left = [size for group, size in whole.items() if group not in found]
+        assert not left or len(rows) + max(left) > limit, "all that is left would have fitted"
+        assert [int(row.id.split("/")[1]) for row in rows] == sorted(int(row.id.split("/")[1]) for row in rows)
+        samples.append(set(rows))
+    assert samples[0] <= samples[1]
+
+
+def test_the_share_of_whole_groups_is_the_same_on_a_sample():
+    """MultiRC's exact match of a predictor that errs on every tenth row, so on half of all questions of five."""
+    task = grouped_task([5] * 400, "validation")
+    task = replace(task, splits=("train", "validation", "test"))
+
+    def exact_match(rows):
+        wrong = {row.group for row in rows if int(row.id.split("/")[1]) % 10 == 0}
+        return 1 - len(wrong) / len({row.group for row in rows})
+
+    whole = exact_match(list(task.load("validation")))
+    sample = exact_match(roles(task, None, 500, None, 0).select)
+    assert sample == pytest.approx(whole, abs=0.1)
+
+
+def test_no_row_need_be_reported_and_a_test_split_then_stays_closed():
+    for splits in (["train"], ["train", "validation"], ["train", "test"], ["train", "validation", "test"]):
+        opened = []
+        task = task_of({split: words(100, 200 * number) for number, split in enumerate(splits)})
+
+        def load(split, task=task, opened=opened):
+            opened.append(split)
+            return task.load(split)
+
+        found = roles(replace(task, load=load), 5, 5, 0, 0)
+        assert (len(found.train), len(found.select), len(found.report)) == (5, 5, 0)
+        assert "test" not in opened
+        assert found.select == roles(task, 5, 5, 5, 0).select
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "test")])
+def test_rows_that_train_are_not_kept_before_they_are_drawn(splits):
+    alive, most = weakref.WeakSet(), 0
+
+    def load(split):
+        nonlocal most
+        for row in task_of({split: words(2000)}).load(split):
+            alive.add(row)
+            most = max(most, len(alive))
+            yield row
+
+    found = roles(replace(task_of(dict.fromkeys(splits, ())), load=load), 10, 10, 0, 0)
+    assert len(found.train) == 10
+    held = 0.4 if splits == ("train",) else 0.2  # share of the rows that select or report
+    assert most < 2000 * (held + 0.1)
+
+
+@pytest.mark.parametrize("limits", [(0, 5, 5), (5, 0, 5)])
 def test_an_empty_role_is_refused(limits):
     role = ROLES[limits.index(0)]
     with pytest.raises(TaskError, match=rf"no row left to {role}: .* and 0 were asked for"):

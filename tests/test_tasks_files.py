@@ -268,6 +268,17 @@ def test_a_named_column_that_is_blank_beside_a_full_one_is_accepted(make):
     assert [row.inputs for row in task.load("train")] == ["title:  body: some text", "title: a title body: "]
 
 
+def test_a_test_file_that_is_not_there_is_refused_before_the_report(make, tmp_path):
+    toml = 'rows = { train = "rows.csv", test = "tset.csv" }\nlabel = "label"\n'
+    message = refusal(make(toml))
+    assert message == f"{tmp_path / 'tset.csv'} does not exist: expected a file with rows. Check the path."
+    (tmp_path / "tset.csv").mkdir()
+    assert f"cannot read {tmp_path / 'tset.csv'}: Is a directory" in refusal(make(toml))
+    (tmp_path / "tset.csv").rmdir()
+    (tmp_path / "tset.csv").write_text("rows that are no table\n")
+    assert load_task(make(toml)).splits == ("train", "test"), "what stands in it is read for the report"
+
+
 def test_rows_instead_of_a_task_file_are_refused_with_the_way_out(make, tmp_path):
     make()
     message = refusal(tmp_path / "rows.csv")

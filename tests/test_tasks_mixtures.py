@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, TaskError
+from spot.state import members_of
 from spot.tasks import registry
 from spot.tasks.base import roles
-from spot.tasks.mixtures import MIXTURES, POOL, Mixture, find, plan, rates, tasks_of
-from spot.training import members_of
+from spot.tasks.mixtures import MIXTURES, POOL, Mixture, find, plan, pool_batches, rates, tasks_of
 
 CAP = 2**19
 GLUE_SIZES = {
@@ -178,12 +178,14 @@ def test_a_longer_plan_begins_with_the_shorter_one(arguments, steps, more):
 @given(plans(), st.integers(1, 5))
 @settings(deadline=None)
 def test_every_pool_has_its_shares_and_epochs_hold(arguments, pools):
-    batches = plan(**arguments, steps=pools * POOL)
-    rows = POOL * arguments["batch_size"]
+    shares = np.array(arguments["rates"]) / sum(arguments["rates"])
+    size = pool_batches(shares, arguments["counts"], arguments["batch_size"])
+    batches = plan(**arguments, steps=pools * size)
+    rows = size * arguments["batch_size"]
     wanted = rows * np.array(arguments["rates"]) / sum(arguments["rates"])
     seen: Counter[tuple[int, int]] = Counter()
     for number in range(pools):
-        pool = [pair for batch in batches[number * POOL : (number + 1) * POOL] for pair in batch]
+        pool = [pair for batch in batches[number * size : (number + 1) * size] for pair in batch]
         drawn = Counter(member for member, _ in pool)
         for member, count in enumerate(arguments["counts"]):
             assert abs(drawn[member] - wanted[member]) < 1 + 1e-6

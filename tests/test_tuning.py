@@ -6,20 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from spot import training
+from spot import state
 from spot.backbone import Backbone
 from spot.config import TuneConfig
-from spot.errors import ConfigError, PromptError, RunError
+from spot.errors import ConfigError, PromptError, RunError, TaskError
 from spot.prompt import load, save
 from spot.runs import RunDir
 from spot.sketch import contains
-from spot.tasks.base import Example, Roles, Task
+from spot.tasks.base import Example, LateRows, Roles, Task
 from spot.tuning import prepare, tune
 
 LABELS = ("no", "yes")
@@ -46,7 +47,7 @@ def backbone(tiny_folder) -> Backbone:
     return Backbone.load(str(tiny_folder("llama")))
 
 
-def run(backbone, tiny_folder, **settings) -> training.Run:
+def run(backbone, tiny_folder, **settings) -> state.Run:
     return prepare(config(tiny_folder("llama"), **settings), TASK, backbone, ROWS)
 
 
@@ -172,6 +173,7 @@ def test_every_family_trains(tiny_folder, tmp_path, family):
 
 CHILD = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_tuning as t
@@ -213,3 +215,57 @@ def test_gradient_checkpointing_trains_the_same_prompt(tiny_folder, tmp_path):
         prepared = prepare(config(folder, gradient_checkpointing=checkpointing), TASK, model, ROWS)
         prompts.append(tune([prepared], model, tmp_path / str(checkpointing))[0])
     assert torch.allclose(torch.tensor(prompts[0].key), torch.tensor(prompts[1].key), atol=1e-5)
+
+
+def test_a_run_is_named_by_all_that_decides_its_outcome_and_by_nothing_else(backbone, tiny_folder):
+    base = run(backbone, tiny_folder)
+    task = base.members[0].task
+    for other in ({"metrics": ("macro_f1",)}, {"labels": LABELS[::-1]}, {"revision": "2"}):
+        member = replace(base.members[0], task=replace(task, **other))
+        assert replace(base, members=(member,)).digest != base.digest, other
+    assert replace(base, fingerprint="another model").digest != base.digest
+    assert run(backbone, tiny_folder, learning_rate=0.01).digest != base.digest
+    for same in ({"checkpoint_every": 7}, {"report_rows": 9}, {"gradient_checkpointing": True}):
+        assert run(backbone, tiny_folder, **same).digest == base.digest, same
+
+
+def test_changed_report_rows_are_scored_anew_without_training(backbone, tiny_folder, tmp_path):
+    whole = run(backbone, tiny_folder)
+    first = tune([whole], backbone, tmp_path / "run")[0]
+    member = whole.members[0]
+    wrong = tuple(replace(row, answers=(LABELS[row.answers[0] == LABELS[0]],)) for row in member.roles.report)
+    changed = replace(whole, members=(replace(member, roles=replace(member.roles, report=wrong)),))
+    second = tune([changed], backbone, tmp_path / "run")[0]
+    assert second.scores["accuracy"] == pytest.approx(100 - first.scores["accuracy"])
+    assert np.array_equal(second.value, first.value)
+    assert tune([whole], backbone, tmp_path / "run")[0].digest == first.digest
+
+
+def test_a_prompt_is_kept_when_its_report_rows_cannot_be_read(backbone, tiny_folder, tmp_path):
+    whole = run(backbone, tiny_folder)
+    member = whole.members[0]
+
+    def broken() -> tuple:
+        raise TaskError("test.csv, row 3: no text")
+
+    later = replace(whole, members=(replace(member, roles=replace(member.roles, report=LateRows(broken))),))
+    with pytest.raises(TaskError, match="row 3"):
+        tune([later], backbone, tmp_path / "run")
+    kept = load(tmp_path / "run" / "prompt.safetensors")
+    finished = tune([whole], backbone, tmp_path / "run", lambda *step: None)[0]
+    assert np.array_equal(kept.value, finished.value) and finished.frozen_scores
+
+
+@pytest.mark.parametrize("setting", [{"dropout": 0.1}, {"batch_tokens": 60}, {"first_step": 9}, {"truncate": "left"}])
+def test_a_key_that_no_recipe_describes_has_none(backbone, tiny_folder, tmp_path, setting):
+    prompt = tune([run(backbone, tiny_folder, **setting)], backbone, tmp_path / "run")[0]
+    assert prompt.key is not None and prompt.key_recipe is None
+    assert any("no recipe" in line for line in RunDir(tmp_path / "run").result()["runs"][0]["diagnosis"])
+
+
+def test_patience_waits_for_the_key_and_ends_what_it_ends(backbone, tiny_folder, tmp_path):
+    still = run(backbone, tiny_folder, steps=20, key_step=6, eval_every=1, patience=1, learning_rate=1e-12)
+    prompt = tune([still], backbone, tmp_path / "run")[0]
+    result = RunDir(tmp_path / "run").result()["runs"][0]
+    assert prompt.key is not None and 6 <= result["steps"] < 20
+    assert result["tokens"] == result["curve"][-1]["tokens"]

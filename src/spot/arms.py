@@ -17,9 +17,9 @@ from spot.config import TuneConfig
 from spot.evaluation import Evaluation, Prediction, Progress, evaluate, interval
 from spot.prompt import SoftPrompt
 from spot.runs import RunDir
+from spot.state import Member, Run
 from spot.storage import write_whole
 from spot.tasks.base import Roles, Task, data_digest
-from spot.training import Member, Run
 from spot.tuning import prepare, tune, tune_model
 
 

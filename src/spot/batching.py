@@ -51,6 +51,7 @@ class Collator:
         max_input_tokens: longest input, special tokens and cue included.
         truncate: the side that loses tokens, `right` or `left`.
         device: where batches go.
+        max_target_tokens: longest open answer, end token included.
     """
 
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
@@ -59,6 +60,7 @@ class Collator:
     max_input_tokens: int = 96
     truncate: str = "right"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    max_target_tokens: int = 64
 
     @cached_property
     def choices(self) -> tuple[tuple[int, ...], ...]:
@@ -85,14 +87,23 @@ class Collator:
         cue = self._words_after_input
         room = self.max_input_tokens - len(head) - len(tail) - len(cue)
         if room < 1:
-            raise TaskError(f"max_input_tokens = {self.max_input_tokens} leaves no room for text; give at least "
-                            f"{self.max_input_tokens - room + 1}")  # fmt: skip
+            raise TaskError(
+                f"{self.max_input_tokens} input tokens leave no room for text beside {self.max_input_tokens - room} "
+                "special ones: give more max_input_tokens, or a shorter prompt where the model has no more positions"
+            )
         texts = self.tokenizer([example.inputs for example in examples], add_special_tokens=False)["input_ids"]
         rows = []
+        long_targets = 0
         for example, ids in zip(examples, texts, strict=True):
             kept = ids[:room] if self.truncate == "right" else ids[-room:]
             target = self._words(example.answers[0]) + self._end if example.answers else ()
+            if not self.labels and len(target) > self.max_target_tokens:
+                long_targets += 1
+                target = target[: self.max_target_tokens - len(self._end)] + self._end
             rows.append(Row(head + tuple(kept) + cue + tail, target, len(ids) > room))
+        if long_targets:
+            log.warning("%d of %d answers were longer than %d tokens and lost their end (max_target_tokens)",
+                        long_targets, len(rows), self.max_target_tokens)  # fmt: skip
         cut = sum(row.cut for row in rows)
         if cut:
             log.warning("%d of %d inputs were longer than %d tokens and lost their %s end (max_input_tokens, truncate)",
@@ -112,7 +123,9 @@ class Collator:
         text = generated.strip()
         if not self.labels or self._end:
             return text
-        return max((label for label in self.labels if text.startswith(label)), key=len, default=text)
+        said = self._words(text)
+        pairs = zip(self.labels, self.choices, strict=True)
+        return next((label for label, ids in pairs if said[: len(ids)] == ids), text)
 
     @cached_property
     def _specials(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -192,8 +205,9 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...]:
 
 
 def collator_for(
-    backbone: Backbone, task: Task, *, length: int = 0, max_input_tokens: int = 96, truncate: str = "right"
-) -> Collator:
+    backbone: Backbone, task: Task, *, length: int = 0, max_input_tokens: int = 96, truncate: str = "right",
+    max_target_tokens: int = 64,
+) -> Collator:  # fmt: skip
     """The collator of a task on a backbone; inputs are kept within the model's positions.
 
     Args:
@@ -202,13 +216,16 @@ def collator_for(
         length: prompt tokens P, which take positions too.
         max_input_tokens: longest input in tokens.
         truncate: the side that loses tokens.
+        max_target_tokens: longest open answer.
     """
     limit = max_input_tokens
     if backbone.max_positions is not None:
         probe = Collator(backbone.tokenizer, backbone.id.kind, task.labels)
-        longest = max((len(choice) for choice in probe.choices), default=64)
+        longest = max((len(choice) for choice in probe.choices), default=max_target_tokens)
         limit = min(limit, backbone.max_positions - length - longest)
-    return Collator(backbone.tokenizer, backbone.id.kind, task.labels, limit, truncate, backbone.device)
+    return Collator(
+        backbone.tokenizer, backbone.id.kind, task.labels, limit, truncate, backbone.device, max_target_tokens
+    )
 
 
 def collator_named(backbone: str, task: Task, max_input_tokens: int = 96) -> Collator:
@@ -225,6 +242,8 @@ def collator_named(backbone: str, task: Task, max_input_tokens: int = 96) -> Col
 def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
     """Which rows each step takes: endless shuffled epochs, cut into pools that are sorted by length.
 
+    A pool holds at most one epoch.
+
     Args:
         lengths: tokens of each row.
         batch_size: rows a step.
@@ -235,7 +254,8 @@ def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int)
         `steps` lists of `batch_size` row numbers.
     """
     random = np.random.default_rng(seed)
-    pool_rows = POOL * batch_size
+    # A pool of several epochs would bring the copies of a row side by side.
+    pool_rows = batch_size * min(POOL, max(1, len(lengths) // batch_size))
     order: list[int] = []
     batches: list[list[int]] = []
     while len(batches) < steps:
@@ -258,7 +278,7 @@ def plan_token_batches(lengths: Sequence[int], tokens: int, steps: int, seed: in
     """
     random = np.random.default_rng(seed)
     mean = max(1, round(sum(lengths) / len(lengths)))
-    pool_rows = POOL * max(1, tokens // mean)
+    pool_rows = min(POOL * max(1, tokens // mean), len(lengths))
     order: list[int] = []
     batches: list[list[int]] = []
     while len(batches) < steps:

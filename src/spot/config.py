@@ -4,6 +4,7 @@ A configuration comes from a TOML file and `key=value` overrides; all mistakes i
 """
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -52,7 +53,7 @@ class TuneConfig(BaseModel):
         "adamw", description="`adafactor` is the paper's, with T5's scale of learning rates (0.3)"
     )
     learning_rate: float = Field(
-        0.005, gt=0, le=5e37, description="step size; too high diverges, too low leaves the prompt where it began"
+        0.005, gt=0, le=3e37, description="step size; too high diverges, too low leaves the prompt where it began"
     )
     weight_decay: float = Field(
         0.0,
@@ -66,7 +67,8 @@ class TuneConfig(BaseModel):
     init: str = Field(
         "vocabulary",
         min_length=1,
-        description="initial value: vocabulary, classes, uniform, text:WORDS, or the path of a prompt file",
+        description="initial value: vocabulary, classes, uniform, text:WORDS, or a prompt: its file, the folder of a "
+        "run, packaged:TASK",
     )
     init_seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the initial value alone")
     seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the order of the rows")
@@ -85,10 +87,15 @@ class TuneConfig(BaseModel):
     )
     train_rows: int | None = Field(None, ge=1, description="rows to train on; left out: all")
     select_rows: int = Field(100, ge=1, description="rows that choose the best checkpoint; never reported")
-    report_rows: int = Field(400, ge=0, description="rows of the reported score; they choose nothing")
+    report_rows: int = Field(
+        400, ge=0, description="rows of the reported score; they choose nothing; 0: the selection rows give the score"
+    )
     rows_seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the choice of rows")
     max_input_tokens: int = Field(
         96, ge=1, description="longest input in tokens, prompt not counted; longer ones are cut"
+    )
+    max_target_tokens: int = Field(
+        64, ge=2, description="longest open answer in tokens, trained on or generated; longer ones are cut"
     )
     truncate: Literal["right", "left"] = Field("right", description="side on which a long input is cut")
     eval_every: int = Field(20, ge=1, description="steps between evaluations on the selection rows")
@@ -106,11 +113,13 @@ class TuneConfig(BaseModel):
     @field_validator("init")
     @classmethod
     def _known_init(cls, init: str) -> str:
-        """A bare word that is neither a kind nor a file is a typing mistake."""
-        is_text = init.startswith("text:") and init.removeprefix("text:").strip()
-        if init in INITS or is_text or "/" in init or init.endswith(".safetensors"):
+        """A bare word that is neither a kind nor names a prompt is a typing mistake."""
+        kind, _, words = init.partition(":")
+        is_named = kind in ("text", "packaged") and words.strip()
+        is_path = "/" in init or init.endswith(".safetensors") or os.path.exists(os.path.expanduser(init))
+        if init in INITS or is_named or is_path:
             return init
-        known = [*INITS, "text:WORDS", "PATH.safetensors"]
+        known = [*INITS, "text:WORDS", "PATH.safetensors", "packaged:TASK"]
         raise ValueError(f"should be one of {', '.join(known)}; {did_you_mean(init, known)}")
 
     @field_validator("key_step")

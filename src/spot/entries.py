@@ -18,7 +18,7 @@ class Entry:
     digest: str
     task: str
     path: Path
-    scores: Mapping[str, float]  # metric -> percent, on the selection rows
+    scores: Mapping[str, float]  # metric -> percent, on report rows if there are any
     frozen_scores: Mapping[str, float]  # the same without a prompt
     step: int  # of the value
     length: int  # P, prompt tokens

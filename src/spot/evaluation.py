@@ -19,7 +19,6 @@ Progress = Callable[[int, int], None]  # (parts done, parts in all)
 TOKENS = 2048  # padded input tokens of one forward pass: enough to keep the processor's matrix products busy
 RANK, GENERATE = "rank", "generate"  # how a label is found
 LIKELIHOOD = "likelihood"  # the metric of unlabelled text, read from the loss
-MAX_NEW_TOKENS = 64  # longest generated answer, in tokens
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,8 @@ def predict_each(
             best = [max(range(len(row)), key=row.__getitem__) for row in scores]
             answers = [Prediction(collator.labels[i], tuple(row)) for i, row in zip(best, scores, strict=True)]
         else:
-            texts = backbone.generate(batch, prefix, max(map(len, collator.choices), default=MAX_NEW_TOKENS))
+            most = max(map(len, collator.choices), default=collator.max_target_tokens)
+            texts = backbone.generate(batch, prefix, most)
             answers = [Prediction(collator.answer_in(text)) for text in texts]
         for prompt, number, answer in zip(index, numbers * count, answers, strict=True):
             found[prompt][number] = answer
@@ -204,7 +204,8 @@ def interval(
 
     Args:
         found: one evaluation a seed, all on `examples`.
-        task: gives the metrics; accuracy and likelihood are resampled directly, others computed anew on every draw.
+        task: gives the metrics; accuracy and likelihood are resampled directly, others computed anew on every draw, in
+            which whole groups of rows are drawn.
         examples: the rows.
         against: as many evaluations to subtract, seed by seed; none for a plain interval.
         resamples: draws; a metric that must be computed anew gets a fifth of them.
@@ -217,18 +218,24 @@ def interval(
         less = np.array([evaluation.correct for evaluation in against], dtype=float) if against else 0.0
         return bootstrap_interval(correct - less, resamples)
     random = np.random.default_rng(0)
+    members: dict[str | int, list[int]] = {}
+    for row, example in enumerate(examples):
+        members.setdefault(example.group or row, []).append(row)
+    units = list(members.values())
 
-    def drawn(evaluation: Evaluation, rows: np.ndarray) -> float:
-        texts = [evaluation.predictions[row].text for row in rows]
-        picked = [examples[row] for row in rows]
-        answers, groups = [example.answers for example in picked], [example.group for example in picked]
+    def drawn(evaluation: Evaluation, picked: np.ndarray) -> float:
+        # A group that is drawn twice is two groups.
+        pairs = [(number, row) for number, unit in enumerate(picked) for row in units[unit]]
+        texts = [evaluation.predictions[row].text for _, row in pairs]
+        answers = [examples[row].answers for _, row in pairs]
+        groups = [examples[row].group and f"{number}/{examples[row].group}" for number, row in pairs]
         return primary(score(task.metrics, answers, texts, groups, task.labels))
 
     values = []
     for _ in range(resamples // 5):
-        rows = random.integers(len(examples), size=len(examples))
+        picked = random.integers(len(units), size=len(units))
         seeds = random.integers(len(found), size=len(found))
-        draw = [drawn(found[seed], rows) - (drawn(against[seed], rows) if against else 0.0) for seed in seeds]
+        draw = [drawn(found[seed], picked) - (drawn(against[seed], picked) if against else 0.0) for seed in seeds]
         values.append(np.mean(draw))
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

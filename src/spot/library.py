@@ -28,6 +28,7 @@ from spot.storage import lock, remove_leftovers
 
 log = logging.getLogger(__name__)
 
+PROMPT_FILE = "prompt.safetensors"  # in the folder of a run
 PACKAGED = "packaged"
 _SUFFIX = ".safetensors"
 _LONGEST_HINT = 300  # characters; a library may know thousands of names
@@ -369,6 +370,18 @@ def open_library(spec: Path | str) -> Library:
             "folder of a library."
         )
     return Library(packaged(), read_only=True)
+
+
+def resolve(name: str) -> SoftPrompt:
+    """The prompt that a name stands for: a file, the folder of a run, `packaged:TASK` or `packaged:DIGEST`.
+
+    Raises:
+        PromptError, LibraryError: there is no such prompt, or it is damaged.
+    """
+    if name.startswith(f"{PACKAGED}:"):
+        return open_library(PACKAGED).get(name.removeprefix(f"{PACKAGED}:"))
+    path = Path(name).expanduser()
+    return load(path / PROMPT_FILE if path.is_dir() else path)
 
 
 def _is_intact(path: Path, digest: str) -> bool:

@@ -81,7 +81,7 @@ class SoftPrompt:
     parents: tuple[Parent, ...] = ()  # the prompts that the initial value was made from
     key_recipe: KeyRecipe | None = None
     config: Mapping[str, Any] = field(default_factory=dict)  # of the run, resolved; JSON values
-    scores: Mapping[str, float] = field(default_factory=dict)  # metric -> percent, on the selection rows
+    scores: Mapping[str, float] = field(default_factory=dict)  # metric -> percent, on report rows if there are any
     frozen_scores: Mapping[str, float] = field(default_factory=dict)  # the same without a prompt
     data_digest: str = ""  # of the training rows
     code_version: str = ""

@@ -48,9 +48,14 @@ class Sketch:
         object.__setattr__(self, "bits", bits)
 
 
+def letters(text: str) -> str:
+    """A text's lower-cased letters and digits, which copies of one text share."""
+    return _NOT_LETTER_OR_DIGIT.sub("", unicodedata.normalize("NFKC", text).lower())
+
+
 def fingerprint(text: str) -> str | None:
-    """A text's lower-cased letters and digits, or None where these are under 20, too few to compare."""
-    kept = _NOT_LETTER_OR_DIGIT.sub("", unicodedata.normalize("NFKC", text).lower())
+    """A text's letters and digits, or None where these are under 20, too few to compare."""
+    kept = letters(text)
     return kept if len(kept) >= MINIMUM_CHARACTERS else None
 
 

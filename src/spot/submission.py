@@ -139,7 +139,7 @@ def submission(
             rows[sheet.name] = {key: _value(sheet, text) for key, text in sorted(keyed)} if not found else {}
     if found:
         raise TaskError(_message(f"no {benchmark} submission was written", found))
-    files = {name: (_tsv if name.endswith(".tsv") else _jsonl)(name, values) for name, values in rows.items()}
+    files = {name: _tsv(values) if name.endswith(".tsv") else _jsonl(name, values) for name, values in rows.items()}
     for name, data in files.items():
         write_whole(Path(out) / name, data)
     write_whole(Path(out) / f"{benchmark}.zip", _zip(files))
@@ -325,7 +325,7 @@ def _value(sheet: Sheet, text: str) -> Value:
     return str(float(text)) if sheet.kind == "number" else text
 
 
-def _tsv(name: str, values: Mapping[tuple[int, ...], Value]) -> bytes:
+def _tsv(values: Mapping[tuple[int, ...], Value]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
     writer.writerow(TSV_HEAD)

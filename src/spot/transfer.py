@@ -24,9 +24,9 @@ from spot.library import Entry, Library
 from spot.prompt import KeyRecipe, Parent, SoftPrompt
 from spot.retrieval import Ranked, check_k, retrieve
 from spot.sketch import seen
+from spot.state import Member, Run
 from spot.storage import cache_dir
 from spot.tasks.base import Example, LateRows, Roles, Task, data_digest
-from spot.training import Member, Run
 from spot.tuning import prepare, tune_prompt
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class TransferReport:
         left_out: report rows that a source had seen.
         rows: number of train, selection and report rows.
         run: folder with everything.
-        prompt: file of the chosen arm's prompt; None where a frozen arm is chosen.
+        prompt: file of the chosen arm's prompt, that of the seed with the best selection score.
     """
 
     target: str
@@ -58,7 +58,7 @@ class TransferReport:
     left_out: int
     rows: Mapping[str, int]
     run: Path
-    prompt: Path | None
+    prompt: Path
 
     @property
     def verdict(self) -> str:
@@ -83,7 +83,7 @@ class TransferReport:
             arms.append({key: None if value != value else value for key, value in values.items()})
         return {
             "target": self.target, "arms": arms, "chosen": self.chosen, "run": str(self.run),
-            "prompt": None if self.prompt is None else str(self.prompt), "verdict": self.verdict,
+            "prompt": str(self.prompt), "verdict": self.verdict,
             "gain": self.gain, "gain_interval": self.gain_interval, "left_out": self.left_out, "rows": dict(self.rows),
             "ranking": [{"prompt": r.prompt, "task": r.task, "similarity": r.similarity} for r in self.ranking],
         }  # fmt: skip
@@ -222,7 +222,9 @@ def _report(bench: Bench, arms: list[Arm], ranking: tuple[Ranked, ...], left_out
         gain = spot.score - plain.score
         bounds = interval(spot.evaluations, task, roles.report, plain.evaluations)
     rows = {"train": len(roles.train), "select": len(roles.select), "report": len(roles.report)}
-    prompt = next(iter(sorted((out / str(chosen.folder)).glob("prompt*.safetensors"))), None)
+    files = sorted((out / str(chosen.folder)).glob("prompt*.safetensors"), key=lambda path: (len(path.name), path.name))
+    best = [max(point["score"] for point in result["curve"]) for result in bench.curves(str(chosen.folder))]
+    prompt = files[best.index(max(best))]
     return TransferReport(task.name, tuple(arms), chosen.arm, ranking, gain, bounds, left_out, rows, out, prompt)
 
 
@@ -248,6 +250,12 @@ def _from_sources(
         results = bench.curves(folder)
         tried.append((selection(results), -number, names, run, prompts, results, folder))
     _, _, names, run, prompts, results, folder = max(tried, key=lambda trial: trial[:2])
-    cost = sum(result["seconds"] for trial in tried for result in trial[5]) / bench.seeds
-    spent = tuple({**result, "seconds": cost} for result in results)
+    others = sum(result["seconds"] for trial in tried if trial[6] != folder for result in trial[5]) / bench.seeds
+    spent = tuple(_later(result, others) for result in results)
     return Trial("source", names, (run.start,)), Trial("spot", names, vectors(prompts), spent, folder)
+
+
+def _later(result: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """A run's result as it is after other trials have taken their time."""
+    curve = [{**point, "seconds": point["seconds"] + seconds} for point in result["curve"]]
+    return {**result, "seconds": result["seconds"] + seconds, "curve": curve}

@@ -3,8 +3,9 @@
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,24 @@ from torch import Tensor
 from spot import initialisers
 from spot.backbone import Backbone
 from spot.batching import collator_for
-from spot.config import TuneConfig, digest, to_toml
+from spot.config import INITS, TuneConfig, digest, to_toml
 from spot.errors import ConfigError
-from spot.evaluation import Progress
+from spot.evaluation import Progress, evaluate
+from spot.library import resolve
 from spot.prompt import KeyRecipe, Parent, SoftPrompt, check_fits, load, save
 from spot.runs import RunDir
 from spot.sketch import build
+from spot.state import Member, Run, State, collator_of
 from spot.storage import cache_dir
 from spot.tasks.base import Roles, Task, data_digest
-from spot.training import Member, Run, State, check_gang, evaluate_members, named_scores, train
+from spot.training import check_gang, named_scores, train
 
 log = logging.getLogger(__name__)
 
 MODEL = "model"  # folder of a tuned model in a run's folder, in Hugging Face layout
+UNKEYED = ("dropout", "first_step", "batch_tokens", "truncate", "task_prefix")  # at their defaults in a key recipe
+
+Scorer = Callable[[Run, Sequence[Member], dict[str, float], Progress | None], dict[str, float]]
 
 
 def prepare(
@@ -70,16 +76,17 @@ def prepare_members(
     if len(members) > 1 and config.batch_tokens is not None:
         raise ConfigError("batch_tokens is for one task: the rows of a mixture are drawn one by one; give batch_size")
     choices = [choice for member in members for choice in collator_for(backbone, member.task).choices]
-    if source is None and ("/" in config.init or config.init.endswith(".safetensors")):
-        source = load(config.init)
+    mark = backbone.id.fingerprint
+    if source is None and config.init not in INITS and not config.init.startswith("text:"):
+        source = resolve(config.init)
     if config.method == "model":
         if source is not None:
             raise ConfigError(f"method = 'model' trains no prompt and cannot start from one ({config.init}): drop it")
-        return Run(config, tuple(members), torch.zeros(0, backbone.id.width), name=name)
+        return Run(config, tuple(members), torch.zeros(0, backbone.id.width), (), name, mark)
     if source is not None:
         check_fits(source, backbone.id)
         start = initialisers.resized(torch.from_numpy(source.value.copy()), config.length)
-        return Run(config, tuple(members), start, (Parent(source.digest, 1.0),), name)
+        return Run(config, tuple(members), start, (Parent(source.digest, 1.0),), name, mark)
     embeddings = backbone.embeddings().cpu()
     special = backbone.tokenizer.all_special_ids
     length, seed = config.length, config.init_seed
@@ -92,7 +99,7 @@ def prepare_members(
         start = initialisers.text(embeddings, ids, length)
     else:
         start = initialisers.vocabulary(embeddings, length, seed, special)
-    return Run(config, tuple(members), start, name=name)
+    return Run(config, tuple(members), start, (), name, mark)
 
 
 def tune(runs: Sequence[Run], backbone: Backbone, out: Path, progress: Progress | None = None) -> list[SoftPrompt]:
@@ -114,17 +121,16 @@ def tune(runs: Sequence[Run], backbone: Backbone, out: Path, progress: Progress 
     """
     check_gang(runs)
     names = ["prompt.safetensors"] if len(runs) == 1 else [f"prompt-{i}.safetensors" for i in range(len(runs))]
-    mark = runs[0].digest if len(runs) == 1 else digest(runs[0].config, *[run.digest for run in runs])
+    mark = runs[0].digest if len(runs) == 1 else digest(runs[0].settings, *[run.digest for run in runs])
     with RunDir(out) as folder:
         folder.create("\n".join(to_toml(run.config) for run in runs), mark)
         if folder.result() is None:
-            results = []
-            for state, name in zip(train(runs, backbone, folder, progress), names, strict=True):
-                scores = _report_scores(state, backbone, state.best["prompt"], progress)
-                frozen = _report_scores(state, backbone, torch.zeros(0, backbone.id.width), progress)
-                save(_prompt(state, scores, frozen, backbone), out / name)
-                results.append(_result(state, scores, frozen))
-            folder.finish({"runs": results})
+            states = train(runs, backbone, folder, progress)
+            for state, name in zip(states, names, strict=True):
+                save(_prompt(state, backbone), out / name)
+            folder.finish({"runs": [_result(state) for state in states]})
+        scorers = [_prompt_scorer(out / name, backbone) for name in names]
+        _report(folder, runs, backbone, scorers, progress)
     return [load(out / name) for name in names]
 
 
@@ -156,45 +162,97 @@ def tune_model(run: Run, backbone: Backbone, out: Path, progress: Progress | Non
         folder.create(to_toml(run.config), run.digest)
         if folder.result() is None:
             need = model_bytes(backbone, run.config)
-            log.warning("model tuning trains %s parameters and needs about %.1f GB of memory, and %.1f GB of disk for "
-                        "a checkpoint", f"{backbone.parameters:,}", need / 1e9, need * 0.8 / 1e9)  # fmt: skip
+            log.warning("model tuning trains %s parameters and needs about %.1f GB of memory beside the frozen model",
+                        f"{backbone.parameters:,}", need / 1e9)  # fmt: skip
             copy = _trainable(backbone, run.config.gradient_checkpointing)
             state = train([run], copy, folder, progress)[0]
             with torch.no_grad():
                 for name, part in state.trained.items():
                     part.copy_(state.best[name])
-            scores = _report_scores(state, copy, run.start, progress)
             _save_model(copy, out / MODEL)
-            frozen = _report_scores(state, backbone, run.start, progress)
-            folder.finish({"runs": [_result(state, scores, frozen)]})
+            folder.finish({"runs": [_result(state)]})
+            del copy, state
+        _report(folder, [run], backbone, [_model_scorer(out / MODEL, run)], progress)
     return out / MODEL
 
 
 def model_bytes(backbone: Backbone, config: TuneConfig) -> int:
     """Memory that model tuning takes beside the frozen model, without activations, in bytes.
 
-    Weights, gradients, the best checkpoint, and one (adafactor) or two (adamw) moments, each of the weights' size.
+    Weights, gradients, the best checkpoint, and one (adafactor) or two (adamw) moments, each of the weights' size in
+    float32; and twice what a checkpoint holds (all but the gradients) while it is written.
     """
     moments = 2 if config.optimiser == "adamw" else 1
-    size = sum(part.numel() * part.element_size() for part in backbone.model.parameters())
-    return size * (3 + moments)
+    return 4 * backbone.parameters * (3 + moments + 2 * (2 + moments))
 
 
 def _trainable(backbone: Backbone, gradient_checkpointing: bool) -> Backbone:
-    """A copy of a backbone whose parameters train."""
+    """A copy of a backbone whose parameters train, in float32: small steps would round away in bfloat16."""
     copy = Backbone(
-        deepcopy(backbone.model), backbone.tokenizer, backbone.id, gradient_checkpointing=gradient_checkpointing
+        deepcopy(backbone.model).float(), backbone.tokenizer, backbone.id, gradient_checkpointing=gradient_checkpointing
     )
     copy.model.requires_grad_(True)
     return copy
 
 
-def _report_scores(
-    state: State, backbone: Backbone, prompt: Tensor, progress: Progress | None
+def _report(
+    folder: RunDir, runs: Sequence[Run], backbone: Backbone, scorers: Sequence[Scorer], progress: Progress | None
+) -> None:
+    """Score finished runs on their report rows, which are opened here and not before, and again where they changed."""
+    result = folder.result() or {}
+    frozen: dict[str, dict[str, float]] = {}
+    changed = False
+    for run, found, scorer in zip(runs, result["runs"], scorers, strict=True):
+        members = [member for member in run.members if member.roles.report]
+        rows = "-".join(data_digest(member.roles.report) for member in members)
+        if found.get("reported", "") == rows:
+            continue
+        nothing = torch.zeros(0, backbone.id.width)
+        if rows not in frozen:
+            frozen[rows] = _scores(run, members, backbone, nothing, progress)
+        found["scores"] = scorer(run, members, frozen[rows], progress)
+        found |= {"reported": rows, "frozen_scores": frozen[rows]}
+        changed = True
+    if changed:
+        folder.finish(result)
+
+
+def _prompt_scorer(path: Path, backbone: Backbone) -> Scorer:
+    """Scores a run's prompt and writes the scores into its file."""
+
+    def scored(
+        run: Run, members: Sequence[Member], frozen: dict[str, float], progress: Progress | None
+    ) -> dict[str, float]:
+        prompt = load(path)
+        value = torch.tensor(prompt.value, device=backbone.device)
+        scores = _scores(run, members, backbone, value, progress)
+        save(replace(prompt, scores=scores, frozen_scores=frozen), path)
+        return scores
+
+    return scored
+
+
+def _model_scorer(path: Path, run: Run) -> Scorer:
+    """Scores a tuned model as its user loads it."""
+
+    def scored(
+        run: Run, members: Sequence[Member], frozen: dict[str, float], progress: Progress | None
+    ) -> dict[str, float]:
+        return _scores(run, members, Backbone.load(str(path)), run.start, progress)
+
+    return scored
+
+
+def _scores(
+    run: Run, members: Sequence[Member], backbone: Backbone, prompt: Tensor, progress: Progress | None
 ) -> dict[str, float]:
-    """Scores on the rows that chose nothing; empty where there are none."""
-    found = evaluate_members(backbone, prompt, state.members, "report", progress)
-    return named_scores([part for part in state.members if part.member.roles.report], found)
+    """Scores on the report rows of the members that have any."""
+    found = [
+        evaluate(backbone, prompt, member.task, collator_of(run, member, backbone), member.roles.report,
+                 progress=progress)
+        for member in members
+    ]  # fmt: skip
+    return named_scores(run, [member.task.name for member in members], found)
 
 
 def _save_model(backbone: Backbone, folder: Path) -> None:
@@ -221,32 +279,40 @@ def _diagnosis(state: State) -> list[str]:
     moved = float((state.prompt.detach().cpu() - state.run.start).norm())
     if config.steps and config.method == "prompt" and moved < 1e-4 * float(state.run.start.norm()):
         found.append(f"the prompt moved by {moved:.1e} in {config.steps} steps: give a higher learning_rate")
+    if config.key_step is not None and state.key is not None and not _recipe_holds(config):
+        names = ", ".join(UNKEYED)
+        found.append(f"the key has no recipe, so no library will take it: expected the defaults of {names}")
     if config.steps and state.best_step == 0:
         found.append("no step scored better on the selection rows than the start; try another learning_rate")
     return found
 
 
-def _result(state: State, scores: dict[str, float], frozen: dict[str, float]) -> dict[str, Any]:
-    """What the run's result.json says of it."""
+def _result(state: State) -> dict[str, Any]:
+    """What the run's result.json says of it; scores are those of the selection rows until report rows are scored."""
     diagnosis = _diagnosis(state)
     for line in diagnosis:
         log.warning("%s: %s", state.run.title, line)
     return {
-        "task": state.run.title, "digest": state.run.digest, "scores": scores or state.best_scores,
-        "frozen_scores": frozen, "selection": state.best_scores, "step": state.best_step,
-        "steps": state.run.config.steps, "tokens": state.tokens, "seconds": round(state.seconds, 3),
+        "task": state.run.title, "digest": state.run.digest, "scores": state.best_scores,
+        "frozen_scores": {}, "selection": state.best_scores, "step": state.best_step,
+        "steps": state.last_step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
         "curve": state.curve, "diagnosis": diagnosis,
     }  # fmt: skip
 
 
-def _prompt(state: State, scores: dict[str, float], frozen: dict[str, float], backbone: Backbone) -> SoftPrompt:
-    """The finished run as a prompt file's content; nothing in it depends on time or place."""
+def _recipe_holds(config: TuneConfig) -> bool:
+    """Whether a key recipe says everything that the key depends on."""
+    return all(getattr(config, name) == TuneConfig.model_fields[name].default for name in UNKEYED)
+
+
+def _prompt(state: State, backbone: Backbone) -> SoftPrompt:
+    """The finished run as a prompt file's content, with its selection scores; nothing depends on time or place."""
     run, config = state.run, state.run.config
-    used = sorted({pair for batch in state.batches for pair in batch})
+    used = sorted({pair for batch in state.batches[: state.last_step] for pair in batch})
     texts = (text for member, row in used for text in run.members[member].roles.train[row].texts)
     kind = "prompt" if run.parents else config.init
     recipe = None
-    if state.key is not None:
+    if state.key is not None and _recipe_holds(config):
         names = ("length", "init", "init_seed", "optimiser", "learning_rate", "weight_decay", "batch_size",
                  "max_input_tokens")  # fmt: skip
         recipe = KeyRecipe(step=config.key_step, **{name: getattr(config, name) for name in names})
@@ -259,6 +325,5 @@ def _prompt(state: State, scores: dict[str, float], frozen: dict[str, float], ba
         initialiser=kind, parents=run.parents, key_recipe=recipe,
         config={**config.model_dump(mode="json"), "task": run.title, "backbone": backbone.id.name, "init": kind,
                 "labels": list(task.labels) if task else []},
-        scores=scores or state.best_scores, frozen_scores=frozen,
-        data_digest=data_digest(rows), code_version=version("spot-transfer"),
+        scores=state.best_scores, data_digest=data_digest(rows), code_version=version("spot-transfer"),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from spot import __version__
-from spot.cli import demo, doctor, evaluate, exchange, library, output, retrieve, submit, tasks, transfer, tune
+from spot.cli import demo, doctor, evaluate, exchange, library, output, retrieve, study, submit, tasks, transfer, tune
 from spot.errors import SpotError
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
@@ -34,6 +34,7 @@ app.add_typer(retrieve.app)
 app.add_typer(transfer.app)
 app.add_typer(exchange.app)
 app.add_typer(submit.app)
+app.add_typer(study.app, name="study")
 
 
 def _version(wanted: bool) -> None:

@@ -1,15 +1,20 @@
 """`spot evaluate` and `spot predict`: what a prompt does on rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from enum import StrEnum
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import BackboneName, Data, Json, PromptName, example, read_prompt
+from spot.cli.options import BackboneName, Data, Json, PromptName, Reading, example, read_prompt, reading
 from spot.cli.output import emit, progress, scores
-from spot.errors import ConfigError, PromptError, TaskError, did_you_mean
+from spot.config import TuneConfig, load_config
+from spot.errors import ConfigError, PromptError, RunError, TaskError, did_you_mean
+from spot.runs import RunDir
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,10 +22,33 @@ if TYPE_CHECKING:
     from spot.backbone import Backbone
     from spot.batching import Collator
     from spot.prompt import SoftPrompt
-    from spot.tasks.base import Task
+    from spot.tasks.base import Example, Task
 
 NO_PROMPT = "none"
 DECODES = ("rank", "generate")
+
+
+class Side(StrEnum):
+    """Where a long input loses tokens."""
+
+    right = "right"
+    left = "left"
+
+
+Decode = Annotated[
+    str, typer.Option(metavar="rank|generate", help="Rank the labels, or generate: an invalid answer is wrong.")
+]
+TRAINED = "  [default: as the prompt or the tuned model was trained]"
+InputTokens = Annotated[
+    int | None, typer.Option("--max-input-tokens", min=1, metavar="N", help=f"Longest input, prompt apart.{TRAINED}")
+]
+TargetTokens = Annotated[
+    int | None, typer.Option("--max-target-tokens", min=2, metavar="N", help=f"Longest open answer.{TRAINED}")
+]
+Truncate = Annotated[Side | None, typer.Option(help=f"Side on which a long input is cut.{TRAINED}")]
+Prefix = Annotated[
+    bool | None, typer.Option("--prefix/--no-prefix", help=f"The task's name in front of each input.{TRAINED}")
+]
 
 app = typer.Typer()
 
@@ -47,9 +75,11 @@ def evaluate(
     data: Data = None,
     rows: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.  [default: all]")] = None,
     backbone: BackboneName = None,
-    decode: Annotated[
-        str, typer.Option(metavar="rank|generate", help="Rank the labels, or generate: an invalid answer is wrong.")
-    ] = "rank",
+    decode: Decode = "rank",
+    max_input_tokens: InputTokens = None,
+    max_target_tokens: TargetTokens = None,
+    truncate: Truncate = None,
+    prefix: Prefix = None,
     as_json: Json = False,
 ) -> None:
     """Score a prompt, a vote of several prompts, or the model without any, on one split of a task, in percent.
@@ -63,15 +93,17 @@ def evaluate(
     sources = [] if prompts == [NO_PROMPT] else [read_prompt(prompt) for prompt in prompts]
     if not sources and task is None:
         raise TaskError("no prompt names the task here: expected a known task or a task file; give --task TASK.")
+    read = _reading(
+        prompts, sources, backbone, max_input_tokens=max_input_tokens, max_target_tokens=max_target_tokens,
+        truncate=truncate, task_prefix=prefix,
+    )  # fmt: skip
     name = task if task is not None else _task_name(sources[0], None)
-    found = registry.get(name, data, prefix=bool(sources) and bool(sources[0].config.get("task_prefix")))
-    examples = list(islice(found.load(split), rows))
-    if not examples:
-        raise TaskError(f"the split {split!r} of {found.name} holds no rows to score. Choose another split.")
+    found = registry.get(name, data, prefix=read.task_prefix)
+    examples = _to_score(found, split, rows, len(sources))
 
     from spot import evaluation
 
-    model, vectors, collator = _at_work(sources, found, backbone)
+    model, vectors, collator = _at_work(sources, found, backbone, read)
     with progress(f"scoring {len(examples)} rows") as step:
         if len(sources) < 2:
             results = [evaluation.evaluate(model, vectors[0], found, collator, examples, progress=step, decode=decode)]
@@ -80,10 +112,8 @@ def evaluate(
             results = [evaluation.scored(found, examples, ballot) for ballot in (evaluation.vote(ballots), *ballots)]
     value = {"task": found.name, "split": split, "rows": len(examples), "scores": results[0].scores,
              "invalid": results[0].invalid}  # fmt: skip
-    if len(sources) > 1:
-        value["each"] = [result.scores for result in results[1:]]
     emit(
-        value,
+        value | ({"each": [result.scores for result in results[1:]]} if results[1:] else {}),
         as_json,
         f"{found.name} {split}, {len(examples)} rows: {scores(results[0].scores)}",
         *([f"{results[0].invalid} of the answers are no label and count as wrong"] if results[0].invalid else []),
@@ -120,11 +150,12 @@ def predict(
     found = read_prompt(prompt)
     known = _answering(found, task)
     name = task or (found.task if found.task in registry.names() else None)
-    examples = rows.read(source, name, bool(found.config.get("task_prefix")))
+    read = reading(found.config)
+    examples = rows.read(source, name, read.task_prefix)
 
     from spot import evaluation
 
-    model, vectors, collator = _at_work([found], known, backbone)
+    model, vectors, collator = _at_work([found], known, backbone, read)
     with progress(f"answering {len(examples)} rows") as step:
         predictions = evaluation.predict(model, vectors[0], collator, collator.encode(examples), step)
     values: list[dict[str, Any]] = [
@@ -156,10 +187,63 @@ def _answering(prompt: "SoftPrompt", given: str | None) -> "Task":
     return Task(prompt.task, lambda split: iter(()), (), tuple(prompt.config["labels"]), ())
 
 
+def _reading(names: Sequence[str], prompts: Sequence["SoftPrompt"], backbone: str | None, **asked: Any) -> Reading:
+    """How to read the rows: as is asked for, else as the prompts, or the run that tuned the model, did.
+
+    Raises:
+        PromptError: the prompts read rows differently and no value is asked for.
+    """
+    given = {key: value for key, value in asked.items() if value is not None}
+    configs = [prompt.config for prompt in prompts] or [_run_of(backbone)]
+    found = [reading({**config, **given}) for config in configs]
+    for key in Reading.__dataclass_fields__:
+        values = [getattr(one, key) for one in found]
+        if len(set(values)) > 1:
+            told = ", ".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
+            raise PromptError(
+                f"prompts that were trained with unlike {key} cannot vote on the same rows ({told}): expected one "
+                f"value. Give others, or one value for all with --{key.removeprefix('task_').replace('_', '-')}."
+            )
+    return found[0]
+
+
+def _run_of(backbone: str | None) -> Mapping[str, Any]:
+    """The settings of the run in whose folder a tuned model lies; none for any other model."""
+    folder = Path(backbone or "").expanduser().resolve()
+    if backbone is not None and folder.is_dir():
+        with suppress(RunError):  # a config.toml that no run wrote
+            if RunDir(folder.parent).digest() is not None:
+                config = load_config(TuneConfig, folder.parent / "config.toml")
+                return config.model_dump() if config.method == "model" else {}
+    return {}
+
+
+def _to_score(task: "Task", split: str, rows: int | None, voters: int) -> list["Example"]:
+    """The rows of a split, if they can be scored.
+
+    Raises:
+        TaskError: they have no answers, there are none, or several prompts have nothing to vote on.
+    """
+    if split in task.unlabelled:
+        raise TaskError(
+            f"the split {split!r} of {task.name} has no public answers, so nothing here can score it. `spot submit` "
+            "writes what its benchmark's server scores, `spot predict` answers rows; or choose another split."
+        )
+    if voters > 1 and task.metrics == ("likelihood",):
+        raise TaskError(
+            f"{task.name} is scored by the likelihood of its text: expected one prompt, as there are no answers that "
+            f"{voters} prompts could vote on. Give one prompt at a time."
+        )
+    examples = list(islice(task.load(split), rows))
+    if not examples:
+        raise TaskError(f"the split {split!r} of {task.name} holds no rows to score. Choose another split.")
+    return examples
+
+
 def _at_work(
-    prompts: Sequence["SoftPrompt"], task: "Task", name: str | None
+    prompts: Sequence["SoftPrompt"], task: "Task", name: str | None, read: Reading
 ) -> tuple["Backbone", "Tensor", "Collator"]:
-    """The frozen model, prompts as a tensor [R, P, D], and the collator that they were trained with.
+    """The frozen model, prompts as a tensor [R, P, D], and the collator that reads the task's rows.
 
     Raises:
         PromptError: a prompt is of another backbone, or the prompts are of several lengths.
@@ -167,7 +251,6 @@ def _at_work(
     import torch
 
     from spot.backbone import Backbone
-    from spot.batching import collator_for
     from spot.prompt import check_fits
 
     name = name or (prompts[0].backbone.name if prompts else "embedded")
@@ -178,8 +261,6 @@ def _at_work(
     lengths = sorted({prompt.length for prompt in prompts})
     if len(lengths) > 1:
         raise PromptError(f"prompts of {lengths} tokens cannot vote in one batch: expected one length; give others")
-    config = prompts[0].config if prompts else {}
-    settings = {key: config[key] for key in ("max_input_tokens", "truncate") if key in config}
-    collator = collator_for(model, task, length=max(lengths, default=0), **settings)
+    collator = read.collator(model, task, max(lengths, default=0))
     values = [torch.tensor(prompt.value) for prompt in prompts] or [torch.zeros(0, model.id.width)]
     return model, torch.stack(values).to(model.device), collator

@@ -1,19 +1,24 @@
 """Options and arguments that several commands share: one name, one help text, one meaning."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
 
+from spot.config import TuneConfig
 from spot.errors import LibraryError
 
 if TYPE_CHECKING:
+    from spot.backbone import Backbone
+    from spot.batching import Collator
     from spot.library import Library
     from spot.prompt import SoftPrompt
+    from spot.tasks.base import Task
 
 PACKAGED = "packaged"  # what `spot.library` calls the library that ships; importing it would import numpy
-PROMPT_FILE = "prompt.safetensors"  # in the folder of a run
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 TaskName = Annotated[
@@ -84,14 +89,41 @@ def read_prompt(name: str) -> "SoftPrompt":
         PromptError: the file is missing or is no prompt.
         LibraryError: the library that ships here has no prompt of that name.
     """
-    from spot.library import open_library
-    from spot.prompt import load
+    from spot.library import resolve
 
-    source, colon, reference = name.partition(":")
-    if colon and source == PACKAGED:
-        return open_library(PACKAGED).get(reference)
-    path = Path(name).expanduser()
-    return load(path / PROMPT_FILE if path.is_dir() else path)
+    return resolve(name)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a run turns rows into tokens: its settings beside the prompt that a score depends on.
+
+    Attributes:
+        max_input_tokens: longest input, prompt not counted.
+        max_target_tokens: longest open answer.
+        truncate: the side that loses tokens.
+        task_prefix: whether the task's name stands in front of each input.
+    """
+
+    max_input_tokens: int
+    max_target_tokens: int
+    truncate: str
+    task_prefix: bool
+
+    def collator(self, model: "Backbone", task: "Task", length: int) -> "Collator":
+        """The collator of a task for a prompt of `length` tokens."""
+        from spot.batching import collator_for
+
+        return collator_for(
+            model, task, length=length, max_input_tokens=self.max_input_tokens, truncate=self.truncate,
+            max_target_tokens=self.max_target_tokens,
+        )  # fmt: skip
+
+
+def reading(config: Mapping[str, Any]) -> Reading:
+    """How a run with this configuration, such as a prompt's, reads rows; by default where it does not say."""
+    fields = TuneConfig.model_fields
+    return Reading(**{key: config.get(key, fields[key].default) for key in Reading.__dataclass_fields__})
 
 
 def open_sources(name: str) -> "Library":

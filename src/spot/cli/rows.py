@@ -1,6 +1,7 @@
 """Rows to predict, read from a file or a pipe and brought to the form that a task's prompt was trained on."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from spot.tasks.rows import ROW_FORMATS, open_text, read_rows, row_format, some,
 
 READY = "inputs"  # a field of this name is what the model reads, word for word
 PLAIN = "text"  # a plain line is a row with this one field
-
+_LINE_END = re.compile(r"\r?\n")  # form feeds, U+2028 and the like stand inside a text
 
 Pieces = tuple[tuple[str, str], ...]  # (text before, field), the last field empty
 
@@ -37,7 +38,9 @@ def read(source: str, task: str | None, prefix: bool = False) -> list[Example]:
         rows = list(read_rows(path))
     else:
         with open_text(path) as stream:
-            lines = stream.read().splitlines()
+            lines = _LINE_END.split(stream.read())
+        if not lines[-1]:
+            lines.pop()
         rows = [(number, _row(line, lines[0], f"{source}, line {number}")) for number, line in enumerate(lines, 1)]
     if not rows:
         raise TaskError(f"{source} holds no rows: expected at least one to predict.")
@@ -52,13 +55,18 @@ def read(source: str, task: str | None, prefix: bool = False) -> list[Example]:
 
 def _formed(row: Mapping[str, Any], task: str, prefix: bool, place: str) -> str:
     """What the model reads for one row of a known task; a plain line may stand for its sentence."""
-    fields = dict(row)
-    if fields.keys() == {PLAIN}:
-        fields = dict.fromkeys(TEXT_COLUMNS, fields[PLAIN])
-    try:
-        text = next(iter(TABLE[task].form(Row(place, fields, answered=False), False)), None)
-    except TaskError as error:
-        raise TaskError(f"{error} {task} needs it; or give the whole input in a field {READY!r}.") from error
+    form = TABLE[task].form
+    plain = [dict.fromkeys(TEXT_COLUMNS, row[PLAIN])] if row.keys() == {PLAIN} else []
+    text, refusal = None, None
+    for fields in (dict(row), *plain):
+        try:
+            text = next(iter(form(Row(place, fields, answered=False), False)), None)
+            refusal = None
+            break
+        except TaskError as error:
+            refusal = refusal or error
+    if refusal is not None:
+        raise TaskError(f"{refusal} {task} needs it; or give the whole input in a field {READY!r}.") from refusal
     if text is None:
         raise TaskError(f"{place} makes no input of {task}: its text is blank. Fill it or leave the row out.")
     return named(task, TABLE[task], text.inputs) if prefix else text.inputs

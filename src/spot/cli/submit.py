@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import PROMPT_FILE, BackboneName, Data, Json, example, read_prompt
+from spot.cli.options import BackboneName, Data, Json, example, read_prompt, reading
 from spot.cli.output import emit, note, progress, table
 from spot.errors import PromptError, TaskError, did_you_mean
 
@@ -24,7 +24,7 @@ Rows = Sequence[tuple[Mapping[str, Any], "Example"]]  # as the data set has them
 app = typer.Typer()
 
 
-@app.command(epilog=example("spot submit superglue --predictions predictions --out submission"))
+@app.command(epilog=example("spot submit superglue --predictions predictions --out submission --trial"))
 def submit(
     benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="glue or superglue.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write: one file a test set, and their zip.")],
@@ -95,6 +95,7 @@ def _answered(
 
 def _prompts(folder: Path) -> dict[str, Path]:
     """Task -> prompt file, of the prompt files and the runs in a folder."""
+    from spot.library import PROMPT_FILE
     from spot.prompt import header
 
     paths: dict[str, Path] = {}
@@ -110,7 +111,7 @@ def _test_set(sheet: "Sheet", prompt: "SoftPrompt", data: Path | None) -> tuple[
     """A test set and its rows, in the form that the prompt was trained on."""
     from spot.tasks import registry
 
-    prefix = bool(prompt.config.get("task_prefix"))
+    prefix = reading(prompt.config).task_prefix
     task = registry.get(sheet.task, data, prefix=prefix)
     if TEST not in (*task.splits, *task.unlabelled):
         raise TaskError(
@@ -129,12 +130,10 @@ def _predicted(prompt: "SoftPrompt", model: "Backbone", task: "Task", rows: Rows
     import torch
 
     from spot import evaluation, submission
-    from spot.batching import collator_for
     from spot.prompt import check_fits
 
     check_fits(prompt, model.id)
-    settings = {key: prompt.config[key] for key in ("max_input_tokens", "truncate") if key in prompt.config}
-    collator = collator_for(model, task, length=prompt.length, **settings)
+    collator = reading(prompt.config).collator(model, task, prompt.length)
     encoded = collator.encode([replace(row, answers=()) for _, row in rows])  # a test set's labels are not for us
     vectors = torch.tensor(prompt.value, device=model.device)
     found = []

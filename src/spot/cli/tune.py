@@ -46,7 +46,7 @@ def tune(
 
     from spot import tuning
     from spot.backbone import Backbone
-    from spot.training import members_of
+    from spot.state import members_of
 
     members, name = members_of(resolved, data)
     with progress(f"loading {resolved.backbone}"):

@@ -2,20 +2,19 @@
 
 import heapq
 import json
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Any
 
 from spot.errors import TaskError, did_you_mean
+from spot.sketch import letters
 from spot.tasks.rows import some
 
 SPLITS = ("train", "validation", "test")
-_NOT_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Task:
         metrics: names from `spot.metrics.METRICS`.
         revision: changes when the rows or their form change; empty where unknown.
         title: one line for people.
-        size: official number of train rows; None where unknown.
+        size: official number of train examples, see `data_sets.DataSet`; None where unknown.
         kind: form of the answers: `label`, `number` or `text`.
         unlabelled: splits that can be read but hold no answers: predictions of them are handed in.
     """
@@ -108,22 +107,24 @@ def roles(task: Task, train_rows: int | None, select_rows: int | None, report_ro
     a validation split a fifth of train selects; of a lone train split 60 % train, 20 % select and 20 % report.
     The seed only samples: the parts themselves are the same under every seed, so a row that selects under one
     seed never reports under another. A text that trains and selects, or reports in the same split, only does the
-    latter; rows of one group are never parted by a hash. A test split is not opened before its rows are asked for;
+    latter. Rows of one group are never parted by a hash, and what selects or reports is sampled by whole groups, so
+    that a metric over groups means the same on a sample. A test split is not opened before its rows are asked for;
     those whose text stands in another split are left out.
 
     Args:
         task: where the rows come from.
         train_rows: at most this many train, sampled without replacement; None for all. Rows that are not drawn are
             not kept in memory.
-        select_rows: at most this many select; None for all.
-        report_rows: at most this many report; None for all.
+        select_rows: at most this many select, or the rows of one group where that alone is larger; None for all.
+        report_rows: the same for what reports; 0 reports nothing and leaves a test split closed.
         seed: of the samples. A smaller sample is a part of a larger one with the same seed.
 
     Returns:
         The rows of each role in the order of their file.
 
     Raises:
-        TaskError: there is no train split, or a role would be empty; for a test split when its rows are asked for.
+        TaskError: there is no train split, or a role would be empty that needs rows; for a test split when its rows
+            are asked for.
     """
     train, select, report = _parts(task)
     reported = {text_key(row) for row in report}
@@ -140,14 +141,18 @@ def roles(task: Task, train_rows: int | None, select_rows: int | None, report_ro
     limits = {"train": train_rows, "select": select_rows, "report": report_rows}
     drawn = {
         "train": _sample(trains(), train_rows, f"{seed}/train"),
-        "select": _sample(select, select_rows, f"{seed}/select"),
-        "report": _sample(report, report_rows, f"{seed}/report"),
+        "select": _sample_groups(select, select_rows, f"{seed}/select"),
+        "report": _sample_groups(report, report_rows, f"{seed}/report"),
     }
     found = {"train": training["rows"], "select": len(select), "report": len(report)}
-    if "test" in task.splits:
+    needed = ["train", "select", "report"]
+    if report_rows == 0:
+        needed.remove("report")
+    elif "test" in task.splits:
+        needed.remove("report")
         found["report"] = "later"
         drawn["report"] = LateRows(lambda: _tested(task, limits, found, f"{seed}/report"))
-    for role in ("train", "select") if "test" in task.splits else ("train", "select", "report"):
+    for role in needed:
         if not drawn[role]:
             raise TaskError(_no_rows(task, role, limits, found))
     return Roles(**drawn)
@@ -162,7 +167,7 @@ def _tested(task: Task, limits: Mapping[str, int | None], found: Mapping[str, An
         if split != "test":
             elsewhere |= {key for row in task.load(split) if (key := text_key(row)) in texts}
     rows = [row for row in rows if text_key(row) not in elsewhere]
-    drawn = _sample(rows, limits["report"], salt)
+    drawn = _sample_groups(rows, limits["report"], salt)
     if not drawn:
         raise TaskError(_no_rows(task, "report", limits, {**found, "report": len(rows)}))
     return drawn
@@ -179,8 +184,11 @@ def _no_rows(task: Task, role: str, limits: Mapping[str, int | None], found: Map
 
 
 def text_key(example: Example) -> str:
-    """What two rows share when their texts are equal but for spacing, case and punctuation."""
-    return "\x1f".join(_letters(text) for text in example.texts or (example.inputs,))
+    """What two rows share when their texts are equal but for spacing, case and punctuation.
+
+    A text without letters and digits, such as `:-)`, is told by its other characters.
+    """
+    return "\x1f".join(letters(text) or " ".join(text.split()) for text in example.texts or (example.inputs,))
 
 
 def data_digest(examples: Iterable[Example]) -> str:
@@ -212,9 +220,9 @@ def _parts(task: Task) -> tuple[Callable[[], Iterable[Example]], list[Example], 
         bounds = () if "test" in task.splits else (0.5,)
         select, *report = _carve(task.load("validation"), bounds)
         return lambda: task.load("train"), select, report[0] if report else []
-    bounds = (0.8,) if "test" in task.splits else (0.6, 0.8)
-    _, select, *report = _carve(task.load("train"), bounds)
-    return lambda: (row for row in task.load("train") if _share(row) < bounds[0]), select, report[0] if report else []
+    first, *rest = (0.8,) if "test" in task.splits else (0.6, 0.8)
+    select, *report = _carve((row for row in task.load("train") if _share(row) >= first), rest)
+    return lambda: (row for row in task.load("train") if _share(row) < first), select, report[0] if report else []
 
 
 def _carve(rows: Iterable[Example], bounds: Sequence[float]) -> list[list[Example]]:
@@ -238,12 +246,21 @@ def _sample(rows: Iterable[Example], limit: int | None, salt: str) -> tuple[Exam
     return tuple(row for _, row in sorted(ranked, key=lambda numbered: numbered[0]))
 
 
+def _sample_groups(rows: Sequence[Example], limit: int | None, salt: str) -> tuple[Example, ...]:
+    """Draw whole groups without replacement while they fit, and at least one; a row without a group is its own.
+
+    They are those with the smallest salted hashes of their names; the rows stay in their old order.
+    """
+    if limit is None:
+        return tuple(rows)
+    ranks = [_hash(f"{salt}/{row.group or row.id}") for row in rows]
+    sizes = Counter(ranks)
+    order = sorted(sizes)
+    fitting = sum(total <= limit for total in accumulate(sizes[rank] for rank in order))
+    taken = set(order[: fitting or min(limit, 1)])
+    return tuple(row for row, rank in zip(rows, ranks, strict=True) if rank in taken)
+
+
 def _hash(text: str) -> bytes:
     """Eight bytes that are the same on every machine, unlike Python's own hash."""
     return blake2b(text.encode(), digest_size=8).digest()
-
-
-def _letters(text: str) -> str:
-    """A text's lower-cased letters and digits; the words themselves where it has none, such as `:-)`."""
-    kept = _NOT_LETTER_OR_DIGIT.sub("", unicodedata.normalize("NFKC", text).lower())
-    return kept or " ".join(text.split())

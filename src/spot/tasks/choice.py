@@ -6,10 +6,10 @@ has labels.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_sets import ALL_SPLITS, DataSet, Row, Text, keyed
+from spot.tasks.data_sets import ALL_SPLITS, DataSet, Form, Row, Text, keyed
 
 CHOICES = ("choice1", "choice2", "choice3", "choice4", "choice5")
 LETTERS = ("A", "B", "C", "D", "E")
@@ -17,8 +17,6 @@ DIGITS = ("1", "2", "3", "4", "5")
 
 _BRACKETS = re.compile(r"\[.*?\]")
 _TWO_STOPS = re.compile(r"(?<!\.)\.\. ")
-
-Form = Callable[[Row, bool], Iterable[Text]]
 
 
 def race(row: Row, train: bool) -> Iterator[Text]:

@@ -118,7 +118,8 @@ class DataSet:
         unlabelled: splits whose answers are not public: they are handed in.
         paper: `arXiv:` or `ACL:` id.
         licence: as generally stated for the set.
-        size: official number of train rows; None where unknown.
+        size: official number of train examples, which mixtures go by: of ReCoRD one an answer, of WSC the true rows
+            alone; of C4 the number of its documents; None where unknown.
         kind: form of the answers: `label`, `number` or `text`.
         name: in front of the inputs with `prefix`; None for the last part of the task's name and a blank.
     """

@@ -386,11 +386,14 @@ def _quoted(text: str) -> str:
 
 
 def _revision(spec: TaskFile) -> str:
-    """Sixteen hex digits over the bytes of the task file and its rows."""
+    """Sixteen hex digits over the bytes of the task file and of its rows; a test file must only be there."""
     digest = blake2b(spec.path.read_bytes(), digest_size=8)
     for split, file in spec.rows.items():
         digest.update(f"\0{split}\0".encode())
-        with file.open("rb") as rows:
-            while block := rows.read(1 << 20):
-                digest.update(block)
+        try:
+            with file.open("rb") as rows:
+                while (split != "test" or len(spec.rows) == 1) and (block := rows.read(1 << 20)):
+                    digest.update(block)
+        except OSError as error:
+            raise TaskError(cannot_read(file, error)) from error
     return digest.hexdigest()

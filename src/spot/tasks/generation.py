@@ -4,11 +4,11 @@ Translation and summarization have T5's forms: `translate English to German: ..`
 inputs have none, so each is written on one line, fields in the order of the row; a row's references are all accepted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from spot.errors import TaskError
-from spot.tasks.data_sets import DataSet, Row, Text
+from spot.tasks.data_sets import DataSet, Form, Row, Text
 
 LANGUAGES = {"de": "German", "fr": "French", "ro": "Romanian"}
 ACTS = (
@@ -16,8 +16,6 @@ ACTS = (
     "NEGATE_INTENT", "NOTIFY_FAILURE", "NOTIFY_SUCCESS", "OFFER", "OFFER_INTENT", "REQUEST", "REQUEST_ALTS", "REQ_MORE",
     "SELECT", "THANK_YOU",
 )  # fmt: skip
-
-Form = Callable[[Row, bool], Iterable[Text]]
 
 
 def translation(language: str) -> Form:

@@ -144,9 +144,9 @@ def plan(
 ) -> list[list[tuple[int, int]]]:
     """Which rows each step takes: members drawn by rate, each one's rows in endless shuffled epochs of its own.
 
-    Draws are made in pools of POOL batches. In every pool a member has its share of the rows to within one row, and
-    at the end of every pool no row of it has been drawn more than once more than another. A longer plan begins with
-    the shorter one.
+    Draws are made in pools of at most POOL batches and at most an epoch of any member. In every pool a member has its
+    share of the rows to within one row, and at the end of every pool no row of it has been drawn more than once more
+    than another. A longer plan begins with the shorter one.
 
     Args:
         rates: of the members; only their proportions matter.
@@ -167,19 +167,33 @@ def plan(
     random = np.random.default_rng(seed)
     streams = [_epochs(member, count, own) for (member, count), own in
                zip(enumerate(counts), random.spawn(len(counts)), strict=True)]  # fmt: skip
-    edges = np.cumsum(_shares(rates))
-    pool_rows = POOL * batch_size
+    shares = _shares(rates)
+    edges = np.cumsum(shares)
+    pool = pool_batches(shares, counts, batch_size)
+    pool_rows = pool * batch_size
     batches: list[list[tuple[int, int]]] = []
     while len(batches) < steps:
         points = (np.arange(pool_rows) + random.random()) / pool_rows
         members = np.searchsorted(edges[:-1], points, side="right")
-        pool = [next(streams[member]) for member in random.permutation(members).tolist()]
-        order = np.arange(POOL)
+        drawn = [next(streams[member]) for member in random.permutation(members).tolist()]
+        order = np.arange(pool)
         if lengths is not None:
-            pool.sort(key=lambda pair: lengths[pair[0]][pair[1]])
-            order = random.permutation(POOL)
-        batches.extend(pool[number * batch_size : (number + 1) * batch_size] for number in order.tolist())
+            drawn.sort(key=lambda pair: lengths[pair[0]][pair[1]])
+            order = random.permutation(pool)
+        batches.extend(drawn[number * batch_size : (number + 1) * batch_size] for number in order.tolist())
     return batches[:steps]
+
+
+def pool_batches(shares: Sequence[float], counts: Sequence[int], batch_size: int) -> int:
+    """Batches that are drawn together: a pool of several epochs of a member would bring copies of a row side by side.
+
+    Args:
+        shares: of the members, in sum 1.
+        counts: rows of each member.
+        batch_size: rows a step.
+    """
+    epoch = min(count / share for count, share in zip(counts, shares, strict=True))
+    return min(POOL, max(1, int(epoch) // batch_size))
 
 
 def _epochs(member: int, count: int, random: np.random.Generator) -> Iterator[tuple[int, int]]:

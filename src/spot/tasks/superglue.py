@@ -117,7 +117,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/record": DataSet(
         "the entity that a query on news lacks", record, "record", "aps/super_glue:record", metrics=("record",),
-        unlabelled=TEST, paper="arXiv:1810.12885", licence=TERMS, size=100_730, kind="text",
+        unlabelled=TEST, paper="arXiv:1810.12885", licence=TERMS, size=138_854, kind="text",
     ),
     "superglue/rte": DataSet(
         "two-way inference on news", classes(TWO_WAY, "hypothesis", "premise"), "rte", "aps/super_glue:rte", TWO_WAY,
@@ -128,8 +128,8 @@ TABLE: dict[str, DataSet] = {
         "aps/super_glue:wic", TRUTH, unlabelled=TEST, paper="arXiv:1808.09121", licence="CC BY-NC 4.0", size=5_428,
     ),
     "superglue/wsc": DataSet(
-        "what a pronoun refers to (259 of the train rows are true and train)", wsc, "wsc", "aps/super_glue:wsc.fixed",
-        metrics=("wsc_accuracy",), unlabelled=TEST, paper=BENCHMARK, licence=TERMS, size=554, kind="text",
+        "what a pronoun refers to (only true pairs train)", wsc, "wsc", "aps/super_glue:wsc.fixed",
+        metrics=("wsc_accuracy",), unlabelled=TEST, paper=BENCHMARK, licence=TERMS, size=259, kind="text",
         name="wsc: ",
     ),
     "superglue/axb": DataSet(
