@@ -11,9 +11,9 @@ PAGE = Path(__file__).with_name("library.md")
 HEAD = """# The library that ships
 
 Source prompts for the backbone `embedded` (SmolLM2-135M-Instruct), made by `recipes/library.sh` with the settings of
-`recipes/library.toml`: 20 tokens, batches of 8, AdamW at 0.01, sampled vocabulary, keys at step 36.
+`recipes/library.toml`: 40 tokens, batches of 16, AdamW at 0.005, sampled vocabulary, keys at step 24.
 
-Scores are percent on up to 250 fixed validation rows that chose nothing; the frozen model stands beside them, ranking
+Scores are percent on up to 500 fixed validation rows that chose nothing; the frozen model stands beside them, ranking
 the same labels without a prompt. Where a task has two metrics the score is their mean. This page is made by
 `python docs/make_library.py`.
 """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spot import initialisers
 from spot.backbone import Backbone
-from spot.batching import collator_for
+from spot.batching import Collator, Row, collator_for
 from spot.config import INITS, TuneConfig, digest, to_toml
 from spot.errors import ConfigError
 from spot.evaluation import Progress, evaluate
@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 MODEL = "model"  # folder of a tuned model in a run's folder, in Hugging Face layout
 UNKEYED = ("dropout", "first_step", "batch_tokens", "truncate", "task_prefix")  # at their defaults in a key recipe
 
-Scorer = Callable[[Run, Sequence[Member], dict[str, float], Progress | None], dict[str, float]]
+Part = tuple[Member, Collator, Sequence[Row]]  # a member with report rows, and those as token ids
+Scorer = Callable[[Run, Sequence[Part], dict[str, float], Progress | None], dict[str, float]]
 
 
 def prepare(
@@ -207,10 +208,13 @@ def _report(
         rows = "-".join(data_digest(member.roles.report) for member in members)
         if found.get("reported", "") == rows:
             continue
-        nothing = torch.zeros(0, backbone.id.width)
+        parts = []
+        for member in members:
+            collator = collator_of(run, member, backbone)
+            parts.append((member, collator, collator.encode(member.roles.report)))
         if rows not in frozen:
-            frozen[rows] = _scores(run, members, backbone, nothing, progress)
-        found["scores"] = scorer(run, members, frozen[rows], progress)
+            frozen[rows] = _scores(run, parts, backbone, torch.zeros(0, backbone.id.width), progress)
+        found["scores"] = scorer(run, parts, frozen[rows], progress)
         found |= {"reported": rows, "frozen_scores": frozen[rows]}
         changed = True
     if changed:
@@ -221,11 +225,11 @@ def _prompt_scorer(path: Path, backbone: Backbone) -> Scorer:
     """Scores a run's prompt and writes the scores into its file."""
 
     def scored(
-        run: Run, members: Sequence[Member], frozen: dict[str, float], progress: Progress | None
+        run: Run, parts: Sequence[Part], frozen: dict[str, float], progress: Progress | None
     ) -> dict[str, float]:
         prompt = load(path)
         value = torch.tensor(prompt.value, device=backbone.device)
-        scores = _scores(run, members, backbone, value, progress)
+        scores = _scores(run, parts, backbone, value, progress)
         save(replace(prompt, scores=scores, frozen_scores=frozen), path)
         return scores
 
@@ -236,23 +240,22 @@ def _model_scorer(path: Path, run: Run) -> Scorer:
     """Scores a tuned model as its user loads it."""
 
     def scored(
-        run: Run, members: Sequence[Member], frozen: dict[str, float], progress: Progress | None
+        run: Run, parts: Sequence[Part], frozen: dict[str, float], progress: Progress | None
     ) -> dict[str, float]:
-        return _scores(run, members, Backbone.load(str(path)), run.start, progress)
+        return _scores(run, parts, Backbone.load(str(path)), run.start, progress)
 
     return scored
 
 
 def _scores(
-    run: Run, members: Sequence[Member], backbone: Backbone, prompt: Tensor, progress: Progress | None
+    run: Run, parts: Sequence[Part], backbone: Backbone, prompt: Tensor, progress: Progress | None
 ) -> dict[str, float]:
     """Scores on the report rows of the members that have any."""
     found = [
-        evaluate(backbone, prompt, member.task, collator_of(run, member, backbone), member.roles.report,
-                 progress=progress)
-        for member in members
-    ]  # fmt: skip
-    return named_scores(run, [member.task.name for member in members], found)
+        evaluate(backbone, prompt, member.task, collator, member.roles.report, rows, progress)
+        for member, collator, rows in parts
+    ]
+    return named_scores(run, [member.task.name for member, _, _ in parts], found)
 
 
 def _save_model(backbone: Backbone, folder: Path) -> None:
