@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     arguments = parser.parse_args()
-    record = Path(spot.__file__).parent / "packaged" / demo.RECORD
+    record = Path(spot.__file__).parent / demo.RECORD
     backbone = Backbone.load()
     measured: dict[str, list[Any]] = {}
     for name, candidate in demo.CANDIDATES.items():

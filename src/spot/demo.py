@@ -42,7 +42,7 @@ FEWEST = 200  # rows to report
 LARGEST = 65.0  # percent of the rows in one class
 MOVES = 5.0  # points that plain tuning gains on selection rows
 CONFIG = TransferConfig(steps=24, seeds=3, starts=("vocabulary", "classes"), eval_every=8)
-RECORD = "candidates.json"  # beside the packaged library: what every candidate reached; by recipes/candidates.py
+RECORD = "candidates.json"  # in the package: what every candidate reached; by recipes/candidates.py
 
 RULE = (
     f"A candidate must be buildable from PyPI, have {PARTS['train']} rows to train, {PARTS['validation']} to select "
@@ -214,7 +214,7 @@ def table(found: TransferReport) -> list[list[Any]]:
 
 def others() -> list[list[Any]]:
     """Every candidate under `CANDIDATE_COLUMNS`: what its rows say now, and what it reached when it was measured."""
-    measured = json.loads(files("spot").joinpath("packaged", RECORD).read_text())
+    measured = json.loads(files("spot").joinpath(RECORD).read_text())
     return [[name, standing(CANDIDATES[name]) or "meets the rule", *values] for name, values in measured.items()]
 
 
