@@ -41,7 +41,7 @@ PARTS = {"train": 100, "validation": 60, "test": 240}  # rows that train, select
 FEWEST = 200  # rows to report
 LARGEST = 65.0  # percent of the rows in one class
 MOVES = 5.0  # points that plain tuning gains on selection rows
-CONFIG = TransferConfig(steps=24, seeds=3, starts=("vocabulary", "classes"), eval_every=8)
+CONFIG = TransferConfig(steps=48, seeds=3, starts=("vocabulary", "classes"), eval_every=16)
 RECORD = "candidates.json"  # in the package: what every candidate reached; by recipes/candidates.py
 
 RULE = (
