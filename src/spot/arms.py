@@ -164,7 +164,7 @@ class Bench:
         backbone = self.backbone if model is None else Backbone.load(str(model))
         collator = collator_for(
             backbone, self.task, length=self.config.length, max_input_tokens=self.config.max_input_tokens,
-            truncate=self.config.truncate,
+            truncate=self.config.truncate, max_target_tokens=self.config.max_target_tokens,
         )  # fmt: skip
         found = evaluate(
             backbone, prompt, self.task, collator, self.roles.report, progress=self.progress

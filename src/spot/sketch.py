@@ -5,20 +5,18 @@ one data set and must not hide an overlap.
 """
 
 import math
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 
+from spot.texts import letters
+
 FALSE_POSITIVES = 1e-4
 MINIMUM_CHARACTERS = 20
 HASHES = 13  # the optimum for 1e-4, log2(1e4) = 13.3, rounded
 _WORDS = 16  # a 64-byte digest holds 16 independent 32-bit positions
-
-_NOT_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +44,6 @@ class Sketch:
             raise ValueError(f"a sketch has 1 to {_WORDS} hashes, found {self.hashes}")
         bits.flags.writeable = False
         object.__setattr__(self, "bits", bits)
-
-
-def letters(text: str) -> str:
-    """A text's lower-cased letters and digits, which copies of one text share."""
-    return _NOT_LETTER_OR_DIGIT.sub("", unicodedata.normalize("NFKC", text).lower())
 
 
 def fingerprint(text: str) -> str | None:

@@ -65,14 +65,16 @@ def tune(
         **{key: result[key] for key in ("scores", "frozen_scores", "selection", "step", "steps", "tokens", "seconds",
                                         "diagnosis")},
     }  # fmt: skip
-    reported = sum(len(member.roles.report or member.roles.select) for member in members)
+    reported, selecting = (sum(len(getattr(m.roles, role)) for m in members) for role in ("report", "select"))
+    about = (
+        f"on {reported} rows (without a prompt: {scores(value['frozen_scores'])})"
+        if reported else f"on the {selecting} rows that chose the step: no rows are kept for a report"
+    )  # fmt: skip
     emit(
         value,
         as_json,
-        f"{run.title}: {scores(value['scores'])} on {reported} rows"
-        f" (without a prompt: {scores(value['frozen_scores'])})",
-        f"best step {value['step']} of {value['steps']}, chosen on "
-        f"{sum(len(member.roles.select) for member in members)} other rows; "
+        f"{run.title}: {scores(value['scores'])} {about}",
+        f"best step {value['step']} of {value['steps']}, chosen on {selecting} {'other ' if reported else ''}rows; "
         f"{value['tokens']:,} text tokens in {value['seconds']:.1f} s",
         *(f"{kind}: {path}" for kind, path in made.items()),
         *(f"diagnosis: {line}" for line in value["diagnosis"]),

@@ -11,8 +11,8 @@ from itertools import accumulate
 from typing import Any
 
 from spot.errors import TaskError, did_you_mean
-from spot.sketch import letters
 from spot.tasks.rows import some
+from spot.texts import letters
 
 SPLITS = ("train", "validation", "test")
 
