@@ -19,7 +19,7 @@ while read -r task steps every; do
     "$spot" library add "$out/${task//\//-}/prompt.safetensors" --library "$library"
 done <<TASKS
 glue/sst2 200 50
-trec 200 50
+trec 150 50
 ag_news 60 15
 tweet_eval/emotion 100 25
 tweet_eval/offensive 88 22
