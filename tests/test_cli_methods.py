@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from commands import Spot, call, refused
 from spot.backbone import Backbone
 from spot.batching import Collator, plan_token_batches
 from spot.cli import tune as tune_command
-from spot.cli.app import main
 from spot.config import TransferConfig, TuneConfig
 from spot.errors import TaskError
 from spot.library import Library
@@ -30,43 +30,10 @@ SETTINGS = ("batch_size=4", "eval_every=2", "learning_rate=0.05", "checkpoint_ev
 FAST = ["--steps", STEPS, "--length", 3, *(word for setting in SETTINGS for word in ("--set", setting))]
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-Spot = Callable[..., Result]
-
-
 @pytest.fixture
 def spot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Spot:
     monkeypatch.delenv("SPOT_DATA", raising=False)
-
-    def call(*words: object) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Result(stop.value.code or 0, captured.out, captured.err)
-
-    return call
-
-
-def refused(result: Result, *parts: str) -> None:
-    """Check for one message, no traceback, no output."""
-    assert (result.code, result.out) == (2, ""), result
-    assert result.err.count("error:") == 1 and "Traceback" not in result.err
-    for part in parts:
-        assert part in result.err, result.err
+    return lambda *words: call(capsys, *words)
 
 
 def settings(**values: object) -> list[str]:

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from commands import Spot, call, refused
 from spot.backbone import Backbone
 from spot.batching import Collator, collator_for
-from spot.cli.app import main
 from spot.prompt import SoftPrompt, save
 from spot.tasks import mixtures
 from spot.tasks.registry import TABLE, get
@@ -21,43 +20,10 @@ PASSAGE = "Ann met Eve\n@highlight\nIt rained"
 READ = "Ann met Eve. It rained"  # the passage as T5 has it
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-Spot = Callable[..., Result]
-
-
 @pytest.fixture
 def spot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Spot:
     monkeypatch.delenv("SPOT_DATA", raising=False)
-
-    def call(*words: object) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Result(stop.value.code or 0, captured.out, captured.err)
-
-    return call
-
-
-def refused(result: Result, *parts: str) -> None:
-    """Check for one message, no traceback, no output."""
-    assert (result.code, result.out) == (2, ""), result
-    assert result.err.count("error:") == 1 and "Traceback" not in result.err
-    for part in parts:
-        assert part in result.err, result.err
+    return lambda *words: call(capsys, *words)
 
 
 def put(data: Path, name: str, **splits: Iterable[Mapping[str, Any]]) -> Path:
