@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import commands
+from commands import Result, Spot, call
 from spot.backbone import Backbone
 from spot.cli import rows
-from spot.cli.app import main
 from spot.prompt import SoftPrompt, load, save
 from spot.tasks.registry import TABLE
 
@@ -19,33 +19,15 @@ FAST = ["--steps", "2", "--length", "2", *"--set batch_size=4 --set eval_every=1
 TEXT = "the film that we saw on that long evening number {} was {}"
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Stdout as one document."""
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-Spot = Callable[..., Result]
-
-
 @pytest.fixture
 def spot(capsys: pytest.CaptureFixture[str]) -> Spot:
-    def call(*words: object) -> Result:
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Result(stop.value.code or 0, captured.out, captured.err)
+    return lambda *words: call(capsys, *words)
 
-    return call
+
+def refused(result: Result, *parts: str) -> None:
+    """Check for a refusal before any model is loaded."""
+    assert "loading " not in result.err
+    commands.refused(result, *parts)
 
 
 @pytest.fixture
@@ -77,14 +59,6 @@ def task(tmp_path: Path) -> Path:
     path = tmp_path / "mood.toml"
     path.write_text('name = "mood"\nrows = { train = "train.csv", validation = "validation.csv", test = "test.csv" }\n')
     return path
-
-
-def refused(result: Result, *parts: str) -> None:
-    """Check for one message, no traceback, no output, no model."""
-    assert (result.code, result.out) == (2, "")
-    assert "Traceback" not in result.err and "loading " not in result.err
-    for part in parts:
-        assert part in result.err, result.err
 
 
 def saved(path: Path, backbone: Path, task: str, seed: int = 0, **config: Any) -> Path:

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from commands import Result, call, refused
 from spot.backbone import Backbone
-from spot.cli.app import main
 from spot.prompt import SoftPrompt, save
 from spot.submission import SHEETS, validate
 from spot.tasks.registry import TABLE
@@ -20,24 +19,9 @@ PROMPTED = sorted({sheet.source for sheet in SUPERGLUE})
 ROWS = 3
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def spot(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    def call(*words: object) -> Result:
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Result(stop.value.code or 0, captured.out, captured.err)
-
-    return call
+    return lambda *words: call(capsys, *words)
 
 
 def idx(stem: str, number: int) -> Any:
@@ -138,14 +122,6 @@ def test_prompts_answer_only_what_has_no_predictions(
     assert [line for line in result.err.splitlines() if "answering" in line and line.endswith("...")] == [
         "answering 3 rows of superglue/cb ..."
     ]
-
-
-def refused(result: Result, *parts: str) -> None:
-    """Check for one message, no traceback, no output."""
-    assert (result.code, result.out) == (2, "")
-    assert result.err.count("error:") == 1 and "Traceback" not in result.err
-    for part in parts:
-        assert part in result.err, result.err
 
 
 def test_bad_input_is_one_message(spot: Callable[..., Result], tmp_path: Path):
