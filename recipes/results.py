@@ -3,7 +3,7 @@
     python recipes/results.py --data DIR --out DIR prompts superglue/cb glue/rte   # tasks of the table, default all
     python recipes/results.py --data DIR --out DIR models                          # full model tuning
     python recipes/results.py --data DIR --out DIR mixture                         # a mixture against its best member
-    python recipes/results.py --data DIR --out DIR table > docs/results.json
+    python recipes/results.py --data DIR --out DIR table > docs/results.json && python docs/make_results.py
 
 Every run takes at most TOKENS text tokens. Finished runs are only read, and an interrupted one goes on.
 """
@@ -31,7 +31,7 @@ TASKS = (
 )  # fmt: skip
 MODELS = ("superglue/cb", "superglue/copa")
 MEMBERS = ("glue/sst2", "glue/cola", "glue/mrpc", "glue/qqp", "glue/rte")  # labelled members of GLUE of the table above
-TARGETS = ("cr", "superglue/cb")  # that the mixture and its members start
+TARGETS = {"cr": 24, "superglue/cb": 16}  # that the mixture and its members start, with their steps
 CONFIG = TuneConfig(task="-", length=40, batch_size=8, learning_rate=0.005, train_rows=500, select_rows=100,
                     report_rows=500, max_input_tokens=96)  # fmt: skip
 SEEDS = 2
@@ -90,20 +90,26 @@ def mixture(names: list[str], data: Path, out: Path, backbone: Backbone) -> None
     sources = {"mixture": tune([run], backbone, out / "mixture" / "source")[0]}
     for name in MEMBERS:
         sources[name] = gang(name, data, backbone, out / "prompts" / name.replace("/", "-"))[0]
-    for target in TARGETS:
+    for target, steps in TARGETS.items():
         for name, source in sources.items():
             folder = out / "mixture" / f"{target}-from-{name}".replace("/", "-")
-            gang(target, data, backbone, folder, source, steps=24, eval_every=8)
+            gang(target, data, backbone, folder, source, steps=steps, eval_every=8)
             print(target, "from", name, "done", flush=True)
 
 
-def table(out: Path) -> dict[str, dict[str, Any]]:
+def table(out: Path, data: Path) -> dict[str, dict[str, Any]]:
     """Folder of a run -> frozen score, score of each seed, selection score, steps and tokens; what is finished."""
     found = {}
+    counts: dict[str, dict[str, int]] = {}
     for path in sorted(out.glob("*/*/result.json")):
         runs = (RunDir(path.parent).result() or {})["runs"]
+        task = runs[0]["task"]
+        if task in TASKS and task not in counts:
+            rows = rows_of(task, data)[1]
+            counts[task] = {name: len(getattr(rows, name)) for name in ("train", "select", "report")}
         found[str(path.parent.relative_to(out))] = {
-            "task": runs[0]["task"],
+            "task": task,
+            "rows": counts.get(task, {}),
             "metrics": list(runs[0]["scores"]),
             "frozen": round(float(np.mean(list(runs[0]["frozen_scores"].values()))), 2),
             "scores": [round(float(np.mean(list(run["scores"].values()))), 2) for run in runs],
@@ -123,7 +129,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*")
     given = parser.parse_args()
     if given.part == "table":
-        print(json.dumps(table(given.out), indent=1))
+        print(json.dumps(table(given.out, given.data), indent=1))
         return
     parts = {"prompts": prompts, "models": models, "mixture": mixture}
     parts[given.part](given.tasks, given.data, given.out, Backbone.load())
