@@ -56,16 +56,19 @@ def mixture(runs: Runs) -> str:
     rows = []
     for name, run in runs.items():
         if (found := re.fullmatch(r"mixture/(.+)-from-(.+)", name)) is not None:
-            rows.append((run["task"], found[2], run["frozen"], mean(run["scores"]),
-                         " ".join(f"{score:.1f}" for score in run["scores"]), mean(run["selection"]), run["steps"]))  # fmt: skip
+            seeds = " ".join(f"{score:.1f}" for score in run["scores"])
+            rows.append((run["task"], found[2], run["frozen"], mean(run["scores"]), seeds, mean(run["selection"]),
+                         run["steps"]))  # fmt: skip
     return table_text(("target", "source", "frozen", "tuned", "each seed", "on selection rows", "steps"), rows)
 
 
 def page(text: str, runs: Runs) -> str:
     """The page with its tables made anew."""
     for name, make in (("prompts", prompts), ("models", models), ("mixture", mixture)):
-        between = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        text = between.sub(lambda found, made=make(runs): found[1] + made + found[2], text)
+        if f"<!-- {name} -->" not in text:
+            continue
+        before, rest = text.split(f"<!-- {name} -->\n")
+        text = f"{before}<!-- {name} -->\n{make(runs)}\n<!-- end -->" + rest.partition("<!-- end -->")[2]
     return text
 
 

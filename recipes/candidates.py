@@ -1,8 +1,10 @@
 """Measure every candidate of the demo's rule that its rows do not rule out, and write what the report says of them.
 
-    python recipes/candidates.py --out DIR
+    python recipes/candidates.py --out DIR            # all of them
+    python recipes/candidates.py --out DIR demo/products
 
-Each candidate gets plain tuning and transfer, as the demo does. Finished runs are only read.
+Each candidate gets plain tuning and transfer, as the demo does. Finished runs are only read, and what is not named here
+keeps its results.
 """
 
 import argparse
@@ -30,11 +32,13 @@ def main() -> None:
     """Measure the candidates one after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("names", nargs="*", help="candidates to measure; left out: all")
     arguments = parser.parse_args()
     record = Path(spot.__file__).parent / demo.RECORD
     backbone = Backbone.load()
-    measured: dict[str, list[Any]] = {}
-    for name, candidate in demo.CANDIDATES.items():
+    measured: dict[str, list[Any]] = json.loads(record.read_text())
+    for name in arguments.names or demo.CANDIDATES:
+        candidate = demo.CANDIDATES[name]
         if demo.standing(candidate):
             measured[name] = ["not tuned", "", "", "", "", ""]
             continue
@@ -42,7 +46,7 @@ def main() -> None:
         found, page = demo.run(backbone, open_library("packaged"), target=name, out=folder)
         measured[name] = summary(found)
         print(name, *measured[name], page, flush=True)
-    record.write_text(json.dumps(measured, indent=1) + "\n")
+        record.write_text(json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

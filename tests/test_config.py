@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from spot import optimisers
-from spot.config import TuneConfig, digest, load_config, to_toml
+from spot.config import TransferConfig, TuneConfig, digest, load_config, read_budget, to_toml
 from spot.errors import ConfigError
 
 
@@ -247,3 +247,31 @@ def test_toml_round_trip(tmp_path_factory: pytest.TempPathFactory, content: dict
     again = load_config(TuneConfig, path)
     assert again == config
     assert digest(again) == digest(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("2x", (2, "x")), ("2.5 x", (2.5, "x")), ("90s", (90, "s")), ("10min", (600, "s")), (" 1.5h ", (5400, "s"))],
+)
+def test_budgets(text: str, amount: tuple[float, str]) -> None:
+    """Multiples stay as they are, times become seconds."""
+    assert read_budget(text) == amount
+    assert load_config(TransferConfig, None, [f"budget={text}"]).budget == text.strip()
+
+
+@pytest.mark.parametrize("text", ["2y", "x", "10", "-2x", "1e3x", "0x", "0min", "2x3", "two", "true"])
+def test_budgets_that_cannot_be_read(text: str) -> None:
+    """They are refused with what would have been read."""
+    with pytest.raises(ConfigError, match="should be a multiple of one plain run such as 2x, or a time such as 90s"):
+        load_config(TransferConfig, None, [f"budget={text}"])
+
+
+def test_a_transfer_goes_to_toml_and_back(tmp_path: Path) -> None:
+    """Lists of the file are the tuples of the configuration."""
+    config = TransferConfig(strategy="race", budget="10min", starts=("classes", "uniform"), k=None)
+    path = tmp_path / "transfer.toml"
+    path.write_text(to_toml(config))
+    assert load_config(TransferConfig, path) == config
+    assert load_config(TransferConfig, None, ['starts=["uniform"]', "k=2"]).starts == ("uniform",)
+    with pytest.raises(ConfigError, match="starts is 'uniform'"):
+        load_config(TransferConfig, None, ["starts=uniform"])

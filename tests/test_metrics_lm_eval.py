@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -23,20 +22,13 @@ NAMES = ("Bob", "the hat", "Bob's hat", "fuzzy bunny", "Bunny", "a", "U.S.", "")
 
 
 @pytest.fixture(scope="session")
-def lm_eval() -> Callable[[str], ModuleType]:
+def module_of(lm_eval: Path) -> Callable[[str], ModuleType]:
     """A function from a file of the package to its module, loaded by itself."""
-    spec = importlib.util.find_spec("lm_eval")
-    if spec is None:
-        reason = "needs lm_eval, a development dependency"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    root = Path(next(iter(spec.submodule_search_locations)))
 
     def load(name: str) -> ModuleType:
         label = "lm_eval_file_" + name.replace("/", "_").removesuffix(".py")
         if label not in sys.modules:
-            found = importlib.util.spec_from_file_location(label, root / name)
+            found = importlib.util.spec_from_file_location(label, lm_eval / name)
             module = importlib.util.module_from_spec(found)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the packages that it imports
@@ -71,24 +63,24 @@ def cb(module: ModuleType, rows) -> float:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_cb_agrees_on_valid_predictions(seed: int, lm_eval):
+def test_cb_agrees_on_valid_predictions(seed: int, module_of):
     rows = draw(seed, CB)
-    expected = cb(lm_eval("tasks/super_glue/cb/t5_utils.py"), rows)
+    expected = cb(module_of("tasks/super_glue/cb/t5_utils.py"), rows)
     assert ours("macro_f1", rows, CB)["macro_f1"] == pytest.approx(expected)
     numbers = [(CB.index(said), CB.index(accepted[0])) for accepted, said in rows]
-    aggregate = lm_eval("tasks/super_glue/cb/aggregate.py").cb_multi_fi(numbers)
+    aggregate = module_of("tasks/super_glue/cb/aggregate.py").cb_multi_fi(numbers)
     assert expected == pytest.approx(100 * aggregate)
 
 
 @pytest.mark.parametrize("label", CB)
-def test_cb_agrees_on_constant_predictions(label: str, lm_eval):
+def test_cb_agrees_on_constant_predictions(label: str, module_of):
     rows = [(accepted, label) for accepted, _ in draw(9, CB)]
-    expected = cb(lm_eval("tasks/super_glue/cb/t5_utils.py"), rows)
+    expected = cb(module_of("tasks/super_glue/cb/t5_utils.py"), rows)
     assert ours("macro_f1", rows, CB)["macro_f1"] == pytest.approx(expected)
 
 
-def test_cb_difference_lm_eval_takes_an_invalid_answer_as_entailment(lm_eval):
-    module = lm_eval("tasks/super_glue/cb/t5_utils.py")
+def test_cb_difference_lm_eval_takes_an_invalid_answer_as_entailment(module_of):
+    module = module_of("tasks/super_glue/cb/t5_utils.py")
     rows = [(("entailment",), "gibberish"), (("contradiction",), "contradiction"), (("neutral",), "neutral")]
     assert cb(module, rows) == pytest.approx(100)  # nonsense earns full marks
     # T5 gives it the class -1: no true positive of entailment, and no false one.
@@ -98,11 +90,11 @@ def test_cb_difference_lm_eval_takes_an_invalid_answer_as_entailment(lm_eval):
     assert ours("macro_f1", [(("entailment",), "") for _ in range(3)], CB)["macro_f1"] == 0
 
 
-def test_cb_difference_a_label_that_occurs_nowhere_is_left_out(lm_eval):
+def test_cb_difference_a_label_that_occurs_nowhere_is_left_out(module_of):
     # The official files hold all three; lm-eval gives an absent one an F1 of 0, scikit-learn's mean leaves it out.
     rows = [(("entailment",), "entailment"), (("neutral",), "neutral")]
     assert ours("macro_f1", rows, CB)["macro_f1"] == 100
-    assert cb(lm_eval("tasks/super_glue/cb/t5_utils.py"), rows) == pytest.approx(100 * 2 / 3)
+    assert cb(module_of("tasks/super_glue/cb/t5_utils.py"), rows) == pytest.approx(100 * 2 / 3)
 
 
 # MultiRC.
@@ -127,16 +119,16 @@ def multirc(module: ModuleType, rows, groups) -> dict[str, float]:
     )
 )
 @settings(deadline=None)
-def test_multirc_agrees_on_valid_and_invalid_predictions(lm_eval, drawn):
+def test_multirc_agrees_on_valid_and_invalid_predictions(module_of, drawn):
     rows = [((answer,), said) for _, answer, said in drawn]
     groups = [f"0/{question}" for question, _, _ in drawn]
-    module = lm_eval("tasks/super_glue/multirc/t5_utils.py")
+    module = module_of("tasks/super_glue/multirc/t5_utils.py")
     assert ours("multirc", rows, TRUTH, groups) == pytest.approx(multirc(module, rows, groups))
 
 
-def test_multirc_difference_lm_eval_groups_by_the_question_number_alone(lm_eval):
+def test_multirc_difference_lm_eval_groups_by_the_question_number_alone(module_of):
     rows = [(("True",), "True"), (("True",), "False")]
-    module = lm_eval("tasks/super_glue/multirc/t5_utils.py")
+    module = module_of("tasks/super_glue/multirc/t5_utils.py")
     # Harmless on the official files, whose question numbers run on through the paragraphs.
     assert multirc(module, rows, ["0", "0"])["em"] == 0
     assert ours("multirc", rows, TRUTH, ["0/0", "1/0"])["em"] == 50
@@ -153,30 +145,30 @@ def record(module: ModuleType, rows) -> dict[str, float]:
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), min_size=1, max_size=12))
 @settings(deadline=None)
-def test_record_agrees_where_each_query_has_one_reference(lm_eval, drawn):
+def test_record_agrees_where_each_query_has_one_reference(module_of, drawn):
     rows = [((answer,), said) for answer, said in drawn]
-    module = lm_eval("tasks/super_glue/record/t5_utils.py")
+    module = module_of("tasks/super_glue/record/t5_utils.py")
     assert ours("record", rows) == pytest.approx(record(module, rows))
 
 
-def test_record_difference_lm_eval_splits_references_at_underscores(lm_eval):
+def test_record_difference_lm_eval_splits_references_at_underscores(module_of):
     rows = [(("St_Louis",), "St_Louis")]
     with pytest.raises(ValueError, match="too many values to unpack"):
-        record(lm_eval("tasks/super_glue/record/t5_utils.py"), rows)
+        record(module_of("tasks/super_glue/record/t5_utils.py"), rows)
     assert ours("record", rows) == {"em": 100, "f1": 100}
 
 
-def test_record_difference_lm_eval_counts_the_exact_match_of_a_query_once_a_reference(lm_eval):
+def test_record_difference_lm_eval_counts_the_exact_match_of_a_query_once_a_reference(module_of):
     rows = [(("Ann", "Bob", "Cid"), "Cid"), (("Dee",), "Eve")]
-    assert record(lm_eval("tasks/super_glue/record/t5_utils.py"), rows) == pytest.approx({"em": 75, "f1": 50})
+    assert record(module_of("tasks/super_glue/record/t5_utils.py"), rows) == pytest.approx({"em": 75, "f1": 50})
     assert ours("record", rows) == {"em": 50, "f1": 50}
 
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4), st.sampled_from(NAMES))
 @settings(deadline=None)
-def test_record_agrees_on_one_query_with_many_references(lm_eval, references, said):
+def test_record_agrees_on_one_query_with_many_references(module_of, references, said):
     rows = [(tuple(references), said)]
-    assert ours("record", rows) == pytest.approx(record(lm_eval("tasks/super_glue/record/t5_utils.py"), rows))
+    assert ours("record", rows) == pytest.approx(record(module_of("tasks/super_glue/record/t5_utils.py"), rows))
 
 
 # WSC.
@@ -184,16 +176,16 @@ def test_record_agrees_on_one_query_with_many_references(lm_eval, references, sa
 
 @given(st.sampled_from(NAMES[:-2]), st.sampled_from(NAMES[:-3]), st.booleans())
 @settings(deadline=None)
-def test_wsc_agrees_on_predictions_with_words(lm_eval, said, referent, label):
-    module = lm_eval("tasks/super_glue/wsc/t5_utils.py")
+def test_wsc_agrees_on_predictions_with_words(module_of, said, referent, label):
+    module = module_of("tasks/super_glue/wsc/t5_utils.py")
     if not module.clean(said):
         return
     expected = module.process_results({"span1_text": referent, "label": int(label)}, [said])["accuracy"]
     assert ours("wsc_accuracy", [((referent, str(label)), said)]) == {"accuracy": 100 * expected}
 
 
-def test_wsc_agrees_on_the_local_rows(lm_eval, shared: Path):
-    module = lm_eval("tasks/super_glue/wsc/t5_utils.py")
+def test_wsc_agrees_on_the_local_rows(module_of, shared: Path):
+    module = module_of("tasks/super_glue/wsc/t5_utils.py")
     lines = (shared / "data" / "wsc" / "validation.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     compared = 0
@@ -208,8 +200,8 @@ def test_wsc_agrees_on_the_local_rows(lm_eval, shared: Path):
 
 
 @pytest.mark.parametrize("said", ["", "  ", "the"])
-def test_wsc_difference_lm_eval_credits_an_empty_prediction_on_negative_rows(said: str, lm_eval):
-    module = lm_eval("tasks/super_glue/wsc/t5_utils.py")
+def test_wsc_difference_lm_eval_credits_an_empty_prediction_on_negative_rows(said: str, module_of):
+    module = module_of("tasks/super_glue/wsc/t5_utils.py")
     assert module.process_results({"span1_text": "Bob", "label": 0}, [said]) == {"accuracy": 1.0}
     # T5 returns -1 for it, which is neither label.
     assert ours("wsc_accuracy", [(("Bob", "False"), said)]) == {"accuracy": 0}

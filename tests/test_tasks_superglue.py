@@ -1,9 +1,6 @@
 """SuperGLUE's forms are T5's: equal to lm-evaluation-harness' T5 prompts on every local row, and goldens."""
 
-import gzip
 import importlib.util
-import json
-import os
 import re
 import sys
 import warnings
@@ -18,6 +15,7 @@ import jinja2
 import pytest
 import yaml
 
+from data_rows import lines, load, write
 from spot.errors import TaskError
 from spot.metrics import METRICS, problems, score
 from spot.submission import SHEETS
@@ -38,24 +36,18 @@ Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar
 
 
 @pytest.fixture(scope="session")
-def lm_eval() -> Path:
-    """The folder of lm-eval's SuperGLUE tasks; nothing of the package is imported."""
-    spec = importlib.util.find_spec("lm_eval")
-    if spec is None:
-        reason = "needs lm_eval, a development dependency"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return Path(next(iter(spec.submodule_search_locations))) / "tasks" / "super_glue"
+def t5_prompts(lm_eval: Path) -> Path:
+    """The folder of lm-eval's SuperGLUE tasks."""
+    return lm_eval / "tasks" / "super_glue"
 
 
 @pytest.fixture(scope="session")
-def functions(lm_eval: Path) -> Callable[[str], ModuleType]:
+def functions(t5_prompts: Path) -> Callable[[str], ModuleType]:
     """A function from a set to the module of its T5 prompt, loaded by itself."""
 
     def module(name: str) -> ModuleType:
         label = f"lm_eval_t5_{name}"
-        found = importlib.util.spec_from_file_location(label, lm_eval / name / "t5_utils.py")
+        found = importlib.util.spec_from_file_location(label, t5_prompts / name / "t5_utils.py")
         loaded = importlib.util.module_from_spec(found)
         with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the packages that it imports
@@ -69,34 +61,17 @@ def functions(lm_eval: Path) -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def prompt(lm_eval: Path, functions) -> Callable[[str], tuple[dict[str, Any], Callable[[dict], str]]]:
+def prompt(t5_prompts: Path, functions) -> Callable[[str], tuple[dict[str, Any], Callable[[dict], str]]]:
     """A function from a set to lm-eval's definition of it, and its function from a row to T5's input."""
 
     def make(name: str) -> tuple[dict[str, Any], Callable[[dict], str]]:
-        definition = yaml.load((lm_eval / name / "t5-prompt.yaml").read_text(), Loader)
+        definition = yaml.load((t5_prompts / name / "t5-prompt.yaml").read_text(), Loader)
         text = definition["doc_to_text"]
         if text == "t5_utils.doc_to_text":
             return definition, functions(name).doc_to_text
         return definition, lambda row: template(text).render(**row)
 
     return make
-
-
-def write(root, name, rows, split="train"):
-    folder = root / TABLE[f"superglue/{name}"].folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def load(root, name, split, prefix=False):
-    return list(task_of(f"superglue/{name}", TABLE[f"superglue/{name}"], root, prefix).load(split))
-
-
-def lines(root: Path, name: str, split: str) -> list[dict]:
-    """The rows of a local file, read without the package."""
-    plain = root / "data" / TABLE[f"superglue/{name}"].folder / f"{split}.jsonl"
-    data = plain.read_bytes() if plain.is_file() else gzip.decompress(Path(f"{plain}.gz").read_bytes())
-    return [json.loads(line) for line in data.decode().splitlines() if line]
 
 
 def form(name, fields, train=False, answered=True):
@@ -110,8 +85,8 @@ def form(name, fields, train=False, answered=True):
 @pytest.mark.parametrize("name", LOCAL)
 def test_inputs_equal_lm_evals_on_every_local_row(shared, prompt, name, split):
     _, text = prompt(name)
-    named, plain = (load(shared / "data", name, split, prefix) for prefix in (True, False))
-    rows = {number: row for number, row in enumerate(lines(shared, name, split), start=1)}
+    named, plain = (load(shared / "data", f"superglue/{name}", split, prefix) for prefix in (True, False))
+    rows = {number: row for number, row in enumerate(lines(shared / "data", f"superglue/{name}", split), start=1)}
     seen = set()
     for example in named:
         number = int(re.fullmatch(rf"{split}/(\d+)(\.\d+)?", example.id)[1])
@@ -129,7 +104,7 @@ def test_inputs_equal_lm_evals_on_every_local_row(shared, prompt, name, split):
 @pytest.mark.parametrize("name", [name for name in LOCAL if name not in ("record", "wsc")])
 def test_answers_equal_lm_evals_choices_on_every_local_row(shared, prompt, name, split):
     words = prompt(name)[0]["doc_to_choice"]
-    rows, found = lines(shared, name, split), load(shared / "data", name, split)
+    rows, found = lines(shared / "data", f"superglue/{name}", split), load(shared / "data", f"superglue/{name}", split)
     assert len(found) == len(rows) == len({example.id for example in found})
     for row, example in zip(rows, found, strict=True):
         known = words
@@ -150,9 +125,9 @@ def expanded(functions, rows: list[dict]) -> list[dict]:
 
 
 def test_record_trains_on_lm_evals_rows_one_an_answer(shared, functions, prompt):
-    rows = lines(shared, "record", "train")
+    rows = lines(shared / "data", "superglue/record", "train")
     expected = [(prompt("record")[1](row), (row["answers"],)) for row in expanded(functions, rows)]
-    found = load(shared / "data", "record", "train", prefix=True)
+    found = load(shared / "data", "superglue/record", "train", prefix=True)
     assert [(example.inputs, example.answers) for example in found] == expected
     assert len(found) == sum(len(row["answers"]) for row in rows) > len(rows) == 32
     assert len({example.id for example in found}) == len(found)
@@ -160,8 +135,8 @@ def test_record_trains_on_lm_evals_rows_one_an_answer(shared, functions, prompt)
 
 
 def test_record_difference_a_query_is_evaluated_once_where_lm_eval_repeats_it(shared, functions):
-    rows = lines(shared, "record", "validation")
-    found = load(shared / "data", "record", "validation")
+    rows = lines(shared / "data", "superglue/record", "validation")
+    found = load(shared / "data", "superglue/record", "validation")
     assert [example.answers for example in found] == [tuple(row["answers"]) for row in rows]
     theirs = expanded(functions, rows)
     assert len(theirs) > len(found) == 32
@@ -173,11 +148,11 @@ def test_record_difference_a_query_is_evaluated_once_where_lm_eval_repeats_it(sh
 
 
 def test_wsc_trains_on_the_true_rows_alone_and_is_evaluated_on_all(shared):
-    train, validation = (lines(shared, "wsc", split) for split in ("train", "validation"))
-    found = load(shared / "data", "wsc", "train")
+    train, validation = (lines(shared / "data", "superglue/wsc", split) for split in ("train", "validation"))
+    found = load(shared / "data", "superglue/wsc", "train")
     assert [example.answers for example in found] == [(row["span1_text"],) for row in train if row["label"] == 1]
     assert (len(train), len(found)) == (554, 259)
-    found = load(shared / "data", "wsc", "validation")
+    found = load(shared / "data", "superglue/wsc", "validation")
     assert [example.answers for example in found] == [
         (row["span1_text"], "True" if row["label"] == 1 else "False") for row in validation
     ]
@@ -188,8 +163,8 @@ def test_wsc_trains_on_the_true_rows_alone_and_is_evaluated_on_all(shared):
 
 
 def test_multirc_groups_are_the_questions(shared):
-    found = load(shared / "data", "multirc", "validation")
-    rows = lines(shared, "multirc", "validation")
+    found = load(shared / "data", "superglue/multirc", "validation")
+    rows = lines(shared / "data", "superglue/multirc", "validation")
     groups = {}
     for row, example in zip(rows, found, strict=True):
         groups.setdefault(example.group, set()).add((row["paragraph"], row["question"]))
@@ -261,9 +236,9 @@ def test_forms_and_words_are_t5s(tmp_path, name, texts, named, words):
     row = TABLE[f"superglue/{name}"]
     split = "validation" if row.splits else "test"
     known = tuple(words.split())
-    write(tmp_path, name, [{**texts, "label": number} for number in range(len(known))], split)
-    assert [example.inputs for example in load(tmp_path, name, split, True)] == [named] * len(known)
-    found = load(tmp_path, name, split)
+    write(tmp_path, f"superglue/{name}", [{**texts, "label": number} for number in range(len(known))], split)
+    assert [example.inputs for example in load(tmp_path, f"superglue/{name}", split, True)] == [named] * len(known)
+    found = load(tmp_path, f"superglue/{name}", split)
     assert [example.inputs for example in found] == [named.split(" ", 1)[1]] * len(known)
     assert [example.answers for example in found] == [(word,) if row.splits else () for word in known]
     assert row.labels == known
@@ -281,8 +256,8 @@ CLEAN = "query: @placeholder won. entities: Bob, Ann, Bob's passage: Ann met \"B
 def test_record_trains_on_each_answer_and_is_evaluated_on_all(tmp_path):
     row = {**QUERY, "answers": ["Bob", "Bob's"]}
     for split in ("train", "validation"):
-        write(tmp_path, "record", [row, {**row, "answers": ["Ann"]}], split)
-    train, validation = (load(tmp_path, "record", split) for split in ("train", "validation"))
+        write(tmp_path, "superglue/record", [row, {**row, "answers": ["Ann"]}], split)
+    train, validation = (load(tmp_path, "superglue/record", split) for split in ("train", "validation"))
     assert [(example.id, example.answers) for example in train] == [
         ("train/1", ("Bob",)), ("train/1.2", ("Bob's",)), ("train/2", ("Ann",)),
     ]  # fmt: skip
@@ -292,7 +267,7 @@ def test_record_trains_on_each_answer_and_is_evaluated_on_all(tmp_path):
     for example in (*train, *validation):
         assert (example.inputs, example.group) == (CLEAN, "5/9")
         assert example.texts == (QUERY["query"], QUERY["passage"])
-    assert {example.inputs for example in load(tmp_path, "record", "train", True)} == {f"record {CLEAN}"}
+    assert {example.inputs for example in load(tmp_path, "superglue/record", "train", True)} == {f"record {CLEAN}"}
 
 
 @pytest.mark.parametrize(
@@ -313,8 +288,8 @@ def test_record_trains_on_each_answer_and_is_evaluated_on_all(tmp_path):
     ],
 )  # fmt: skip
 def test_wsc_marks_the_pronoun(tmp_path, text, index, pronoun, marked):
-    write(tmp_path, "wsc", [sentence(text, index, pronoun, label=1)])
-    (plain,), (named,) = (load(tmp_path, "wsc", "train", prefix) for prefix in (False, True))
+    write(tmp_path, "superglue/wsc", [sentence(text, index, pronoun, label=1)])
+    (plain,), (named,) = (load(tmp_path, "superglue/wsc", "train", prefix) for prefix in (False, True))
     assert (plain.inputs, named.inputs) == (marked, f"wsc: {marked}")
     assert plain.texts == (text,)
 
@@ -340,8 +315,8 @@ OPEN = {
 @pytest.mark.parametrize("more", [{"label": -1, "answers": []}, {}], ids=["-1", "absent"])
 @pytest.mark.parametrize("name", sorted(OPEN))
 def test_rows_to_be_predicted_have_no_answer(tmp_path, name, more):
-    write(tmp_path, name, [{**OPEN[name], **more}] * 2, "test")
-    found = load(tmp_path, name, "test")
+    write(tmp_path, f"superglue/{name}", [{**OPEN[name], **more}] * 2, "test")
+    found = load(tmp_path, f"superglue/{name}", "test")
     assert [example.answers for example in found] == [(), ()]
     (answered,) = form(name, {**OPEN[name], "label": 0, "answers": ["Bob"]})
     assert {example.inputs for example in found} == {answered.inputs}
@@ -369,9 +344,9 @@ def test_rows_to_be_predicted_have_no_answer(tmp_path, name, more):
 )
 def test_a_bad_row_is_refused_by_number_and_field(tmp_path, name, row, message):
     split = "train" if TABLE[f"superglue/{name}"].splits else "test"
-    write(tmp_path, name, [row], split)
+    write(tmp_path, f"superglue/{name}", [row], split)
     with pytest.raises(TaskError, match=rf"{split}.jsonl, row 1.*{message}"):
-        load(tmp_path, name, split)
+        load(tmp_path, f"superglue/{name}", split)
 
 
 # The table.

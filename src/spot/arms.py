@@ -1,8 +1,8 @@
-"""The arms of a comparison: runs of a target with several seeds, measured on the same report rows."""
+"""The arms of a comparison: runs of a target with several seeds, measured on the same report rows, and the report."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from spot.backbone import Backbone
 from spot.batching import collator_for
 from spot.config import TuneConfig
 from spot.evaluation import Evaluation, Prediction, Progress, evaluate, interval
+from spot.experience import Ranking
 from spot.prompt import SoftPrompt
+from spot.retrieval import Ranked
 from spot.runs import RunDir
 from spot.state import Member, Run
 from spot.storage import write_whole
 from spot.tasks.base import Roles, Task, data_digest
+from spot.training import Rule
 from spot.tuning import prepare, tune, tune_model
 
 
@@ -39,8 +42,14 @@ class Arm:
         curve: points with step, mean selection score, the score of every seed, and training seconds to get there.
         steps_to_plain: first evaluated step whose mean selection score reaches plain tuning's last; None if none does.
         seconds_to_plain: training seconds up to that step.
-        parameters: trained and shipped, P x D.
+        parameters: trained, P x D, or those of the model.
         folder: of the arm's runs, below the transfer's; None where nothing was tuned.
+        shipped: parameters that are kept for the task.
+        tokens: text tokens trained for the target, mean over seeds: this run, what it took to find its start, and
+            the candidates that lost.
+        relative_cost: `tokens` as a multiple of one plain run's.
+        evaluations: on the report rows, one a seed.
+        files: prompt files, one a seed.
     """
 
     arm: str
@@ -56,7 +65,17 @@ class Arm:
     seconds_to_plain: float | None = None
     parameters: int = 0
     folder: str | None = None
+    shipped: int = 0
+    tokens: int = 0
+    relative_cost: float = 0.0
     evaluations: tuple[Evaluation, ...] = field(default=(), repr=False, compare=False)
+    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The arm as plain values, without what it answered."""
+        values = asdict(replace(self, evaluations=(), files=()))
+        del values["evaluations"], values["files"]
+        return {key: None if value != value else value for key, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -64,10 +83,11 @@ class Trial:
     """An arm that is ready to be measured; no report row has been read so far.
 
     Attributes:
-        arm, source, folder: as in `Arm`.
+        arm, source, folder, files: as in `Arm`.
         prompts: [P, D], one a seed.
         results: of the runs that made them, one a seed; empty where nothing was tuned.
         models: folders of tuned models that take the backbone's place, one a seed.
+        tokens: as in `Arm`.
     """
 
     arm: str
@@ -76,6 +96,8 @@ class Trial:
     results: tuple[Mapping[str, Any], ...] = ()
     folder: str | None = None
     models: tuple[Path, ...] = ()
+    tokens: float = 0.0
+    files: tuple[Path, ...] = ()
 
 
 def vectors(prompts: Sequence[SoftPrompt]) -> tuple[Tensor, ...]:
@@ -86,6 +108,11 @@ def vectors(prompts: Sequence[SoftPrompt]) -> tuple[Tensor, ...]:
 def selection(results: Sequence[Mapping[str, Any]]) -> float:
     """The best selection score of each seed's curve, averaged over the seeds, percent."""
     return float(np.mean([max(point["score"] for point in result["curve"]) for result in results]))
+
+
+def mean_of(results: Sequence[Mapping[str, Any]], name: str) -> float:
+    """The mean of one number, such as `tokens` or `seconds`, over the results of runs."""
+    return float(np.mean([result[name] for result in results]))
 
 
 @dataclass(frozen=True)
@@ -106,9 +133,9 @@ class Bench:
         configs = [run.config.model_copy(update={"seed": seed}) for seed in range(self.seeds)]
         return [replace(run, config=config, members=(unseen,)) for config in configs]
 
-    def tune(self, name: str, runs: Sequence[Run]) -> list[SoftPrompt]:
+    def tune(self, name: str, runs: Sequence[Run], rule: Rule | None = None) -> list[SoftPrompt]:
         """Tune a gang in the transfer's folder."""
-        return tune(runs, self.backbone, self.out / name, self.progress)
+        return tune(runs, self.backbone, self.out / name, self.progress, rule)
 
     def curves(self, name: str) -> tuple[dict[str, Any], ...]:
         """The finished gang's results, one a seed."""
@@ -122,17 +149,19 @@ class Bench:
         for seed, run in enumerate(self.runs(base)):
             folders.append(tune_model(run, self.backbone, self.out / f"model-{seed}", self.progress))
             results += self.curves(f"model-{seed}")
-        return Trial("model", None, (base.start,) * self.seeds, tuple(results), models=tuple(folders))
+        return Trial("model", None, (base.start,) * self.seeds, tuple(results), models=tuple(folders),
+                     tokens=mean_of(results, "tokens"))  # fmt: skip
 
     def measure(self, trial: Trial) -> Arm:
         """Score a trial on the report rows, and summarise the runs that made it."""
         models = trial.models or (None,) * len(trial.prompts)
         found = [self._evaluated(prompt, model) for prompt, model in zip(trial.prompts, models, strict=True)]
         scores = tuple(evaluation.primary for evaluation in found)
+        size = self.backbone.parameters if trial.models else trial.prompts[0].numel()
         arm = Arm(
             trial.arm, trial.source, float(np.mean(scores)), interval(found, self.task, self.roles.report),
-            scores=scores, parameters=self.backbone.parameters if trial.models else trial.prompts[0].numel(),
-            folder=trial.folder, evaluations=tuple(found),
+            scores=scores, parameters=size, shipped=size, folder=trial.folder, tokens=round(trial.tokens),
+            evaluations=tuple(found), files=trial.files,
         )  # fmt: skip
         if not trial.results:
             return arm
@@ -143,7 +172,7 @@ class Bench:
             for at in points
         )  # fmt: skip
         return replace(
-            arm, steps=self.config.steps, seconds=float(np.mean([result["seconds"] for result in trial.results])),
+            arm, steps=self.config.steps, seconds=mean_of(trial.results, "seconds"),
             selection=selection(trial.results), curve=curve,
         )  # fmt: skip
 
@@ -181,3 +210,100 @@ def reached(arm: Arm, goal: float) -> Arm:
     if point is None:
         return arm
     return replace(arm, steps_to_plain=int(point["step"]), seconds_to_plain=point["seconds"])
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a transfer found.
+
+    Attributes:
+        target: task name.
+        arms: measured on the same report rows.
+        chosen: the tuned prompt's arm that the selection rows prefer; a tuned model is a baseline and never chosen.
+        gain: score of `spot` less that of the better plain arm, points; None for `none`.
+        gain_interval: 95 % paired bootstrap interval of the gain, points.
+        left_out: report rows that a source had seen.
+        rows: number of train, selection and report rows.
+        run: folder with everything.
+        prompt: file of the chosen arm's prompt, that of the seed with the best selection score.
+        strategy: that was carried out; the one that `auto` picked.
+        ranking: sources, best first; empty for `none`.
+        metric: that ranked the sources.
+        expected: of each source of the ranking, what past transfers lead to expect; empty where they did not rank.
+        k: sources that were used.
+        reason: of `auto`: what it picked and why, in two sentences; empty otherwise.
+        candidates: of the strategy: name, kind, steps, selection score, text tokens, and how each ended.
+    """
+
+    target: str
+    arms: tuple[Arm, ...]
+    chosen: str
+    gain: float | None
+    gain_interval: tuple[float, float] | None
+    left_out: int
+    rows: Mapping[str, int]
+    run: Path
+    prompt: Path
+    strategy: str
+    ranking: tuple[Ranked, ...] = ()
+    metric: str = ""
+    expected: tuple[float, ...] = ()
+    k: int = 0
+    reason: str = ""
+    candidates: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """Whether the transfer helped, in a sentence that follows the interval."""
+        if self.gain is None or self.gain_interval is None:
+            return "No source was used: this is plain prompt tuning."
+        spot = next(arm for arm in self.arms if arm.arm == "spot")
+        low, high = self.gain_interval
+        change = f"{self.gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}) against plain prompt tuning"
+        if any(one["ended"] == "kept" and one["kind"] == "scratch" for one in self.candidates):
+            return f"No source was kept: a start from scratch did best on selection rows. It gives {change}."
+        if low > 0:
+            return f"Starting from {spot.source} helped: {change}."
+        if high < 0:
+            return f"Starting from {spot.source} HURT: {change}. Use plain prompt tuning."
+        return f"SPoT did not win clearly: starting from {spot.source} gives {change}; the interval includes zero."
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return {
+            "target": self.target, "strategy": self.strategy, "k": self.k, "metric": self.metric or None,
+            "reason": self.reason or None, "arms": [arm.to_json() for arm in self.arms], "chosen": self.chosen,
+            "run": str(self.run), "prompt": str(self.prompt), "verdict": self.verdict,
+            "gain": self.gain, "gain_interval": self.gain_interval, "left_out": self.left_out, "rows": dict(self.rows),
+            "candidates": [dict(one) for one in self.candidates],
+            "ranking": Ranking(self.ranking, self.metric, self.expected).to_json(),
+        }  # fmt: skip
+
+
+def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: int, **found: Any) -> TransferReport:
+    """Compare measured arms; every choice here rests on selection scores.
+
+    Args:
+        bench: what the arms share.
+        arms: at least one of plain tuning.
+        plain_tokens: text tokens of one plain run, which costs are multiples of.
+        left_out: report rows that a source had seen.
+        found: what else the report says of the strategy, as in `TransferReport`.
+    """
+    task, roles = bench.task, bench.roles
+    plain = max((arm for arm in arms if arm.arm.startswith("plain")), key=lambda arm: arm.selection)
+    goal = plain.curve[-1]["score"]
+    arms = tuple(replace(reached(arm, goal), relative_cost=arm.tokens / max(1.0, plain_tokens)) for arm in arms)
+    chosen = max((arm for arm in arms if arm.folder), key=lambda arm: arm.selection)
+    spot = next((arm for arm in arms if arm.arm == "spot"), None)
+    gain = bounds = None
+    if spot is not None:
+        gain = spot.score - plain.score
+        bounds = interval(spot.evaluations, task, roles.report, plain.evaluations)
+    rows = {"train": len(roles.train), "select": len(roles.select), "report": len(roles.report)}
+    best = [max(point["scores"][seed] for point in chosen.curve) for seed in range(len(chosen.files))]
+    prompt = chosen.files[best.index(max(best))]
+    return TransferReport(
+        task.name, arms, chosen.arm, gain=gain, gain_interval=bounds, left_out=left_out, rows=rows, run=bench.out,
+        prompt=prompt, **found,
+    )  # fmt: skip

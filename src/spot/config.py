@@ -5,6 +5,7 @@ A configuration comes from a TOML file and `key=value` overrides; all mistakes i
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -17,6 +18,8 @@ from spot.errors import ConfigError, did_you_mean
 
 INITS = ("vocabulary", "classes", "uniform")
 _SEED_LIMIT = 2**32
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(x|s|min|h)\s*")
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -145,11 +148,30 @@ class TransferConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    strategy: Literal["best", "average", "none"] = Field(
-        "best", description="`best` of the top k sources, their `average`, or `none`: plain tuning alone"
+    strategy: Literal["best", "average", "mixture", "race", "oracle", "none", "auto"] = Field(
+        "best",
+        description="`best` of the top k sources, their `average`, a `mixture` of their tasks and the target, a `race` "
+        "between them and starts from scratch, `oracle`: all of them, `none`: plain tuning alone, or `auto`, which "
+        "picks one and says why",
     )
-    metric: Literal["mean", "token", "max"] = Field("mean", description="similarity of task embeddings")
-    k: int = Field(1, ge=1, description="most similar sources to use; `best` tunes once from each")
+    metric: Literal["mean", "token", "max", "learned"] = Field(
+        "mean", description="similarity of task embeddings, or `learned`: what past transfers lead to expect"
+    )
+    k: int | None = Field(
+        None,
+        ge=1,
+        description="most similar sources to use; left out: 1 for best, 3 for average and mixture, for a race as many "
+        "as its budget holds",
+    )
+    budget: str | None = Field(
+        None,
+        description="most that the strategy may train, retrieval included: a multiple of one plain run such as 2x, or "
+        "a time such as 10min; left out: 2.5x for race and auto, no limit for the others",
+    )
+    restarts: int = Field(1, ge=1, le=100, description="starts from scratch in a race; the first is the plain run")
+    mixture_steps: int | None = Field(
+        None, ge=1, description="steps of a mixture's own run, before the target's; left out: as many as the target's"
+    )
     steps: int = Field(36, ge=1, description="optimiser steps of every tuned arm")
     seeds: int = Field(3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
     starts: tuple[Literal["vocabulary", "classes", "uniform"], ...] = Field(
@@ -159,6 +181,40 @@ class TransferConfig(BaseModel):
         None, gt=0, le=1, description="adds full model tuning as an arm, with this step size; left out: no such arm"
     )
     eval_every: int = Field(6, ge=1, description="steps between points of the learning curve")
+
+    @field_validator("starts", mode="before")
+    @classmethod
+    def _listed_starts(cls, starts: Any) -> Any:
+        """TOML has lists and no tuples."""
+        return tuple(starts) if isinstance(starts, list) else starts
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _readable_budget(cls, budget: Any) -> Any:
+        """A budget that cannot be read, or that not even plain tuning fits."""
+        if budget is not None:
+            amount, unit = read_budget(str(budget))
+            if unit == "x" and amount < 1:
+                raise ValueError("should be 1x or more: one plain run is the least that a transfer trains")
+        return budget
+
+
+def read_budget(text: str) -> tuple[float, str]:
+    """What a budget says.
+
+    Args:
+        text: a multiple such as `2x`, or a time such as `90s`, `10min` or `1.5h`.
+
+    Returns:
+        A multiple of one plain run and `x`, or seconds and `s`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match = _BUDGET.fullmatch(text)
+    if match is None or not float(match[1]):
+        raise ValueError("should be a multiple of one plain run such as 2x, or a time such as 90s, 10min or 1.5h")
+    return float(match[1]) * _SECONDS.get(match[2], 1), "x" if match[2] == "x" else "s"
 
 
 def load_config(model: type[Config], path: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:

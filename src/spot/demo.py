@@ -89,13 +89,6 @@ def rated(file: str) -> list[tuple[str, str]]:
     return [(text, "positive" if rating > 0 else "negative") for text, rating in clear]
 
 
-def balanced(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """As many rows of each class as the smallest has, in an order that nobody chose."""
-    ordered = _by_hash(rows, salt="balanced")
-    fewest = min(Counter(label for _, label in ordered).values())
-    return [row for kind in {label for _, label in rows} for row in [r for r in ordered if r[1] == kind][:fewest]]
-
-
 def paraphrases() -> list[tuple[str, str]]:
     """MRPC's validation pairs, as (both sentences, duplicate or not_duplicate)."""
     words = ("not_duplicate", "duplicate")
@@ -110,7 +103,6 @@ CANDIDATES = {
                   lambda: rated("nytEditorialSnippets")),
         Candidate("demo/paraphrases", "whether two news sentences say the same", paraphrases),
         Candidate("demo/products", "sentiment of product review sentences", lambda: rated("amazonReviewSnippets")),
-        Candidate("demo/tweets", "sentiment of tweets, both classes alike", lambda: balanced(rated("tweets"))),
     )
 }  # fmt: skip
 TARGET = "demo/editorials"
@@ -154,9 +146,9 @@ def parts(candidate: Candidate) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def _by_hash(rows: list[tuple[str, str]], salt: str = "") -> list[tuple[str, str]]:
+def _by_hash(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The rows, each once, in an order that nobody chose."""
-    return sorted(dict.fromkeys(rows), key=lambda row: blake2b((salt + row[0]).encode()).digest())
+    return sorted(dict.fromkeys(rows), key=lambda row: blake2b(row[0].encode()).digest())
 
 
 def standing(candidate: Candidate) -> str:

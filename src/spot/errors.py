@@ -32,6 +32,10 @@ class RunError(SpotError):
     """A run cannot start, go on, or diverged."""
 
 
+class StudyError(SpotError):
+    """A study's file or one of its records cannot be used, or an executor cannot be reached."""
+
+
 class StorageError(SpotError):
     """A file cannot be written, or another process holds it."""
 

@@ -15,7 +15,8 @@ def line_of(record: Mapping[str, Any]) -> bytes:
     """One transfer as a line of the journal.
 
     Args:
-        record: JSON values; at least `source`, `target` (names or digests) and `gain` (points over plain tuning).
+        record: JSON values; at least `source`, `target` (names or digests) and `gain` (points over plain tuning);
+            an `id` keeps it from being recorded twice.
 
     Raises:
         LibraryError: the record lacks one of the three, or is not JSON.
@@ -35,11 +36,15 @@ def line_of(record: Mapping[str, Any]) -> bytes:
 def append(path: Path, line: bytes) -> None:
     """Append one line, which is on the disk when this returns; a torn last line is cut off first.
 
-    Call it only under a lock.
+    A record whose `id` is there already changes nothing. Call it only under a lock.
 
     Raises:
+        LibraryError: a line that is there is no record.
         StorageError: it cannot be written; the lines before are intact.
     """
+    name = json.loads(line).get("id")
+    if name is not None and any(record.get("id") == name for record in read(path)):
+        return
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:

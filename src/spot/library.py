@@ -219,7 +219,7 @@ class Library:
         return np.frombuffer(joined, dtype="<f4").reshape(len(entries), -1) if entries else np.zeros((0, 0), "<f4")
 
     def record_transfer(self, record: Mapping[str, Any]) -> bool:
-        """Append the outcome of one transfer: what later choices of a source can learn from.
+        """Append the outcome of one transfer, once if it has an `id`: what later choices of a source can learn from.
 
         Args:
             record: JSON values; at least `source`, `target` (names or digests) and `gain` (points over plain tuning).

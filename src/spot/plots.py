@@ -58,7 +58,7 @@ def learning_curves(
         MissingExtra: matplotlib is not installed.
     """
     from_arms = {arm: found for arm, seeds in curves.items() if (found := _by_step(seeds))}
-    with _settings():
+    with settings():
         figure, axes = _canvas(height=4.0)
         for number, (arm, found) in enumerate(from_arms.items()):
             steps = list(found)
@@ -75,7 +75,7 @@ def learning_curves(
         if from_arms:
             figure.legend(frameon=False, loc="outside upper left", ncols=2)
         seeds = max((len(arm) for arm in curves.values()), default=0)
-        return _svg(figure, title, f"{title}: {score}, percent, mean and range over {seeds} seeds. {_ends(from_arms)}")
+        return svg(figure, title, f"{title}: {score}, percent, mean and range over {seeds} seeds. {_ends(from_arms)}")
 
 
 def similarity_bars(
@@ -99,7 +99,7 @@ def similarity_bars(
     low, high = min([0.0, *values]), max([0.0, *values])
     decimals = max(2, 1 - math.floor(math.log10(largest)))  # two digits of the largest, were it ever so small
     shown = [f"{value:.{decimals}f}" for value in values]
-    with _settings():
+    with settings():
         figure, axes = _canvas(height=1.0 + 0.32 * max(1, len(names)))
         axes.barh(range(len(names)), values, color=COLOURS[0], height=0.66)
         for place, (value, label) in enumerate(zip(values, shown, strict=True)):
@@ -111,7 +111,7 @@ def similarity_bars(
         axes.set_xlim(low - 0.05 * largest, high + 0.16 * largest)
         axes.set_xlabel("similarity of task embeddings (no unit)")
         told = ", ".join(f"{name} {label}" for name, label in zip(names, shown, strict=True))
-        return _svg(figure, title, f"{title}. {told}")
+        return svg(figure, title, f"{title}. {told}")
 
 
 def _by_step(seeds: Sequence[Sequence[tuple[int, float]]]) -> dict[int, list[float]]:
@@ -129,7 +129,7 @@ def _ends(arms: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
     return ", ".join(f"{arm} {sum(scores) / len(scores):.1f} at step {step}" for arm, (step, scores) in last.items())
 
 
-def _settings() -> AbstractContextManager[None]:
+def settings() -> AbstractContextManager[None]:
     """Our settings for as long as a picture is drawn; those of the user's session come back afterwards."""
     try:
         import matplotlib
@@ -148,7 +148,7 @@ def _canvas(height: float) -> "tuple[Figure, Axes]":
     return figure, figure.add_subplot()
 
 
-def _svg(figure: "Figure", title: str, description: str) -> str:
+def svg(figure: "Figure", title: str, description: str) -> str:
     """Write a picture as one `<svg>` element that can stand beside others in one page."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # the date would differ in each run

@@ -14,10 +14,12 @@ import numpy as np
 from spot.entries import Entry, differing_settings
 from spot.errors import ConfigError, LibraryError, PromptError, did_you_mean
 from spot.library import Library
+from spot.nearest import Nearest, find
 from spot.prompt import SoftPrompt
 
 METRICS = ("mean", "token", "max")
 _DECIMALS = 9  # similarities that agree so far are ties; float32 summaries are good for about 8
+_SPARE = 8  # candidates that an index is asked for, for each that is wanted
 _BLOCK = 512  # prompts whose tokens `max` holds in memory at a time
 
 
@@ -191,27 +193,31 @@ def retrieve(
     return found
 
 
-def search(target: np.ndarray, sources: Sources, k: int) -> list[Ranked]:
+def search(target: np.ndarray, sources: Sources, k: int, near: Nearest | None = None) -> list[Ranked]:
     """The k nearest of prepared sources, best first; ties are in the order of their digests.
 
     Args:
         target: [P, D], a task embedding.
         sources: from `from_prompts` or `from_library`.
         k: at most the number of sources.
+        near: an index of the sources' rows, which then chooses the candidates: sources that it misses are missing
+            here. For `mean` and `token`, of which a source has one row.
 
     Raises:
-        ConfigError: k is not between 1 and the number of sources.
+        ConfigError: k is not between 1 and the number of sources, or the index is not of these sources.
         PromptError: the widths differ, or as `summary`.
     """
     check_k(k, len(sources.prompts), "the list of sources")
     ours = summary(target, sources.metric)
     _check_widths(ours, sources.rows)
+    some = _candidates(ours, sources, k) if near is None else _found(ours, sources, k, near)
     # In float64, so that equal summaries give equal similarities wherever they stand in the matrix.
-    products = ours @ sources.rows.T.astype(np.float64)  # [R of the target, sum of R]
-    nearest = np.maximum.reduceat(products, sources.first, axis=1)  # [R of the target, N]
-    similarities = np.round(nearest.mean(axis=0), _DECIMALS)
-    order = np.lexsort((sources.prompts, -similarities))[:k]
-    return [Ranked(sources.prompts[i], sources.tasks[i], float(similarities[i]), sources.paths[i]) for i in order]
+    similarities = np.round(_similarities(ours, *_rows_of(sources, some)), _DECIMALS)
+    order = np.lexsort(([sources.prompts[i] for i in some], -similarities))[:k]
+    return [
+        Ranked(sources.prompts[i], sources.tasks[i], float(similarity), sources.paths[i])
+        for i, similarity in zip(some[order], similarities[order], strict=True)
+    ]
 
 
 def from_prompts(prompts: Sequence[SoftPrompt], metric: str) -> Sources:
@@ -293,6 +299,43 @@ def check_k(k: int, size: int, place: str) -> None:
             f"k is {k}, but {place} holds {size} candidate{'s' if size != 1 else ''}. "
             + (f"Choose k from 1 to {size}." if size else "Add prompts with `spot library add`.")
         )
+
+
+def _candidates(ours: np.ndarray, sources: Sources, k: int) -> np.ndarray:
+    """Positions of all sources that can be among the k nearest, ties included, by products in float32.
+
+    A product of two rows of length at most 1 is wrong by at most half of `slack`, so the k-th best of these and what
+    is further below it than `slack` can't change places.
+    """
+    nearest = _similarities(ours.astype(np.float32), sources.rows, sources.first)
+    slack = (ours.shape[1] + 8) * float(np.finfo(np.float32).eps) + 10.0**-_DECIMALS
+    return np.flatnonzero(nearest >= np.partition(nearest, -k)[-k] - slack)
+
+
+def _found(ours: np.ndarray, sources: Sources, k: int, near: Nearest) -> np.ndarray:
+    """Positions of the sources that an index takes for the nearest."""
+    if near.count != len(sources.prompts) or len(sources.rows) != near.count:
+        raise ConfigError(
+            f"the index holds {near.count} summaries, and the {len(sources.prompts)} sources have {len(sources.rows)}: "
+            "expected one each. Build the index from the rows of these sources, with the metric mean or token."
+        )
+    return find(near, ours, _SPARE * k)[0][0]
+
+
+def _rows_of(sources: Sources, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The summaries, float64 [sum of R, D], of some sources, and where each begins."""
+    begins, last = sources.first[some], len(sources.first) - 1
+    ends = np.where(some < last, sources.first[np.minimum(some + 1, last)], len(sources.rows))
+    lengths = ends - begins
+    first = np.cumsum(lengths) - lengths
+    steps = np.arange(lengths.sum()) - np.repeat(first, lengths)
+    return sources.rows[np.repeat(begins, lengths) + steps].astype(np.float64), first
+
+
+def _similarities(ours: np.ndarray, rows: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Of each source [N], the average over the target's rows [R, D] of the best product with the source's rows."""
+    best = np.maximum.reduceat(ours @ rows.T, first, axis=1)  # [R of the target, N]
+    return best.mean(axis=0, dtype=np.float64)
 
 
 def _embedding_of(prompt: SoftPrompt) -> np.ndarray:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -21,7 +22,7 @@ from spot.tasks import mixtures, registry
 from spot.tasks.base import Roles, Task, data_digest, roles
 
 NOTES = ("best_step", "best_rank", "best_scores", "curve", "constant", "first_gradient", "tokens", "seconds", "waited",
-         "drawn", "last_step")  # fmt: skip
+         "drawn", "last_step", "diverged", "dropped")  # fmt: skip
 NO_MATTER = ("report_rows", "checkpoint_every", "gradient_checkpointing")  # settings that do not change what is learned
 
 
@@ -45,6 +46,7 @@ class Run:
         parents: prompts that `start` was made from.
         name: of the task or the mixture.
         fingerprint: of the backbone.
+        keep: which checkpoint the prompt is: the `best` by selection score, or the `last`.
     """
 
     config: TuneConfig
@@ -53,6 +55,7 @@ class Run:
     parents: tuple[Parent, ...] = ()
     name: str = ""
     fingerprint: str = ""
+    keep: Literal["best", "last"] = "best"
 
     @property
     def title(self) -> str:
@@ -72,7 +75,8 @@ class Run:
         tasks = [repr((m.task.labels, m.task.metrics, m.task.revision)) for m in self.members]
         rows = [data_digest(part) for m in self.members for part in (m.roles.train, m.roles.select)]
         rates = [repr(member.rate) for member in self.members] if len(self.members) > 1 else []
-        return digest(self.settings, *tasks, *rows, *rates, self.start.numpy().tobytes().hex())
+        last = ["last"] if self.keep == "last" else []
+        return digest(self.settings, *tasks, *rows, *rates, *last, self.start.numpy().tobytes().hex())
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ class State:
     tokens: int = 0
     seconds: float = 0.0
     waited: int = 0  # evaluations since the best one
-    last_step: int = 0  # taken; patience may end a run before its steps do
+    last_step: int = 0  # taken; a run may stop before its steps are done
+    diverged: str = ""  # why training had to stop
+    dropped: bool = False  # by its gang's rule
     drawn: list[list[float]] = field(default_factory=list)  # a member: rows and nats since the last evaluation
     known: dict[tuple, list[Evaluation]] = field(default_factory=dict, repr=False)
 
@@ -115,7 +121,9 @@ class State:
 
     @property
     def stopped(self) -> bool:
-        """Whether patience is spent, which it is not before the key step; the run stands still from then on."""
+        """Whether the run stands still: it diverged, was dropped, or its patience is spent after its key step."""
+        if self.diverged or self.dropped:
+            return True
         config = self.run.config
         waits_for_key = config.key_step is not None and self.key is None
         return config.patience is not None and self.waited >= config.patience and not waits_for_key

@@ -5,9 +5,11 @@ data alone. It saves its state as it goes, so that a run killed at any moment an
 bytes as one left alone.
 """
 
+import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,32 +22,55 @@ from spot.evaluation import Evaluation, Progress, evaluate
 from spot.runs import RunDir
 from spot.state import Run, State, begin, restore_states, save_states
 
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which runs of a gang stop before their end.
+
+    Attributes:
+        mark: names all that the rule depends on beside the runs themselves; the gang's identity has it too.
+        losers: from the states, and the step that they have just been evaluated at, the numbers of the runs that stop
+            there. A killed gang asks again for the steps after its checkpoint, and must hear the same.
+    """
+
+    mark: str
+    losers: Callable[[Sequence[State], int], Collection[int]]
+
+
+class Diverged(RunError):
+    """Every run of a gang diverged; `states` are the runs as they were left."""
+
+    def __init__(self, states: Sequence[State]):
+        """The first run's reason is the message."""
+        super().__init__(states[0].diverged)
+        self.states = tuple(states)
+
 
 def train(
-    runs: Sequence[Run], backbone: Backbone, folder: RunDir, progress: Progress | None = None
+    runs: Sequence[Run], backbone: Backbone, folder: RunDir, progress: Progress | None = None, rule: Rule | None = None
 ) -> list[State]:
     """The loop. All runs stand in every batch; each row uses its own run's prompt, so no gradient crosses over.
+
+    A run whose loss or gradient is no number stops where it is, and the others go on.
 
     Args:
         runs: of one backbone; see `check_gang`.
         backbone: frozen; a copy that may change where the model trains.
         folder: takes the log and the checkpoints.
         progress: called after every step.
+        rule: which runs stop early; none does where it is left out.
 
     Raises:
         ConfigError: the runs cannot walk in step.
-        RunError: the loss is no number.
+        Diverged: the losses of all runs are no number.
     """
     check_gang(runs)
     config = runs[0].config
     encoded: dict = {}
     states = [begin(run, backbone, encoded) for run in runs]
-    groups = [
-        {"params": list(s.trained.values()), "lr": s.run.config.learning_rate,
-         "weight_decay": s.run.config.weight_decay, "first_step": s.run.config.first_step}
-        for s in states
-    ]  # fmt: skip
-    optimiser = optimisers.make(config.optimiser, groups)
+    optimiser = _optimiser(states)
     first = restore_states(folder, states, optimiser)
     if first == 0:
         known: dict[tuple, list[Evaluation]] = {}
@@ -56,24 +81,50 @@ def train(
         if all(state.stopped for state in states):
             break
         began = time.perf_counter()
-        walking = [state for state in states if not state.stopped]
-        optimiser.zero_grad(set_to_none=True)
-        losses = _backward(walking, backbone, step)
-        _check_numbers(walking, losses, step)
-        optimiser.step()
-        spent = (time.perf_counter() - began) / len(walking)
+        walking = _step([state for state in states if not state.stopped], backbone, optimiser, step)
+        spent = (time.perf_counter() - began) / max(1, len(walking))
+        is_evaluated = step % config.eval_every == 0 or step == config.steps
         for state in walking:
             state.last_step = step
             state.seconds += spent
             if step == state.run.config.key_step:
                 state.key = state.prompt.detach().clone()
-            if step % config.eval_every == 0 or step == config.steps:
+            if is_evaluated:
                 _select(state, backbone, step, folder)
+        if rule is not None and is_evaluated:
+            for number in rule.losers(states, step):
+                states[number].dropped = True
         if step % config.checkpoint_every == 0 and step < config.steps:
             save_states(folder, states, optimiser, step)
         if progress is not None:
             progress(step, config.steps)
+    if all(state.diverged for state in states):
+        raise Diverged(states)
     return states
+
+
+def seconds_of(runs: Sequence[Run], backbone: Backbone, steps: int = 3) -> float:
+    """How long a whole gang will take, from a few of its steps and one evaluation; nothing is kept of them.
+
+    Args:
+        runs: as for `train`.
+        backbone: frozen.
+        steps: that are timed, after one that is not.
+    """
+    config = runs[0].config
+    encoded: dict = {}
+    states = [begin(run, backbone, encoded) for run in runs]
+    optimiser = _optimiser(states)
+    _step(states, backbone, optimiser, 1)
+    began = time.perf_counter()
+    timed = range(2, min(config.steps, 1 + steps) + 1) or range(1, 2)
+    for step in timed:
+        _step(states, backbone, optimiser, step)
+    each = (time.perf_counter() - began) / len(timed)
+    began = time.perf_counter()
+    _evaluated(states[0], backbone, 1)
+    evaluations = len(states) * math.ceil(config.steps / config.eval_every) + 1
+    return config.steps * each + evaluations * (time.perf_counter() - began)
 
 
 def check_gang(runs: Sequence[Run]) -> None:
@@ -105,11 +156,31 @@ def named_scores(run: Run, tasks: Sequence[str], found: Sequence[Evaluation]) ->
     return {f"{task} {key}": value for task, one in zip(tasks, found, strict=True) for key, value in one.scores.items()}
 
 
+def _optimiser(states: Sequence[State]) -> torch.optim.Optimizer:
+    """One optimiser over all runs, each with its own settings."""
+    groups = [
+        {"params": list(s.trained.values()), "lr": s.run.config.learning_rate,
+         "weight_decay": s.run.config.weight_decay, "first_step": s.run.config.first_step}
+        for s in states
+    ]  # fmt: skip
+    return optimisers.make(states[0].run.config.optimiser, groups)
+
+
+def _step(states: Sequence[State], backbone: Backbone, optimiser: torch.optim.Optimizer, step: int) -> list[State]:
+    """One step of every run; those that could take it."""
+    optimiser.zero_grad(set_to_none=True)
+    losses = _backward(states, backbone, step)
+    for state, loss in zip(states, losses, strict=True):
+        _check_numbers(state, loss, step)
+    optimiser.step()
+    return [state for state in states if not state.diverged]
+
+
 def _backward(states: Sequence[State], backbone: Backbone, step: int) -> list[float]:
     """Leave every run's gradient in its tensors; its mean loss a row, in nats.
 
     Each run's loss is the mean over its rows, and the sum over runs has each run's own gradient. `micro_batch` rows
-    stand in memory at a time.
+    stand in memory at a time, with the prompts that these rows use.
     """
     config = states[0].run.config
     picked = [(number, pair) for number, state in enumerate(states) for pair in state.batches[step - 1]]
@@ -120,10 +191,11 @@ def _backward(states: Sequence[State], backbone: Backbone, step: int) -> list[fl
         for begin in range(0, len(picked), at_once):
             part = picked[begin : begin + at_once]
             rows = [states[number].members[member].train[row] for number, (member, row) in part]
-            index = [number for number, _ in part]
+            used = sorted({number for number, _ in part})
+            index = [used.index(number) for number, _ in part]
             batch = states[0].members[0].collator.batch(rows, index)
-            found = backbone.loss(batch, torch.stack([state.prompt for state in states]))
-            shares = torch.tensor([1 / counts[number] for number in index], device=found.device)
+            found = backbone.loss(batch, torch.stack([states[number].prompt for number in used]))
+            shares = torch.tensor([1 / counts[number] for number, _ in part], device=found.device)
             (found * shares).sum().backward()
             for (number, (member, _)), row, nats in zip(part, rows, found.tolist(), strict=True):
                 losses[number] += nats / counts[number]
@@ -133,20 +205,22 @@ def _backward(states: Sequence[State], backbone: Backbone, step: int) -> list[fl
     return losses
 
 
-def _check_numbers(states: Sequence[State], losses: Sequence[float], step: int) -> None:
-    """Stop at the first loss or gradient that is no number; remember the first gradient's size."""
-    for state, loss in zip(states, losses, strict=True):
-        gradients = [part.grad.norm() for part in state.trained.values() if part.grad is not None]
-        size = float(torch.stack(gradients).norm()) if gradients else 0.0
-        if not math.isfinite(loss) or not math.isfinite(size):
-            config = state.run.config
-            raise RunError(
-                f"the loss of {state.run.title} at step {step} is {loss} and its gradient {size}: training "
-                f"diverged with {config.optimiser} at learning rate {config.learning_rate}; give a lower "
-                "learning_rate; what was saved before this step is kept"
-            )
-        if step == 1:
-            state.first_gradient = size
+def _check_numbers(state: State, loss: float, step: int) -> None:
+    """Stop a run whose loss or gradient is no number, before it takes the step; remember the first gradient's size."""
+    gradients = [part.grad.norm() for part in state.trained.values() if part.grad is not None]
+    size = float(torch.stack(gradients).norm()) if gradients else 0.0
+    if not math.isfinite(loss) or not math.isfinite(size):
+        config = state.run.config
+        state.diverged = (
+            f"the loss of {state.run.title} at step {step} is {loss} and its gradient {size}: training "
+            f"diverged with {config.optimiser} at learning rate {config.learning_rate}; give a lower "
+            "learning_rate; what was saved before this step is kept"
+        )
+        log.warning("seed %d: %s", config.seed, state.diverged)
+        for part in state.trained.values():
+            part.grad = None
+    elif step == 1:
+        state.first_gradient = size
 
 
 def _select(state: State, backbone: Backbone, step: int, folder: RunDir) -> None:
@@ -154,9 +228,9 @@ def _select(state: State, backbone: Backbone, step: int, folder: RunDir) -> None
     found = _evaluated(state, backbone, step)
     primary = sum(one.primary for one in found) / len(found)
     nats = sum(one.nats for one in found) / len(found)
-    rank = (primary, -nats if math.isfinite(nats) else 0.0)
+    rank = (primary, -nats if math.isfinite(nats) else -math.inf)
     state.waited += 1
-    if rank > state.best_rank:
+    if rank > state.best_rank or state.run.keep == "last":
         state.best_rank, state.best_step, state.waited = rank, step, 0
         state.constant = any(one.is_constant for one in found)
         state.best_scores = named_scores(state.run, [part.member.task.name for part in state.members], found)

@@ -26,7 +26,7 @@ from spot.sketch import build
 from spot.state import Member, Run, State, collator_of
 from spot.storage import cache_dir
 from spot.tasks.base import Roles, Task, data_digest
-from spot.training import check_gang, named_scores, train
+from spot.training import Rule, check_gang, named_scores, train
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,9 @@ def prepare_members(
     return Run(config, tuple(members), start, (), name, mark)
 
 
-def tune(runs: Sequence[Run], backbone: Backbone, out: Path, progress: Progress | None = None) -> list[SoftPrompt]:
+def tune(
+    runs: Sequence[Run], backbone: Backbone, out: Path, progress: Progress | None = None, rule: Rule | None = None
+) -> list[SoftPrompt]:
     """Train prompts as one gang, or go on where a killed process left them; a finished gang is only read.
 
     Args:
@@ -111,28 +113,37 @@ def tune(runs: Sequence[Run], backbone: Backbone, out: Path, progress: Progress 
         backbone: the frozen model.
         out: the run's folder; `prompt.safetensors` (of a gang `prompt-0.safetensors`, ...), `result.json`.
         progress: called after every step, then with the report rows that are scored.
+        rule: which runs stop before their end.
 
     Returns:
-        One prompt a run: the best checkpoint by selection score, with key, start and sketch, scored on the run's
-        report rows where it has any.
+        One prompt a run: the best checkpoint by selection score (the last one where the run keeps that), with key,
+        start and sketch, scored on the run's report rows where it has any. Of a run that diverged it is the best one
+        before; `result.json` says why.
 
     Raises:
         ConfigError: the runs cannot walk in step.
-        RunError: the folder holds another run, or the loss is no number.
+        RunError: the folder holds another run, or (`Diverged`) the losses of all runs are no number.
     """
     check_gang(runs)
-    names = ["prompt.safetensors"] if len(runs) == 1 else [f"prompt-{i}.safetensors" for i in range(len(runs))]
-    mark = runs[0].digest if len(runs) == 1 else digest(runs[0].settings, *[run.digest for run in runs])
+    names = prompt_names(len(runs))
+    mark = runs[0].digest
+    if len(runs) > 1 or rule is not None:
+        mark = digest(runs[0].settings, *[run.digest for run in runs], *([rule.mark] if rule is not None else []))
     with RunDir(out) as folder:
         folder.create("\n".join(to_toml(run.config) for run in runs), mark)
         if folder.result() is None:
-            states = train(runs, backbone, folder, progress)
+            states = train(runs, backbone, folder, progress, rule)
             for state, name in zip(states, names, strict=True):
                 save(_prompt(state, backbone), out / name)
             folder.finish({"runs": [_result(state) for state in states]})
         scorers = [_prompt_scorer(out / name, backbone) for name in names]
         _report(folder, runs, backbone, scorers, progress)
     return [load(out / name) for name in names]
+
+
+def prompt_names(count: int) -> list[str]:
+    """The prompt files in the folder of a gang of `count` runs, in the order of the runs."""
+    return ["prompt.safetensors"] if count == 1 else [f"prompt-{number}.safetensors" for number in range(count)]
 
 
 def tune_prompt(
@@ -292,14 +303,14 @@ def _diagnosis(state: State) -> list[str]:
 
 def _result(state: State) -> dict[str, Any]:
     """What the run's result.json says of it; scores are those of the selection rows until report rows are scored."""
-    diagnosis = _diagnosis(state)
+    diagnosis = [] if state.diverged or state.dropped else _diagnosis(state)
     for line in diagnosis:
         log.warning("%s: %s", state.run.title, line)
     return {
         "task": state.run.title, "digest": state.run.digest, "scores": state.best_scores,
         "frozen_scores": {}, "selection": state.best_scores, "step": state.best_step,
         "steps": state.last_step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
-        "curve": state.curve, "diagnosis": diagnosis,
+        "curve": state.curve, "diagnosis": diagnosis, "diverged": state.diverged or None, "dropped": state.dropped,
     }  # fmt: skip
 
 

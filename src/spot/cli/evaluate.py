@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spot.backbone import Backbone
-    from spot.batching import Collator
     from spot.prompt import SoftPrompt
     from spot.tasks.base import Example, Task
 
@@ -69,7 +68,8 @@ def evaluate(
         ),
     ],
     task: Annotated[
-        str | None, typer.Option(metavar="TASK", help="A known task or a task file.  [default: the prompt's own]")
+        str | None,
+        typer.Option(metavar="TASK", help="A known task or mixture, or the file of one.  [default: the prompt's own]"),
     ] = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="train, validation or test.")] = "validation",
     data: Data = None,
@@ -84,10 +84,9 @@ def evaluate(
 ) -> None:
     """Score a prompt, a vote of several prompts, or the model without any, on one split of a task, in percent.
 
-    A folder that `spot tune --method model` wrote is evaluated as `none --backbone FOLDER`.
+    Of a mixture every task that has rows here is scored, and of GLUE and SuperGLUE the average over their tasks. A
+    folder that `spot tune --method model` wrote is evaluated as `none --backbone FOLDER`.
     """
-    from spot.tasks import registry
-
     if decode not in DECODES:
         raise ConfigError(f"--decode is {decode!r}; expected one of {', '.join(DECODES)}")
     sources = [] if prompts == [NO_PROMPT] else [read_prompt(prompt) for prompt in prompts]
@@ -97,28 +96,16 @@ def evaluate(
         prompts, sources, backbone, max_input_tokens=max_input_tokens, max_target_tokens=max_target_tokens,
         truncate=truncate, task_prefix=prefix,
     )  # fmt: skip
-    name = task if task is not None else _task_name(sources[0], None)
-    found = registry.get(name, data, prefix=read.task_prefix)
-    examples = _to_score(found, split, rows, len(sources))
-
-    from spot import evaluation
-
-    model, vectors, collator = _at_work(sources, found, backbone, read)
-    with progress(f"scoring {len(examples)} rows") as step:
-        if len(sources) < 2:
-            results = [evaluation.evaluate(model, vectors[0], found, collator, examples, progress=step, decode=decode)]
-        else:
-            ballots = evaluation.predict_each(model, vectors, collator, collator.encode(examples), step, decode)
-            results = [evaluation.scored(found, examples, ballot) for ballot in (evaluation.vote(ballots), *ballots)]
-    value = {"task": found.name, "split": split, "rows": len(examples), "scores": results[0].scores,
-             "invalid": results[0].invalid}  # fmt: skip
-    emit(
-        value | ({"each": [result.scores for result in results[1:]]} if results[1:] else {}),
-        as_json,
-        f"{found.name} {split}, {len(examples)} rows: {scores(results[0].scores)}",
-        *([f"{results[0].invalid} of the answers are no label and count as wrong"] if results[0].invalid else []),
-        *(f"  {prompt} alone: {scores(one.scores)}" for prompt, one in zip(prompts, results[1:], strict=False)),
-    )
+    name = task if task is not None else _task_name(sources[0], None, mixed=True)
+    title, to_score, missing = _rows_of(name, data, split, rows, read.task_prefix, len(sources))
+    model, vectors = _at_work(sources, backbone)
+    parts = [_scored(model, vectors, member, read, split, examples, decode) for member, examples in to_score]
+    lines = [line for part in parts for line in _lines(part, prompts)]
+    if title:
+        value, told = _together(title, parts, missing)
+        emit(value, as_json, *lines, *told)
+    else:
+        emit(parts[0], as_json, *lines)
 
 
 @app.command(
@@ -155,7 +142,8 @@ def predict(
 
     from spot import evaluation
 
-    model, vectors, collator = _at_work([found], known, backbone, read)
+    model, vectors = _at_work([found], backbone)
+    collator = read.collator(model, known, found.length)
     with progress(f"answering {len(examples)} rows") as step:
         predictions = evaluation.predict(model, vectors[0], collator, collator.encode(examples), step)
     values: list[dict[str, Any]] = [
@@ -165,13 +153,14 @@ def predict(
     emit(values, as_json, *map(json.dumps, values))
 
 
-def _task_name(prompt: "SoftPrompt", given: str | None) -> str:
-    """The task that was named, or the prompt's own if it is known here."""
-    from spot.tasks import registry
+def _task_name(prompt: "SoftPrompt", given: str | None, mixed: bool = False) -> str:
+    """The task that was named, or the prompt's own if it is known here; only where `mixed` it may be a mixture."""
+    from spot.tasks import mixtures, registry
 
-    if given is None and prompt.task not in registry.names():
+    known = [*registry.names(), *((one.title for one in mixtures.MIXTURES.values()) if mixed else ())]
+    if given is None and prompt.task not in known:
         raise TaskError(
-            f"the prompt's task {prompt.task!r} is not known here ({did_you_mean(prompt.task, registry.names())}): "
+            f"the prompt's task {prompt.task!r} is not known here ({did_you_mean(prompt.task, known)}): "
             "name its task file with --task FILE."
         )
     return given or prompt.task
@@ -240,10 +229,95 @@ def _to_score(task: "Task", split: str, rows: int | None, voters: int) -> list["
     return examples
 
 
-def _at_work(
-    prompts: Sequence["SoftPrompt"], task: "Task", name: str | None, read: Reading
-) -> tuple["Backbone", "Tensor", "Collator"]:
-    """The frozen model, prompts as a tensor [R, P, D], and the collator that reads the task's rows.
+def _rows_of(
+    name: str, data: Path | None, split: str, rows: int | None, prefix: bool, voters: int
+) -> tuple[str, list[tuple["Task", list["Example"]]], dict[str, str]]:
+    """What there is to score: of a task its rows, of a mixture those of each of its tasks.
+
+    Returns:
+        The mixture's title, empty for a task; tasks with their rows; and of a mixture, why others have none.
+
+    Raises:
+        TaskError: there is nothing to score.
+    """
+    from spot.tasks import mixtures, registry
+
+    mixture = mixtures.find(name)
+    if mixture is None:
+        task = registry.get(name, data, prefix=prefix)
+        return "", [(task, _to_score(task, split, rows, voters))], {}
+    found, missing = [], {}
+    for task in mixtures.tasks_of(mixture, data, prefix):
+        try:
+            found.append((task, _to_score(task, split, rows, voters)))
+        except TaskError as error:  # the others are scored all the same
+            missing[task.name] = str(error)
+    if not found:
+        raise TaskError(f"no task of {mixture.title} can be scored. {next(iter(missing.values()))}")
+    return mixture.title, found, missing
+
+
+def _scored(
+    model: "Backbone", vectors: "Tensor", task: "Task", read: Reading, split: str, examples: Sequence["Example"],
+    decode: str,
+) -> dict[str, Any]:  # fmt: skip
+    """What prompts [R, P, D] do on rows of a task: the scores of the only one, or of a vote and of `each` voter."""
+    from spot import evaluation
+
+    collator = read.collator(model, task, vectors.shape[1])
+    with progress(f"scoring {len(examples)} rows of {task.name}") as step:
+        if len(vectors) == 1:
+            results = [evaluation.evaluate(model, vectors[0], task, collator, examples, progress=step, decode=decode)]
+        else:
+            ballots = evaluation.predict_each(model, vectors, collator, collator.encode(examples), step, decode)
+            results = [evaluation.scored(task, examples, ballot) for ballot in (evaluation.vote(ballots), *ballots)]
+    value = {"task": task.name, "split": split, "rows": len(examples), "scores": results[0].scores,
+             "invalid": results[0].invalid}  # fmt: skip
+    return value | ({"each": [result.scores for result in results[1:]]} if results[1:] else {})
+
+
+def _lines(part: Mapping[str, Any], prompts: Sequence[str]) -> list[str]:
+    """The scores on one task as people read them."""
+    return [
+        f"{part['task']} {part['split']}, {part['rows']} rows: {scores(part['scores'])}",
+        *([f"{part['invalid']} of the answers are no label and count as wrong"] if part["invalid"] else []),
+        *(f"  {prompt} alone: {scores(one)}" for prompt, one in zip(prompts, part.get("each", ()), strict=False)),
+    ]
+
+
+def _together(
+    title: str, parts: Sequence[Mapping[str, Any]], missing: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """What the tasks of a mixture come to, with the average of each benchmark that it holds, as a value and as lines.
+
+    Args:
+        title: of the mixture.
+        parts: of each task that was scored.
+        missing: task -> why it was not; an average that lacks it is None.
+    """
+    from spot.metrics import GLUE, SUPERGLUE, glue_average, superglue_average
+
+    found = {part["task"]: part["scores"] for part in parts}
+    averages: dict[str, float | None] = {}
+    lines = [f"{task} is not scored: {reason}" for task, reason in missing.items()]
+    for name, tasks, average in (("GLUE", GLUE, glue_average), ("SuperGLUE", SUPERGLUE, superglue_average)):
+        if set(tasks) <= {*found, *missing}:
+            try:
+                averages[name.lower()] = value = average(found)
+                lines.append(f"{name} average of {len(tasks)} tasks: {value:.1f}")
+            except TaskError as error:  # names those without scores
+                averages[name.lower()] = None
+                lines.append(str(error))
+    return {
+        "task": title, "split": parts[0]["split"], "rows": sum(part["rows"] for part in parts),
+        "scores": {f"{task} {key}": percent for task, one in found.items() for key, percent in one.items()},
+        "invalid": sum(part["invalid"] for part in parts), "averages": averages, "members": list(parts),
+        "missing": dict(missing),
+    }, lines  # fmt: skip
+
+
+def _at_work(prompts: Sequence["SoftPrompt"], name: str | None) -> tuple["Backbone", "Tensor"]:
+    """The frozen model, and prompts as a tensor [R, P, D]; without any, one of no tokens.
 
     Raises:
         PromptError: a prompt is of another backbone, or the prompts are of several lengths.
@@ -261,6 +335,5 @@ def _at_work(
     lengths = sorted({prompt.length for prompt in prompts})
     if len(lengths) > 1:
         raise PromptError(f"prompts of {lengths} tokens cannot vote in one batch: expected one length; give others")
-    collator = read.collator(model, task, max(lengths, default=0))
     values = [torch.tensor(prompt.value) for prompt in prompts] or [torch.zeros(0, model.id.width)]
-    return model, torch.stack(values).to(model.device), collator
+    return model, torch.stack(values).to(model.device)

@@ -27,7 +27,7 @@ app = typer.Typer()
 def retrieve(
     task: TaskName,
     library: LibraryName = PACKAGED,
-    metric: Annotated[str, setting(TransferConfig, "metric", "mean|token|max")] = "mean",
+    metric: Annotated[str, setting(TransferConfig, "metric", "mean|token|max|learned")] = "mean",
     k: Annotated[int, typer.Option("-k", help="How many sources to show.")] = 5,
     data: Data = None,
     train_rows: TrainRows = None,
@@ -38,12 +38,13 @@ def retrieve(
     """Rank the prompts of a library by how much their tasks resemble a new task.
 
     The new task is tuned up to the library's key step, and no further, to compare it with the keys of the library.
+    `learned` ranks by what past transfers lead to expect, in standard deviations of result, once there are enough.
     """
-    from spot import retrieval
+    from spot import experience, retrieval
     from spot.tasks import registry
     from spot.tasks.base import roles
 
-    retrieval.check_metric(metric)
+    experience.check_metric(metric)
     opened = open_sources(library)
     found = registry.get(task, data)
     retrieval.check_k(k, sum(entry.task != found.name for entry in opened.entries()), str(opened.path))
@@ -57,12 +58,18 @@ def retrieve(
         model = Backbone.load(name)
     with progress(f"tuning {found.name} up to step {opened.key_recipe.step}") as step:
         target = embed_target(found, rows, model, opened.key_recipe, progress=step)
-    ranked = retrieval.retrieve(target, opened, metric, k, without={found.name})
-    sources = [{"prompt": one.prompt, "task": one.task, "similarity": one.similarity} for one in ranked]
-    shown = [(number, one.task, f"{one.similarity:.3f}", one.prompt) for number, one in enumerate(ranked, start=1)]
+    ranking = experience.rank(target, opened, metric, k, {found.name})
+    value = ranking.to_json()
+    columns = ("rank", "task", "similarity", *(["expected"] if ranking.expected else []), "prompt")
+    shown = [
+        (number, one["task"], f"{one['similarity']:.3f}", *([f"{one['expected']:+.2f}"] if "expected" in one else []),
+         one["prompt"])
+        for number, one in enumerate(value, start=1)
+    ]  # fmt: skip
     emit(
-        {"target": found.name, "metric": metric, "sources": sources},
+        {"target": found.name, "metric": ranking.metric, "sources": value},
         as_json,
-        f"prompts of {opened.path} by similarity ({metric}) to {found.name}",
-        table(("rank", "task", "similarity", "prompt"), shown),
+        f"prompts of {opened.path} by {'past transfers' if ranking.expected else 'similarity'} "
+        f"({ranking.metric}) to {found.name}",
+        table(columns, shown),
     )

@@ -1,5 +1,6 @@
 """`spot transfer`: tune a new task from the right prompt, and show whether that helped."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,15 +29,25 @@ from spot.config import TransferConfig, load_config
 app = typer.Typer()
 
 
+def optional(key: str, metavar: str, *names: str) -> Any:
+    """An option for a setting that has no value where it is left out; its meaning says what happens then."""
+    meaning = str(TransferConfig.model_fields[key].description)
+    return typer.Option(*names, metavar=metavar, help=f"{meaning[:1].upper()}{meaning[1:]}.")
+
+
 @app.command(
     epilog=example("spot transfer reviews.toml --library packaged --train-rows 100 --steps 36 --seeds 3 --out transfer")
 )
 def transfer(
     task: TaskName,
     library: LibraryName = PACKAGED,
-    strategy: Annotated[str | None, setting(TransferConfig, "strategy", "best|average|none")] = None,
-    metric: Annotated[str | None, setting(TransferConfig, "metric", "mean|token|max")] = None,
-    k: Annotated[str | None, setting(TransferConfig, "k", "K", "-k")] = None,
+    strategy: Annotated[
+        str | None, setting(TransferConfig, "strategy", "best|average|mixture|race|oracle|none|auto")
+    ] = None,
+    metric: Annotated[str | None, setting(TransferConfig, "metric", "mean|token|max|learned")] = None,
+    k: Annotated[str | None, optional("k", "K", "-k")] = None,
+    budget: Annotated[str | None, optional("budget", "BUDGET")] = None,
+    restarts: Annotated[str | None, setting(TransferConfig, "restarts", "N")] = None,
     steps: Annotated[str | None, setting(TransferConfig, "steps", "N")] = None,
     seeds: Annotated[str | None, setting(TransferConfig, "seeds", "S")] = None,
     config: ConfigFile = None,
@@ -53,13 +64,16 @@ def transfer(
 ) -> None:
     """Tune a task from scratch and from the nearest prompts of a library, at equal steps, and compare them.
 
-    Scores are percent on rows that chose nothing, with 95 % intervals. An interrupted transfer goes on when the same
-    command is given again.
+    Scores are percent on rows that chose nothing, with 95 % intervals. The cost of an arm is what it took to train for
+    the task in all, candidates that lost and the search included, as a multiple of one plain run. An interrupted
+    transfer goes on when the same command is given again. What each source gained is remembered for --metric learned:
+    in the library, or in the user's cache where that cannot be written.
     """
     from spot.tasks import registry
     from spot.tasks.base import roles
 
-    given = overrides(strategy=strategy, metric=metric, k=k, steps=steps, seeds=seeds)
+    given = overrides(strategy=strategy, metric=metric, k=k, budget=budget, restarts=restarts, steps=steps,
+                      seeds=seeds)  # fmt: skip
     resolved = load_config(TransferConfig, config, [*(settings or []), *given])
     opened = open_sources(library)
     found = registry.get(task, data)
@@ -72,24 +86,43 @@ def transfer(
     with progress(f"loading {name}"):
         model = Backbone.load(name)
     with progress(f"tuning {found.name} from scratch and from the library") as step:
-        report = transfers.transfer(found, rows, model, opened, resolved, out=out, progress=step)
+        report = transfers.transfer(found, rows, model, opened, resolved, out=out, progress=step, data=data)
     emit(report.to_json(), as_json, *_shown(report))
 
 
 def _shown(report: Any) -> list[Any]:
     """A report for people."""
-    columns = ("arm", "source", "score", "95 % interval", "steps", "seconds")
+    columns = ("arm", "source", "score", "95 % interval", "steps", "seconds", "cost")
     rows = [
-        (arm.arm, arm.source, arm.score, f"{cell(arm.interval[0])} to {cell(arm.interval[1])}", arm.steps, arm.seconds)
+        (arm.arm, arm.source, arm.score, f"{cell(arm.interval[0])} to {cell(arm.interval[1])}", arm.steps, arm.seconds,
+         f"{arm.relative_cost:.2f}x")
         for arm in report.arms
-    ]
-    ranking = [(one.task, f"{one.similarity:.3f}") for one in report.ranking]
+    ]  # fmt: skip
+    kept = f"{report.strategy}, k = {report.k}" if report.k else report.strategy
     return [
-        *([table(("source", "similarity"), ranking), ""] if ranking else []),
+        *([report.reason, ""] if report.reason else []),
+        *([_ranked(report.ranking, report.expected), ""] if report.ranking else []),
+        *([_candidates(report.candidates), ""] if len(report.candidates) > 1 else []),
         table(columns, rows),
         "",
         report.verdict,
+        f"strategy: {kept}",
         f"chosen by selection rows: {report.chosen}",
         f"prompt: {report.prompt or 'none: the chosen arm trains nothing'}",
         f"runs: {report.run}",
     ]
+
+
+def _candidates(found: Sequence[Mapping[str, Any]]) -> Any:
+    """The candidates of a strategy as a table."""
+    rows = [(one["source"], one["steps"], one["selection"], one["tokens"], one["ended"]) for one in found]
+    return table(("candidate", "steps", "selection score", "text tokens", "ended"), rows)
+
+
+def _ranked(sources: Sequence[Any], expected: Sequence[float]) -> Any:
+    """A ranking as a table, with what past transfers lead to expect where they ranked."""
+    rows = [[one.task, f"{one.similarity:.3f}"] for one in sources]
+    if not expected:
+        return table(("source", "similarity"), rows)
+    return table(("source", "similarity", "expected"), [[*row, f"{value:+.2f}"] for row, value in
+                                                        zip(rows, expected, strict=True)])  # fmt: skip

@@ -145,6 +145,28 @@ def keyed(*pairs: tuple[str, str]) -> str:
     return " ".join(f"{key}: {text}" for key, text in pairs)
 
 
+def rated(field: str) -> Form:
+    """T5's form of STS-B: a pair and its mean rating, rounded to the nearest fifth (ties to the even one).
+
+    Ratings are numbers from 0 to 5, written as `SIMILARITIES`.
+
+    Args:
+        field: holds the rating.
+    """
+
+    def form(row: Row, train: bool) -> Iterator[Text]:
+        pair = row.text("sentence1"), row.text("sentence2")
+        rating = row.fields.get(field) if row.answered else 0
+        if type(rating) not in (int, float) or not 0 <= rating <= 5:
+            raise TaskError(
+                f"{row.place}: field {field!r} holds {rating!r:.60}, expected a number from 0 to 5; mend it."
+            )
+        inputs = keyed(("sentence1", pair[0]), ("sentence2", pair[1]))
+        yield Text(inputs, (SIMILARITIES[round(rating * 5)],), texts=pair)
+
+    return form
+
+
 def task_of(name: str, row: DataSet, data: Path | None = None, prefix: bool = False) -> Task:
     """The task of a data set; nothing is read before one of its splits is.
 

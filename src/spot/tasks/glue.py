@@ -6,7 +6,6 @@ rows are MNLI's: they are answered by its prompt, and have its name where inputs
 
 from collections.abc import Iterator
 
-from spot.errors import TaskError
 from spot.tasks.data_sets import (
     ALL_SPLITS,
     DUPLICATE,
@@ -18,6 +17,7 @@ from spot.tasks.data_sets import (
     Row,
     Text,
     keyed,
+    rated,
 )
 
 
@@ -36,16 +36,6 @@ def classes(words: tuple[str, ...], *keys: str, other: tuple[str, ...] = ()) -> 
         yield Text(keyed(*zip(keys, texts, strict=True)), (row.word("label", words),), texts=texts)
 
     return form
-
-
-def stsb(row: Row, train: bool) -> Iterator[Text]:
-    """STS-B: a mean rating from 0 to 5, rounded to the nearest 0.2 (ties to the even fifth), with one decimal."""
-    pair = row.text("sentence1"), row.text("sentence2")
-    rating = row.fields.get("label") if row.answered else 0
-    if type(rating) not in (int, float) or not 0 <= rating <= 5:
-        raise TaskError(f"{row.place}: field 'label' holds {rating!r:.60}, expected a number from 0 to 5; mend it.")
-    inputs = keyed(("sentence1", pair[0]), ("sentence2", pair[1]))
-    yield Text(inputs, (SIMILARITIES[round(rating * 5)],), texts=pair)
 
 
 ACCEPTABLE = ("unacceptable", "acceptable")
@@ -79,7 +69,7 @@ TABLE: dict[str, DataSet] = {
         ("f1", "accuracy"), unlabelled=TEST, paper=BENCHMARK, licence="Quora terms, non-commercial", size=363_846,
     ),
     "glue/stsb": DataSet(
-        "similarity of two sentences from 0.0 to 5.0", stsb, "stsb", "nyu-mll/glue:stsb", SIMILARITIES,
+        "similarity of two sentences from 0.0 to 5.0", rated("label"), "stsb", "nyu-mll/glue:stsb", SIMILARITIES,
         ("pearson_spearman",), ALL_SPLITS, LABELLED, TEST, "arXiv:1708.00055",
         "CC BY-SA 4.0 (STS benchmark; parts carry their own terms)", 5_749, kind="number",
     ),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_sets import SIMILARITIES, THREE_WAY, DataSet, Form, Row, Text, keyed
+from spot.tasks.data_sets import SIMILARITIES, THREE_WAY, DataSet, Form, Row, Text, keyed, rated
 
 _MARK = re.compile(r"(\W)", re.ASCII)
 _BLANKS = re.compile(r"[\t\n\f\r ]+")  # what the regular expressions of T5 (RE2) call white space
@@ -82,16 +82,6 @@ def inference(key: str, labels: tuple[str, ...]) -> Form:
         yield Text(inputs, (word,), texts=(hypothesis, premise))
 
     return form
-
-
-def caption_similarity(row: Row, train: bool) -> Iterator[Text]:
-    """CxC: two captions and their mean rating from 0 to 5, written like STS-B's."""
-    rating = row.fields.get("score") if row.answered else 0
-    if type(rating) not in (int, float) or not 0 <= rating <= 5:
-        raise TaskError(f"{row.place}: field 'score' holds {rating!r:.60}, expected a number from 0 to 5; mend it.")
-    pair = row.text("sentence1"), row.text("sentence2")
-    inputs = keyed(("sentence1", pair[0]), ("sentence2", pair[1]))
-    yield Text(inputs, (SIMILARITIES[round(rating * 5)],), texts=pair)
 
 
 def emotions(row: Row, train: bool) -> Iterator[Text]:
@@ -195,7 +185,7 @@ TABLE: dict[str, DataSet] = {
         "docnli", "tasksource/doc-nli", TWO_WAY, size=942_314, paper="ACL:2021.findings-acl.435",
     ),
     "cxc": DataSet(
-        "similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)", caption_similarity,
+        "similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)", rated("score"),
         "cxc", "", SIMILARITIES, ("pearson_spearman",), paper="arXiv:2004.15020", size=88_054, kind="number",
     ),
     "goemotions": DataSet(

@@ -1,0 +1,263 @@
+"""The cells of a study: what is tuned, each with an id from its content, and which of them share a gang.
+
+    source    a source prompt                          sources x seeds
+    plain     a target from scratch                    targets x seeds x starts and restarts
+    pair      a target from one source                 sources x targets x seeds
+    average   from the weighted mean of k sources      targets x seeds x k
+    mixture   from a prompt tuned on k sources and it  targets x seeds x k
+    model     a target by tuning the whole model       targets x seeds
+
+What `best`, `race`, `oracle` and `none` find is worked out from the pairs and the plain runs.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from spot.config import TuneConfig, digest
+from spot.sketch import Sketch
+from spot.study.records import CellKind, Record
+from spot.study.settings import COMBINED, PAIRED, Origin, Study, StudyConfig
+
+MOST = 8  # cells of a gang: the rows of a step of all of them stand in memory together
+FORMAT = 1  # of cells: another one gives all of them other ids
+NO_MATTER = ("checkpoint_every", "gradient_checkpointing")  # settings that do not change what a cell finds
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of what a study finds; see `records.Record` for what the fields mean.
+
+    Attributes:
+        kind, task, seed, sources, start, init_seed, k: as in its record.
+        config: settings of its run; `config.task` is what the task is looked up by.
+        revision: of the task.
+        metric: similarity that chooses the sources of `average` and `mixture`.
+        before: settings of the run that makes the start of a `mixture` or a multi-task `model`.
+        prompt: digest of the prompt that a `source` is, where it is there already.
+        needs: digests of the cells whose prompts it starts from or is compared with.
+    """
+
+    kind: CellKind
+    task: str
+    seed: int
+    config: TuneConfig
+    revision: str = ""
+    sources: tuple[str, ...] = ()
+    start: str = ""
+    init_seed: int = 0
+    k: int = 0
+    metric: str = ""
+    before: TuneConfig | None = None
+    prompt: str = ""
+    needs: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> TuneConfig:
+        """The settings that decide what it finds, the same on every machine."""
+        return _portable(self.config, self.task)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over all that decides what the cell finds, but for the rows."""
+        parts = [str(FORMAT), self.kind, self.task, self.revision, *self.sources, self.start, str(self.init_seed)]
+        if self.before is not None:
+            parts.append(digest(_portable(self.before, "before")))
+        return digest(self.settings, *parts, str(self.k), self.metric, self.prompt, *self.needs)
+
+    @property
+    def title(self) -> str:
+        """For people: kind, sources, target and seed."""
+        begin = " + ".join(self.sources) or self.start
+        if self.k:
+            begin = f"the nearest {self.k}"
+        if self.init_seed:
+            begin += f" {self.init_seed}"
+        return f"{self.kind} {f'{begin} -> ' if begin else ''}{self.task}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Gang:
+    """Cells that differ in their seeds alone and walk in step; what one worker does at a time."""
+
+    cells: tuple[Cell, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that name its run's folder."""
+        return digest(self.cells[0].config, *[cell.digest for cell in self.cells])
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        seeds = ", ".join(str(cell.seed) for cell in self.cells)
+        first = self.cells[0].title.rpartition(", seed ")[0]
+        return f"{first}, seed{'s' if len(self.cells) > 1 else ''} {seeds}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A gang with all that a worker needs beside the rows; plain values, so that it can go to another machine.
+
+    Attributes:
+        gang: the cells.
+        starts: of each cell the files of the prompts that it starts from.
+        sources: of each cell the tasks of these prompts, or of those that are mixed.
+        weights: of each cell, where it starts from an average.
+        mixed: of each cell the references of the tasks that are mixed with the target.
+        sketches: of the texts that sources were trained on: report rows with one of them are left out.
+        data: where the known data sets are.
+    """
+
+    gang: Gang
+    starts: tuple[tuple[bytes, ...], ...] = ()
+    sources: tuple[tuple[str, ...], ...] = ()
+    weights: tuple[tuple[float, ...], ...] = ()
+    mixed: tuple[tuple[str, ...], ...] = ()
+    sketches: tuple[Sketch, ...] = ()
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What comes back of a gang: records and prompt files, one a cell; or why there are none.
+
+    Attributes:
+        records: in the order of the cells.
+        prompts: files; of a model, and of a run that diverged, empty.
+        reason: why the gang could not be tuned; empty where it was.
+    """
+
+    records: tuple[Record, ...] = ()
+    prompts: tuple[bytes, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study and its cells."""
+
+    study: Study
+    cells: tuple[Cell, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Of the study's own files."""
+        return Path(self.study.config.out or self.study.config.name)
+
+    @property
+    def records(self) -> Path:
+        """Folder of the records."""
+        return self.folder / "cells"
+
+
+def plan(study: Study) -> StudyPlan:
+    """Lay out the cells of a study, those that others need first."""
+    return StudyPlan(study, (*_prompt_cells(study.config, study.sources, study.targets), *_model_cells(study)))
+
+
+def gangs(cells: Iterable[Cell]) -> list[Gang]:
+    """Put cells that can walk in step together, at most `MOST`, in the order of the first of each gang."""
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        # What a gang would have to share between its runs belongs to one of them: see `training.check_gang`.
+        alone = cell.seed if cell.config.dropout or cell.config.method == "model" else None
+        settings = cell.settings.model_copy(update={"seed": 0})
+        key = (cell.kind, cell.task, cell.sources, cell.start, cell.init_seed, cell.k, alone, digest(settings))
+        groups.setdefault(key, []).append(cell)
+    return [Gang(tuple(group[at : at + MOST])) for group in groups.values() for at in range(0, len(group), MOST)]
+
+
+def _portable(config: TuneConfig, task: str) -> TuneConfig:
+    """Settings without what does not matter, or is called otherwise elsewhere."""
+    changes = {name: TuneConfig.model_fields[name].default for name in NO_MATTER}
+    backbone = Path(config.backbone)
+    name = backbone.resolve().name if backbone.is_dir() else config.backbone
+    return config.model_copy(update={**changes, "task": task, "backbone": name})
+
+
+def _prompt_cells(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Origin]) -> Iterator[Cell]:
+    """The cells that tune prompts, those that others need first."""
+    seeds = range(config.seeds)
+    tuned = {(source.task, seed): _source_cell(config, source, seed) for source in sources for seed in seeds}
+    yield from dict.fromkeys(tuned.values())
+    keyed = {}
+    for target in targets:
+        for seed in seeds:
+            plain = list(_plain_cells(config, target, seed, needs_key=bool(sources)))
+            keyed[target.task, seed] = plain[0].digest
+            yield from plain
+    for target in targets:
+        mine = [source.task for source in sources if source.task != target.task]
+        for seed in seeds:
+            cells = {task: tuned[task, seed].digest for task in mine}
+            yield from _transfers(config, target, seed, cells, keyed[target.task, seed])
+
+
+def _transfers(
+    config: StudyConfig, target: Origin, seed: int, sources: Mapping[str, str], plain: str
+) -> Iterator[Cell]:
+    """The cells of one target and seed that start from source prompts, whose cells are given by task."""
+    run = config.tuning("target", target.reference, seed=seed, key_step=None)
+    own = {"task": target.task, "seed": seed, "config": run, "revision": target.revision}
+    if set(config.strategies) & set(PAIRED):
+        for task, cell in sources.items():
+            yield Cell("pair", sources=(task,), needs=(cell, plain), **own)
+    for kind in COMBINED:
+        before = config.tuning("source", "mixture", seed=seed, key_step=None) if kind == "mixture" else None
+        for k in config.k if kind in config.strategies else ():
+            needs = (*sources.values(), plain)
+            yield Cell(kind, k=k, metric=config.metric, before=before, needs=needs, **own)
+
+
+def _model_cells(study: Study) -> Iterator[Cell]:
+    """Full model tuning, and where a mixture is given also after tuning on it (SPoT appendix C)."""
+    config = study.config
+    if config.models is False:
+        return
+    changes = {"method": "model", "learning_rate": config.models, "weight_decay": 0.0, "key_step": None}
+    for target in study.targets:
+        for seed in range(config.seeds):
+            run = config.tuning("target", target.reference, seed=seed, **changes)
+            yield Cell("model", target.task, seed, run, target.revision)
+            for mixture in study.mixture:
+                first = config.tuning("source", mixture.reference, seed=seed, **changes)
+                revision = f"{target.revision} {mixture.task} {mixture.revision}"
+                yield Cell("model", target.task, seed, run, revision, (mixture.task,), before=first)
+
+
+def _source_cell(config: StudyConfig, source: Origin, seed: int) -> Cell:
+    """The cell of a source prompt; one that is there already serves all seeds."""
+    if source.prompt:
+        run = TuneConfig(task=source.task, backbone=config.backbone)
+        return Cell("source", source.task, 0, run, prompt=source.prompt)
+    run = config.tuning("source", source.reference, seed=seed)
+    return Cell("source", source.task, seed, run, source.revision, start=run.init)
+
+
+def _plain_cells(config: StudyConfig, target: Origin, seed: int, needs_key: bool) -> Iterator[Cell]:
+    """The runs from scratch of one target and seed; the first has the key."""
+    starts = [(start, 0) for start in config.starts if start != "classes" or target.labels]
+    starts += [("vocabulary", number) for number in range(1, config.restarts + 1)]
+    for number, (start, init_seed) in enumerate(starts):
+        run = config.tuning("target", target.reference, seed=seed, init=start, init_seed=init_seed)
+        if number or not needs_key:
+            run = run.model_copy(update={"key_step": None})
+        yield Cell("plain", target.task, seed, run, target.revision, start=start, init_seed=init_seed)
+
+
+def record_of(cell: Cell, **found: Any) -> Record:
+    """The record of a cell: what it is, and what was found; without a score where nothing was."""
+    names = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")
+    values = {name: getattr(cell, name) for name in names}
+    config = cell.settings.model_dump(mode="json")
+    return Record(**{**values, "config": config, "version": version("spot-transfer"), **found})
+
+
+def as_json(cell: Cell) -> dict[str, Any]:
+    """A cell as plain values, without its settings."""
+    names = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")
+    return {name: getattr(cell, name) for name in names}

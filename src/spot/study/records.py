@@ -1,0 +1,149 @@
+"""The record of a finished cell of a study: one small JSON file, which a study keeps and which counts as finished.
+
+studies/NAME/cells/<digest>.json
+
+Everything that a report says can be worked out from the records alone; prompts and checkpoints stay in the user's
+cache.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from spot.errors import StudyError
+from spot.storage import write_whole
+
+FORMAT = 1
+METRICS = ("mean", "token", "max")
+
+CellKind = Literal["source", "plain", "pair", "average", "mixture", "model"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one cell found.
+
+    Attributes:
+        digest: of the cell; the file's name.
+        kind: `source` tunes a source prompt; on a target, `plain` tunes from scratch, `pair` from one source, `average`
+            from the weighted mean of k sources, `mixture` from a prompt tuned on k sources and the target, and `model`
+            tunes the whole model.
+        task: that was tuned on.
+        sources: tasks of the prompts that it started from, or of the mixture that a model was tuned on before.
+        weights: of an average.
+        start: initial value of a run from scratch, such as `vocabulary`; empty for the others.
+        init_seed: of that value.
+        seed: of the run; cells of one seed belong together.
+        k: of `average` and `mixture`; 0 for the others.
+        scores: metric -> percent on report rows.
+        score: their mean; what a study compares.
+        interval: 95 % bootstrap interval of the score over the report rows, percent.
+        as_is: the score of the start itself on the same rows; None where it was not measured.
+        frozen: the score without a prompt; None where it was not measured.
+        similarity: metric -> similarity of source and target; of a `pair`.
+        embedding: `mean`, `token` -> float32 [D], summary of the task embedding; of `source` and `plain` with a key.
+        curve: points with `step`, `score` and `nats` on selection rows, `tokens` and `seconds`.
+        steps: taken.
+        tokens: text tokens trained, those of the mixture before included.
+        seconds: of training, the mixture before included.
+        rows: `train`, `select`, `report` -> number of rows; `overlap` -> report rows left out.
+        data: digest of the rows.
+        tuned: parameters that were trained; `shipped` are kept for the task.
+        config: settings of the run.
+        needs: digests of the cells that it started from.
+        version: of spot.
+        reason: why there is no score; empty where there is one.
+    """
+
+    digest: str
+    kind: CellKind
+    task: str
+    seed: int
+    sources: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    start: str = ""
+    init_seed: int = 0
+    k: int = 0
+    scores: Mapping[str, float] = field(default_factory=dict)
+    score: float = math.nan
+    interval: tuple[float, float] | None = None
+    as_is: float | None = None
+    frozen: float | None = None
+    similarity: Mapping[str, float] = field(default_factory=dict)
+    embedding: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    curve: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    rows: Mapping[str, int] = field(default_factory=dict)
+    data: str = ""
+    tuned: int = 0
+    shipped: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    needs: tuple[str, ...] = ()
+    version: str = ""
+    reason: str = ""
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Write a record into the folder of a study's cells; it is there whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written; an older record is intact.
+    """
+    plain = asdict(replace(record, embedding={}))
+    plain["score"] = None if math.isnan(record.score) else record.score
+    plain["embedding"] = {
+        name: base64.b64encode(np.asarray(row, "<f4").tobytes()).decode() for name, row in record.embedding.items()
+    }
+    text = json.dumps({"format": FORMAT, **plain}, indent=1, sort_keys=True, allow_nan=False)
+    path = folder / f"{record.digest}.json"
+    write_whole(path, f"{text}\n".encode())
+    return path
+
+
+def read(path: Path) -> Record:
+    """Read one record; older formats are read too, and fields of newer ones that are not known here passed over.
+
+    Raises:
+        StudyError: the file is no record, or is not named by its digest.
+    """
+    try:
+        plain = json.loads(path.read_bytes())
+        if not isinstance(plain, dict) or not 1 <= plain["format"] <= FORMAT:
+            raise ValueError(f"it is not of a format up to {FORMAT}, which this version of spot reads")
+        known = {one.name for one in fields(Record)}
+        values = {name: value for name, value in plain.items() if name in known}
+        values["score"] = math.nan if values.get("score") is None else float(values["score"])
+        values["embedding"] = {
+            name: np.frombuffer(base64.b64decode(row), "<f4") for name, row in values.get("embedding", {}).items()
+        }
+        for name in ("sources", "weights", "needs"):
+            values[name] = tuple(values.get(name, ()))
+        if values.get("interval") is not None:
+            values["interval"] = tuple(values["interval"])
+        record = Record(**values)
+    except OSError as error:
+        raise StudyError(f"cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StudyError(
+            f"{path} is no record of a study's cell ({error}). Delete it, and `spot study run` makes it again."
+        ) from error
+    if record.digest != path.stem:
+        raise StudyError(f"{path} holds the record of {record.digest}; a record is named by its digest: rename it.")
+    return record
+
+
+def read_all(folder: Path) -> list[Record]:
+    """All records in a folder, by name; a folder that is not there has none.
+
+    Raises:
+        StudyError: a file is no record.
+    """
+    return [read(path) for path in sorted(folder.glob("*.json"))]
