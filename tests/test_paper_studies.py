@@ -1,8 +1,12 @@
-"""The paper's studies from end to end: two steps on a tiny T5, a handful of rows of each data set."""
+"""The paper's studies from end to end: two steps on a tiny T5, a handful of rows of each data set.
+
+All sources and strategies are there; of the targets the first three, because each costs a second a source.
+"""
 
 import gzip
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,6 +21,7 @@ from spot.tasks.registry import TABLE
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "paper"
 ROWS = 40  # of a split
+TARGETS = 3
 SMALL = {
     "seeds": 1, "length": 3, "batch_size": 4, "steps": 2, "key_step": 1, "eval_every": 1, "checkpoint_every": 2,
     "max_input_tokens": 24, "select_rows": 4, "report_rows": 4, "k": [1],
@@ -67,9 +72,15 @@ def put_rows(shared: Path, data: Path, names: set[str]) -> None:
             path.write_text("".join(json.dumps(row) + "\n" for row in some_rows(shared, name, split)))
 
 
+def targets_of(text: str) -> list[str]:
+    return tomllib.loads(text)["targets"]
+
+
 def small(name: str, backbone: Path, folder: Path) -> Path:
-    """A recipe with its settings cut down; its tasks and strategies stay."""
+    """A recipe with its settings and targets cut down; its sources and strategies stay."""
     text = (RECIPES / f"{name}.toml").read_text()
+    text, found = re.subn(r"(?s)^targets = \[.*?\]", f"targets = {json.dumps(targets_of(text)[:TARGETS])}", text, flags=re.M)
+    assert found
     for key, value in {**SMALL, "backbone": f'"{backbone}"'}.items():
         text, found = re.subn(rf"(?m)^{key} = [^#\n]*", f"{key} = {value}", text)
         assert found or key == "k"
