@@ -37,7 +37,7 @@ ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
 RATINGS = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 CLEAR = 1.0  # mean rating from -4 to 4 beyond which a sentence counts as positive or negative
 LONGEST = 12  # words; longer sentences are left out, so that the demo ends in its ten minutes
-PARTS = {"train": 100, "validation": 60, "test": 240}  # rows that train, select and report
+PARTS = {"train": 100, "validation": 60, "test": 200}  # rows that train, select and report
 FEWEST = 200  # rows to report
 LARGEST = 65.0  # percent of the rows in one class
 MOVES = 5.0  # points that plain tuning gains on selection rows
@@ -116,7 +116,7 @@ def build(name: str, folder: Path) -> tuple[Task, Roles]:
         folder: where `task.toml` and a CSV file a split go.
 
     Returns:
-        The task and 100 rows to train, 60 to select and up to 240 to report, as the files have them.
+        The task and 100 rows to train, 60 to select and up to 200 to report, as the files have them.
     """
     if name not in CANDIDATES:
         raise TaskError(f"no demo target {name!r}; {did_you_mean(name, CANDIDATES)}")

@@ -23,7 +23,7 @@ def demo(
 ) -> None:
     """Find the right prompt for a new task in the library that ships here, start from it, and report the gain.
 
-    Takes about fifteen minutes on two cores; started again, it goes on where it was, and a second time it is quick.
+    Takes about ten minutes on two cores; started again, it goes on where it was, and a second time it is quick.
     """
     from spot import demo as main_job
     from spot.backbone import Backbone
