@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -188,12 +189,17 @@ def compare(rows: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]
                 faiss.SearchParametersHNSW(efSearch=effort)
                 if name.startswith("HNSW") else faiss.SearchParametersIVF(nprobe=effort)
             )  # fmt: skip
-            spent = milliseconds(lambda number: index.search(targets[number][None], 8 * K, params=options))  # noqa: B023
+            spent = milliseconds(partial(_search, index, targets, options))
             found = index.search(targets, 8 * K, params=options)[1]
             share = np.mean([len(set(a) & set(b)) / K for a, b in zip(found.tolist(), exact.tolist(), strict=True)])
             result[f"{name} {effort}"] = {"build_cpu_seconds": built, **spent, "recall_at_5": float(share)}
             log(f"{name} {effort}", result[f"{name} {effort}"])
     return result
+
+
+def _search(index: Any, targets: np.ndarray, options: Any, number: int) -> None:
+    """One search for one of the targets."""
+    index.search(targets[number][None], 8 * K, params=options)
 
 
 def measure(library: str, cosine: float, million: bool, compared: bool) -> dict[str, Any]:

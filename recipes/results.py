@@ -19,8 +19,8 @@ from spot.backbone import Backbone
 from spot.config import TuneConfig
 from spot.prompt import SoftPrompt
 from spot.runs import RunDir
-from spot.state import Member
-from spot.tasks import mixtures, registry
+from spot.state import mixed
+from spot.tasks import registry
 from spot.tasks.base import Roles, roles
 from spot.tuning import prepare, prepare_members, tune, tune_model
 
@@ -81,10 +81,7 @@ def models(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
 
 def mixture(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
     """A mixture's prompt and each member's as sources of TARGETS, all with the same tokens."""
-    members = [Member(*rows_of(name, data)) for name in MEMBERS]
-    sizes = {member.task.name: len(member.roles.train) for member in members}
-    shares = mixtures.rates(sizes, CONFIG.mixing, CONFIG.mixing_cap, CONFIG.temperature)
-    members = [Member(member.task, member.roles, share) for member, share in zip(members, shares, strict=True)]
+    members = mixed([rows_of(name, data) for name in MEMBERS], CONFIG)
     every = Roles([row for member in members for row in member.roles.train], (), ())
     run = prepare_members(config_of("mixture", every, backbone), members, backbone, name="mixture:five of GLUE")
     sources = {"mixture": tune([run], backbone, out / "mixture" / "source")[0]}

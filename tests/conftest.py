@@ -27,6 +27,7 @@ from transformers import (
     T5Config,
 )
 
+from commands import Spot, call
 from spot.tasks.sources import WHEEL
 
 FAMILIES = ("t5", "t5v11", "llama", "gpt2", "opt", "qwen2", "gemma2")
@@ -183,6 +184,25 @@ def lm_eval() -> Path:
     if spec is None:
         missing("needs lm_eval, a development dependency")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+@pytest.fixture
+def spot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Spot:
+    """The command line, without a data folder in the environment; a file may have another one of its own."""
+    monkeypatch.delenv("SPOT_DATA", raising=False)
+    return lambda *words: call(capsys, *words)
+
+
+@pytest.fixture(scope="session")
+def t5(tiny_folder: Callable[[str], Path]) -> Path:
+    """The folder of a tiny T5."""
+    return tiny_folder("t5")
+
+
+@pytest.fixture(scope="session")
+def model(t5: Path) -> list[str]:
+    """Options that name it."""
+    return ["--backbone", str(t5)]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,29 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from commands import Spot, call, refused
+from commands import Spot, refused
 from small_runs import COUNTS, FAST, STEPS, put, rows_of, settings, user_task, write
 from spot.backbone import Backbone
 from spot.batching import Collator, plan_token_batches
 from spot.prompt import SoftPrompt, load, save
 from spot.runs import RunDir
-
-
-@pytest.fixture
-def spot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Spot:
-    monkeypatch.delenv("SPOT_DATA", raising=False)
-    return lambda *words: call(capsys, *words)
-
-
-@pytest.fixture(scope="module")
-def t5(tiny_folder: Callable[[str], Path]) -> Path:
-    return tiny_folder("t5")
-
-
-@pytest.fixture(scope="module")
-def model(t5: Path) -> list[str]:
-    return ["--backbone", str(t5)]
-
 
 # The model itself.
 

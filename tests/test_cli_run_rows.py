@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands import Spot, call, refused
+from commands import Spot, refused
 from small_runs import FAST, STEPS, path_of, put, settings, user_task, write
 from spot.backbone import Backbone
 from spot.cli import tune as tune_command
@@ -22,23 +22,6 @@ from spot.tasks.base import Example, LateRows, Roles, Task, roles
 from spot.tasks.registry import get
 from spot.transfer import transfer
 from spot.tuning import tune_prompt
-
-
-@pytest.fixture
-def spot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Spot:
-    monkeypatch.delenv("SPOT_DATA", raising=False)
-    return lambda *words: call(capsys, *words)
-
-
-@pytest.fixture(scope="module")
-def t5(tiny_folder: Callable[[str], Path]) -> Path:
-    return tiny_folder("t5")
-
-
-@pytest.fixture(scope="module")
-def model(t5: Path) -> list[str]:
-    return ["--backbone", str(t5)]
-
 
 # Mixtures.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from commands import Spot, call, refused
+from commands import Spot, refused
 from spot.backbone import Backbone
 from spot.batching import Collator, collator_for
 from spot.prompt import SoftPrompt, save
@@ -18,12 +18,6 @@ from spot.tasks.registry import TABLE, get
 CUE = "\nAnswer:"  # what a causal model reads behind the input
 PASSAGE = "Ann met Eve\n@highlight\nIt rained"
 READ = "Ann met Eve. It rained"  # the passage as T5 has it
-
-
-@pytest.fixture
-def spot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Spot:
-    monkeypatch.delenv("SPOT_DATA", raising=False)
-    return lambda *words: call(capsys, *words)
 
 
 def put(data: Path, name: str, **splits: Iterable[Mapping[str, Any]]) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import Spot, call, refused
+from commands import Spot, refused
 from small_runs import user_task
 from spot import experience, strategies
 from spot.backbone import Backbone
@@ -16,12 +16,6 @@ from spot.tuning import tune_prompt
 from test_transfer import named, roles_of
 
 WORDS = ("red", "green", "blue")
-
-
-@pytest.fixture
-def spot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Spot:
-    monkeypatch.delenv("SPOT_DATA", raising=False)
-    return lambda *words: call(capsys, *words)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +74,7 @@ def test_past_transfers_rank(spot: Spot, words, monkeypatch):
 
 def _learned_from(spot: Spot, words: tuple[object, ...], library: Library) -> list[dict]:
     """What a transfer from every source leaves."""
-    spot("transfer", *words, *QUICK, "--strategy", "oracle", "--json").json  # noqa: B018
+    assert spot("transfer", *words, *QUICK, "--strategy", "oracle", "--json").json["strategy"] == "oracle"
     return [json.loads(line) for line in (library.path / "transfers.jsonl").read_text().splitlines()]
 
 

@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kills import run_killed
 from spot import training
 from spot.backbone import Backbone
 from spot.config import TuneConfig
@@ -197,18 +195,7 @@ t.tune(t.gang(backbone, steps=40), backbone, Path(sys.argv[3]), rule=t.RULE)
 def test_a_race_killed_at_random_moments_ends_with_the_same_bytes(tiny_folder, tmp_path):
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tiny_folder("llama"))]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    random = np.random.default_rng(time.time_ns())
-    killed = 0
-    while RunDir(tmp_path / "killed").result() is None:
-        child = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, env={**os.environ})
-        while child.poll() is None and not (tmp_path / "killed" / "log.jsonl").exists():
-            time.sleep(0.01)
-        if killed < 4:
-            time.sleep(float(random.uniform(0.0, 1.5)))
-            killed += child.poll() is None
-            child.send_signal(signal.SIGKILL)
-        child.wait()
-    assert killed
+    run_killed([*command, str(tmp_path / "killed")], tmp_path / "killed", tmp_path / "whole", times=4)
     for number in range(3):
         name = f"prompt-{number}.safetensors"
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

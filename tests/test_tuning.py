@@ -1,11 +1,8 @@
 """The loop on tiny models: learning, exact resumption, gangs, diagnosis."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from kills import run_killed
 from spot import state
 from spot.backbone import Backbone
 from spot.config import TuneConfig
@@ -190,18 +188,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(tiny_folder, tm
     folder = tiny_folder("llama")
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(folder)]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    random = np.random.default_rng(time.time_ns())
-    killed = 0
-    while RunDir(tmp_path / "killed").result() is None:
-        child = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, env={**os.environ})
-        while child.poll() is None and not (tmp_path / "killed" / "log.jsonl").exists():
-            time.sleep(0.01)
-        if killed < 6:
-            time.sleep(float(random.uniform(0.0, 2.5)))
-            killed += child.poll() is None
-            child.send_signal(signal.SIGKILL)
-        child.wait()
-    assert killed
+    run_killed([*command, str(tmp_path / "killed")], tmp_path / "killed", tmp_path / "whole", times=4)
     expected = (tmp_path / "whole" / "prompt.safetensors").read_bytes()
     assert (tmp_path / "killed" / "prompt.safetensors").read_bytes() == expected
     assert load(tmp_path / "killed" / "prompt.safetensors").step <= 40

@@ -11,22 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from spot import initialisers
 from spot.arms import Bench, mean_of, selection
 from spot.config import TuneConfig, digest
 from spot.errors import TaskError
-from spot.prompt import Parent, SoftPrompt
+from spot.prompt import SoftPrompt
 from spot.runs import RunDir
 from spot.sketch import Sketch, build, seen
-from spot.state import Member, Run, State
+from spot.state import Member, Run, State, mixed
 from spot.strategies import Outcome, Plan, Start, amount_at, settle, standing_after
 from spot.tasks import mixtures, registry
 from spot.tasks.base import roles
 from spot.training import Diverged, Rule
-from spot.tuning import prepare, prepare_members, prompt_names
+from spot.tuning import prepare, prepare_from, prepare_members, prompt_names
 
 log = logging.getLogger(__name__)
 
@@ -177,12 +175,7 @@ def _run(bench: Bench, start: Start, get: Get) -> Run:
         config = config.model_copy(update={"init_seed": config.init_seed + start.init_seed})
         return prepare(config, bench.task, bench.backbone, bench.roles)
     sources = [get(prompt) for prompt in start.prompts]
-    if start.kind == "prompt":
-        return prepare(config, bench.task, bench.backbone, bench.roles, sources[0])
-    values = [initialisers.resized(torch.tensor(source.value), config.length) for source in sources]
-    parents = tuple(Parent(*pair) for pair in zip(start.prompts, start.weights, strict=True))
-    value = initialisers.weighted(values, start.weights)
-    return Run(config, (Member(bench.task, bench.roles),), value, parents, fingerprint=bench.backbone.id.fingerprint)
+    return prepare_from(config, (Member(bench.task, bench.roles),), bench.backbone, sources, start.weights)
 
 
 def _keyless(bench: Bench) -> TuneConfig:
@@ -301,7 +294,7 @@ def mixture_members(
         TaskError: the rows of a source's task are not at hand; each is named.
     """
     held = build(text for row in target.roles.select for text in row.texts)
-    members, missing = [], []
+    parts, missing = [], []
     for name, prompt in dict(zip(start.tasks, start.prompts, strict=True)).items():
         settings = get(prompt).config
         try:
@@ -313,15 +306,12 @@ def mixture_members(
             continue
         known = seen(held, [row.texts for row in rows.train])
         train = tuple(row for row, is_known in zip(rows.train, known, strict=True) if not is_known)
-        members.append(Member(task, replace(rows, train=train)))
+        parts.append((task, replace(rows, train=train)))
     if missing:
         raise _not_at_hand(missing, len(set(start.tasks)))
-    sketch = build(text for member in members for row in member.roles.train for text in row.texts)
-    members.append(target)
-    sizes = {member.task.name: len(member.roles.train) for member in members}
-    fields = TuneConfig.model_fields
-    shares = mixtures.rates(sizes, "proportional", fields["mixing_cap"].default, fields["temperature"].default)
-    return tuple(replace(member, rate=share) for member, share in zip(members, shares, strict=True)), sketch
+    sketch = build(text for _, rows in parts for row in rows.train for text in row.texts)
+    parts.append((target.task, target.roles))
+    return mixed(parts, TuneConfig(task=target.task.name)), sketch
 
 
 def tune_mixture(bench: Bench, members: Sequence[Member], steps: int) -> tuple[SoftPrompt, dict[str, float]]:

@@ -140,11 +140,29 @@ def kept(path: Path, prompts: Collection[str], make: Callable[[], Ranking]) -> R
     return found
 
 
+def single_rows(prompt: SoftPrompt) -> dict[str, np.ndarray]:
+    """The summaries of a prompt's task embedding that are single rows: metric -> float32 [D]."""
+    embedding = task_embedding(prompt.key, prompt.start)
+    return {metric: summary(embedding, metric)[0].astype(np.float32) for metric in KEPT}
+
+
+def encoded(rows: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Summaries as records hold them: float32, little-endian, in base64."""
+    return {metric: base64.b64encode(np.asarray(row, "<f4").tobytes()).decode() for metric, row in rows.items()}
+
+
 def summaries(target: SoftPrompt) -> dict[str, str]:
-    """The target's summaries as a record holds them: metric -> float32 [D], little-endian, in base64."""
-    embedding = task_embedding(target.key, target.start)
-    rows = {metric: summary(embedding, metric)[0].astype("<f4") for metric in KEPT}
-    return {metric: base64.b64encode(row.tobytes()).decode() for metric, row in rows.items()}
+    """The target's summaries as its records hold them."""
+    return encoded(single_rows(target))
+
+
+def decoded(text: str) -> np.ndarray:
+    """A summary [D] from a record, float32.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return np.frombuffer(base64.b64decode(text), "<f4")
 
 
 def read(library: Library) -> list[dict[str, Any]]:
@@ -181,7 +199,7 @@ def _beside() -> Path:
 def _summary(record: Mapping[str, Any], width: int) -> np.ndarray | None:
     """The recorded target's summary [D]; None where the record has none of this width."""
     try:
-        row = np.frombuffer(base64.b64decode(record["embedding"][_BASE]), "<f4").astype(np.float64)
+        row = decoded(record["embedding"][_BASE]).astype(np.float64)
     except (KeyError, TypeError, ValueError):
         return None
     return row if row.shape == (width,) and np.isfinite(row).all() else None

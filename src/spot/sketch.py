@@ -101,6 +101,14 @@ def seen(sketch: Sketch, rows: Iterable[Sequence[str]]) -> np.ndarray:
     return result
 
 
+def seen_by_any(sketches: Iterable[Sketch], rows: Sequence[Sequence[str]]) -> np.ndarray:
+    """Which rows have a text that one of several sketches holds, bool [rows]; arguments are as those of `seen`."""
+    known = np.zeros(len(rows), dtype=bool)
+    for sketch in sketches:
+        known |= seen(sketch, rows)
+    return known
+
+
 def _positions(prints: Sequence[str], hashes: int, n_bits: int) -> np.ndarray:
     """The bits [n, hashes] of each fingerprint.
 

@@ -242,7 +242,19 @@ def members_of(config: TuneConfig, data: Path | None) -> tuple[tuple[Member, ...
     rows = [roles(task, *limits) for task in tasks]
     if mixture is None:
         return (Member(tasks[0], rows[0]),), ""
-    pairs = list(zip(tasks, rows, strict=True))
-    sizes = {task.name: task.size if config.sizes == "official" else len(part.train) for task, part in pairs}
-    shares = mixture.rates or mixtures.rates(sizes, config.mixing, config.mixing_cap, config.temperature)
-    return tuple(Member(*pair, share) for pair, share in zip(pairs, shares, strict=True)), mixture.title
+    return mixed(list(zip(tasks, rows, strict=True)), config, mixture.rates), mixture.title
+
+
+def mixed(
+    parts: Sequence[tuple[Task, Roles]], config: TuneConfig, rates: Sequence[float] = ()
+) -> tuple[Member, ...]:
+    """Tasks with their rows as members of a mixture.
+
+    Args:
+        parts: tasks with their rows.
+        config: says how shares follow from sizes, and whose sizes.
+        rates: of the tasks, where they are given.
+    """
+    sizes = {task.name: task.size if config.sizes == "official" else len(rows.train) for task, rows in parts}
+    shares = rates or mixtures.rates(sizes, config.mixing, config.mixing_cap, config.temperature)
+    return tuple(Member(*part, share) for part, share in zip(parts, shares, strict=True))

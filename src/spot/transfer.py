@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from spot import experience
@@ -37,7 +36,7 @@ from spot.experience import Ranking
 from spot.library import Entry, Library
 from spot.prompt import KeyRecipe, SoftPrompt, load
 from spot.retrieval import check_k
-from spot.sketch import Sketch, seen
+from spot.sketch import Sketch, seen_by_any
 from spot.state import Member
 from spot.storage import cache_dir, write_whole
 from spot.strategies import RACE_BUDGET, Plan, Start, choose, plan, price
@@ -371,9 +370,7 @@ def _without_overlap(task: Task, roles: Roles, sketches: Sequence[Sketch]) -> Ro
     """
 
     def clean(rows: Sequence[Example]) -> tuple[Example, ...]:
-        known = np.zeros(len(rows), dtype=bool)
-        for sketch in sketches:
-            known |= seen(sketch, [row.texts for row in rows])
+        known = seen_by_any(sketches, [row.texts for row in rows])
         return tuple(row for row, is_known in zip(rows, known, strict=True) if not is_known)
 
     select = clean(roles.select)

@@ -85,9 +85,7 @@ def prepare_members(
             raise ConfigError(f"method = 'model' trains no prompt and cannot start from one ({config.init}): drop it")
         return Run(config, tuple(members), torch.zeros(0, backbone.id.width), (), name, mark)
     if source is not None:
-        check_fits(source, backbone.id)
-        start = initialisers.resized(torch.from_numpy(source.value.copy()), config.length)
-        return Run(config, tuple(members), start, (Parent(source.digest, 1.0),), name, mark)
+        return prepare_from(config, members, backbone, (source,), name=name)
     embeddings = backbone.embeddings().cpu()
     special = backbone.tokenizer.all_special_ids
     length, seed = config.length, config.init_seed
@@ -101,6 +99,32 @@ def prepare_members(
     else:
         start = initialisers.vocabulary(embeddings, length, seed, special)
     return Run(config, tuple(members), start, (), name, mark)
+
+
+def prepare_from(
+    config: TuneConfig, members: Sequence[Member], backbone: Backbone, sources: Sequence[SoftPrompt],
+    weights: Sequence[float] = (), name: str = "",
+) -> Run:  # fmt: skip
+    """A run that starts from a prompt, or from the weighted mean of several (SPoT section 3.3).
+
+    Args:
+        config: its `length` is that of the start.
+        members: tasks with rows and shares.
+        backbone: that the sources must belong to.
+        sources: one prompt, or as many as there are weights.
+        weights: of the mean, positive in sum; left out for one prompt.
+        name: of the mixture.
+
+    Raises:
+        PromptError: a source belongs to another backbone.
+    """
+    for source in sources:
+        check_fits(source, backbone.id)
+    values = [initialisers.resized(torch.from_numpy(source.value.copy()), config.length) for source in sources]
+    start = initialisers.weighted(values, weights) if weights else values[0]
+    shares = weights or (1.0,)
+    parents = tuple(Parent(source.digest, float(share)) for source, share in zip(sources, shares, strict=True))
+    return Run(config, tuple(members), start, parents, name, backbone.id.fingerprint)
 
 
 def tune(

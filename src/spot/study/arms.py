@@ -15,9 +15,9 @@ from functools import partial
 import numpy as np
 
 from spot.errors import StudyError, did_you_mean
-from spot.retrieval import Ranked
+from spot.retrieval import METRICS, Ranked
 from spot.strategies import STRATEGIES, Plan, Start, amount_at, plan, settle, standing
-from spot.study.records import METRICS, Record
+from spot.study.records import Record
 
 BASELINE = "plain"  # the arm that gains are against: the better initial value by selection rows
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from spot import strategies
+from spot import experience, strategies
 from spot.errors import ConfigError, PromptError, SpotError, StudyError
+from spot.metrics import primary
 from spot.prompt import SoftPrompt, load, to_bytes
-from spot.retrieval import METRICS, rank, similarity, summary, task_embedding
+from spot.retrieval import METRICS, rank, similarity, task_embedding
 from spot.runs import RunDir
 from spot.sketch import Sketch, build
 from spot.storage import cache_dir, lock, write_whole
@@ -161,12 +160,6 @@ def _sign(gang: Gang) -> Begun | None:
     return Begun(gang.title, max(steps, default=0), gang.cells[0].config.steps, round(idle, 1))
 
 
-def embedding_of(prompt: SoftPrompt) -> dict[str, np.ndarray]:
-    """The summaries of a prompt's task embedding that are single rows: `mean` and `token`, float32 [D]."""
-    embedding = task_embedding(prompt.key, prompt.start)
-    return {metric: summary(embedding, metric)[0].astype(np.float32) for metric in ("mean", "token")}
-
-
 def runs_folder() -> Path:
     """Where the runs of gangs are on this machine."""
     return cache_dir() / "studies" / "runs"
@@ -297,9 +290,9 @@ class _Desk:
         if not _is_there(cell.digest):
             write_whole(prompt_file(cell.digest), to_bytes(prompt))
         if cell.digest not in self.records:
-            embedding = embedding_of(prompt)
+            embedding = experience.single_rows(prompt)
             scores = dict(prompt.scores)
-            score = sum(scores.values()) / len(scores) if scores else float("nan")
+            score = primary(scores) if scores else float("nan")
             size = prompt.length * prompt.width
             self._keep([record_of(cell, scores=scores, score=score, embedding=embedding, tuned=size, shipped=size)])
 

@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spot import initialisers
+from spot import experience
 from spot.backbone import Backbone
 from spot.errors import RunError, SpotError, StorageError, TaskError
 from spot.evaluation import Evaluation, evaluate, interval
-from spot.prompt import Parent, SoftPrompt, check_fits, from_bytes, to_bytes
+from spot.prompt import SoftPrompt, from_bytes, to_bytes
 from spot.runs import RunDir
-from spot.sketch import Sketch, seen
-from spot.state import Member, Run, collator_of, members_of
+from spot.sketch import Sketch, seen_by_any
+from spot.state import Member, Run, collator_of, members_of, mixed
 from spot.study.cells import Cell, Done, Work, record_of
-from spot.study.engine import embedding_of, runs_folder
+from spot.study.engine import runs_folder
 from spot.study.records import Record
-from spot.tasks import mixtures, registry
+from spot.tasks import registry
 from spot.tasks.base import Roles, Task, data_digest, roles
 from spot.training import Diverged, named_scores
-from spot.tuning import prepare_members, tune, tune_model
+from spot.tuning import prepare_from, prepare_members, tune, tune_model
 
 NOTHING_BEFORE: Mapping[str, Any] = {"tokens": 0, "seconds": 0.0}
 
@@ -73,10 +73,10 @@ def _prompts(backbone: Backbone, item: Work) -> Done:
     befores: Sequence[Mapping[str, Any]] = [NOTHING_BEFORE] * len(cells)
     if cells[0].kind == "mixture":
         values, befores = _mixtures(backbone, item)
-        runs = [_run(cell, blind, backbone, (value,), ()) for cell, value in zip(cells, values, strict=True)]
+        runs = [prepare_from(cell.config, blind, backbone, (value,)) for cell, value in zip(cells, values, strict=True)]
     elif item.starts:
         starts = [[from_bytes(content) for content in contents] for contents in item.starts]
-        runs = [_run(cell, blind, backbone, some, _of(item.weights, at))
+        runs = [prepare_from(cell.config, blind, backbone, some, _of(item.weights, at))
                 for at, (cell, some) in enumerate(zip(cells, starts, strict=True))]  # fmt: skip
     else:
         run = prepare_members(cells[0].config, blind, backbone, name=name)
@@ -179,9 +179,7 @@ def _opened(members: Sequence[Member], sketches: Sequence[Sketch], backbone: Bac
         report = member.roles.report
         if not report:
             continue
-        known = np.zeros(len(report), dtype=bool)
-        for sketch in sketches:
-            known |= seen(sketch, [row.texts for row in report])
+        known = seen_by_any(sketches, [row.texts for row in report])
         rows = tuple(row for row, is_known in zip(report, known, strict=True) if not is_known)
         if not rows:
             raise TaskError(
@@ -205,7 +203,7 @@ def _measured(
     if cell.kind == "pair":
         found["as_is"] = bench.score(run, run.start)
     if prompt.key is not None:
-        found["embedding"] = embedding_of(prompt)
+        found["embedding"] = experience.single_rows(prompt)
     return found
 
 
@@ -248,19 +246,6 @@ def _record(
     )  # fmt: skip
 
 
-def _run(
-    cell: Cell, members: tuple[Member, ...], backbone: Backbone, sources: Sequence[SoftPrompt], weights: Sequence[float]
-) -> Run:
-    """A run that starts from a prompt, or from the weighted mean of several."""
-    for source in sources:
-        check_fits(source, backbone.id)
-    values = [initialisers.resized(torch.from_numpy(one.value.copy()), cell.config.length) for one in sources]
-    start = initialisers.weighted(values, weights) if weights else values[0]
-    shares = weights or (1.0,)
-    parents = tuple(Parent(one.digest, float(share)) for one, share in zip(sources, shares, strict=True))
-    return Run(cell.config, members, start, parents, "", backbone.id.fingerprint)
-
-
 def _mixtures(backbone: Backbone, item: Work) -> tuple[list[SoftPrompt], list[dict[str, Any]]]:
     """The last checkpoints of runs on the target and its nearest tasks together, and their results (section 3.3)."""
     runs = []
@@ -281,9 +266,7 @@ def _mixed(cell: Cell, references: Sequence[str], data: Path | None) -> tuple[Me
         if task.name not in parts:
             rows = roles(task, limits.train_rows, limits.select_rows, 0, limits.rows_seed)
             parts[task.name] = task, rows
-    sizes = {name: task.size if config.sizes == "official" else len(rows.train) for name, (task, rows) in parts.items()}
-    shares = mixtures.rates(sizes, config.mixing, config.mixing_cap, config.temperature)
-    return tuple(Member(*part, share) for part, share in zip(parts.values(), shares, strict=True))
+    return mixed(list(parts.values()), config)
 
 
 def _data(item: Work) -> Path | None:

@@ -13,11 +13,12 @@ import numpy as np
 
 from spot.errors import MissingExtra
 from spot.report import Cell, Section, Table, render, table_text
+from spot.retrieval import METRICS
 from spot.storage import write_whole
 from spot.study.findings import Findings, Standing, find
 from spot.study.pairs import Transfer
 from spot.study.pictures import Picture, draw
-from spot.study.records import METRICS, Record
+from spot.study.records import Record
 from spot.study.table import BASELINE
 from spot.study.words import READING, TEXTS, sentences, verdict
 

@@ -15,8 +15,9 @@ from scipy.stats import pearsonr, spearmanr
 from spot import learned
 from spot.errors import StudyError
 from spot.metrics import relative_error_reduction
+from spot.retrieval import METRICS
 from spot.study.arms import Block, from_scratch, selection
-from spot.study.records import METRICS, Record
+from spot.study.records import Record
 from spot.study.table import BASELINE, EQUAL, StudyTable, Summary, study_table, summarise
 
 RESAMPLES = 2000  # means that a bootstrap draws

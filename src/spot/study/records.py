@@ -6,7 +6,6 @@ Everything that a report says can be worked out from the records alone; prompts 
 cache.
 """
 
-import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from spot.errors import StudyError
+from spot.experience import decoded, encoded
 from spot.storage import write_whole
 
 FORMAT = 1
-METRICS = ("mean", "token", "max")
 
 CellKind = Literal["source", "plain", "pair", "average", "mixture", "model"]
 
@@ -99,9 +98,7 @@ def write(record: Record, folder: Path) -> Path:
     """
     plain = asdict(replace(record, embedding={}))
     plain["score"] = None if math.isnan(record.score) else record.score
-    plain["embedding"] = {
-        name: base64.b64encode(np.asarray(row, "<f4").tobytes()).decode() for name, row in record.embedding.items()
-    }
+    plain["embedding"] = encoded(record.embedding)
     text = json.dumps({"format": FORMAT, **plain}, indent=1, sort_keys=True, allow_nan=False)
     path = folder / f"{record.digest}.json"
     write_whole(path, f"{text}\n".encode())
@@ -121,9 +118,7 @@ def read(path: Path) -> Record:
         known = {one.name for one in fields(Record)}
         values = {name: value for name, value in plain.items() if name in known}
         values["score"] = math.nan if values.get("score") is None else float(values["score"])
-        values["embedding"] = {
-            name: np.frombuffer(base64.b64decode(row), "<f4") for name, row in values.get("embedding", {}).items()
-        }
+        values["embedding"] = {name: decoded(row) for name, row in values.get("embedding", {}).items()}
         for name in ("sources", "weights", "needs"):
             values[name] = tuple(values.get(name, ()))
         if values.get("interval") is not None:
