@@ -26,7 +26,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 from transformers.utils import logging as transformers_logging
 
-from spot.checkpoints import locate
+from spot.checkpoints import locate, placement
 from spot.errors import BackboneError
 from spot.layout import IGNORED, Batch, Prefix, Tree, prompt_before_text, tree_mask
 from spot.prompt import BackboneId
@@ -82,21 +82,20 @@ class Backbone:
 
         Args:
             name: `embedded`, a local folder in Hugging Face layout, or a hub id.
-            device: where it runs; the first GPU where there is one, else the CPU.
-            dtype: of the weights; float32 on a CPU, bfloat16 on a GPU. Prompts are float32 everywhere.
+            device: where it runs, see `checkpoints.placement`.
+            dtype: of the weights, likewise. Prompts are float32 everywhere.
             gradient_checkpointing: trade time for memory in training.
 
         Raises:
-            BackboneError: the model cannot be had, or is of another kind.
+            BackboneError: the model cannot be had or is of another kind, or there is no such device.
         """
+        place, precision = placement(device, dtype)
         transformers_logging.disable_progress_bar()
         checkpoint = locate(name)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
         auto = AutoModelForSeq2SeqLM if checkpoint.id.kind == "seq2seq" else AutoModelForCausalLM
         try:
             tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
-            model = auto.from_pretrained(checkpoint.source, dtype=dtype).to(device)
+            model = auto.from_pretrained(checkpoint.source, dtype=precision).to(place)
         except (OSError, ValueError, RuntimeError) as error:
             raise BackboneError(
                 f"the backbone {name!r} is there but cannot be loaded: {str(error)[:300]}; "

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 TRIES = 3  # workers that an item may lose
 ANSWER = 10  # seconds that a cluster has to answer
 SETTINGS = 4  # the frame that both sides of HTTP/2 begin with (RFC 9113, sections 3.4 and 6.5)
-PASSED = ("SPOT_CACHE", "SPOT_DATA")  # variables that workers go by too, where they are set
+PASSED = ("SPOT_CACHE", "SPOT_DATA", "SPOT_DEVICE", "SPOT_DTYPE")  # variables that workers go by too, where set
 LOOK = 1.0  # seconds between looks at which nodes there are
 
 Held = TypeVar("Held")
