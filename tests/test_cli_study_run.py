@@ -8,6 +8,8 @@ import pytest
 from commands import Result, call, refused
 from small_runs import user_task
 from spot.cli import study as commands_of_study
+from spot.library import Library
+from spot.prompt import load
 from spot.storage import lock
 from spot.study import engine as study
 from spot.study import records
@@ -179,3 +181,31 @@ def test_the_commands_are_listed(spot):
     for name in ("plan", "run", "status", "report", "replay"):
         assert name in result.out
     assert commands_of_study.EXECUTORS == ("serial", "ray")
+
+
+def test_a_library_learns_what_a_study_showed_and_once(spot, folder):
+    spot("run", "study.toml")
+    found = records.read_all(folder / "studies" / "toy" / "cells")
+    library = Library.create(folder / "library")
+    prompts = {one.digest: load(study.prompt_file(one.digest)) for one in found if one.kind == "source"}
+    for prompt in prompts.values():
+        library.add(prompt)
+    value = spot("teach", "study.toml", "--library", library.path, "--json").json
+    assert value == {"library": str(library.path), "transfers": 4, "new": 4}
+    best = {one.digest: max(point["score"] for point in one.curve) for one in found if one.curve}
+    plain = {seed: max(best[one.digest] for one in found if (one.kind, one.seed) == ("plain", seed)) for seed in (0, 1)}
+    gains = {prompts[one.needs[0]].digest: best[one.digest] - plain[one.seed] for one in found if one.kind == "pair"}
+    lessons = library.transfers()
+    assert {one["source"]: one["gain"] for one in lessons} == pytest.approx(gains)
+    assert {(one["target"], one["steps"], one["seeds"]) for one in lessons} == {("blue", 2, 1)}
+    assert ["embedding" in one for one in lessons] == [True, False, False, False]
+    assert spot("teach", "study.toml", "--library", library.path, "--json").json["new"] == 0
+    assert library.transfers() == lessons
+
+
+def test_only_a_library_of_the_studys_sources_can_be_taught(spot, folder):
+    spot("run", "study.toml")
+    Library.create(folder / "other")
+    refused(spot("teach", "study.toml", "--library", "other"),
+            "no finished pair of", "expected the library that the study's sources are in")  # fmt: skip
+    assert not (folder / "other" / "transfers.jsonl").exists()

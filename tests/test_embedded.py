@@ -118,10 +118,11 @@ def test_two_seeds_of_a_task_are_nearer_than_unrelated_tasks(backbone, shared, t
 def test_the_main_job_at_reduced_size(backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "PARTS", {"train": 60, "validation": 24, "test": 40})
     library = open_library("packaged")
-    config = TransferConfig(steps=library.key_recipe.step, seeds=1, eval_every=12)
+    config = TransferConfig(strategy="auto", budget="2x", steps=library.key_recipe.step, seeds=1, eval_every=12)
     found, page = demo.run(backbone, library, config=config, out=tmp_path)
     assert [arm.arm for arm in found.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
-    assert len(found.ranking) == len(library.entries())
+    assert len(found.ranking) == len(found.expected) == len(library.entries())
+    assert found.reason and found.metric == "learned", "the library ships with its record of transfers"
     assert all(low <= arm.score <= high for arm in found.arms for low, high in [arm.interval])
     html = page.read_text()
     assert found.verdict in html and html.count("<svg") == 2 and "https://" not in html

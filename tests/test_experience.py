@@ -71,6 +71,20 @@ def test_past_transfers_rank_as_the_predictor_says(library):
     assert rank(target(), library, "learned", 2).sources == found.sources[:2]
 
 
+def test_one_record_of_a_target_holds_its_embedding_for_all(library):
+    taught(library)
+    whole = rank(target(), library, "learned", 6)
+    seen: set[str] = set()
+    lean = []
+    for record in library.transfers():
+        known = record["target"] in seen
+        lean.append({name: value for name, value in record.items() if name != "embedding" or not known})
+        seen.add(record["target"])
+    (library.path / "transfers.jsonl").write_bytes(b"".join(map(journal.line_of, lean)))
+    assert sum("embedding" in record for record in library.transfers()) == 8
+    assert rank(target(), library, "learned", 6) == whole
+
+
 def test_the_targets_own_past_never_counts(library):
     past, _ = taught(library)
     before = rank(target(), library, "learned", 6)

@@ -182,7 +182,7 @@ def test_amounts_between_points_go_by_the_steps():
         ((0.9, 0.2, 0.15, 0.1), {}, "best", 1, "standard deviations above"),
         ((0.9, 0.2, 0.15, 0.1), {"learned": True}, "best", 1, "Its expected result"),
         ((0.9, 0.88, 0.1, 0.1), {}, "race", 3, "at most 2.5 of the 2.5 plain runs"),
-        ((0.9, 0.88, 0.1, 0.1), {"budget": 1.7}, "race", 1, "the 1 nearest of 4 sources"),
+        ((0.9, 0.88, 0.1, 0.1), {"budget": 1.7}, "race", 1, "the nearest of 4 sources"),
         ((0.9, 0.1), {}, "race", 2, "too few sources to see"),
         ((0.9,), {}, "race", 1, "the only source"),
         ((0.9, 0.88, 0.1), {"restarts": 9}, "best", 1, "more than the budget"),

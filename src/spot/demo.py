@@ -41,7 +41,8 @@ PARTS = {"train": 100, "validation": 60, "test": 200}  # rows that train, select
 FEWEST = 200  # rows to report
 LARGEST = 65.0  # percent of the rows in one class
 MOVES = 5.0  # points that plain tuning gains on selection rows
-CONFIG = TransferConfig(steps=30, seeds=3, starts=("vocabulary", "classes"), eval_every=15)
+CONFIG = TransferConfig(strategy="auto", budget="2x", steps=30, seeds=3, starts=("vocabulary", "classes"),
+                        eval_every=15)  # fmt: skip
 RECORD = "candidates.json"  # in the package: what every candidate reached; by recipes/candidates.py
 
 RULE = (
@@ -230,6 +231,7 @@ def _page(found: TransferReport, backbone: Backbone, task: Task, rows: Roles) ->
         ("rows", f"{found.rows['train']} train, {found.rows['select']} select, {found.rows['report']} report"),
         ("larger class", f"{100 * largest:.1f} % of the report rows"),
         ("overlap", f"{found.left_out} report rows stood in a source's training rows and were left out"),
+        ("strategy", found.reason),
         ("chosen by selection rows", found.chosen),
     ]
     sections = [
@@ -247,7 +249,8 @@ def _page(found: TransferReport, backbone: Backbone, task: Task, rows: Roles) ->
         {
             "heading": "Which source is near",
             "text": "Cosine of average tokens between task embeddings. The target's embedding is read from its own "
-            "plain run at the library's key step.",
+            "plain run at the library's key step. The order is that of "
+            + ("what past transfers lead to expect." if found.expected else "the similarities."),
             "svg": plots.similarity_bars(sources, similarities),
         },
         {

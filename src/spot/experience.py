@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 LEARNED = "learned"
 METRICS = (*retrieval.METRICS, LEARNED)
-KEPT = ("mean", "token")  # summaries of a target that its records hold
+KEPT = ("mean", "token")  # summaries of a target that its records hold, one of them at least
 _BASE = "mean"  # the similarity that `learned` works with, and falls back to
 
 
@@ -97,13 +97,10 @@ def by_experience(
     count = sum(entry.task not in without for entry in library.entries(target.backbone))
     sources = retrieve(target, library, _BASE, max(k, count), without)
     own, digests = {target.task, *without}, [one.prompt for one in sources]
-    seen = {}  # summary of each target, from its last record
-    records = []
-    for record in read(library):
-        row = _summary(record, target.value.shape[1])
-        if row is not None and record.get("source") in digests and record.get("target") not in own:
-            records.append(record)
-            seen[record["target"]] = row
+    records = [record for record in read(library) if record.get("target") not in own]
+    rows = ((record["target"], _summary(record, target.value.shape[1])) for record in records)
+    seen = {name: row for name, row in rows if row is not None}  # of each target, as its last record has it
+    records = [record for record in records if record["source"] in digests and record["target"] in seen]
     targets, results = learned.table(records, digests)
     predictor = learned.fit(results)
     if predictor.falls_back:

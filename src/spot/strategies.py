@@ -225,7 +225,7 @@ def choose(
     if cost > budget + 1e-9:
         return Choice("best", 1, f"One run from the nearest source. A race costs up to {cost:.1f} plain runs, "
                       f"more than the budget of {budget:.2g}.")  # fmt: skip
-    field = f"the {k} nearest of {count} sources" if k < count else f"all {count} sources"
+    field = f"the {f'{k} ' if k > 1 else ''}nearest of {count} sources" if k < count else f"all {count} sources"
     field = "the only source" if count == 1 else field
     scratch = f"{restarts} start{'s' if restarts > 1 else ''} from scratch"
     why = f"The first source is only {ahead:.1f} standard deviations of {what} above the next"

@@ -7,6 +7,7 @@ import typer
 
 from spot.cli.options import PACKAGED, Json, example, open_sources
 from spot.cli.output import emit, note, progress, table
+from spot.cli.transfer import ranked
 
 app = typer.Typer()
 
@@ -34,11 +35,12 @@ def demo(
     note(f"{model.id.name}: {model.parameters:,} parameters, of which 0 train")
     with progress("tuning from scratch and from the library") as step:
         found, page = main_job.run(model, library, target=target or main_job.TARGET, out=out, progress=step)
-    ranking = [(one.task, f"{one.similarity:.3f}") for one in found.ranking]
     emit(
         {**found.to_json(), "report": str(page)},
         as_json,
-        table(("source", "similarity"), ranking),
+        found.reason,
+        "",
+        ranked(found.ranking, found.expected),
         "",
         table(main_job.COLUMNS, main_job.table(found)),
         "",

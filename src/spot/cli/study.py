@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.options import Data, Json, Settings, example
+from spot.cli.options import Data, Json, LibraryName, Settings, example
 from spot.cli.output import PIPE_WIDTH, emit, progress, table
-from spot.errors import ConfigError, StudyError, did_you_mean
+from spot.errors import ConfigError, LibraryError, StudyError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -174,6 +174,31 @@ def report(
         config.name, records, folder, strategies=config.strategies, ks=config.k, metric=config.metric
     )
     emit(value, as_json, f"{len(records)} of {len(plan.cells)} cells; report: {folder / 'report.html'}")
+
+
+@app.command(epilog=example("spot study teach study.toml --library my_prompts"))
+def teach(study: StudyFile, library: LibraryName, settings: Settings = None, as_json: Json = False) -> None:
+    """Let a library remember what a study's pairs showed, so that `learned` and `auto` go by it.
+
+    Counted are pairs that started from one of the library's prompts, by their selection rows; each is kept once.
+    """
+    plan = _read(study, settings)
+
+    from spot.library import open_library
+    from spot.study import engine
+    from spot.study.lessons import lessons
+
+    opened = open_library(library)
+    found = lessons(plan, list(engine.finished(plan).values()), {entry.digest for entry in opened.entries()})
+    if not found:
+        raise StudyError(f"no finished pair of {plan.records} started from a prompt of {opened.path}: expected the "
+                         "library that the study's sources are in, or that its prompts were added to.")  # fmt: skip
+    known = len(opened.transfers())
+    if not all([opened.record_transfer(lesson) for lesson in found]):
+        raise LibraryError(f"{opened.path} cannot be written: copy it, and teach the copy.")
+    value = {"library": str(opened.path), "transfers": len(found), "new": len(opened.transfers()) - known}
+    emit(value, as_json, f"{opened.path} knows {len(found)} transfers of {plan.study.config.name}, "
+         f"{value['new']} of them new")  # fmt: skip
 
 
 @app.command(epilog=example("spot study replay results.csv"))

@@ -101,7 +101,7 @@ def _shown(report: Any) -> list[Any]:
     kept = f"{report.strategy}, k = {report.k}" if report.k else report.strategy
     return [
         *([report.reason, ""] if report.reason else []),
-        *([_ranked(report.ranking, report.expected), ""] if report.ranking else []),
+        *([ranked(report.ranking, report.expected), ""] if report.ranking else []),
         *([_candidates(report.candidates), ""] if len(report.candidates) > 1 else []),
         table(columns, rows),
         "",
@@ -119,7 +119,7 @@ def _candidates(found: Sequence[Mapping[str, Any]]) -> Any:
     return table(("candidate", "steps", "selection score", "text tokens", "ended"), rows)
 
 
-def _ranked(sources: Sequence[Any], expected: Sequence[float]) -> Any:
+def ranked(sources: Sequence[Any], expected: Sequence[float]) -> Any:
     """A ranking as a table, with what past transfers lead to expect where they ranked."""
     rows = [[one.task, f"{one.similarity:.3f}"] for one in sources]
     if not expected:
