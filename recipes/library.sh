@@ -12,7 +12,7 @@ spot=${SPOT:-spot}
 
 test -d "$library/prompts" || "$spot" library create --library "$library"
 
-# task, steps (30,000 to 110,000 text tokens; 200,000 for the long run, glue/mnli), steps between evaluations
+# task, steps (30,000 to 110,000 text tokens; 580,000 for the long run, glue/mnli), steps between evaluations
 while read -r task steps every; do
     "$spot" tune "$task" --data "$data" --config recipes/library.toml --set "steps=$steps" --set "eval_every=$every" \
         --out "$out/${task//\//-}"
@@ -27,5 +27,5 @@ yelp_polarity 72 18
 glue/cola 152 38
 quora_pairs 100 25
 banking77 200 50
-glue/mnli 280 56
+glue/mnli 840 84
 TASKS
