@@ -41,8 +41,8 @@ PARTS = {"train": 100, "validation": 60, "test": 200}  # rows that train, select
 FEWEST = 200  # rows to report
 LARGEST = 65.0  # percent of the rows in one class
 MOVES = 5.0  # points that plain tuning gains on selection rows
-CONFIG = TransferConfig(strategy="auto", budget="2x", steps=28, seeds=3, starts=("vocabulary", "classes"),
-                        eval_every=14)  # fmt: skip
+CONFIG = TransferConfig(strategy="auto", budget="2x", steps=30, seeds=3, starts=("vocabulary", "classes"),
+                        eval_every=15)  # fmt: skip
 RECORD = "candidates.json"  # in the package: what every candidate reached; by recipes/candidates.py
 
 RULE = (
