@@ -43,7 +43,8 @@ test: lint test-fast test-slow  ## everything: lint, layers, unit tests, slow te
 
 test-fast: $(DEVELOPMENT)  ## the unit tests: no network, warnings are errors
 	@echo "unit tests"
-	@$(BIN)/python -m pytest -q -m "not slow and not gpu" --disable-socket --allow-unix-socket
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not gpu" \
+	--disable-socket --allow-unix-socket
 
 test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and resume
 	@echo "slow tests"

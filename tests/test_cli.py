@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from spot.cli import options, output
 from spot.cli.app import app, main
 from spot.errors import BackboneError
 from spot.prompt import load
+from spot.storage import cache_dir
 from spot.tasks import registry
 from test_cli_submit import write_predictions
 
@@ -190,6 +192,11 @@ def test_the_examples_work_one_after_another(
     known = leaves(command_page)
     first = "spot tasks init"
     for path in [first, *(path for path in known if path not in (first, "spot demo"))]:
+        if path == "spot study teach":  # a library that the study's source is in
+            shutil.rmtree("my_prompts")
+            for file in (cache_dir() / "studies" / "prompts").iterdir():
+                if load(file).task == "task4":
+                    assert not spot("library", "add", file, "--library", "my_prompts").code
         for line in examples(*known[path]):
             if "--address" in line:  # a cluster is there in the slow tests alone
                 continue
