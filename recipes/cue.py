@@ -1,6 +1,6 @@
 """How the answer cue of causal models was chosen: several cues on several tasks, without a prompt and after 30 steps.
 
-    python recipes/cue.py --data DIR > cue.md
+    python recipes/cue.py --data DIR [--frozen] > cue.md
 
 Scores are on 100 selection rows a task, so that no report row chooses a form.
 """
@@ -32,13 +32,15 @@ def main() -> None:
     """Measure every cue and print one row of the table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
-    data = parser.parse_args().data
+    parser.add_argument("--frozen", action="store_true", help="tune nothing")
+    given = parser.parse_args()
+    data, to_tune = given.data, () if given.frozen else TUNED
     backbone = Backbone.load()
     nothing = torch.zeros(0, backbone.id.width)
-    tasks = {name: registry.get(name, data) for name in dict.fromkeys((*FROZEN, *TUNED))}
+    tasks = {name: registry.get(name, data) for name in dict.fromkeys((*FROZEN, *to_tune))}
     rows = {name: roles(task, None, CONFIG.select_rows, 1, 0) for name, task in tasks.items()}
-    print("| cue | " + " | ".join(FROZEN) + " | mean | " + " | ".join(f"{name}, tuned" for name in TUNED) + " |")
-    print("|---" * (len(FROZEN) + len(TUNED) + 2) + "|")
+    print("| cue | " + " | ".join(FROZEN) + " | mean | " + " | ".join(f"{name}, tuned" for name in to_tune) + " |")
+    print("|---" * (len(FROZEN) + len(to_tune) + 2) + "|")
     for cue in CUES:
         batching.CUE = cue
         frozen = []
@@ -46,7 +48,7 @@ def main() -> None:
             found = evaluate(backbone, nothing, tasks[name], collator_for(backbone, tasks[name]), rows[name].select)
             frozen.append(found.primary)
         tuned = []
-        for name in TUNED:
+        for name in to_tune:
             unseen = Roles(rows[name].train, rows[name].select, ())
             with tempfile.TemporaryDirectory() as folder:
                 config = CONFIG.model_copy(update={"task": name})
