@@ -39,8 +39,9 @@ def main() -> None:
     nothing = torch.zeros(0, backbone.id.width)
     tasks = {name: registry.get(name, data) for name in dict.fromkeys((*FROZEN, *to_tune))}
     rows = {name: roles(task, None, CONFIG.select_rows, 1, 0) for name, task in tasks.items()}
-    print("| cue | " + " | ".join(FROZEN) + " | mean | " + " | ".join(f"{name}, tuned" for name in to_tune) + " |")
-    print("|---" * (len(FROZEN) + len(to_tune) + 2) + "|")
+    columns = ("cue", *FROZEN, "mean", *(f"{name}, tuned" for name in to_tune))
+    print("| " + " | ".join(columns) + " |")
+    print("|---" * len(columns) + "|")
     for cue in CUES:
         batching.CUE = cue
         frozen = []
