@@ -200,7 +200,7 @@ def test_a_run_that_diverges_has_a_reason_in_the_place_of_a_score(planned, backb
     loss = Backbone.loss
 
     def diverging(self: Backbone, batch: Batch, prompts: torch.Tensor) -> torch.Tensor:
-        is_broken = torch.isin(batch.prompt_index, torch.tensor(broken))
+        is_broken = torch.isin(batch.prompt_index, torch.tensor(broken, device=batch.prompt_index.device))
         return loss(self, batch, prompts) * torch.where(is_broken, float("nan"), 1.0)
 
     monkeypatch.setattr(Backbone, "loss", diverging)

@@ -268,7 +268,7 @@ def test_the_last_checkpoint_is_kept_where_the_run_says_so(backbone, tmp_path):
     with RunDir(tmp_path / "loop") as folder:
         (state,) = training.train([best], backbone, folder)
     assert state.best_step < 8, "else this shows nothing"
-    torch.testing.assert_close(torch.tensor(prompt.value), state.prompt.detach())
+    torch.testing.assert_close(torch.tensor(prompt.value), state.prompt.detach().cpu())
 
 
 def test_how_long_a_gang_takes_is_told_from_a_few_steps(backbone, tmp_path, monkeypatch):
