@@ -22,7 +22,7 @@ def run_killed(command: Sequence[str], folder: Path, whole: Path, times: int) ->
         times: how often it is killed.
     """
     random = np.random.default_rng(time.time_ns())
-    moments = np.sort(random.uniform(0.0, 0.9, times)) * (whole / "log.jsonl").stat().st_size  # bytes of log
+    moments = np.sort(random.uniform(0.0, 0.75, times)) * (whole / "log.jsonl").stat().st_size  # bytes of log
     log = folder / "log.jsonl"
     for moment in moments:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:

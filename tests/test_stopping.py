@@ -195,7 +195,7 @@ t.tune(t.gang(backbone, steps=40), backbone, Path(sys.argv[3]), rule=t.RULE)
 def test_a_race_killed_at_random_moments_ends_with_the_same_bytes(tiny_folder, tmp_path):
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tiny_folder("llama"))]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    run_killed([*command, str(tmp_path / "killed")], tmp_path / "killed", tmp_path / "whole", times=3)
+    run_killed([*command, str(tmp_path / "killed")], tmp_path / "killed", tmp_path / "whole", times=4)
     for number in range(3):
         name = f"prompt-{number}.safetensors"
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

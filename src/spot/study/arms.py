@@ -203,6 +203,11 @@ def selection(record: Record) -> float:
     return standing(record.curve, record.steps)[0]
 
 
+def plain_selection(block: Block) -> float:
+    """Plain tuning's score on selection rows, percent: that of its better start."""
+    return max(map(selection, block.plain[: block.starts]))
+
+
 def check(strategies: Sequence[str], ks: Sequence[int], metric: str) -> None:
     """Refuse what no study can have.
 
@@ -300,7 +305,7 @@ def _always(name: str, kind: str, found: Sequence[Block], peek: bool) -> Arm:
     """
     gains: dict[str, dict[str, list[float]]] = {}
     for block in found:
-        base = from_scratch(block, block.starts).score if peek else max(map(selection, block.plain[: block.starts]))
+        base = from_scratch(block, block.starts).score if peek else plain_selection(block)
         for source, pair in block.pairs.items():
             gain = (pair.score if peek else selection(pair)) - base
             gains.setdefault(source, {}).setdefault(block.target, []).append(gain)

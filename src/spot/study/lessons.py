@@ -7,8 +7,7 @@ from spot import experience
 from spot.config import digest
 from spot.errors import PromptError
 from spot.prompt import header
-from spot.strategies import standing
-from spot.study.arms import Block, blocks
+from spot.study.arms import Block, blocks, plain_selection, selection
 from spot.study.cells import StudyPlan
 from spot.study.engine import prompt_file
 from spot.study.records import Record
@@ -38,7 +37,7 @@ def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]
     made: list[dict[str, Any]] = []
     taught: set[str] = set()
     for (target, prompt), runs in sorted(found.items()):
-        gains = [_selection(pair) - max(map(_selection, block.plain[: block.starts])) for block, pair in runs]
+        gains = [selection(pair) - plain_selection(block) for block, pair in runs]
         first, pair = runs[0]
         lesson = {
             "id": digest(plan.study.config.tuning("target", target), prompt, *[pair.digest for _, pair in runs]),
@@ -50,11 +49,6 @@ def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]
             taught.add(target)
         made.append(lesson)
     return made
-
-
-def _selection(run: Record) -> float:
-    """The best selection score of a run, percent."""
-    return standing(run.curve, run.steps)[0]
 
 
 def _digest(cell: str) -> str:

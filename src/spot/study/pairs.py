@@ -16,7 +16,7 @@ from spot import learned
 from spot.errors import StudyError
 from spot.metrics import relative_error_reduction
 from spot.retrieval import METRICS
-from spot.study.arms import Block, from_scratch, selection
+from spot.study.arms import Block, from_scratch, plain_selection, selection
 from spot.study.records import Record
 from spot.study.table import BASELINE, EQUAL, StudyTable, Summary, study_table, summarise
 
@@ -156,7 +156,7 @@ def transfers(found: Sequence[Block]) -> tuple[Transfer, ...]:
     for block in found:
         if block.plain:
             base = from_scratch(block, block.starts).score
-            chosen = max(map(selection, block.plain[: block.starts]))
+            chosen = plain_selection(block)
             for source, pair in block.pairs.items():
                 seeds.setdefault((block.target, source), []).append((pair, base, chosen))
     return tuple(_transfer(source, target, own) for (target, source), own in sorted(seeds.items()))
