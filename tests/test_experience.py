@@ -153,7 +153,7 @@ def test_the_same_lesson_is_kept_once(library):
     assert len(library.transfers()) == len(SOURCES)
     nameless = {"source": "a", "target": "b", "gain": 1.0}
     for _ in range(2):
-        library.record_transfer(nameless)
+        library.record_transfers([nameless])
     assert library.transfers()[-2:] == [nameless, nameless]
 
 

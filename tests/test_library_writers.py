@@ -27,7 +27,7 @@ WRITES: dict[str, Callable[[Library], object]] = {
     "add": lambda library: library.add(prompt("new", 9)),
     "remove": lambda library: library.remove("task0"),
     "reindex": lambda library: library.reindex(),
-    "record": lambda library: library.record_transfer({"source": "a", "target": "b", "gain": 1}),
+    "record": lambda library: library.record_transfers([{"source": "a", "target": "b", "gain": 1}]),
 }
 
 
@@ -58,7 +58,7 @@ def test_many_writers_lose_nothing(library: Library):
             while True:
                 try:
                     own.add(prompt(f"task{seed}", seed))
-                    own.record_transfer({"source": "a", "target": str(seed), "gain": 0.5})
+                    own.record_transfers([{"source": "a", "target": str(seed), "gain": 0.5}])
                     break
                 except LibraryError as error:
                     assert "in use by another writer" in str(error)
@@ -86,18 +86,34 @@ def test_a_killed_writer_leaves_nothing_behind(library: Library):
 
 def test_transfers_are_kept_in_order(library: Library):
     records = [{"source": "a", "target": str(n), "gain": n / 2, "steps": 36, "rows": 100} for n in range(3)]
-    assert all(library.record_transfer(record) for record in records)
+    assert library.record_transfers(records)
     assert Library(library.path).transfers() == records
     assert len((library.path / "transfers.jsonl").read_text().splitlines()) == 3
 
 
+def test_an_id_is_kept_once_also_among_those_of_one_call(library: Library):
+    first, second, other = [
+        {"id": name, "source": "a", "target": "b", "gain": gain} for name, gain in (("x", 1.0), ("x", 2.0), ("y", 3.0))
+    ]
+    nameless = {"source": "a", "target": "b", "gain": 4.0}
+    library.record_transfers([first, nameless, second])
+    library.record_transfers([second, nameless, other])
+    assert library.transfers() == [first, nameless, nameless, other]
+
+
+def test_of_records_one_of_which_is_none_nothing_is_kept(library: Library):
+    with pytest.raises(LibraryError, match="a transfer is recorded with"):
+        library.record_transfers([{"source": "a", "target": "b", "gain": 1.0}, {"source": "a"}])
+    assert library.transfers() == []
+
+
 def test_a_torn_last_line_is_dropped(library: Library):
     record = {"source": "a", "target": "b", "gain": 1.5}
-    library.record_transfer(record)
+    library.record_transfers([record])
     path = library.path / "transfers.jsonl"
     path.write_bytes(path.read_bytes() + b'{"source": "c", "tar')
     assert library.transfers() == [record]
-    library.record_transfer(record)
+    library.record_transfers([record])
     assert library.transfers() == [record, record]
     assert path.read_bytes().count(b"\n") == 2 and path.read_bytes().endswith(b"}\n")
 
@@ -126,11 +142,11 @@ def test_a_damaged_line_is_named(library: Library):
 )
 def test_a_transfer_says_from_where_to_where_and_how_much(library: Library, record: dict):
     with pytest.raises(LibraryError, match=r"a transfer is recorded with `source` and `target` .* found "):
-        library.record_transfer(record)
+        library.record_transfers([record])
     assert library.transfers() == []
 
 
 @pytest.mark.parametrize("extra", [float("inf"), object()])
 def test_a_transfer_is_json(library: Library, extra: object):
     with pytest.raises(LibraryError, match="cannot be written as JSON"):
-        library.record_transfer({"source": "a", "target": "b", "gain": 1.0, "extra": extra})
+        library.record_transfers([{"source": "a", "target": "b", "gain": 1.0, "extra": extra}])

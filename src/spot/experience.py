@@ -176,14 +176,13 @@ def read(library: Library) -> list[dict[str, Any]]:
 def remember(library: Library, records: Sequence[Mapping[str, Any]]) -> None:
     """Keep records of transfers, those with a known `id` once; where nothing can be written, say so and go on."""
     try:
-        if all([library.record_transfer(record) for record in records]):
+        if library.record_transfers(records):
             return
     except (LibraryError, StorageError) as error:
         log.warning("%s What this transfer showed is kept in %s instead.", error, _beside())
     try:
         with lock(_beside()):
-            for record in records:
-                journal.append(_beside(), journal.line_of(record))
+            journal.append(_beside(), records)
     except (LibraryError, StorageError) as error:
         log.warning("what this transfer showed is not kept for later ones: %s", error)
 

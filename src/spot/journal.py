@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +33,30 @@ def line_of(record: Mapping[str, Any]) -> bytes:
         raise LibraryError(f"the transfer {dict(record)} cannot be written as JSON: {error}.") from error
 
 
-def append(path: Path, line: bytes) -> None:
-    """Append one line, which is on the disk when this returns; a torn last line is cut off first.
+def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Append lines, which are on the disk when this returns; a torn last line is cut off first.
 
-    A record whose `id` is there already changes nothing. Call it only under a lock.
+    Of records with one `id` the first is kept, be it there already. Call it only under a lock.
 
     Raises:
-        LibraryError: a line that is there is no record.
-        StorageError: it cannot be written; the lines before are intact.
+        LibraryError: a record is none, or a line that is there.
+        StorageError: they cannot be written; the lines before are intact.
     """
-    name = json.loads(line).get("id")
-    if name is not None and any(record.get("id") == name for record in read(path)):
-        return
+    lines = [line_of(record) for record in records]
+    known = {record["id"] for record in read(path) if "id" in record} if any("id" in one for one in records) else set()
+    fresh = []
+    for record, line in zip(records, lines, strict=True):
+        if "id" not in record or record["id"] not in known:
+            fresh.append(line)
+            known.add(record.get("id"))
+    content = b"".join(fresh)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             whole = path.read_bytes().rfind(b"\n") + 1  # bytes up to the end of the last whole line
             try:
                 os.ftruncate(descriptor, whole)
-                write_all(descriptor, line)
+                write_all(descriptor, content)
                 os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, whole)
@@ -59,7 +64,7 @@ def append(path: Path, line: bytes) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise StorageError(cannot_write(path, len(line), error)) from error
+        raise StorageError(cannot_write(path, len(content), error)) from error
 
 
 def read(path: Path) -> list[dict[str, Any]]:

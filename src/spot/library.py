@@ -218,24 +218,23 @@ class Library:
         joined = b"".join(kept[one.digest] for one in entries)
         return np.frombuffer(joined, dtype="<f4").reshape(len(entries), -1) if entries else np.zeros((0, 0), "<f4")
 
-    def record_transfer(self, record: Mapping[str, Any]) -> bool:
-        """Append the outcome of one transfer, once if it has an `id`: what later choices of a source can learn from.
+    def record_transfers(self, records: Sequence[Mapping[str, Any]]) -> bool:
+        """Append what transfers came to, each once if it has an `id`: what later choices of a source can learn from.
 
         Args:
-            record: JSON values; at least `source`, `target` (names or digests) and `gain` (points over plain tuning).
+            records: JSON values; at least `source`, `target` (names or digests) and `gain` (points over plain tuning).
 
         Returns:
             False where the library cannot be written, so that nothing was recorded.
 
         Raises:
-            LibraryError: the record lacks one of the three or is not JSON, or another writer is at work.
+            LibraryError: a record lacks one of the three or is not JSON, or another writer is at work.
             StorageError: the disk is full; the records before are intact.
         """
-        line = journal.line_of(record)
         if self.read_only or not os.access(self.path, os.W_OK):
             return False
         with self._writing():
-            journal.append(self._transfers, line)
+            journal.append(self._transfers, records)
         return True
 
     def transfers(self) -> list[dict[str, Any]]:

@@ -194,7 +194,7 @@ def teach(study: StudyFile, library: LibraryName, settings: Settings = None, as_
         raise StudyError(f"no finished pair of {plan.records} started from a prompt of {opened.path}: expected the "
                          "library that the study's sources are in, or that its prompts were added to.")  # fmt: skip
     known = len(opened.transfers())
-    if not all([opened.record_transfer(lesson) for lesson in found]):
+    if not opened.record_transfers(found):
         raise LibraryError(f"{opened.path} cannot be written: copy it, and teach the copy.")
     value = {"library": str(opened.path), "transfers": len(found), "new": len(opened.transfers()) - known}
     emit(value, as_json, f"{opened.path} knows {len(found)} transfers of {plan.study.config.name}, "
