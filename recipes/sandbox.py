@@ -270,9 +270,9 @@ def task_name(skill: str) -> str:
     return skill.replace(" ", "-")
 
 
-def study_toml(sources: Sequence[str], targets: Sequence[str]) -> str:
+def study_toml(sources: Sequence[str], targets: Sequence[str], study: Mapping[str, Any]) -> str:
     """The study of all pairs; paths are relative to its file."""
-    top = {"name": "sandbox", "backbone": "backbone", "sources": list(sources), "targets": list(targets), **STUDY}
+    top = {"name": "sandbox", "backbone": "backbone", "sources": list(sources), "targets": list(targets), **study}
     tables = {name: top.pop(name) for name in ("source", "target")}  # tables come last in TOML
     lines = [f"{key} = {json.dumps(value)}" for key, value in top.items()]
     for name, table in tables.items():
@@ -280,16 +280,24 @@ def study_toml(sources: Sequence[str], targets: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def make_study(out: Path, families: Mapping[str, Family], study: Mapping[str, Any], seed: int) -> Path:
+    """Write the tasks of some families, which of them are related, and their study; the path of the study's file."""
+    paths: dict[str, list[str]] = {"sources": [], "targets": []}
+    related = {}
+    for role, counts in (("sources", SOURCE_ROWS), ("targets", TARGET_ROWS)):
+        for name, family in families.items():
+            for skill in getattr(family, role):
+                paths[role].append(str(write_task(out / "tasks", skill, counts, seed).relative_to(out)))
+                related[task_name(skill)] = name
+    write_whole(out / "families.json", (json.dumps(related, indent=1) + "\n").encode())
+    write_whole(out / "study.toml", study_toml(**paths, study=study).encode())
+    return out / "study.toml"
+
+
 def make(out: Path, training: Training) -> None:
     """Make the whole sandbox, or what is missing of it."""
     make_backbone(out / "backbone", training)
-    tasks = out / "tasks"
-    sources = [write_task(tasks, skill, SOURCE_ROWS, training.seed) for skill in SOURCES]
-    targets = [write_task(tasks, skill, TARGET_ROWS, training.seed) for skill in TARGETS]
-    families = {task_name(skill): skill.split()[-1] for skill in (*SOURCES, *TARGETS)}
-    write_whole(out / "families.json", (json.dumps(families, indent=1) + "\n").encode())
-    relative = [[str(path.relative_to(out)) for path in paths] for paths in (sources, targets)]
-    write_whole(out / "study.toml", study_toml(*relative).encode())
+    make_study(out, FAMILIES, STUDY, training.seed)
 
 
 def _padded(texts: Sequence[str], pad: int) -> Tensor:
