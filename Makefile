@@ -48,7 +48,7 @@ test-fast: $(DEVELOPMENT)  ## the unit tests: no network, warnings are errors
 
 test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and resume
 	@echo "slow tests"
-	@$(BIN)/python -m pytest -q -m "slow or gpu"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or gpu"
 
 lint: $(DEVELOPMENT)  ## ruff and the import layers
 	@$(BIN)/ruff check

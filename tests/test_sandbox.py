@@ -1,7 +1,8 @@
-"""The sandbox: what its words do, how its tasks are related, and that it is made once and always the same."""
+"""The sandbox: what its words do, how its tasks are related, that it is made once, and what its study must show."""
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from random import Random
@@ -11,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from commands import Spot
 from spot.answers import exact_match
 from spot.backbone import Backbone
 from spot.errors import RunError
@@ -19,6 +21,7 @@ from spot.tasks import registry
 from spot.tasks.base import roles
 
 SCRIPT = Path(__file__).parents[1] / "recipes" / "sandbox.py"
+MODEL = Path(__file__).parent / "data" / "sandbox"  # what `python recipes/sandbox.py --out DIR` trains, DIR/backbone
 
 
 def recipe() -> ModuleType:
@@ -157,3 +160,31 @@ def test_the_same_seed_trains_the_same_model_and_leaves_torch_alone():
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["shared.weight"], other["shared.weight"])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.slow
+def test_in_a_small_study_kin_help_are_found_and_a_race_keeps_what_the_oracle_gains(spot: Spot, tmp_path: Path):
+    families = {
+        "flip": sandbox.Family(("flip", "tail flip"), ("head flip",)),
+        "sort": sandbox.Family(("sort", "odd sort"), ("even sort",)),
+        "next": sandbox.Family(("tail next", "odd next"), ("even next",)),
+    }
+    shutil.copytree(MODEL, tmp_path / "backbone")
+    study = sandbox.make_study(tmp_path, families, {**sandbox.STUDY, "strategies": ["best", "race"]}, seed=0)
+
+    assert spot("study", "run", study).code == 0
+    found = spot("study", "report", study, "--json").json
+
+    nearest = []
+    for target in ("head-flip", "even-sort", "even-next"):
+        pairs = [one for one in found["transfers"] if one["target"] == target]
+        kin = [one for one in pairs if one["source"].split("-")[-1] == target.split("-")[-1]]
+        strangers = [one for one in pairs if one not in kin]
+        assert (len(kin), len(strangers)) == (2, 4)
+        kin_gain, strangers_gain = (sum(one["gain"] for one in some) / len(some) for some in (kin, strangers))
+        assert kin_gain > max(0, strangers_gain) + 5
+        nearest.append(max(pairs, key=lambda one: one["similarity"]["mean"]) in kin)
+    assert all(nearest)
+    arms = {(one["kind"], one["k"]): one for one in found["arms"]}
+    race, oracle = arms["race", 3], arms["oracle", 0]
+    assert race["gain"] >= 0.95 * oracle["gain"] > 0 and race["cost"] <= 2.5
