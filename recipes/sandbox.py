@@ -106,7 +106,7 @@ STUDY: Mapping[str, Any] = {
     "seeds": 1,
     "starts": ["vocabulary"],
     "strategies": ["best", "average", "mixture", "race", "oracle", "none"],
-    "k": [1, 3],
+    "k": [1, 4],
     "source": {**RECIPE, "steps": 300, "key_step": 48, "eval_every": 50, "select_rows": 100, "report_rows": 200},
     "target": {**RECIPE, "steps": 96, "eval_every": 12, "select_rows": 100, "report_rows": 200},
 }

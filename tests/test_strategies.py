@@ -22,6 +22,7 @@ from spot.strategies import (
     halving,
     plan,
     price,
+    race_rungs,
     settle,
     standing,
     standing_after,
@@ -76,13 +77,28 @@ def test_halving_keeps_the_better_half_and_ends_at_half_of_the_steps(candidates:
 def test_the_cost_of_a_race_is_the_steps_walked(k: int, restarts: int, key_step: int):
     made = plan("race", NINE, k=k, steps=36, eval_every=6, restarts=restarts, key_step=key_step, budget=99)
     keep = {rung.step: rung.keep for rung in made.rungs}
-    alive, walked = len(made.starts), 0
+    racing, waiting, walked = len(made.starts) - 1, 1, 0
     for step in range(1, 37):
-        walked += alive
-        alive = keep.get(step, alive)
+        walked += racing + waiting
+        if step in keep:
+            if step >= key_step:
+                racing, waiting = racing + waiting, 0
+            racing = min(racing, keep[step])
     assert made.cost == pytest.approx(walked / 36)
-    # The plain run walks on to the key step if it is dropped before; it is dropped at the first rung at the earliest.
-    assert price(made, key_step) == pytest.approx((walked + max(0, key_step - made.rungs[0].step)) / 36)
+    assert price(made, key_step) == made.cost, "what retrieval takes is the plain run's own way"
+
+
+@given(st.integers(2, 40), st.integers(1, 300), st.integers(1, 60), st.integers(0, 300))
+def test_a_race_ends_with_a_duel_against_the_plain_run(candidates: int, steps: int, every: int, key_step: int):
+    rungs = race_rungs(candidates, steps, every, key_step)
+    halves = halving(candidates - 1, steps, every)
+    assert rungs[: len(halves)] == halves and len(rungs) <= len(halves) + 1
+    assert [rung.step for rung in rungs] == sorted({rung.step for rung in rungs})
+    duel = next((rung for rung in rungs if rung.step >= max(key_step, steps / 2)), None)
+    if duel is None:  # evaluations are too far apart, or the key step is near the end: whoever is left walks on
+        assert max(key_step, steps / 2) > steps - every
+    else:
+        assert duel == rungs[-1] and duel.keep == 1 and duel.step < steps and duel.step % every == 0
 
 
 @pytest.mark.parametrize(("strategy", "runs"), [("best", 3), ("average", 1), ("mixture", 1)])
@@ -150,6 +166,22 @@ def test_settle_goes_by_the_mean_over_seeds_and_equal_ones_by_their_order():
         [curve(71, 71, 71, 71), curve(70, 70, 70, 70)],
     ]
     assert settle(RACE, curves) == Outcome(1, (12, 36, 12, 18))
+
+
+def test_the_plain_run_waits_for_the_first_rung_after_its_key_step():
+    made = plan("race", NINE, k=2, **SHAPE)  # key step 24
+    assert made.rungs == (Rung(18, 1), Rung(24, 1)) and made.joins == 24
+    slow_start = curve(50, 50, 50, 50, 90, 91, 92)
+    settled = settle(made, [[curve(50, 60, 70, 80, 81)], [curve(50, 60, 70, 70)], [slow_start]])
+    assert settled == Outcome(2, (24, 18, 36)), "last at step 18, when it is not asked, and first at 24"
+    assert settle(made, [[curve(50, 60, 70, 80, 91)], [curve(50)], [slow_start]]) == Outcome(0, (36, 18, 24))
+
+
+def test_where_the_key_step_lies_early_the_plain_run_is_one_of_those_that_halve():
+    made = plan("race", NINE, k=4, **{**SHAPE, "key_step": 12})
+    assert made.rungs == (Rung(12, 2), Rung(18, 1))
+    curves = [[curve(50, 60, 60)], [curve(50, 60, 70, 71)], [curve(50, 60, 65)], [curve(50)], [curve(50, 60, 80, 90)]]
+    assert settle(made, curves) == Outcome(4, (12, 18, 12, 12, 36))
 
 
 def test_settle_without_rungs_takes_the_best_of_all():

@@ -64,25 +64,28 @@ def test_each_arm_of_one_block():
 
 
 def test_a_race_by_hand():
-    # Three set out: 10 steps for all, 10 more for two of them, 20 more for the last: 70 of 40 steps.
+    # Three sources set out, and two are left after 10 of 40 steps. Plain tuning walks to its key at 15 in any case and
+    # to the next rung at 20, where one is left.
+    late = {**CONFIG, "key_step": 15}
     records = [
-        replace(plain("t", 0, 50.0, 90.0), curve=curve(90.0, (10, 20, 30))),
+        replace(plain("t", 0, 50.0, 90.0), config=late, curve=curve(90.0, (10, 20, 30))),
         pair("a", "t", 0, 55.0, 80.0, 0.9, curve=curve(80.0, (30, 31, 32))),
         pair("b", "t", 0, 57.0, 70.0, 0.5, curve=curve(70.0, (20, 40, 41))),
-    ]  # the run from scratch is last at the first rung, a is behind at the second, b alone arrives
-    one = settled_arms(records, "race", ks=(2,))["race 2"].results[0]
+        pair("c", "t", 0, 66.0, 99.0, 0.4, curve=curve(99.0, (15, 50, 60))),
+    ]  # c is last at the first rung, a and plain tuning are behind at the second, b alone arrives
+    one = settled_arms(records, "race", ks=(3,))["race 3"].results[0]
     assert (one.score, one.kept) == (57.0, "b")
-    assert one.cost == pytest.approx((10 + 20 + 40) / STEPS)
-    assert one.tuned == 3 * PROMPT
+    assert one.cost == pytest.approx((10 + 20 + 20 + 40) / STEPS)
+    assert one.tuned == 4 * PROMPT
 
 
-def test_a_race_pays_for_a_key_that_lies_behind_its_rung():
+def test_a_race_waits_for_a_key_that_lies_behind_half_of_the_steps():
     late = {**CONFIG, "key_step": 30}
     records = [
         replace(plain("t", 0, 50.0, 90.0), config=late, curve=curve(90.0, (10, 20, 30))),
         pair("a", "t", 0, 55.0, 80.0, 0.9, curve=curve(80.0, (30, 31, 32))),
     ]
-    # Two set out and the rung stands at 20 steps; the run from scratch goes on to 30 for the sake of its key.
+    # The only rung stands at 30 of 40 steps, where the plain run has its key.
     assert settled_arms(records, "race", ks=(1,))["race 1"].results[0].cost == pytest.approx((30 + 40) / STEPS)
     assert settled_arms(records, "best", ks=(1,))["best 1"].results[0].cost == pytest.approx((30 + 40) / STEPS)
 

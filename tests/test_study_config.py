@@ -123,8 +123,9 @@ def test_embeddings_must_be_comparable(tmp_path):
 
 
 def test_a_race_needs_rungs(tmp_path):
-    text = STUDY.replace("[source]", 'strategies = ["race"]\nk = [2]\n[source]') + "[target]\nsteps = 40\neval_every = "
-    refused(tmp_path, f"{text}20", "too far apart for a race: of 3 candidates the worse half is dropped 2 times")
+    settings = 'strategies = ["race"]\nk = [2]\nrestarts = 1\n[source]'
+    text = STUDY.replace("[source]", settings) + "[target]\nsteps = 40\neval_every = "
+    refused(tmp_path, f"{text}20", "of 3 candidates beside the plain run the worse half is dropped 2 times")
     assert look_up(read_study(write(tmp_path, f"{text}10")))
 
 

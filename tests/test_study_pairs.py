@@ -124,7 +124,7 @@ def test_what_has_no_correlation_says_why_and_warns_of_nothing(similar, gains, w
 def test_rankings_are_means_over_targets(records: list[Record]):
     found = transfers(blocks(records))
     ranked = {one.metric: one for one in rankings(found, None)}
-    assert set(ranked) == {"mean", "token", "max"}
+    assert set(ranked) == {"mean", "token", "max", "selection rows"}
     each, hits = [], []
     for target in {one.target for one in found}:
         own = sorted((one for one in found if one.target == target), key=lambda one: -one.similarity["mean"])
@@ -135,11 +135,23 @@ def test_rankings_are_means_over_targets(records: list[Record]):
     assert ranked["mean"].interval[0] <= ranked["mean"].spearman <= ranked["mean"].interval[1]
 
 
+def test_a_yardstick_ranks_by_the_selection_rows_of_the_tuned_runs():
+    tuned = {"a": (50.0, 90.0), "b": (60.0, 70.0), "c": (70.0, 80.0), "d": (80.0, 60.0)}  # report, selection rows
+    pairs = {(source, "t"): (report,) for source, (report, _) in tuned.items()}
+    similar = {(source, "t"): 0.1 for source in tuned}
+    records = [replace(one, curve=curve(tuned[one.sources[0]][1])) if one.kind == "pair" else one
+               for one in study({"t": (50.0,)}, pairs, similar)]  # fmt: skip
+    (found,) = rankings(transfers(blocks(records)), None)  # equal similarities rank nothing
+    assert found.metric == "selection rows"
+    assert found.spearman == pytest.approx(stats.spearmanr((90, 70, 80, 60), (50, 60, 70, 80)).statistic)
+    assert found.top3 == 0, "d is the best and comes last"
+
+
 def test_few_sources_have_no_share_of_top_three():
     pairs = {(s, t): (50.0 + n,) for n, s in enumerate("abc") for t in "tu"}
     similar = {(s, t): 0.1 * n for n, (s, t) in enumerate(pairs)}
     found = rankings(transfers(blocks(study({"t": (50.0,), "u": (50.0,)}, pairs, similar))), None)
-    assert [(one.spearman, one.top3) for one in found] == [(1.0, None)] * 3
+    assert [(one.spearman, one.top3) for one in found] == [(1.0, None)] * 4
 
 
 def test_equal_gains_are_left_out_of_the_rankings_and_counted(records: list[Record]):

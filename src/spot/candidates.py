@@ -20,7 +20,7 @@ from spot.prompt import SoftPrompt
 from spot.runs import RunDir
 from spot.sketch import Sketch, build, seen
 from spot.state import Member, Run, State, mixed
-from spot.strategies import Outcome, Plan, Start, amount_at, settle, standing_after
+from spot.strategies import PLAIN, Outcome, Plan, Start, amount_at, settle, standing_after
 from spot.tasks import mixtures, registry
 from spot.tasks.base import roles
 from spot.training import Diverged, Rule
@@ -29,7 +29,6 @@ from spot.tuning import prepare, prepare_from, prepare_members, prompt_names
 log = logging.getLogger(__name__)
 
 Get = Callable[[str], SoftPrompt]  # a prompt by its digest
-PLAIN = Start("scratch")  # the target's own plain run
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,8 @@ def _race(bench: Bench, plan: Plan, runs: Mapping[int, Run], plain: Candidate) -
         alive, _ = standing_after(plan, [_curves(part) for part in results], step, _failed(results))
         return [place for place, number in enumerate(numbers) if number not in alive]
 
-    mark = digest(bench.config, repr((plan.starts, plan.rungs)), RunDir(bench.out / plain.folder).digest() or "")
+    shape = repr((plan.starts, plan.rungs, plan.joins))
+    mark = digest(bench.config, shape, RunDir(bench.out / plain.folder).digest() or "")
     folder = f"race-{digest(gang[0].settings, mark, *[run.digest for run in gang])[:8]}"
     try:
         bench.tune(folder, gang, Rule(mark, losers))

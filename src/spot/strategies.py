@@ -7,11 +7,12 @@ best      one run from each of the k most similar sources; the best on selection
 average   one run from the mean of the k most similar sources, weighted by similarity (section 3.3)
 mixture   one run from a prompt that was tuned on the k most similar tasks and the target together (section 3.3)
 race      the k most similar sources and starts from scratch set out together; at each rung the worse half stops
-          (successive halving: Karnin et al. 2013, Jamieson and Talwalkar 2016)
+          (successive halving: Karnin et al. 2013, Jamieson and Talwalkar 2016), and the last duel is with plain tuning
 oracle    `best` over all sources: brute force
 none      plain prompt tuning
 
-A race's first start from scratch is the target's own plain run, from which its task embedding is read.
+A race's first start from scratch is the target's own plain run, from which its task embedding is read. It has walked
+that far before the race begins, so no rung before that step drops it, and none counts it.
 """
 
 import math
@@ -57,9 +58,12 @@ class Start:
         return " + ".join(self.tasks) or ("scratch" if self.init_seed == 0 else f"scratch {self.init_seed}")
 
 
+PLAIN = Start("scratch")  # the target's own plain run
+
+
 @dataclass(frozen=True)
 class Rung:
-    """After `step` steps only the `keep` best candidates go on."""
+    """After `step` steps only the `keep` best go on of the candidates that it compares."""
 
     step: int
     keep: int
@@ -74,12 +78,18 @@ class Plan:
         starts: the candidates.
         rungs: when candidates are dropped; none where all walk to the end.
         steps: of a run that is not dropped.
+        joins: the step from which on the plain run is one of those that a rung compares.
     """
 
     strategy: str
     starts: tuple[Start, ...]
     rungs: tuple[Rung, ...]
     steps: int
+    joins: int = 0
+
+    def compares(self, number: int, step: int) -> bool:
+        """Whether a rung at `step` compares this candidate with others."""
+        return step >= self.joins or self.starts[number] != PLAIN
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -92,7 +102,8 @@ class Plan:
         alive, last, spent = len(self.starts), 0, 0
         for rung in (*self.rungs, Rung(self.steps, 0)):
             spent += alive * (rung.step - last)
-            alive, last = min(alive, rung.keep), rung.step
+            waiting = sum(not self.compares(number, rung.step) for number in range(len(self.starts)))
+            alive, last = min(alive - waiting, rung.keep) + waiting, rung.step
         return spent / self.steps if self.steps else 0.0
 
 
@@ -136,7 +147,7 @@ def plan(
         k: how many of them to use; `oracle` uses all, `none` none.
         steps: of a whole run on the target.
         eval_every: steps between evaluations; rungs stand on these.
-        key_step: steps of the target's own run that gave its task embedding; a race pays for it.
+        key_step: steps of the target's own run that gave its task embedding.
         restarts: starts from scratch in a race; the first is the run that gave the task embedding.
         budget: most that a race may cost (see `price`); it has fewer sources where k are too many, and at least one.
 
@@ -147,7 +158,7 @@ def plan(
     if strategy not in STRATEGIES:
         raise ConfigError(f"unknown strategy {strategy!r}; {did_you_mean(strategy, STRATEGIES)}")
     if strategy == "none":
-        return Plan(strategy, (Start("scratch"),), (), steps)
+        return Plan(strategy, (PLAIN,), (), steps)
     if not 1 <= k <= len(ranking):
         raise ConfigError(f"k is {k}, but there are {len(ranking)} sources; choose k from 1 to {len(ranking)}")
     used = ranking if strategy == "oracle" else ranking[:k]
@@ -162,7 +173,8 @@ def plan(
     scratch = [Start("scratch", init_seed=number) for number in range(restarts)]
     while True:
         starts = (*sources, *scratch)
-        race = Plan(strategy, starts, halving(len(starts), steps, eval_every), steps)
+        rungs = race_rungs(len(starts), steps, eval_every, key_step)
+        race = Plan(strategy, starts, rungs, steps, joins=key_step)
         if price(race, key_step) <= budget + 1e-9 or len(sources) == 1:
             return race
         sources.pop()
@@ -172,15 +184,13 @@ def price(plan: Plan, key_step: int) -> float:
     """The most that a plan can cost: steps trained on the target as a multiple of one run's, retrieval's included.
 
     Args:
-        plan: of any strategy; a mixture's own run is not counted, and `oracle` and `none` retrieve nothing.
-        key_step: steps of the run that gave the task embedding. It is the race's first start from scratch, so that
-            only what it has left to walk after it is dropped comes on top.
+        plan: of any strategy; a mixture's own run is not counted, `oracle` and `none` retrieve nothing, and the run
+            that gives the task embedding is one of a race's own.
+        key_step: steps of that run up to the embedding.
     """
-    if plan.strategy in ("oracle", "none") or not plan.steps:
+    if plan.strategy in ("oracle", "none", "race") or not plan.steps:
         return plan.cost
-    own = any(start.kind == "scratch" and start.init_seed == 0 for start in plan.starts)
-    walked = (plan.rungs[0].step if plan.rungs else plan.steps) if own else 0
-    return plan.cost + max(0, key_step - walked) / plan.steps
+    return plan.cost + key_step / plan.steps
 
 
 def choose(
@@ -244,7 +254,7 @@ def halving(candidates: int, steps: int, eval_every: int) -> tuple[Rung, ...]:
         eval_every: rungs stand on multiples of it.
 
     Returns:
-        At steps / 2, / 4, ... in order of steps; fewer where evaluations are too far apart.
+        At steps / 2, / 4, ... in order of steps; fewer where evaluations are too far apart. None for one candidate.
     """
     keeps = []
     while candidates > 1:
@@ -258,6 +268,25 @@ def halving(candidates: int, steps: int, eval_every: int) -> tuple[Rung, ...]:
         if step < steps:
             rungs.append(Rung(step, keep))
     return tuple(rungs)
+
+
+def race_rungs(candidates: int, steps: int, eval_every: int, key_step: int) -> tuple[Rung, ...]:
+    """Rungs of a race: all but the plain run halve, and one of them is left when the plain run has been compared.
+
+    Args:
+        candidates: how many set out, the plain run among them.
+        steps: of a whole run.
+        eval_every: rungs stand on multiples of it.
+        key_step: the plain run walks so far in any case.
+
+    Returns:
+        Those of `halving`, and one at the key step, or at half of the steps, where that comes after them.
+    """
+    rungs = halving(candidates - 1, steps, eval_every)
+    duel = math.ceil(max(steps / 2, key_step) / eval_every) * eval_every
+    if duel < steps and (not rungs or rungs[-1].step < duel):
+        return (*rungs, Rung(duel, 1))
+    return rungs
 
 
 def standing(curve: Sequence[Mapping[str, Any]], step: int) -> tuple[float, float]:
@@ -304,10 +333,11 @@ def standing_after(
         if rung.step > step:
             break
         alive = tuple(number for number in alive if failed.get(number, plan.steps + 1) > rung.step)
-        left = survivors(alive, [_rank(curves[number], rung.step) for number in alive], rung.keep)
-        for number in set(alive) - set(left):
-            taken[number] = rung.step
-        alive = left
+        racing = [number for number in alive if plan.compares(number, rung.step)]
+        left = survivors(racing, [_rank(curves[number], rung.step) for number in racing], rung.keep)
+        dropped = set(racing) - set(left)
+        taken = [rung.step if number in dropped else last for number, last in enumerate(taken)]
+        alive = tuple(number for number in alive if number not in dropped)
     return tuple(number for number in alive if failed.get(number, plan.steps + 1) > step), tuple(taken)
 
 

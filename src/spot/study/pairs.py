@@ -24,6 +24,7 @@ RESAMPLES = 2000  # means that a bootstrap draws
 FEWEST_SOURCES = 3  # of a correlation: two points are always on a line
 TOP = 3
 BASIS = "mean"  # the similarity that `learned` starts from
+TUNED = "selection rows"  # the ranking by what every tuned run has on them
 _DECIMALS = 9  # what agrees so far is a tie
 
 
@@ -84,7 +85,8 @@ class Ranking:
     """How well a metric ranks the sources.
 
     Attributes:
-        metric: one of `METRICS`, or `learned` from the selection gains of the other targets.
+        metric: one of `METRICS`, `learned` from the selection gains of the other targets, or as a yardstick `TUNED`,
+            from the target's own after tuning from every source.
         spearman: between similarities and gains on report rows, mean over targets.
         interval: its 95 % bootstrap interval over targets.
         top3: share of the targets whose best source is among the first three; None where all have no more than three.
@@ -209,7 +211,7 @@ def correlations(found: Sequence[Transfer], metric: str) -> tuple[Correlation, .
 
 
 def rankings(found: Sequence[Transfer], tasks: TaskMap | None) -> tuple[Ranking, ...]:
-    """How well each metric ranks, and what the selection gains of the other targets would have added.
+    """How well each metric ranks, what the selection gains of other targets would have added, and a target's own.
 
     Args:
         found: pairs.
@@ -229,6 +231,7 @@ def rankings(found: Sequence[Transfer], tasks: TaskMap | None) -> tuple[Ranking,
         learning = {target: _learned(target, by_target, tasks) for target in by_target}
         expected["learned"] = {target: scores for target, (scores, _) in learning.items() if scores}
         fallen = sum(falls_back for scores, falls_back in learning.values() if scores)
+    expected[TUNED] = {target: [one.selection_gain for one in own] for target, own in by_target.items()}
     made = [_ranking(metric, by_target, own, fallen if metric == "learned" else 0) for metric, own in expected.items()]
     return tuple(one for one in made if one is not None)
 

@@ -353,13 +353,13 @@ def _rungless(config: StudyConfig) -> list[str]:
     if "race" not in config.strategies:
         return []
     target = config.tuning("target", "any")
-    candidates = max(config.k) + 1 + config.restarts
+    candidates = max(config.k) + config.restarts
     wanted = (candidates - 1).bit_length()
     rungs = halving(candidates, target.steps, target.eval_every)
     if len(rungs) == wanted:
         return []
     return [
-        f"target: eval_every is {target.eval_every}, too far apart for a race: of {candidates} candidates the worse "
-        f"half is dropped {wanted} times up to half of {target.steps} steps, first at {target.steps / 2**wanted:g}; "
-        "evaluate that often, or give more steps"
+        f"target: eval_every is {target.eval_every}, too far apart for a race: of {candidates} candidates beside the "
+        f"plain run the worse half is dropped {wanted} times up to half of {target.steps} steps, first at "
+        f"{target.steps / 2**wanted:g}; evaluate that often, or give more steps"
     ]
