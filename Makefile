@@ -35,8 +35,8 @@ demo: $(INSTALLED) data  ## set up .venv, run the main job, write an HTML report
 	@$(BIN)/spot demo
 
 sandbox: $(INSTALLED)  ## a tiny frozen model and a study of 160 transfers on it
-	@$(BIN)/python recipes/sandbox.py --out $(SANDBOX)
-	@$(BIN)/spot study run $(SANDBOX)/study.toml
+	@OMP_NUM_THREADS=1 $(BIN)/python recipes/sandbox.py --out $(SANDBOX)
+	@OMP_NUM_THREADS=1 $(BIN)/spot study run $(SANDBOX)/study.toml
 	@$(BIN)/spot study report $(SANDBOX)/study.toml
 
 test: lint test-fast test-slow  ## everything: lint, layers, unit tests, slow tests

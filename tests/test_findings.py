@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from spot.errors import StudyError
-from spot.study.arms import Arm, Result, blocks
+from spot.study.arms import Arm, Result
+from spot.study.blocks import blocks
 from spot.study.findings import FEWEST_RUNS, Findings, Standing, compare, find
 from spot.study.pairs import bootstrap
 from spot.study.records import Record

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spot import learned
 from spot.errors import StudyError
-from spot.study.arms import Arm, arms, blocks, generic, ranking
+from spot.study.arms import Arm, arms, generic
+from spot.study.blocks import blocks, by_experience, ranking
 from spot.study.records import Record
 from study_records import CONFIG, EVERY, KEY, PROMPT, STEPS, TOKENS, curve, paper_like, record
 
@@ -134,6 +136,51 @@ def test_always_the_best_known_source_knows_nothing_of_its_target():
     assert [one.kept for one in found["always 1"].results] == ["b", "a", "a"]
     assert [one.kept for one in found["hindsight 1"].results] == ["b", "b", "b"]
     assert "always 1" not in settled_arms([one for one in records if one.task == "x"])
+
+
+def test_past_transfers_rank_the_sources_of_a_block():
+    records = paper_like(12, 6, 2)
+    found = [block for block in blocks(records) if block.complete]
+    ranked, knows = by_experience(found)
+    assert knows
+    for block, own in zip(found, ranked, strict=True):
+        names = sorted(block.pairs)
+        others = [one for one in found if one.seed == block.seed and one.target != block.target]
+        gains = [[max(point["score"] for point in other.pairs[name].curve)
+                  - max(max(point["score"] for point in one.curve) for one in other.plain[: other.starts])
+                  for name in names] for other in others]  # fmt: skip
+        at, *rest = (one.plain[0].embedding["mean"].astype(float) for one in (block, *others))
+        near = [at @ one / np.linalg.norm(at) / np.linalg.norm(one) for one in rest]
+        similar = np.array([block.pairs[name].similarity["mean"] for name in names])
+        scores = learned.predict(learned.fit(np.array(gains)), similar, np.array(near))
+        assert [one.task for one in own] == [names[at] for at in np.argsort(-scores, kind="stable")]
+
+    arm = settled_arms(records, "best", "race")["learned_best 1"]
+    assert [one.kept for one in arm.results] == [own[0].task for own in ranked]
+
+
+def test_past_transfers_know_nothing_of_their_own_target():
+    records = paper_like(12, 6, 1)
+    changed = [replace(one, curve=curve(99 - one.score)) if one.kind == "pair" and one.task == "target/02" else one
+               for one in records]  # fmt: skip
+    orders = []
+    for some in (records, changed):
+        found = blocks(some)
+        orders.append({block.target: [one.task for one in own]
+                       for block, own in zip(found, by_experience(found)[0], strict=True)})  # fmt: skip
+    assert orders[0]["target/02"] == orders[1]["target/02"] and orders[0] != orders[1]
+
+
+def test_too_few_past_transfers_make_no_arm_and_rank_as_similarity():
+    records = paper_like(6, 3, 2)
+    found = blocks(records)
+    ranked, knows = by_experience(found)
+    assert not knows and list(ranked) == [ranking(block, "mean") for block in found]
+    assert not any(name.startswith("learned") for name in settled_arms(records, "best", "race"))
+    # An embedding of zeros is like no other task.
+    blank = [replace(one, embedding={"mean": np.zeros(8, "<f4")}) if one.embedding else one
+             for one in paper_like(12, 6, 1)]  # fmt: skip
+    assert by_experience(blocks(blank))[1]
 
 
 def test_one_source_for_all_targets_leaves_its_own_out():

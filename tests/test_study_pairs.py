@@ -10,7 +10,7 @@ from scipy.cluster.hierarchy import cophenet
 
 from spot import learned
 from spot.errors import StudyError, TaskError
-from spot.study.arms import blocks
+from spot.study.blocks import blocks
 from spot.study.pairs import correlation, correlations, rankings, summaries, table, task_map, transfers
 from spot.study.records import Record
 from spot.study.table import read_table, summarise

@@ -1,14 +1,13 @@
 """The arms of a study, settled from its records: what each would have kept for a target, and what it would have cost.
 
-A block is one target under one seed: its records belong together, and every choice is made inside it by selection
-rows. Only `always` and `hindsight` look at other targets. Costs are text tokens trained on the target in all: losers
-count, a dropped one up to its rung, and where similarities choose, so does the run that gave the task embedding, up to
-the step at which that was read.
+Every choice is made inside a block, one target under one seed, by selection rows. Only `always`, `hindsight` and the
+arms that go by past transfers look at other targets, all but `hindsight` at their selection rows alone. Costs are text
+tokens trained on the target in all: losers count, a dropped one up to its rung, and where similarities choose, so does
+the run that gave the task embedding, up to the step at which that was read.
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,46 +15,12 @@ import numpy as np
 
 from spot.errors import StudyError, did_you_mean
 from spot.retrieval import METRICS, Ranked
-from spot.strategies import STRATEGIES, Plan, Start, amount_at, plan, settle, standing
+from spot.strategies import STRATEGIES, Plan, Start, amount_at, plan, settle
+from spot.study.blocks import Block, by_experience, plain_selection, ranking, selection
 from spot.study.records import Record
 
 BASELINE = "plain"  # the arm that gains are against: the better initial value by selection rows
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """The cells of one target and one seed that have a score.
-
-    Attributes:
-        target: name of the task.
-        seed: of all its runs.
-        plain: runs from scratch. First the one that gave the task embedding, then the other initial values, then
-            further draws of the first; empty where the first is not finished or has no score.
-        starts: how many of them are different initial values.
-        pairs: source -> run from its prompt.
-        combined: (`average` or `mixture`, k) -> run.
-        models: tuned models; those tuned on a mixture before name it as their source.
-        lacking: sources of the study without a record here.
-    """
-
-    target: str
-    seed: int
-    plain: tuple[Record, ...]
-    starts: int
-    pairs: Mapping[str, Record]
-    combined: Mapping[tuple[str, int], Record]
-    models: tuple[Record, ...]
-    lacking: tuple[str, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every arm that is settled from plain and pair cells can be settled here."""
-        return bool(self.plain and self.pairs and not self.lacking)
-
-    @property
-    def steps(self) -> int:
-        """Of a whole run; those that lost patience are shorter."""
-        return max(run.steps for run in (*self.plain, *self.pairs.values()))
+LEARNED = ("best", "race")  # strategies that need no cells of their own, so that any ranking can be tried on them
 
 
 @dataclass(frozen=True)
@@ -83,8 +48,8 @@ class Arm:
 
     Attributes:
         name: for people.
-        kind: a strategy, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`, `hindsight`, `generic`, `model`
-            or `mixture_model`.
+        kind: a strategy, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`, `hindsight`, `generic`, `model`,
+            `mixture_model`, or `learned_best` and `learned_race`, whose sources `learned` has ranked.
         k: sources, or runs from scratch to choose from; 0 where it means nothing.
         results: one a block, None where it cannot be settled.
     """
@@ -93,41 +58,6 @@ class Arm:
     kind: str
     k: int
     results: tuple[Result | None, ...]
-
-
-def blocks(records: Iterable[Record]) -> tuple[Block, ...]:
-    """Sort the records of a study by target, then seed.
-
-    A source counts as the study's where any pair starts from it. In a seed in which the source's own run failed no
-    pair is expected.
-
-    Raises:
-        StudyError: two records are of one cell, or one has a score and no curve.
-    """
-    records = tuple(records)
-    _check_once(records)
-    if bare := [one.digest for one in records if one.kind in ("plain", "pair") and not failed(one) and not one.curve]:
-        raise StudyError(f"record {bare[0]} has a score and no curve on selection rows, so that nothing can be chosen "
-                         "by it; delete it, and `spot study run` makes it again.")  # fmt: skip
-    sources = sorted({record.sources[0] for record in records if record.kind == "pair"})
-    lost = {(one.task, one.seed) for one in records if one.kind == "source" and failed(one)}
-    found: dict[tuple[str, int], list[Record]] = {}
-    for record in records:
-        if record.kind != "source":
-            found.setdefault((record.task, record.seed), []).append(record)
-    made = []
-    for (target, seed), own in sorted(found.items()):
-        finished = [record for record in own if not math.isnan(record.score)]
-        plain, starts = _plain([record for record in own if record.kind == "plain"])
-        there = {record.sources[0] for record in own if record.kind == "pair"}
-        made.append(Block(
-            target, seed, plain, starts,
-            {record.sources[0]: record for record in finished if record.kind == "pair"},
-            {(record.kind, record.k): record for record in finished if record.kind in ("average", "mixture")},
-            tuple(record for record in finished if record.kind == "model"),
-            tuple(name for name in sources if name not in {target, *there} and (name, seed) not in lost),
-        ))  # fmt: skip
-    return tuple(made)
 
 
 def arms(found: Sequence[Block], strategies: Sequence[str], ks: Sequence[int], metric: str) -> tuple[Arm, ...]:
@@ -146,6 +76,7 @@ def arms(found: Sequence[Block], strategies: Sequence[str], ks: Sequence[int], m
         StudyError: a strategy or the metric is unknown, or a pair lacks this similarity.
     """
     check(strategies, ks, metric)
+    nearest = partial(ranking, metric=metric)
     most = max((block.starts for block in found), default=1)
     made = [
         _arm("frozen model, no prompt", "frozen", 0, found, _frozen),
@@ -163,9 +94,10 @@ def arms(found: Sequence[Block], strategies: Sequence[str], ks: Sequence[int], m
     for strategy in strategies:
         if strategy not in ("none", "oracle"):
             for k in ks:
-                settled = partial(_strategy, strategy=strategy, k=k, metric=metric)
+                settled = partial(_strategy, strategy=strategy, k=k, rank=nearest)
                 made.append(_arm(strategy_name(strategy, k), strategy, k, found, settled))
-    oracle = partial(_strategy, strategy="oracle", k=1, metric=metric)
+    made += _learned(found, [name for name in LEARNED if name in strategies], ks)
+    oracle = partial(_strategy, strategy="oracle", k=1, rank=nearest)
     made.append(_arm("oracle, best of all sources", "oracle", 0, found, oracle))
     made.append(_arm("model tuning", "model", 0, found, partial(_model, mixed=False)))
     made.append(_arm("multi-task model tuning", "mixture_model", 0, found, partial(_model, mixed=True)))
@@ -176,36 +108,6 @@ def generic(found: Sequence[Block]) -> tuple[Arm, ...]:
     """For each source the arm in which every other target starts from it (generic SPoT, section 2)."""
     sources = sorted({source for block in found for source in block.pairs})
     return tuple(_arm(source, "generic", 1, found, partial(_from_source, source=source)) for source in sources)
-
-
-def ranking(block: Block, metric: str) -> list[Ranked]:
-    """The sources of a block by similarity, the most similar first; equal ones by name.
-
-    Raises:
-        StudyError: a pair's record lacks the similarity.
-    """
-    if bare := sorted(source for source, pair in block.pairs.items() if metric not in pair.similarity):
-        raise StudyError(
-            f"the record of {bare[0]} on {block.target}, seed {block.seed}, has no similarity by {metric!r}; "
-            "delete it, and `spot study run` makes it again."
-        )
-    found = [Ranked(pair.digest, source, pair.similarity[metric]) for source, pair in block.pairs.items()]
-    return sorted(found, key=lambda one: (-one.similarity, one.task))
-
-
-def failed(record: Record) -> bool:
-    """Whether a cell ended without a score; the source prompt of a task without report rows needs none."""
-    return math.isnan(record.score) and (record.kind != "source" or bool(record.reason))
-
-
-def selection(record: Record) -> float:
-    """The best score of a run on selection rows, percent; what choices rest on."""
-    return standing(record.curve, record.steps)[0]
-
-
-def plain_selection(block: Block) -> float:
-    """Plain tuning's score on selection rows, percent: that of its better start."""
-    return max(map(selection, block.plain[: block.starts]))
 
 
 def check(strategies: Sequence[str], ks: Sequence[int], metric: str) -> None:
@@ -223,41 +125,12 @@ def check(strategies: Sequence[str], ks: Sequence[int], metric: str) -> None:
         raise StudyError(f"k is {min(ks)}; expected numbers of sources, each 1 or more")
 
 
-def strategy_name(strategy: str, k: int) -> str:
-    """A strategy over k sources in words."""
-    of = "the nearest source" if k == 1 else f"the {k} nearest"
+def strategy_name(strategy: str, k: int, ranked: str = "nearest") -> str:
+    """A strategy over the first k sources in words."""
+    of = f"the {ranked} source" if k == 1 else f"the {k} {ranked}"
     return {"average": f"average of {of}", "mixture": f"mixture with {of}", "race": f"race of {of}"}.get(
         strategy, of if k == 1 else f"best of {of}"
     )
-
-
-def _check_once(records: Sequence[Record]) -> None:
-    """Refuse two records of one cell: the older one is of other settings."""
-    cells = [(one.kind, one.task, one.sources if one.kind in ("pair", "model") else (), one.start, one.init_seed,
-              one.seed, one.k) for one in records]  # fmt: skip
-    twice = [cell for cell, count in Counter(cells).items() if count > 1]
-    if twice:
-        first, second = [one.digest for one, cell in zip(records, cells, strict=True) if cell == twice[0]][:2]
-        kind, task, sources, start, _, seed, _ = twice[0]
-        what = " ".join([kind, *([f"from {sources[0]}"] if sources else []), *([start] if start else [])])
-        raise StudyError(
-            f"records {first} and {second} are both of one cell ({what} on {task}, seed {seed}), made with different "
-            "settings or rows; expected one of each cell: delete the older one."
-        )
-
-
-def _plain(records: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
-    """Runs from scratch in the order of `Block.plain`, and how many initial values there are among them."""
-    ordered = sorted(
-        records, key=lambda one: ("mean" not in one.embedding, one.init_seed, one.start != "vocabulary", one.start)
-    )
-    if not ordered or math.isnan(ordered[0].score):
-        return (), 0
-    first = ordered[0]
-    others = [one for one in ordered[1:] if not math.isnan(one.score)]
-    starts = [first, *(one for one in others if one.start != first.start and not one.init_seed)]
-    draws = [one for one in others if one not in starts]
-    return (*starts, *sorted(draws, key=lambda one: one.start != first.start)), len(starts)
 
 
 def _arm(name: str, kind: str, k: int, found: Sequence[Block], settled: Callable[[Block], Result | None]) -> Arm:
@@ -321,12 +194,23 @@ def _always(name: str, kind: str, found: Sequence[Block], peek: bool) -> Arm:
     return _arm(name, kind, 1, found, settled)
 
 
-def _strategy(block: Block, strategy: str, k: int, metric: str) -> Result | None:
+def _learned(found: Sequence[Block], strategies: Sequence[str], ks: Sequence[int]) -> list[Arm]:
+    """The strategies once more with sources as the other targets' results rank them; none where these say nothing."""
+    ranked, knows = by_experience(found)
+    order = {id(block): own for block, own in zip(found, ranked, strict=True)}
+    return [
+        _arm(strategy_name(strategy, k, "most promising"), f"learned_{strategy}", k, found,
+             partial(_strategy, strategy=strategy, k=k, rank=lambda block: order[id(block)]))
+        for strategy in strategies for k in ks if knows
+    ]  # fmt: skip
+
+
+def _strategy(block: Block, strategy: str, k: int, rank: Callable[[Block], list[Ranked]]) -> Result | None:
     """A strategy's result; None where its cell is not finished or no source has a similarity above 0."""
     if strategy in ("average", "mixture"):
         one = block.combined.get((strategy, k))
         return one and Result(one.score, _cost(block, one.tokens + _key(block)), one.tuned, one.shipped, _kept(one))
-    ranked, first = ranking(block, metric), block.plain[0]
+    ranked, first = rank(block), block.plain[0]
     draws = {one.init_seed: one for one in block.plain if one.start == first.start}
     restarts = next(number for number in range(len(draws) + 1) if number not in draws)
     eval_every = int(first.config.get("eval_every") or block.steps)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from spot.errors import StudyError
 from spot.metrics import relative_error_reduction
-from spot.study.arms import BASELINE, Arm, Block, arms, blocks, check, failed, from_scratch, generic
+from spot.study.arms import BASELINE, Arm, arms, check, from_scratch, generic
+from spot.study.blocks import Block, blocks, failed
 from spot.study.pairs import (
     Correlation,
     Ranking,
@@ -32,7 +33,8 @@ from spot.study.table import Summary
 
 # Where nothing is the matter, five runs agree in sign by chance in one case of 16, six in one of 32.
 FEWEST_RUNS = 6
-GUIDED = ("best", "race", "average", "mixture")  # arms that similarity guides, and a sceptic doubts
+# Arms that similarity guides, and a sceptic doubts.
+GUIDED = ("best", "race", "average", "mixture", "learned_best", "learned_race")
 RIVALS = ("always", "random", "hindsight", "oracle", "model", "mixture_model")
 
 Values = NDArray[np.float64]
@@ -199,10 +201,11 @@ def find(records: Sequence[Record], strategies: Sequence[str], ks: Sequence[int]
     found = blocks(records)
     whole = [block for block in found if block.complete]
     size = _backbone(records)
+    tasks = task_map(records)
     settled, generic_arms = arms(whole, strategies, ks, metric), generic(whole)
     base = next((values(arm) for arm in settled if arm.kind == BASELINE), np.zeros(0))
     standings = tuple(_standing(arm, whole, base, size) for arm in settled)
-    pairs, tasks = transfers(found), task_map(records)
+    pairs = transfers(found)
     return Findings(
         metric, tuple(sorted({record.seed for record in records})), _counts(records, found),
         tuple(Failure(one.kind, one.task, " + ".join(one.sources), one.seed, one.reason or "the run diverged")

@@ -7,7 +7,7 @@ from spot import experience
 from spot.config import digest
 from spot.errors import PromptError
 from spot.prompt import header
-from spot.study.arms import Block, blocks, plain_selection, selection
+from spot.study.blocks import Block, blocks, plain_selection, selection
 from spot.study.cells import StudyPlan
 from spot.study.engine import prompt_file
 from spot.study.records import Record

@@ -16,14 +16,14 @@ from spot import learned
 from spot.errors import StudyError
 from spot.metrics import relative_error_reduction
 from spot.retrieval import METRICS
-from spot.study.arms import Block, from_scratch, plain_selection, selection
+from spot.study.arms import from_scratch
+from spot.study.blocks import BASIS, Block, plain_selection, selection
 from spot.study.records import Record
 from spot.study.table import BASELINE, EQUAL, StudyTable, Summary, study_table, summarise
 
 RESAMPLES = 2000  # means that a bootstrap draws
 FEWEST_SOURCES = 3  # of a correlation: two points are always on a line
 TOP = 3
-BASIS = "mean"  # the similarity that `learned` starts from
 TUNED = "selection rows"  # the ranking by what every tuned run has on them
 _DECIMALS = 9  # what agrees so far is a tie
 

@@ -30,6 +30,7 @@ FAMILIES = {
     "hindsight": "always the best, in hindsight", "best": "best of k nearest", "race": "race of k nearest",
     "average": "average of k nearest", "mixture": "mixture with k nearest", "oracle": "oracle",
     "model": "model tuning", "mixture_model": "multi-task model tuning",
+    "learned_best": "best of k most promising", "learned_race": "race of k most promising",
 }  # fmt: skip
 MARKS = "osD^vPX"  # one fewer than colours, so that no two families share both
 
@@ -146,11 +147,14 @@ def similarity_gains(found: Sequence[Transfer], correlations: Sequence[Correlati
 
 
 def cost_quality(arms: Sequence[Standing]) -> Picture:
-    """What each arm gains against the text tokens that it trains on a target; arms far below are only named."""
+    """What each arm gains against the text tokens that it trains on a target.
+
+    An arm that trains nothing is only named where it lies below the intervals of those that do.
+    """
     costly = [arm for arm in arms if arm.cost is not None]
     trained = [arm for arm in costly if arm.tuned] or costly
-    low, high = (end(arm.gain_interval[at] for arm in trained) for at, end in enumerate((min, max)))
-    below = [arm for arm in costly if arm.gain < low - (high - low)]
+    low = min(arm.gain_interval[0] for arm in trained)
+    below = [arm for arm in costly if arm.gain < low]
     families: dict[str, list[Standing]] = {}
     for arm in costly:
         if arm not in below:
@@ -179,7 +183,7 @@ def cost_quality(arms: Sequence[Standing]) -> Picture:
         axes.axhline(0, color=INK, linewidth=0.6, alpha=0.5)
         outside = ", ".join(f"{arm.arm} {arm.gain:+.1f}" for arm in below)
         label = "text tokens trained on the target (multiples of one plain run)"
-        axes.set_xlabel(f"{label}\nfar below, not drawn: {outside}" if below else label)
+        axes.set_xlabel(f"{label}\nbelow, not drawn: {outside}" if below else label)
         axes.set_ylabel("gain over plain tuning (points)")
         axes.grid(color=INK, alpha=0.12, linewidth=0.8)
         figure.legend(frameon=False, loc="outside upper left", ncols=3, fontsize=9)
