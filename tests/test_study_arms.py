@@ -177,6 +177,10 @@ def test_too_few_past_transfers_make_no_arm_and_rank_as_similarity():
     ranked, knows = by_experience(found)
     assert not knows and list(ranked) == [ranking(block, "mean") for block in found]
     assert not any(name.startswith("learned") for name in settled_arms(records, "best", "race"))
+    # Where another metric ranks, records need no other.
+    bare = [replace(one, similarity={"token": one.similarity["token"]}) if one.kind == "pair" else one
+            for one in paper_like(12, 6, 1)]  # fmt: skip
+    assert not [arm for arm in arms(blocks(bare), ("best",), (1,), "token") if arm.kind == "learned_best"]
     # An embedding of zeros is like no other task.
     blank = [replace(one, embedding={"mean": np.zeros(8, "<f4")}) if one.embedding else one
              for one in paper_like(12, 6, 1)]  # fmt: skip

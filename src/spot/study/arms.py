@@ -16,7 +16,7 @@ import numpy as np
 from spot.errors import StudyError, did_you_mean
 from spot.retrieval import METRICS, Ranked
 from spot.strategies import STRATEGIES, Plan, Start, amount_at, plan, settle
-from spot.study.blocks import Block, by_experience, plain_selection, ranking, selection
+from spot.study.blocks import BASIS, Block, by_experience, plain_selection, ranking, selection
 from spot.study.records import Record
 
 BASELINE = "plain"  # the arm that gains are against: the better initial value by selection rows
@@ -196,6 +196,9 @@ def _always(name: str, kind: str, found: Sequence[Block], peek: bool) -> Arm:
 
 def _learned(found: Sequence[Block], strategies: Sequence[str], ks: Sequence[int]) -> list[Arm]:
     """The strategies once more with sources as the other targets' results rank them; none where these say nothing."""
+    similar = [pair.similarity.get(BASIS, math.nan) for block in found for pair in block.pairs.values()]
+    if not all(map(math.isfinite, similar)):
+        return []
     ranked, knows = by_experience(found)
     order = {id(block): own for block, own in zip(found, ranked, strict=True)}
     return [
