@@ -5,7 +5,6 @@ import importlib.util
 import json
 import logging
 import os
-import resource
 import shlex
 import shutil
 import subprocess
@@ -116,22 +115,20 @@ def leaves(page: ModuleType) -> dict[str, tuple[Any, Any]]:
 # Help, start, streams and exit codes.
 
 
-def test_help_needs_neither_torch_nor_numpy_and_little_time():
-    code = """
+def test_help_loads_nothing_that_computes_or_reads_data():
+    heavy = ["accelerate", "datasets", "faiss", "gguf", "jinja2", "matplotlib", "numpy", "pyarrow", "ray", "safetensors",
+             "scipy", "sklearn", "tokenizers", "torch", "transformers"]  # fmt: skip
+    code = f"""
 import sys
 from spot.__main__ import main
 try:
     main(["--help"])
 except SystemExit as stop:
     assert not stop.code
-assert not {"torch", "transformers", "numpy"} & set(sys.modules)
+loaded = set({heavy}) & set(sys.modules)
+assert not loaded, loaded
 """
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-        seconds.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
-    assert min(seconds) < 0.5, seconds
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_every_command_has_json_and_a_help_text(command_page: ModuleType):
