@@ -50,8 +50,9 @@ test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and res
 	@echo "slow tests"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or gpu"
 
-lint: $(DEVELOPMENT)  ## ruff and the import layers
+lint: $(DEVELOPMENT)  ## ruff, its format, and the import layers
 	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check -q
 	@$(BIN)/lint-imports --no-logo
 
 data: $(INSTALLED)  ## the source archive with the ratings that the demo reads, into the user's cache

@@ -153,10 +153,14 @@ def with_index(rows: np.ndarray, targets: dict[str, np.ndarray]) -> dict[str, An
     before, began, used = resident(), time.perf_counter(), time.process_time()
     near = nearest.build(rows)
     result: dict[str, Any] = {
-        "keys": len(rows), "clusters": near.clusters, "probes": nearest.PROBES,
-        "build_seconds": time.perf_counter() - began, "build_cpu_seconds": time.process_time() - used,
-        "index_bytes": resident() - before, "keys_bytes": rows.nbytes,
-    }  # fmt: skip
+        "keys": len(rows),
+        "clusters": near.clusters,
+        "probes": nearest.PROBES,
+        "build_seconds": time.perf_counter() - began,
+        "build_cpu_seconds": time.process_time() - used,
+        "index_bytes": resident() - before,
+        "keys_bytes": rows.nbytes,
+    }
     sources = sources_of(rows)
     one = targets["new"][: REPEATS + 1, None]
     result |= milliseconds(lambda number: search(one[number], sources, K, near))
@@ -164,9 +168,12 @@ def with_index(rows: np.ndarray, targets: dict[str, np.ndarray]) -> dict[str, An
     for kind, rest in targets.items():
         exact = [search(target[None], sources, K) for target in rest]
         found = [search(target[None], sources, K, near) for target in rest]
-        result[kind] = {"recall_at_1": recall(found, exact, 1), "recall_at_5": recall(found, exact, K),
-                        "best": statistics.mean(best[0].similarity for best in exact),
-                        "best_found": statistics.mean(ours[0].similarity for ours in found)}  # fmt: skip
+        result[kind] = {
+            "recall_at_1": recall(found, exact, 1),
+            "recall_at_5": recall(found, exact, K),
+            "best": statistics.mean(best[0].similarity for best in exact),
+            "best_found": statistics.mean(ours[0].similarity for ours in found),
+        }
     return result
 
 
@@ -187,8 +194,9 @@ def compare(rows: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]
         for effort in (16, 64, 256):
             options = (
                 faiss.SearchParametersHNSW(efSearch=effort)
-                if name.startswith("HNSW") else faiss.SearchParametersIVF(nprobe=effort)
-            )  # fmt: skip
+                if name.startswith("HNSW")
+                else faiss.SearchParametersIVF(nprobe=effort)
+            )
             spent = milliseconds(partial(_search, index, targets, options))
             found = index.search(targets, 8 * K, params=options)[1]
             share = np.mean([len(set(a) & set(b)) / K for a, b in zip(found.tolist(), exact.tolist(), strict=True)])

@@ -217,17 +217,31 @@ def scoring(backbone: Backbone, labels: Sequence[tuple[str, ...]], inputs: Seque
         theirs += time.perf_counter() - began
         pairs_in_all += len(pairs)
     theirs *= pairs_in_all / timed
-    return {"ratio": theirs / ours, "seconds": {"spot": ours, "peft": theirs}, "rows": share * len(labels),
-            "pairs": pairs_in_all, "pairs_timed": timed}  # fmt: skip
+    return {
+        "ratio": theirs / ours,
+        "seconds": {"spot": ours, "peft": theirs},
+        "rows": share * len(labels),
+        "pairs": pairs_in_all,
+        "pairs_timed": timed,
+    }
 
 
 def t5_base() -> Backbone:
     """A model of T5 1.1 Base's shape with random weights."""
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=32128, d_model=768, d_kv=64, d_ff=2048, num_layers=12, num_decoder_layers=12, num_heads=12,
-        feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0, dropout_rate=0.0,
-    )  # fmt: skip
+        vocab_size=32128,
+        d_model=768,
+        d_kv=64,
+        d_ff=2048,
+        num_layers=12,
+        num_decoder_layers=12,
+        num_heads=12,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        decoder_start_token_id=0,
+        dropout_rate=0.0,
+    )
     model = T5ForConditionalGeneration(config)
     return Backbone(model, None, BackboneId("t5-base-shape", "seq2seq", 768, 32128, "random"))
 
@@ -293,8 +307,12 @@ def measure(only: Sequence[str]) -> dict:
         result["gang8"] = gang(backbone, collator, rows)
         log("gang8", result["gang8"])
     if wanted("scoring_p100"):
-        labels = [("negative", "positive"), ("negative", "neutral", "positive"), ("world", "sports", "business",
-                  "science and technology"), ("not_duplicate", "duplicate")]  # fmt: skip
+        labels = [
+            ("negative", "positive"),
+            ("negative", "neutral", "positive"),
+            ("world", "sports", "business", "science and technology"),
+            ("not_duplicate", "duplicate"),
+        ]
         result["scoring_p100"] = scoring(backbone, labels, sentences, 100)
         log("scoring_p100", result["scoring_p100"])
     if wanted("t5_p100"):

@@ -26,10 +26,20 @@ def mean(values: Iterable[float]) -> float:
 def prompts(runs: Runs) -> str:
     """Prompt tuning of each task against the frozen model."""
     rows = [
-        (run["task"], ", ".join(run["metrics"]), run["rows"]["train"], run["rows"]["report"], run["frozen"],
-         mean(run["scores"]), " ".join(f"{score:.1f}" for score in run["scores"]), run["steps"], max(run["tokens"]))
-        for name, run in runs.items() if name.startswith("prompts/")
-    ]  # fmt: skip
+        (
+            run["task"],
+            ", ".join(run["metrics"]),
+            run["rows"]["train"],
+            run["rows"]["report"],
+            run["frozen"],
+            mean(run["scores"]),
+            " ".join(f"{score:.1f}" for score in run["scores"]),
+            run["steps"],
+            max(run["tokens"]),
+        )
+        for name, run in runs.items()
+        if name.startswith("prompts/")
+    ]
     columns = ("task", "metrics", "train rows", "report rows", "frozen", "prompt", "each seed", "steps", "text tokens")
     return table_text(columns, rows)
 
@@ -44,9 +54,17 @@ def models(runs: Runs) -> str:
     for task, parts in found.items():
         prompt = runs[f"prompts/{task.replace('/', '-')}"]
         scores = [part["scores"][0] for part in parts]
-        rows.append((task, prompt["frozen"], mean(prompt["scores"]), mean(scores),
-                     " ".join(f"{score:.1f}" for score in scores), mean(prompt["seconds"]),
-                     mean(part["seconds"][0] for part in parts)))  # fmt: skip
+        rows.append(
+            (
+                task,
+                prompt["frozen"],
+                mean(prompt["scores"]),
+                mean(scores),
+                " ".join(f"{score:.1f}" for score in scores),
+                mean(prompt["seconds"]),
+                mean(part["seconds"][0] for part in parts),
+            )
+        )
     columns = ("task", "frozen", "prompt", "model", "each seed", "seconds of prompt", "seconds of model")
     return table_text(columns, rows)
 
@@ -57,8 +75,9 @@ def mixture(runs: Runs) -> str:
     for name, run in runs.items():
         if (found := re.fullmatch(r"mixture/(.+)-from-(.+)", name)) is not None:
             seeds = " ".join(f"{score:.1f}" for score in run["scores"])
-            rows.append((run["task"], found[2], run["frozen"], mean(run["scores"]), seeds, mean(run["selection"]),
-                         run["steps"]))  # fmt: skip
+            rows.append(
+                (run["task"], found[2], run["frozen"], mean(run["scores"]), seeds, mean(run["selection"]), run["steps"])
+            )
     return table_text(("target", "source", "frozen", "tuned", "each seed", "on selection rows", "steps"), rows)
 
 

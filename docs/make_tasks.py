@@ -39,34 +39,65 @@ MRQA = ("squad", "newsqa", "triviaqa", "searchqa", "hotpotqa", "naturalquestions
 SAMPLES: Mapping[str, dict[str, Any]] = {
     **dict.fromkeys(("c4", "c4/spans", "nltk_text", "nltk_text/spans"), RUNNING),
     **{f"mrqa/{name}": ANSWERED for name in MRQA},
-    "anli/r1": PAIR, "anli/r2": PAIR, "docnli": PAIR | {"label": 1},
+    "anli/r1": PAIR,
+    "anli/r2": PAIR,
+    "docnli": PAIR | {"label": 1},
     "glue/wnli": {"sentence1": "Ann saw her.", "sentence2": "Ann saw Eve.", "label": 1} | PAIR | {"idx": 0},
-    "superglue/wsc": {"text": "Ann saw Eve and she left.", "span1_index": 0, "span1_text": "Ann", "span2_index": 4,
-                      "span2_text": "she", "label": 1},
-    "superglue/record": {"query": "@placeholder left.", "passage": "Ann came.", "entities": ["Ann", "Eve"],
-                         "answers": ["Ann"], "idx": {"passage": 0, "query": 0}},
-    "glue/mnli_mismatched": PAIR, "glue/ax": PAIR, "superglue/axg": PAIR,
+    "superglue/wsc": {
+        "text": "Ann saw Eve and she left.",
+        "span1_index": 0,
+        "span1_text": "Ann",
+        "span2_index": 4,
+        "span2_text": "she",
+        "label": 1,
+    },
+    "superglue/record": {
+        "query": "@placeholder left.",
+        "passage": "Ann came.",
+        "entities": ["Ann", "Eve"],
+        "answers": ["Ann"],
+        "idx": {"passage": 0, "query": 0},
+    },
+    "glue/mnli_mismatched": PAIR,
+    "glue/ax": PAIR,
+    "superglue/axg": PAIR,
     "superglue/axb": PAIR | {"sentence1": "It rains.", "sentence2": "It is wet."},
     "cxc": {"sentence1": "A dog runs.", "sentence2": "A dog.", "score": 3.3},
-    "goemotions": {"text": "Thank you!", "labels": [15]}, "sentiment140": {"text": "so happy", "sentiment": 4},
-    "art": {"observation_1": "I left.", "observation_2": "I was late.", "hypothesis_1": "Rain.", "hypothesis_2": "Sun.",
-            "label": 1},
-    **{f"wmt/en_{code}": {"translation": {"en": "Good.", code: text}}
-       for code, text in (("de", "Gut."), ("fr", "Bien."), ("ro", "Bine."))},
-    "aeslc": {"email_body": "Meet at 5.", "subject_line": "Meeting"}, "billsum": SHORT,
-    "cnn_dailymail": SHORT | {"highlights": "A text."}, "gigaword": SHORT, "multi_news": SHORT, "newsroom": SHORT,
-    "samsum": {"dialogue": "A: Hi. B: Hi.", "summary": "They greet."}, "xsum": SHORT,
+    "goemotions": {"text": "Thank you!", "labels": [15]},
+    "sentiment140": {"text": "so happy", "sentiment": 4},
+    "art": {
+        "observation_1": "I left.",
+        "observation_2": "I was late.",
+        "hypothesis_1": "Rain.",
+        "hypothesis_2": "Sun.",
+        "label": 1,
+    },
+    **{
+        f"wmt/en_{code}": {"translation": {"en": "Good.", code: text}}
+        for code, text in (("de", "Gut."), ("fr", "Bien."), ("ro", "Bine."))
+    },
+    "aeslc": {"email_body": "Meet at 5.", "subject_line": "Meeting"},
+    "billsum": SHORT,
+    "cnn_dailymail": SHORT | {"highlights": "A text."},
+    "gigaword": SHORT,
+    "multi_news": SHORT,
+    "newsroom": SHORT,
+    "samsum": {"dialogue": "A: Hi. B: Hi.", "summary": "They greet."},
+    "xsum": SHORT,
     "wiki_lingua": {"url": "u", "article": {"document": ["Boil water."], "summary": ["Boil."]}},
     "gem/common_gen": {"concepts": ["field", "look", "stand"], "target": "He stood in a field."},
     "gem/dart": {"tripleset": [["Mars Hill", "JOINED", "1973"], ["Mars Hill", "LOCATION", "NC"]], "target": "A text."},
     "gem/e2e_nlg": {"meaning_representation": "name[Alimentum], area[city]", "target": "A text."},
-    "gem/schema_guided_dialog": {"dialog_acts": [{"act": 2, "slot": "song_name", "values": ["Carnivore"]}],
-                                 "prompt": "Yes.", "target": "A text."},
+    "gem/schema_guided_dialog": {
+        "dialog_acts": [{"act": 2, "slot": "song_name", "values": ["Carnivore"]}],
+        "prompt": "Yes.",
+        "target": "A text.",
+    },
     "gem/web_nlg": {"input": ["Aarhus | leader | Jacob_Bundsgaard"], "target": "A text."},
     "gem/wiki_auto": {"source": "A long text.", "target": "A text."},
     "gem/xsum": {"document": "A long text.", "target": "A text."},
     "gem/wiki_lingua": {"source": "A long text.", "target": "A text."},
-}  # fmt: skip
+}
 
 
 def page(data: Path) -> str:
@@ -84,10 +115,18 @@ def page(data: Path) -> str:
         local = (data / folder).is_dir()
         size = "" if row.size is None else f"{row.size:,}"
         cells = (
-            f"`{name}`", row.title, f"`{row.hub}`" if row.hub else "local only", f"`{folder}`",
-            "rows" if local else "form", size, f"`{_form(name, row, data / folder)}`", _cut(", ".join(row.labels)),
-            ", ".join(row.metrics), row.licence, row.paper,
-        )  # fmt: skip
+            f"`{name}`",
+            row.title,
+            f"`{row.hub}`" if row.hub else "local only",
+            f"`{folder}`",
+            "rows" if local else "form",
+            size,
+            f"`{_form(name, row, data / folder)}`",
+            _cut(", ".join(row.labels)),
+            ", ".join(row.metrics),
+            row.licence,
+            row.paper,
+        )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return f"{HEAD}\n{len(known)} tasks.\n\n" + "\n".join(lines) + "\n"
 

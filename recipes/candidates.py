@@ -24,8 +24,14 @@ def summary(found: TransferReport) -> list[Any]:
     arms = {arm.arm: arm for arm in found.arms}
     plain = max((arm for arm in found.arms if arm.arm.startswith("plain")), key=lambda arm: arm.selection)
     low, high = found.gain_interval
-    return [round(arms["frozen"].score, 1), round(plain.score, 1), round(arms["spot"].score, 1),
-            f"{found.gain:+.1f}", f"{low:+.1f} to {high:+.1f}", arms["spot"].source]  # fmt: skip
+    return [
+        round(arms["frozen"].score, 1),
+        round(plain.score, 1),
+        round(arms["spot"].score, 1),
+        f"{found.gain:+.1f}",
+        f"{low:+.1f} to {high:+.1f}",
+        arms["spot"].source,
+    ]
 
 
 def main() -> None:

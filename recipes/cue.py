@@ -24,8 +24,9 @@ from spot.tuning import prepare, tune
 CUES = ("\nAnswer:", "\nLabel:", " =>", "\n", "")
 FROZEN = ("glue/sst2", "trec", "ag_news", "tweet_eval/emotion", "superglue/copa")
 TUNED = ("trec", "ag_news")
-CONFIG = TuneConfig(task="trec", steps=30, batch_size=8, learning_rate=0.01, select_rows=100, report_rows=1,
-                    eval_every=30)  # fmt: skip
+CONFIG = TuneConfig(
+    task="trec", steps=30, batch_size=8, learning_rate=0.01, select_rows=100, report_rows=1, eval_every=30
+)
 
 
 def main() -> None:

@@ -26,14 +26,30 @@ from spot.tuning import prepare, prepare_members, tune, tune_model
 
 TOKENS = 15_000  # text tokens of a run
 TASKS = (
-    "glue/sst2", "glue/cola", "glue/mrpc", "glue/qqp", "glue/rte", "glue/stsb", "superglue/cb", "superglue/copa",
-    "superglue/wic", "cr",
-)  # fmt: skip
+    "glue/sst2",
+    "glue/cola",
+    "glue/mrpc",
+    "glue/qqp",
+    "glue/rte",
+    "glue/stsb",
+    "superglue/cb",
+    "superglue/copa",
+    "superglue/wic",
+    "cr",
+)
 MODELS = ("superglue/cb", "superglue/copa")
 MEMBERS = ("glue/sst2", "glue/cola", "glue/mrpc", "glue/qqp", "glue/rte")  # labelled members of GLUE of the table above
 TARGETS = {"cr": 24, "superglue/cb": 8}  # that the mixture and its members start, with their steps
-CONFIG = TuneConfig(task="-", length=40, batch_size=8, learning_rate=0.005, train_rows=500, select_rows=100,
-                    report_rows=500, max_input_tokens=96)  # fmt: skip
+CONFIG = TuneConfig(
+    task="-",
+    length=40,
+    batch_size=8,
+    learning_rate=0.005,
+    train_rows=500,
+    select_rows=100,
+    report_rows=500,
+    max_input_tokens=96,
+)
 SEEDS = 2
 
 
@@ -111,9 +127,10 @@ def table(out: Path, data: Path) -> dict[str, dict[str, Any]]:
             "frozen": round(float(np.mean(list(runs[0]["frozen_scores"].values()))), 2),
             "scores": [round(float(np.mean(list(run["scores"].values()))), 2) for run in runs],
             "selection": [round(float(np.mean(list(run["selection"].values()))), 2) for run in runs],
-            "steps": runs[0]["steps"], "tokens": [run["tokens"] for run in runs],
+            "steps": runs[0]["steps"],
+            "tokens": [run["tokens"] for run in runs],
             "seconds": [run["seconds"] for run in runs],
-        }  # fmt: skip
+        }
     return found
 
 

@@ -168,9 +168,18 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def new_model(seed: int) -> T5ForConditionalGeneration:
     """A T5 of 0.2 million random parameters: width 64, 2 + 2 layers, 4 heads."""
     config = T5Config(
-        vocab_size=len(SPECIAL) + len(CHARACTERS), d_model=64, d_kv=16, d_ff=256, num_layers=2, num_heads=4,
-        feed_forward_proj="relu", dropout_rate=0.0, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(SPECIAL) + len(CHARACTERS),
+        d_model=64,
+        d_kv=16,
+        d_ff=256,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="relu",
+        dropout_rate=0.0,
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return T5ForConditionalGeneration(config)
@@ -258,9 +267,13 @@ def write_task(folder: Path, skill: str, counts: Mapping[str, int], seed: int) -
         write_whole(folder / f"{name}-{split}.csv", text.getvalue().encode())
     files = ", ".join(f"{split} = {json.dumps(f'{name}-{split}.csv')}" for split in counts)
     lines = {
-        "name": json.dumps(name), "title": json.dumps(f"the skill `{skill}`, untold"), "rows": f"{{ {files} }}",
-        "input": '"{text}"', "answer": '"answer"', "metrics": '["exact_match"]',
-    }  # fmt: skip
+        "name": json.dumps(name),
+        "title": json.dumps(f"the skill `{skill}`, untold"),
+        "rows": f"{{ {files} }}",
+        "input": '"{text}"',
+        "answer": '"answer"',
+        "metrics": '["exact_match"]',
+    }
     write_whole(folder / f"{name}.toml", "".join(f"{key} = {value}\n" for key, value in lines.items()).encode())
     return folder / f"{name}.toml"
 

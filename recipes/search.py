@@ -18,16 +18,30 @@ from spot.tasks.base import roles
 from spot.tuning import prepare, tune
 
 TOKENS = 20_000
-BASE = TuneConfig(task="trec", length=20, batch_size=8, optimiser="adamw", learning_rate=0.005, init="vocabulary",
-                  select_rows=250, report_rows=250)  # fmt: skip
+BASE = TuneConfig(
+    task="trec",
+    length=20,
+    batch_size=8,
+    optimiser="adamw",
+    learning_rate=0.005,
+    init="vocabulary",
+    select_rows=250,
+    report_rows=250,
+)
 GANGS = (  # runs of one length and optimiser share their batches
-    ({}, {"learning_rate": 0.002}, {"learning_rate": 0.01}, {"learning_rate": 0.02}, {"init": "classes"},
-     {"init": "uniform"}),
+    (
+        {},
+        {"learning_rate": 0.002},
+        {"learning_rate": 0.01},
+        {"learning_rate": 0.02},
+        {"init": "classes"},
+        {"init": "uniform"},
+    ),
     ({"length": 10},),
     ({"length": 50},),
     ({"length": 100},),
     ({"optimiser": "adafactor", "learning_rate": 0.01},),
-)  # fmt: skip
+)
 
 
 def main() -> None:
@@ -51,9 +65,11 @@ def main() -> None:
             name = ", ".join(f"{key} {value}" for key, value in change.items()) or "base"
             curve = result["curve"]
             best = max(point["score"] for point in curve)
-            print(f"| {name} | {curve[0]['score']:.1f} | {curve[1]['score']:.1f} | {best:.1f} | {result['step']} | "
-                  f"{min(point['nats'] for point in curve):.3f} | {result['tokens']} | {result['seconds']:.0f} |",
-                  flush=True)  # fmt: skip
+            print(
+                f"| {name} | {curve[0]['score']:.1f} | {curve[1]['score']:.1f} | {best:.1f} | {result['step']} | "
+                f"{min(point['nats'] for point in curve):.3f} | {result['tokens']} | {result['seconds']:.0f} |",
+                flush=True,
+            )
     print(f"\nbase: {json.dumps(BASE.model_copy(update={'steps': steps}).model_dump())}")
 
 

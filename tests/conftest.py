@@ -57,9 +57,7 @@ def tiny_config(family: str) -> PreTrainedConfig:
         case "t5":
             return T5Config(**IDS, **T5, feed_forward_proj="relu", dropout_rate=0.0)
         case "t5v11":
-            return T5Config(
-                **IDS, **T5, feed_forward_proj="gated-gelu", dropout_rate=0.0, tie_word_embeddings=False
-            )
+            return T5Config(**IDS, **T5, feed_forward_proj="gated-gelu", dropout_rate=0.0, tie_word_embeddings=False)
         case "llama":
             return LlamaConfig(**IDS, **SMALL)
         case "qwen2":
@@ -69,14 +67,28 @@ def tiny_config(family: str) -> PreTrainedConfig:
             return Gemma2Config(**IDS, **SMALL, head_dim=8, query_pre_attn_scalar=8, sliding_window=8)
         case "gpt2":
             return GPT2Config(
-                **IDS, n_embd=32, n_layer=2, n_head=4, n_positions=POSITIONS, initializer_range=0.15,
-                resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-            )  # fmt: skip
+                **IDS,
+                n_embd=32,
+                n_layer=2,
+                n_head=4,
+                n_positions=POSITIONS,
+                initializer_range=0.15,
+                resid_pdrop=0.0,
+                embd_pdrop=0.0,
+                attn_pdrop=0.0,
+            )
         case "opt":
             return OPTConfig(
-                **IDS, hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=2,
-                num_attention_heads=4, max_position_embeddings=POSITIONS, init_std=0.15, dropout=0.0,
-            )  # fmt: skip
+                **IDS,
+                hidden_size=32,
+                word_embed_proj_dim=32,
+                ffn_dim=48,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=POSITIONS,
+                init_std=0.15,
+                dropout=0.0,
+            )
     raise ValueError(f"no tiny model of the family {family!r}; known: {', '.join(FAMILIES)}")
 
 

@@ -17,10 +17,18 @@ def library_prompt(task: str = "glue/sst2", seed: int = 0, **changes: Any) -> So
     """A prompt of three tokens of width 4, with a key."""
     numbers = np.random.default_rng(seed).normal(size=(3, 3, 4)).astype(np.float32)
     fields = {
-        "value": numbers[0], "key": numbers[1], "start": numbers[2], "backbone": BACKBONE, "task": task, "step": 180,
-        "seed": seed, "key_recipe": RECIPE, "scores": {"accuracy": 84.5}, "frozen_scores": {"accuracy": 51.0},
+        "value": numbers[0],
+        "key": numbers[1],
+        "start": numbers[2],
+        "backbone": BACKBONE,
+        "task": task,
+        "step": 180,
+        "seed": seed,
+        "key_recipe": RECIPE,
+        "scores": {"accuracy": 84.5},
+        "frozen_scores": {"accuracy": 51.0},
         "config": {"steps": 200},
-    }  # fmt: skip
+    }
     return SoftPrompt(**{**fields, **changes})
 
 
@@ -33,10 +41,21 @@ def tiny_prompt(family: str = "llama", **changes: Any) -> SoftPrompt:
     """A prompt for one of conftest's tiny models, with everything that a file can hold."""
     arrays = np.random.default_rng(3).normal(size=(3, LENGTH, WIDTH)).astype(np.float32)
     fields = {
-        "value": arrays[0], "key": arrays[1], "start": arrays[2], "backbone": tiny_id(family), "task": "glue/sst2",
-        "step": 180, "task_revision": "1", "seed": 7, "initialiser": "prompt", "parents": (Parent("aaaa", 1.0),),
+        "value": arrays[0],
+        "key": arrays[1],
+        "start": arrays[2],
+        "backbone": tiny_id(family),
+        "task": "glue/sst2",
+        "step": 180,
+        "task_revision": "1",
+        "seed": 7,
+        "initialiser": "prompt",
+        "parents": (Parent("aaaa", 1.0),),
         "key_recipe": KeyRecipe(40, LENGTH, "vocabulary", 0, "adamw", 0.005, 0.0, 16, 96),
-        "config": {"steps": 200, "init": "é"}, "scores": {"accuracy": 84.5}, "frozen_scores": {"accuracy": 51.0},
-        "data_digest": "dddd", "code_version": "0.1.0",
-    }  # fmt: skip
+        "config": {"steps": 200, "init": "é"},
+        "scores": {"accuracy": 84.5},
+        "frozen_scores": {"accuracy": 51.0},
+        "data_digest": "dddd",
+        "code_version": "0.1.0",
+    }
     return SoftPrompt(**{**fields, **changes})

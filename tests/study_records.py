@@ -26,12 +26,24 @@ def curve(selection: float, early: Sequence[float] = ()) -> tuple[dict[str, Any]
 def record(kind: str, task: str, seed: int, score: float, **changes: Any) -> Record:
     """A finished cell; its selection score is its report score unless `curve` says otherwise."""
     sources = changes.get("sources", ())
-    name = "-".join(map(str, [kind, task, *sources, changes.get("start", ""), changes.get("init_seed", 0), seed,
-                              changes.get("k", 0)]))  # fmt: skip
+    name = "-".join(
+        map(
+            str,
+            [kind, task, *sources, changes.get("start", ""), changes.get("init_seed", 0), seed, changes.get("k", 0)],
+        )
+    )
     fields: dict[str, Any] = {
-        "curve": curve(score), "score": score, "scores": {"accuracy": score}, "steps": STEPS, "tokens": TOKENS,
-        "rows": ROWS, "tuned": PROMPT, "shipped": PROMPT, "config": CONFIG, "data": f"rows of {task} {seed}",
-    }  # fmt: skip
+        "curve": curve(score),
+        "score": score,
+        "scores": {"accuracy": score},
+        "steps": STEPS,
+        "tokens": TOKENS,
+        "rows": ROWS,
+        "tuned": PROMPT,
+        "shipped": PROMPT,
+        "config": CONFIG,
+        "data": f"rows of {task} {seed}",
+    }
     return Record(name.replace("/", "."), kind, task, seed, **{**fields, **changes})
 
 
@@ -92,6 +104,8 @@ def paper_like(sources: int = 16, targets: int = 10, seeds: int = 3, **changes: 
     made = study({t: scores(base[column]) for column, t in enumerate(tasks)}, pairs, similar, **changes)
     for column, target in enumerate(tasks):
         for start, init_seed in (("classes", 0), ("vocabulary", 1), ("vocabulary", 2)):
-            made += [record("plain", target, seed, score, start=start, init_seed=init_seed)
-                     for seed, score in enumerate(scores(base[column]))]  # fmt: skip
+            made += [
+                record("plain", target, seed, score, start=start, init_seed=init_seed)
+                for seed, score in enumerate(scores(base[column]))
+            ]
     return made

@@ -46,8 +46,14 @@ def test_the_cells_are_the_products_of_sources_targets_and_seeds(planned):
     made = planned()
     counts = Counter(cell.kind for cell in made.cells)
     # squad has no labels, so it has no start from classes; glue/mnli is not its own source.
-    assert counts == {"source": 2 * 2, "plain": 2 * (3 + 3 + 2), "pair": 2 * (2 + 1 + 2), "average": 2 * 3,
-                      "mixture": 2 * 3, "model": 2 * 3 * 2}  # fmt: skip
+    assert counts == {
+        "source": 2 * 2,
+        "plain": 2 * (3 + 3 + 2),
+        "pair": 2 * (2 + 1 + 2),
+        "average": 2 * 3,
+        "mixture": 2 * 3,
+        "model": 2 * 3 * 2,
+    }
     assert not of(made, kind="pair", task="glue/mnli", sources=("glue/mnli",))
     assert len({cell.digest for cell in made.cells}) == len(made.cells)
 

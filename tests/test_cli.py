@@ -116,8 +116,23 @@ def leaves(page: ModuleType) -> dict[str, tuple[Any, Any]]:
 
 
 def test_help_loads_nothing_that_computes_or_reads_data():
-    heavy = ["accelerate", "datasets", "faiss", "gguf", "jinja2", "matplotlib", "numpy", "pyarrow", "ray", "safetensors",
-             "scipy", "sklearn", "tokenizers", "torch", "transformers"]  # fmt: skip
+    heavy = [
+        "accelerate",
+        "datasets",
+        "faiss",
+        "gguf",
+        "jinja2",
+        "matplotlib",
+        "numpy",
+        "pyarrow",
+        "ray",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "tokenizers",
+        "torch",
+        "transformers",
+    ]
     code = f"""
 import sys
 from spot.__main__ import main
@@ -433,8 +448,22 @@ def test_a_t5_folder_with_open_answers(spot: Spot, tiny_folder: Callable[[str], 
         'name = "open"\nrows = "open.csv"\ninput = "question: {text}"\nanswer = "reply"\nmetrics = ["exact_match"]\n'
     )
     model = ["--backbone", tiny_folder("t5")]
-    tuned = spot("tune", task, *model, "--steps", 1, "--length", 2, "--set", "batch_size=2", "--set", "select_rows=2",
-                 "--out", tmp_path / "run", "--json").json  # fmt: skip
+    tuned = spot(
+        "tune",
+        task,
+        *model,
+        "--steps",
+        1,
+        "--length",
+        2,
+        "--set",
+        "batch_size=2",
+        "--set",
+        "select_rows=2",
+        "--out",
+        tmp_path / "run",
+        "--json",
+    ).json
     assert set(tuned["scores"]) == {"exact_match"}
     (tmp_path / "ask.txt").write_text("question 1\n")
     result = spot("predict", tmp_path / "run", "--task", task, *model, "--input", tmp_path / "ask.txt")
@@ -463,9 +492,11 @@ def test_library_create_add_remove_reindex_verify(spot: Spot, made: Made, tmp_pa
     assert spot("library", "create", "--library", folder, "--json").json == {"library": str(folder), "prompts": 0}
     added = spot("library", "add", made.run(), "--library", folder, "--json").json
     assert added == {
-        "prompt": load(made.run() / "prompt.safetensors").digest, "task": "mood", "scores": added["scores"],
+        "prompt": load(made.run() / "prompt.safetensors").digest,
+        "task": "mood",
+        "scores": added["scores"],
         "path": str(folder / "prompts" / f"{added['prompt']}.safetensors"),
-    }  # fmt: skip
+    }
     assert spot("library", "reindex", "--library", folder, "--json").json == {"prompts": 1}
     assert spot("library", "verify", "--library", folder, "--json").json == {"prompts": 1, "problems": []}
     assert spot("library", "remove", "mood", "--library", folder, "--json").json == {"removed": added["prompt"]}
@@ -503,8 +534,25 @@ def test_retrieve_never_names_the_target_itself(spot: Spot, made: Made):
 
 @pytest.mark.parametrize("strategy", ["best", "average", "none"])
 def test_transfer(spot: Spot, made: Made, tmp_path: Path, strategy: str):
-    words = ["transfer", made.task(), "--library", made.library, *made.model, "--strategy", strategy, "-k", 2,
-             "--steps", 4, "--seeds", 2, "--set", "eval_every=2", "--out", tmp_path / "out"]  # fmt: skip
+    words = [
+        "transfer",
+        made.task(),
+        "--library",
+        made.library,
+        *made.model,
+        "--strategy",
+        strategy,
+        "-k",
+        2,
+        "--steps",
+        4,
+        "--seeds",
+        2,
+        "--set",
+        "eval_every=2",
+        "--out",
+        tmp_path / "out",
+    ]
     found = spot(*words, "--json").json
     assert (found["target"], found["run"]) == ("mood", str(tmp_path / "out"))
     arms = {arm["arm"]: arm for arm in found["arms"]}

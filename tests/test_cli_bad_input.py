@@ -344,9 +344,14 @@ def test_a_prompt_whose_task_is_unknown(refused: Callable[..., str], run: Path, 
     ],
 )
 def test_rows_to_predict_that_cannot_be_used(
-    folder: Path, refused: Callable[..., str], run: Path, llama: list[str], name: str, rows: str | bytes | None,
+    folder: Path,
+    refused: Callable[..., str],
+    run: Path,
+    llama: list[str],
+    name: str,
+    rows: str | bytes | None,
     named: tuple[str, ...],
-):  # fmt: skip
+):
     if rows is not None:
         (folder / name).write_bytes(rows if isinstance(rows, bytes) else rows.encode())
     message = refused("predict", run, "--task", "task.toml", *llama, "--input", name)

@@ -44,8 +44,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, (split, count) in enumerate((("train", 24), ("validation", 8), ("test", 20))):
         path = folder / "sst2" / f"{split}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [{"sentence": TEXT.format(1000 * number + n, ("bad", "good")[n % 2]), "label": n % 2}
-                 for n in range(count)]  # fmt: skip
+        lines = [
+            {"sentence": TEXT.format(1000 * number + n, ("bad", "good")[n % 2]), "label": n % 2} for n in range(count)
+        ]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     monkeypatch.setenv("SPOT_DATA", str(folder))
     return folder
@@ -55,8 +56,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def task(tmp_path: Path) -> Path:
     """A task file with train, validation and test rows."""
     for number, (split, count) in enumerate((("train", 24), ("validation", 8), ("test", 20))):
-        lines = [f"{TEXT.format(1000 * number + n, ('bad', 'good')[n % 2])},{('no', 'yes')[n % 2]}\n"
-                 for n in range(count)]  # fmt: skip
+        lines = [
+            f"{TEXT.format(1000 * number + n, ('bad', 'good')[n % 2])},{('no', 'yes')[n % 2]}\n" for n in range(count)
+        ]
         (tmp_path / f"{split}.csv").write_text("text,label\n" + "".join(lines))
     path = tmp_path / "mood.toml"
     path.write_text('name = "mood"\nrows = { train = "train.csv", validation = "validation.csv", test = "test.csv" }\n')
@@ -148,8 +150,10 @@ def test_voters_with_unlike_settings_are_refused(spot: Spot, model: list[str], d
     )
     refused(
         spot("evaluate", first, third, *model),
-        "unlike task_prefix cannot vote on the same rows", f"{first}: False, {third}: True", "--prefix",
-    )  # fmt: skip
+        "unlike task_prefix cannot vote on the same rows",
+        f"{first}: False, {third}: True",
+        "--prefix",
+    )
     assert spot("evaluate", first, second, *model).code == 0, "what a prompt does not say is the default"
     assert spot("evaluate", first, third, *model, "--prefix").code == 0
 
@@ -163,9 +167,17 @@ def test_a_split_without_answers_is_refused_before_the_model_is_loaded(
 ):
     folder = tmp_path / "data" / TABLE[name].folder
     folder.mkdir(parents=True)
-    row = {"premise": "It rains.", "hypothesis": "It is wet.", "sentence1": "It rains.", "sentence2": "It is wet.",
-           "query": "@placeholder left.", "passage": "Ann came.", "entities": ["Ann"], "idx": 0,
-           "label": -1}  # fmt: skip
+    row = {
+        "premise": "It rains.",
+        "hypothesis": "It is wet.",
+        "sentence1": "It rains.",
+        "sentence2": "It is wet.",
+        "query": "@placeholder left.",
+        "passage": "Ann came.",
+        "entities": ["Ann"],
+        "idx": 0,
+        "label": -1,
+    }
     (folder / "test.jsonl").write_text(json.dumps(row) + "\n")
     words = ["evaluate", "none", *model, "--task", name, "--split", "test", "--data", tmp_path / "data"]
     refused(spot(*words), f"'test' of {name} has no public answers", "`spot submit`", "`spot predict`")
@@ -198,14 +210,23 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "superglue/boolq": {"question": "did it rain", "passage": "it was wet"},
     "superglue/cb": INFERENCE,
     "superglue/copa": {"premise": "it rained", "question": "effect", "choice1": "it was wet", "choice2": "it was dry"},
-    "superglue/multirc": {"paragraph": "it rained", "question": "was it wet?", "answer": "yes",
-                          "idx": {"paragraph": 0, "question": 0, "answer": 0}},
-    "superglue/record": {"passage": "Ann came", "query": "@placeholder left", "entities": ["Ann"],
-                         "answers": ["Ann"], "idx": {"passage": 0, "query": 0}},
+    "superglue/multirc": {
+        "paragraph": "it rained",
+        "question": "was it wet?",
+        "answer": "yes",
+        "idx": {"paragraph": 0, "question": 0, "answer": 0},
+    },
+    "superglue/record": {
+        "passage": "Ann came",
+        "query": "@placeholder left",
+        "entities": ["Ann"],
+        "answers": ["Ann"],
+        "idx": {"passage": 0, "query": 0},
+    },
     "superglue/rte": INFERENCE,
     "superglue/wic": {"word": "rain", "sentence1": "the rain fell", "sentence2": "it will rain"},
     "superglue/wsc": {"text": "Ann saw it", "span1_text": "Ann", "span2_text": "it", "span2_index": 2},
-}  # fmt: skip
+}
 
 
 def members(folder: Path, *names: str) -> list[str]:
@@ -215,9 +236,9 @@ def members(folder: Path, *names: str) -> list[str]:
     return ["--data", str(folder)]
 
 
-@pytest.mark.parametrize(("mixture", "tasks", "average"), [
-    ("glue", GLUE, glue_average), ("superglue", SUPERGLUE, superglue_average),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mixture", "tasks", "average"), [("glue", GLUE, glue_average), ("superglue", SUPERGLUE, superglue_average)]
+)
 def test_the_prompt_of_a_benchmark_gets_its_average(
     spot: Spot, model: list[str], tmp_path: Path, mixture: str, tasks: tuple[str, ...], average: Callable[..., float]
 ):
@@ -248,8 +269,10 @@ def test_without_all_its_tasks_a_benchmark_has_no_average(spot: Spot, model: lis
     text = spot(*words).out
     assert "no GLUE average: 2 of its 8 tasks have no score: glue/qnli, glue/rte. Score these" in text
     assert "glue/rte is not scored: no rows for glue/rte, split validation" in text
-    refused(spot("evaluate", "none", "--task", "mixture:superglue", *model, *data),
-            "no task of mixture:superglue can be scored. no rows for superglue/boolq")  # fmt: skip
+    refused(
+        spot("evaluate", "none", "--task", "mixture:superglue", *model, *data),
+        "no task of mixture:superglue can be scored. no rows for superglue/boolq",
+    )
 
 
 def test_a_mixture_of_ones_own_is_named_by_its_file(spot: Spot, model: list[str], task: Path, tmp_path: Path):

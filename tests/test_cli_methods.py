@@ -125,8 +125,10 @@ def test_prompts_vote(spot: Spot, prompts: list[Path], tiny_folder: Callable, tm
     words = [*used, "--task", task, "--split", "train", *model]
     found = spot("evaluate", *words, "--json").json
     assert (found["task"], found["rows"], len(found["each"])) == ("size", 24, count)
-    ballots = [spot("predict", prompt, "--task", task, "--input", tmp_path / "rows.jsonl", *model, "--json").json
-               for prompt in used]  # fmt: skip
+    ballots = [
+        spot("predict", prompt, "--task", task, "--input", tmp_path / "rows.jsonl", *model, "--json").json
+        for prompt in used
+    ]
     alone = [tuple(answer["label"] for answer in ballot) for ballot in ballots]
     together = tuple(map(decided, zip(*ballots, strict=True)))
     assert len({*alone, together}) >= count, "the prompts differ"
@@ -138,8 +140,9 @@ def test_prompts_vote(spot: Spot, prompts: list[Path], tiny_folder: Callable, tm
     assert [scores["accuracy"] for scores in found["each"]] == pytest.approx([accuracy(given) for given in alone])
     text = spot("evaluate", *words).out
     assert f"size train, 24 rows: accuracy {accuracy(together):.1f}\n" in text
-    assert all(f"  {prompt} alone: accuracy {accuracy(given):.1f}\n" in text
-               for prompt, given in zip(used, alone, strict=True))  # fmt: skip
+    assert all(
+        f"  {prompt} alone: accuracy {accuracy(given):.1f}\n" in text for prompt, given in zip(used, alone, strict=True)
+    )
 
 
 def test_prompts_that_were_trained_on_unlike_inputs_are_not_mixed_silently(
@@ -216,17 +219,22 @@ def test_patience_ends_a_run_that_gets_no_better(tuned: Callable[..., dict[str, 
 
 
 def test_dropout_is_drawn_by_the_seed(tuned: Callable[..., dict[str, Any]]):
-    plain, one, same, other = (load(tuned(key_step=STEPS, **values)["prompt"]) for values in (
-        {}, {"dropout": 0.4}, {"dropout": 0.4}, {"dropout": 0.4, "seed": 1}
-    ))  # fmt: skip
+    plain, one, same, other = (
+        load(tuned(key_step=STEPS, **values)["prompt"])
+        for values in ({}, {"dropout": 0.4}, {"dropout": 0.4}, {"dropout": 0.4, "seed": 1})
+    )
     assert one.digest == same.digest and np.array_equal(one.start, plain.start)
     assert not np.allclose(one.key, plain.key, atol=1e-3) and not np.allclose(one.key, other.key, atol=1e-3)
 
 
 def test_the_task_in_front_is_read_while_tuning_evaluating_and_predicting(
-    spot: Spot, tuned: Callable[..., dict[str, Any]], reviews: Path, model: list[str], tmp_path: Path,
+    spot: Spot,
+    tuned: Callable[..., dict[str, Any]],
+    reviews: Path,
+    model: list[str],
+    tmp_path: Path,
     reading: list[str],
-):  # fmt: skip
+):
     plain = tuned()
     assert reading and not any(inputs.startswith("sst2 ") for inputs in reading)
     reading.clear()
@@ -243,9 +251,7 @@ def test_the_task_in_front_is_read_while_tuning_evaluating_and_predicting(
     assert scored["scores"] == found["scores"]
 
 
-def test_no_rows_to_report_is_said_before_anything_trains(
-    spot: Spot, model: list[str], reviews: Path, tmp_path: Path
-):
+def test_no_rows_to_report_is_said_before_anything_trains(spot: Spot, model: list[str], reviews: Path, tmp_path: Path):
     words = ["tune", "glue/sst2", *model, "--data", reviews, *FAST, *settings(report_rows=0)]
     result = spot(*words, "--out", tmp_path / "run", "--json")
     trained = (tmp_path / "run" / "log.jsonl").exists()

@@ -246,9 +246,7 @@ def test_a_test_split_that_cannot_be_read_is_said_at_the_report_and_the_training
 
 @pytest.mark.parametrize("kind", ["known", "task file"])
 @pytest.mark.parametrize("found", ["nothing", "a folder"])
-def test_a_test_file_that_is_none_is_one_message(
-    spot: Spot, model: list[str], tmp_path: Path, kind: str, found: str
-):
+def test_a_test_file_that_is_none_is_one_message(spot: Spot, model: list[str], tmp_path: Path, kind: str, found: str):
     closed = close_later(kind, tmp_path)
     closed.file.unlink()
     if found == "a folder":
@@ -276,8 +274,9 @@ def sources(t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
     folder, backbone = tmp_path_factory.mktemp("sources"), Backbone.load(str(t5))
     library = Library.create(folder / "library")
     for word in ("red", "green"):
-        config = TuneConfig(task=word, backbone=str(t5), steps=4, length=3, batch_size=4, learning_rate=0.05,
-                            eval_every=2, key_step=3)  # fmt: skip
+        config = TuneConfig(
+            task=word, backbone=str(t5), steps=4, length=3, batch_size=4, learning_rate=0.05, eval_every=2, key_step=3
+        )
         parts = Roles(rows(word, 0, 16), rows(word, 100, 108), rows(word, 200, 208))
         library.add(tune_prompt(config, named(word), backbone, parts, out=folder / word))
     return library
@@ -286,8 +285,9 @@ def sources(t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
 def test_a_transfer_reads_no_report_row_before_the_last_arm_is_tuned(t5: Path, sources: Library, tmp_path: Path):
     backbone = Backbone.load(str(t5))
     train, select, report = rows("toy", 0, 16), rows("toy", 100, 108), rows("toy", 200, 210)
-    config = TransferConfig(steps=4, seeds=1, eval_every=2, k=2, starts=("vocabulary", "uniform"),
-                            model_learning_rate=0.001)  # fmt: skip
+    config = TransferConfig(
+        steps=4, seeds=1, eval_every=2, k=2, starts=("vocabulary", "uniform"), model_learning_rate=0.001
+    )
     gangs = {"plain-vocabulary", "plain-uniform", "spot-0", "spot-1", "model-0"}
     reads: list[bool] = []
     is_shut = True
@@ -301,8 +301,15 @@ def test_a_transfer_reads_no_report_row_before_the_last_arm_is_tuned(t5: Path, s
         return report
 
     def run(out: Path, rows: Any, steps: list[tuple[int, int]]) -> Any:
-        return transfer(named("toy"), Roles(train, select, rows), backbone, sources, config, out=out,
-                        progress=lambda *at: steps.append(at))  # fmt: skip
+        return transfer(
+            named("toy"),
+            Roles(train, select, rows),
+            backbone,
+            sources,
+            config,
+            out=out,
+            progress=lambda *at: steps.append(at),
+        )
 
     first: list[tuple[int, int]] = []
     with pytest.raises(TaskError, match="not now"):

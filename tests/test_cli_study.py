@@ -44,9 +44,20 @@ def test_the_json_of_table_6(replay: Replay):
     assert round(found["source_means"]["MNLI"], 1) == 78.6
     assert found["best_sources"][3]["sources"] == ["C4", "CxC", "MNLI", "SQuAD"]
     assert set(found) == {
-        "cells", "improved", "worsened", "tied", "above_10", "source_means", "source_rer", "source_worsened",
-        "baseline_mean", "mean", "always_best", "oracle_mean", "best_sources",
-    }  # fmt: skip
+        "cells",
+        "improved",
+        "worsened",
+        "tied",
+        "above_10",
+        "source_means",
+        "source_rer",
+        "source_worsened",
+        "baseline_mean",
+        "mean",
+        "always_best",
+        "oracle_mean",
+        "best_sources",
+    }
 
 
 def test_the_text_of_table_6(replay: Replay):
@@ -129,7 +140,7 @@ def test_other_formats_of_rows_are_read(replay: Replay, tmp_path: Path):
         ((*GOOD, "b,x,70"), r"row 5 \(line 6\): found 3 cells, the header has 4"),
         (("source,mean,mean,target", "a,1,2,x"), r"column 'mean' stands in the header more than once"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("words", [(), ("--json",)])
 def test_a_bad_table_is_one_message(
     replay: Replay, tmp_path: Path, lines: tuple[str, ...], message: str, words: tuple[str, ...]

@@ -62,8 +62,19 @@ def test_a_plan_needs_neither_rows_nor_backbone(spot, folder):
     assert "study26: 48 sources, 30 target embeddings, 840 transfers" in found
     assert "text tokens unknown, time unknown, disk unknown" in found and "--probe fetches it" in found
     value = spot("plan", recipe, "--json").json
-    assert set(value) == {"name", "records", "sources", "embeddings", "transfers", "kinds", "tokens", "seconds", "disk",
-                          "unknown", "cells"}  # fmt: skip
+    assert set(value) == {
+        "name",
+        "records",
+        "sources",
+        "embeddings",
+        "transfers",
+        "kinds",
+        "tokens",
+        "seconds",
+        "disk",
+        "unknown",
+        "cells",
+    }
     assert value["kinds"]["pair"] == {"cells": 480, "finished": 0, "gangs": 480, "steps": 480 * 100_000}
     assert value["tokens"] is None and len(value["cells"]) == 945
     assert set(value["cells"][0]) == {"digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs"}
@@ -110,8 +121,11 @@ def test_settings_of_the_command_change_the_study(spot, folder):
 
 def test_a_report_is_written_from_the_records(spot, folder, monkeypatch):
     pytest.importorskip("spot.study.pages")
-    refused(spot("report", "study.toml"), "studies/toy/cells holds no finished cell of toy (12 are planned)",
-            "spot study run study.toml")  # fmt: skip
+    refused(
+        spot("report", "study.toml"),
+        "studies/toy/cells holds no finished cell of toy (12 are planned)",
+        "spot study run study.toml",
+    )
     spot("run", "study.toml")
     value = spot("report", "study.toml", "--out", "report", "--json").json
     assert isinstance(value, dict) and (folder / "report" / "report.html").stat().st_size > 0
@@ -206,6 +220,9 @@ def test_a_library_learns_what_a_study_showed_and_once(spot, folder):
 def test_only_a_library_of_the_studys_sources_can_be_taught(spot, folder):
     spot("run", "study.toml")
     Library.create(folder / "other")
-    refused(spot("teach", "study.toml", "--library", "other"),
-            "no finished pair of", "expected the library that the study's sources are in")  # fmt: skip
+    refused(
+        spot("teach", "study.toml", "--library", "other"),
+        "no finished pair of",
+        "expected the library that the study's sources are in",
+    )
     assert not (folder / "other" / "transfers.jsonl").exists()

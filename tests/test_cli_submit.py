@@ -59,16 +59,32 @@ FIELDS = {
     "cb": {"premise": "It rains.", "hypothesis": "It is wet."},
     "copa": {"premise": "It rained.", "choice1": "Wet.", "choice2": "Dry.", "question": "effect"},
     "multirc": {"paragraph": "It rains.", "question": "What?", "answer": "Rain."},
-    "record": {"passage": "Ann came.\n@highlight\nSo did Eve.", "query": "@placeholder left.",
-               "entities": ["Ann", "Eve"], "answers": []},
+    "record": {
+        "passage": "Ann came.\n@highlight\nSo did Eve.",
+        "query": "@placeholder left.",
+        "entities": ["Ann", "Eve"],
+        "answers": [],
+    },
     "rte": {"premise": "It rains.", "hypothesis": "It is wet."},
-    "wic": {"sentence1": "a bank", "sentence2": "the bank", "word": "bank", "start1": 2, "end1": 6, "start2": 4,
-            "end2": 8},
-    "wsc": {"text": "Ann saw Eve and she left.", "span1_index": 0, "span1_text": "Ann", "span2_index": 4,
-            "span2_text": "she"},
+    "wic": {
+        "sentence1": "a bank",
+        "sentence2": "the bank",
+        "word": "bank",
+        "start1": 2,
+        "end1": 6,
+        "start2": 4,
+        "end2": 8,
+    },
+    "wsc": {
+        "text": "Ann saw Eve and she left.",
+        "span1_index": 0,
+        "span1_text": "Ann",
+        "span2_index": 4,
+        "span2_text": "she",
+    },
     "axb": {"sentence1": "It rains.", "sentence2": "It is wet."},
     "axg": {"premise": "It rains.", "hypothesis": "It is wet."},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -148,9 +164,7 @@ def test_bad_input_is_one_message(spot: Callable[..., Result], tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
-def test_prompts_that_do_not_do_are_refused(
-    spot: Callable[..., Result], prompts: Path, rows: Path, tmp_path: Path
-):
+def test_prompts_that_do_not_do_are_refused(spot: Callable[..., Result], prompts: Path, rows: Path, tmp_path: Path):
     words = ["submit", "superglue", "--out", tmp_path / "out", "--trial", "--prompts"]
     some = tmp_path / "some"
     some.mkdir()

@@ -42,9 +42,12 @@ RTE = ("entailment", "not_entailment")
 
 def record(number: int, *answers: str) -> dict[str, Any]:
     return {
-        "passage": PASSAGE, "query": f"@placeholder left at {number}.", "entities": ["Ann", "Eve"],
-        "answers": list(answers), "idx": {"passage": number, "query": 3},
-    }  # fmt: skip
+        "passage": PASSAGE,
+        "query": f"@placeholder left at {number}.",
+        "entities": ["Ann", "Eve"],
+        "answers": list(answers),
+        "idx": {"passage": number, "query": 3},
+    }
 
 
 def record_form(number: int) -> str:
@@ -53,9 +56,14 @@ def record_form(number: int) -> str:
 
 def wsc(number: int, label: int) -> dict[str, Any]:
     return {
-        "text": f"Ann saw Eve {number} times and she left.", "span1_text": "Ann", "span1_index": 0,
-        "span2_text": "she", "span2_index": 6, "label": label, "idx": number,
-    }  # fmt: skip
+        "text": f"Ann saw Eve {number} times and she left.",
+        "span1_text": "Ann",
+        "span1_index": 0,
+        "span2_text": "she",
+        "span2_index": 6,
+        "label": label,
+        "idx": number,
+    }
 
 
 # Showing.
@@ -89,8 +97,13 @@ def test_show_gives_rows_as_they_are_and_as_the_model_reads_them(
         place = int(row["id"].partition("/")[2]) - 1
         encoded = collator.encode(list(get("glue/rte", data, prefix).load(split)))[place]
         assert counts == (len(encoded.input_ids), len(encoded.target_ids))
-        block = [row["id"], f"raw      {json.dumps(rte(number))}", f"input    {inputs}", f"answer   {answer}",
-                 f"tokens   {counts[0]} in, {counts[1]} out"]  # fmt: skip
+        block = [
+            row["id"],
+            f"raw      {json.dumps(rte(number))}",
+            f"input    {inputs}",
+            f"answer   {answer}",
+            f"tokens   {counts[0]} in, {counts[1]} out",
+        ]
         assert "\n".join(["", *block, ""]) in text
     assert "labels   entailment, not_entailment" in text and "splits   train, validation" in text
 
@@ -186,8 +199,9 @@ def test_stats_are_those_of_the_rows(spot: Spot, tiny_folder: Callable[[str], Pa
         inputs = [len("rte " + rte_form(number)) + (1 if family == "t5" else len(CUE)) for number in expected]
         targets = [len(RTE[number % 2]) + 1 for number in expected]
         assert part["rows"] == len(expected) and part["split"] == split
-        assert part["labels"] == {word: sum(number % 2 == place for number in expected) for place, word in
-                                  enumerate(RTE)}  # fmt: skip
+        assert part["labels"] == {
+            word: sum(number % 2 == place for number in expected) for place, word in enumerate(RTE)
+        }
         assert part["inputs"] == pytest.approx(percentiles(inputs))
         assert part["targets"] == pytest.approx(percentiles(targets))
         assert part["cut"] == pytest.approx(100 * np.mean([number > 2 for number in expected]))
@@ -264,10 +278,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 UNANSWERED = {
     "glue/rte": ({"sentence1": "It rains.", "sentence2": "It is wet."}, "sentence1: It rains. sentence2: It is wet."),
-    "superglue/record": (
-        {key: value for key, value in record(5).items() if key != "answers"},
-        record_form(5),
-    ),
+    "superglue/record": ({key: value for key, value in record(5).items() if key != "answers"}, record_form(5)),
     "glue/stsb": ({"sentence1": "A dog.", "sentence2": "A cat."}, "sentence1: A dog. sentence2: A cat."),
     "squad": ({"question": "Who left?", "context": "Ann left."}, "question: Who left ? context: Ann left . "),
     "cr": ({"text": "It works well."}, "sentence: It works well."),
@@ -277,9 +288,14 @@ UNANSWERED = {
 @pytest.mark.parametrize("task", UNANSWERED)
 @pytest.mark.parametrize("prefix", [False, True])
 def test_rows_without_answers_are_predicted_in_the_form_of_their_task(
-    spot: Spot, prompt: Callable[..., Path], reading: list[str], tiny_folder: Callable, tmp_path: Path, task: str,
+    spot: Spot,
+    prompt: Callable[..., Path],
+    reading: list[str],
+    tiny_folder: Callable,
+    tmp_path: Path,
+    task: str,
     prefix: bool,
-):  # fmt: skip
+):
     row, inputs = UNANSWERED[task]
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
     words = ["predict", prompt(task, task_prefix=prefix), "--input", tmp_path / "rows.jsonl"]
@@ -316,9 +332,8 @@ def test_a_plain_line_is_the_sentence_of_a_task_with_one(
 
 @pytest.mark.parametrize("task", [None, "glue/rte"])
 def test_inputs_are_read_word_for_word(
-    spot: Spot, prompt: Callable[..., Path], reading: list[str], tiny_folder: Callable, tmp_path: Path,
-    task: str | None,
-):  # fmt: skip
+    spot: Spot, prompt: Callable[..., Path], reading: list[str], tiny_folder: Callable, tmp_path: Path, task: str | None
+):
     row = {**UNANSWERED["glue/rte"][0], "inputs": "  as it  stands "}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(UNANSWERED["glue/rte"][0]) + "\n")
     words = ["predict", prompt("glue/rte", task_prefix=True), "--input", tmp_path / "rows.jsonl", "--json"]

@@ -24,8 +24,16 @@ def words(tiny_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
     folder, model = tmp_path_factory.mktemp("cli"), tiny_folder("llama")
     backbone, library = Backbone.load(str(model)), Library.create(folder / "library")
     for word in WORDS:
-        config = TuneConfig(task=word, backbone=str(model), steps=4, length=3, batch_size=4, learning_rate=0.05,
-                            eval_every=2, key_step=3)  # fmt: skip
+        config = TuneConfig(
+            task=word,
+            backbone=str(model),
+            steps=4,
+            length=3,
+            batch_size=4,
+            learning_rate=0.05,
+            eval_every=2,
+            key_step=3,
+        )
         library.add(tune_prompt(config, named(word), backbone, roles_of(word), out=folder / word))
     return (user_task(folder), "--library", library.path, "--backbone", model)
 
@@ -58,8 +66,10 @@ def test_past_transfers_rank(spot: Spot, words, monkeypatch):
     assert little.json["metric"] == "mean" and "ranked by `mean`" in little.err
     assert [list(one) for one in little.json["sources"]] == [["prompt", "task", "similarity"]] * 2
     library = Library(words[2])
-    past = [{**record, "target": "another", "id": f"another {number}", "gain": float(number)}
-            for number, record in enumerate(_learned_from(spot, words, library))]  # fmt: skip
+    past = [
+        {**record, "target": "another", "id": f"another {number}", "gain": float(number)}
+        for number, record in enumerate(_learned_from(spot, words, library))
+    ]
     monkeypatch.setattr(experience.learned, "FEWEST_RESULTS", 3)
     experience.remember(library, past)
     found = spot(*asked, "--json").json

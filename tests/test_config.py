@@ -191,11 +191,7 @@ def test_digest_is_that_of_canonical_json(tmp_path: Path) -> None:
     for name, lines in (("a", ['task = "cr"', "steps = 3"]), ("b", ["steps = 3", 'task = "cr"'])):
         (tmp_path / name).write_text("\n".join(lines))
         assert digest(load_config(TuneConfig, tmp_path / name)) == digest(config)
-    others = [
-        digest(config, "data"),
-        digest(config, "datacode"),
-        digest(TuneConfig(task="cr"), "data", "code"),
-    ]
+    others = [digest(config, "data"), digest(config, "datacode"), digest(TuneConfig(task="cr"), "data", "code")]
     assert len({digest(config, "data", "code"), *others}) == 4
 
 

@@ -22,11 +22,15 @@ from spot.transfer import embed_target
 pytestmark = pytest.mark.slow
 
 REVIEWS = (
-    ("a warm , funny and moving film", "positive"), ("a tedious , lifeless mess", "negative"),
-    ("one of the best performances of the year", "positive"), ("an utter waste of two hours", "negative"),
-    ("gorgeous and deeply satisfying", "positive"), ("the jokes fall flat and the plot is stupid", "negative"),
-    ("a charming and intelligent comedy", "positive"), ("dull , predictable and badly acted", "negative"),
-)  # fmt: skip
+    ("a warm , funny and moving film", "positive"),
+    ("a tedious , lifeless mess", "negative"),
+    ("one of the best performances of the year", "positive"),
+    ("an utter waste of two hours", "negative"),
+    ("gorgeous and deeply satisfying", "positive"),
+    ("the jokes fall flat and the plot is stupid", "negative"),
+    ("a charming and intelligent comedy", "positive"),
+    ("dull , predictable and badly acted", "negative"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +41,11 @@ def backbone() -> Backbone:
 def test_the_embedded_model_is_smollm2_and_frozen(backbone):
     assert backbone.parameters == 134_515_008
     assert (backbone.id.name, backbone.id.kind, backbone.id.width, backbone.id.vocabulary) == (
-        "embedded", "causal", 576, 49152,
-    )  # fmt: skip
+        "embedded",
+        "causal",
+        576,
+        49152,
+    )
     assert backbone.shares_prefix
     assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
 

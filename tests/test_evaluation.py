@@ -14,8 +14,10 @@ F1 = Task("pairs", lambda split: iter(()), ("validation",), LABELS, ("f1",))
 
 def examples_of(answers: np.ndarray, groups: np.ndarray | None) -> list[Example]:
     names = [""] * len(answers) if groups is None else [f"question {group}" for group in groups]
-    return [Example(f"validation/{n}", "", (LABELS[answer],), name)
-            for n, (answer, name) in enumerate(zip(answers, names, strict=True))]  # fmt: skip
+    return [
+        Example(f"validation/{n}", "", (LABELS[answer],), name)
+        for n, (answer, name) in enumerate(zip(answers, names, strict=True))
+    ]
 
 
 def evaluated(task: Task, examples: list[Example], said: np.ndarray) -> Evaluation:

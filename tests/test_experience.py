@@ -35,8 +35,17 @@ def target(name: str = "new", seed: int = 50) -> SoftPrompt:
 
 def lesson(library: Library, source: str, prompt: SoftPrompt, gain: float, **changes: object) -> dict[str, object]:
     digest = library.get(source).digest
-    base = {"id": f"{digest}-{prompt.task}", "source": digest, "source_task": source, "target": prompt.task,
-            "gain": gain, "steps": 36, "rows": 100, "seeds": 3, "embedding": summaries(prompt)}  # fmt: skip
+    base = {
+        "id": f"{digest}-{prompt.task}",
+        "source": digest,
+        "source_task": source,
+        "target": prompt.task,
+        "gain": gain,
+        "steps": 36,
+        "rows": 100,
+        "seeds": 3,
+        "embedding": summaries(prompt),
+    }
     return {**base, **changes}
 
 
@@ -44,8 +53,11 @@ def taught(library: Library, targets: int = 8, seed: int = 0) -> tuple[list[Soft
     """Past targets and their gains from each source, recorded in the library."""
     past = [target(f"past{number}", 100 + number) for number in range(targets)]
     gains = np.random.default_rng(seed).normal(0, 5, size=(targets, len(SOURCES)))
-    records = [lesson(library, source, prompt, float(gain)) for prompt, row in zip(past, gains, strict=True)
-               for source, gain in zip(SOURCES, row, strict=True)]  # fmt: skip
+    records = [
+        lesson(library, source, prompt, float(gain))
+        for prompt, row in zip(past, gains, strict=True)
+        for source, gain in zip(SOURCES, row, strict=True)
+    ]
     (library.path / "transfers.jsonl").write_bytes(b"".join(map(journal.line_of, records)))  # one by one takes seconds
     return past, gains
 
@@ -125,16 +137,29 @@ def test_an_unknown_metric_is_refused(library):
 def test_records_that_cannot_be_placed_are_passed_over(library):
     taught(library)
     wanted = rank(target(), library, "learned", 6)
-    other = library_prompt("wide", 7, value=np.ones((3, 6)), key=np.eye(3, 6) + 1, start=np.ones((3, 6)),
-                           backbone=replace(BACKBONE, width=6))  # fmt: skip
+    other = library_prompt(
+        "wide",
+        7,
+        value=np.ones((3, 6)),
+        key=np.eye(3, 6) + 1,
+        start=np.ones((3, 6)),
+        backbone=replace(BACKBONE, width=6),
+    )
     odd = [
-        {"embedding": {}}, {"embedding": {"mean": "!"}}, {"embedding": None}, {"embedding": summaries(other)},
+        {"embedding": {}},
+        {"embedding": {"mean": "!"}},
+        {"embedding": None},
+        {"embedding": summaries(other)},
         {"source": "somewhere else"},
-    ]  # fmt: skip
-    remember(library, [
-        {**lesson(library, source, target(f"odd{number}"), 50.0, id=f"{number}{source}"), **part}
-        for number, part in enumerate(odd) for source in SOURCES
-    ])  # fmt: skip
+    ]
+    remember(
+        library,
+        [
+            {**lesson(library, source, target(f"odd{number}"), 50.0, id=f"{number}{source}"), **part}
+            for number, part in enumerate(odd)
+            for source in SOURCES
+        ],
+    )
     assert rank(target(), library, "learned", 6) == wanted
     assert len(read(library)) == 13 * len(SOURCES)
 

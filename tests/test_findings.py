@@ -149,8 +149,10 @@ def test_what_is_missing_is_counted():
     records = small({"a": 1.0, "b": 2.0})
     whole = found_in(records)
     assert {kind: (one.finished, one.failed, one.missing) for kind, one in whole.counts.items()} == {
-        "source": (6, 0, None), "plain": (6, 0, None), "pair": (12, 0, 0),
-    }  # fmt: skip
+        "source": (6, 0, None),
+        "plain": (6, 0, None),
+        "pair": (12, 0, 0),
+    }
     gone = {("pair", "t", ("a",), 1), ("pair", "t", ("b",), 2)}
     some = [one for one in records if (one.kind, one.task, one.sources, one.seed) not in gone]
     some = [one for one in some if (one.task, one.seed) != ("u", 0)]  # a whole block: two pairs
@@ -158,17 +160,21 @@ def test_what_is_missing_is_counted():
     assert (found.counts["pair"].finished, found.counts["pair"].missing) == (8, 4)
     assert {one.name: (one.seeds, one.pairs, one.missing) for one in found.targets} == {"t": (1, 4, 2), "u": (2, 4, 0)}
     assert {(one.source, one.target): one.seeds for one in found.transfers} == {
-        ("a", "t"): 2, ("b", "t"): 2, ("a", "u"): 2, ("b", "u"): 2,
-    }  # fmt: skip
+        ("a", "t"): 2,
+        ("b", "t"): 2,
+        ("a", "u"): 2,
+        ("b", "u"): 2,
+    }
     assert {one.runs for one in found.arms} == {3}
 
 
 def test_failed_cells_are_counted_named_and_left_out():
     records = [
         replace(one, score=NAN, curve=(), reason="the loss was not finite at step 7")
-        if one.sources == ("b",) and one.seed == 0 and one.task == "t" else one
+        if one.sources == ("b",) and one.seed == 0 and one.task == "t"
+        else one
         for one in small({"a": 1.0, "b": 2.0})
-    ]  # fmt: skip
+    ]
     found = found_in(records)
     assert (found.counts["pair"].finished, found.counts["pair"].failed) == (12, 1)
     (failure,) = found.failures

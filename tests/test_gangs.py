@@ -82,8 +82,12 @@ def planned(tmp_path, tiny_folder):
 
 
 def gang_of(made: StudyPlan, kind: str, task: str, **wanted) -> Gang:
-    return next(gang for gang in gangs(made.cells) if (gang.cells[0].kind, gang.cells[0].task) == (kind, task)
-                and all(getattr(gang.cells[0], name) == value for name, value in wanted.items()))  # fmt: skip
+    return next(
+        gang
+        for gang in gangs(made.cells)
+        if (gang.cells[0].kind, gang.cells[0].task) == (kind, task)
+        and all(getattr(gang.cells[0], name) == value for name, value in wanted.items())
+    )
 
 
 def done(backbone: Backbone, item: Work) -> list[tuple[Cell, Record, SoftPrompt]]:
@@ -140,8 +144,12 @@ def test_the_start_of_an_average_is_the_weighted_mean(planned, backbone):
     made = planned()
     contents = [work(backbone, Work(gang_of(made, "source", word))).prompts for word in ("red", "green")]
     weights = (0.25, 0.75)
-    item = Work(gang_of(made, "average", "blue"), starts=tuple(zip(*contents, strict=True)),
-                sources=(("red", "green"),) * 2, weights=(weights,) * 2)  # fmt: skip
+    item = Work(
+        gang_of(made, "average", "blue"),
+        starts=tuple(zip(*contents, strict=True)),
+        sources=(("red", "green"),) * 2,
+        weights=(weights,) * 2,
+    )
     for (_, record, prompt), parts in zip(done(backbone, item), zip(*contents, strict=True), strict=True):
         red, green = (from_bytes(content).value for content in parts)
         np.testing.assert_allclose(prompt.start, 0.25 * red + 0.75 * green, atol=1e-6)

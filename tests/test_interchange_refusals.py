@@ -174,12 +174,7 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-WEIGHTS = {
-    "empty": b"",
-    "text": b"hello",
-    "list": pickle.dumps([1, 2]),
-    "number": pickle.dumps(3),
-}
+WEIGHTS = {"empty": b"", "text": b"hello", "list": pickle.dumps([1, 2]), "number": pickle.dumps(3)}
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])

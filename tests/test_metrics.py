@@ -138,10 +138,7 @@ def test_a_prediction_that_is_no_number_takes_the_far_end_of_the_range(junk):
     assert score(["pearson_spearman"], answers, ["0.0", junk, "4.0", junk]) == expected
 
 
-@pytest.mark.parametrize(
-    ("gold", "said"),
-    [(["1", "1"], ["1", "2"]), (["1", "2"], ["3", "3"]), (["1"], ["1"])],
-)
+@pytest.mark.parametrize(("gold", "said"), [(["1", "1"], ["1", "2"]), (["1", "2"], ["3", "3"]), (["1"], ["1"])])
 def test_undefined_correlations_are_zero(gold, said):
     scores = score(["pearson_spearman"], [(value,) for value in gold], said)
     assert scores == {"pearson": 0, "spearman": 0}

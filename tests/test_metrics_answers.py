@@ -34,10 +34,13 @@ def multirc(rows, labels=TRUTH):
 
 def test_multirc_by_hand():
     rows = [
-        ("0/0", "True", "True"), ("0/0", "False", "False"),  # all right
-        ("0/1", "True", "False"), ("0/1", "True", "True"), ("0/1", "False", "False"),  # one missed
+        ("0/0", "True", "True"),
+        ("0/0", "False", "False"),  # all right
+        ("0/1", "True", "False"),
+        ("0/1", "True", "True"),
+        ("0/1", "False", "False"),  # one missed
         ("1/1", "False", "True"),  # one too many; the same question number of another paragraph
-    ]  # fmt: skip
+    ]
     scores = multirc(rows)
     # 2 true positives, 1 false positive, 1 false negative; 1 of 3 questions.
     assert scores == {"f1a": pytest.approx(100 * 4 / 6), "em": pytest.approx(100 / 3)}

@@ -67,8 +67,10 @@ def test_an_index_with_clusters_finds_most_and_reads_more_when_asked():
     near = build(rows, clusters=40)
     assert near.clusters == 40
     best = (targets @ rows.T).argmax(axis=1)
-    shares = [np.mean([b in found for b, found in zip(best, find(near, targets, 5, probes)[0], strict=True)])
-              for probes in (1, 10, 40)]  # fmt: skip
+    shares = [
+        np.mean([b in found for b, found in zip(best, find(near, targets, 5, probes)[0], strict=True)])
+        for probes in (1, 10, 40)
+    ]
     assert shares[0] < shares[1] <= shares[2] == 1
 
 

@@ -23,27 +23,61 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "paper"
 ROWS = 40  # of a split
 TARGETS = 1
 SMALL = {
-    "seeds": 1, "length": 3, "batch_size": 4, "steps": 2, "key_step": 1, "eval_every": 1, "checkpoint_every": 2,
-    "max_input_tokens": 24, "select_rows": 4, "report_rows": 4, "k": [1],
-}  # fmt: skip
+    "seeds": 1,
+    "length": 3,
+    "batch_size": 4,
+    "steps": 2,
+    "key_step": 1,
+    "eval_every": 1,
+    "checkpoint_every": 2,
+    "max_input_tokens": 24,
+    "select_rows": 4,
+    "report_rows": 4,
+    "k": [1],
+}
 
 
 def made_up(number: int, split: str) -> dict[str, Any]:
     """A row with the fields of the sets that the shared data lack."""
     text = f"row {number:03d} of the {split} texts"
     names = (
-        "premise", "hypothesis", "observation_1", "observation_2", "hypothesis_1", "hypothesis_2", "sentence1",
-        "sentence2", "text", "summary", "email_body", "subject_line", "highlights", "document", "dialogue", "target",
-        "meaning_representation", "prompt", "source", "question", "context",
-    )  # fmt: skip
+        "premise",
+        "hypothesis",
+        "observation_1",
+        "observation_2",
+        "hypothesis_1",
+        "hypothesis_2",
+        "sentence1",
+        "sentence2",
+        "text",
+        "summary",
+        "email_body",
+        "subject_line",
+        "highlights",
+        "document",
+        "dialogue",
+        "target",
+        "meaning_representation",
+        "prompt",
+        "source",
+        "question",
+        "context",
+    )
     return {
         **{name: f"{name} {text}" for name in names},
-        "label": number % 2, "labels": [number % 3], "sentiment": 4 * (number % 2), "score": float(number % 6),
-        "answers": [f"answer {number % 4}"], "concepts": [text, "field"], "input": [text],
-        "tripleset": [[text, "is", "one"]], "dialog_acts": [{"act": 0, "slot": "", "values": []}], "url": text,
+        "label": number % 2,
+        "labels": [number % 3],
+        "sentiment": 4 * (number % 2),
+        "score": float(number % 6),
+        "answers": [f"answer {number % 4}"],
+        "concepts": [text, "field"],
+        "input": [text],
+        "tripleset": [[text, "is", "one"]],
+        "dialog_acts": [{"act": 0, "slot": "", "values": []}],
+        "url": text,
         "translation": {language: f"{language} {text}" for language in ("en", "de", "fr", "ro")},
         "article": f"article {text}",
-    }  # fmt: skip
+    }
 
 
 def some_rows(shared: Path, name: str, split: str) -> Iterator[dict[str, Any]]:

@@ -94,8 +94,10 @@ def test_a_run_on_a_gpu_repeats_its_bytes_and_is_near_that_on_the_cpu(pair, tiny
     cpu, gpu = pair(family)
     settings = config(tiny_folder(family))
     runs = {"a": gpu, "b": gpu, "cpu": cpu}
-    prompts = {name: tune([prepare(settings, TASK, model, TASK_ROWS)], model, tmp_path / name)[0]
-               for name, model in runs.items()}  # fmt: skip
+    prompts = {
+        name: tune([prepare(settings, TASK, model, TASK_ROWS)], model, tmp_path / name)[0]
+        for name, model in runs.items()
+    }
     assert prompts["a"].digest == prompts["b"].digest
     key, expected = (torch.tensor(prompts[name].key) for name in ("a", "cpu"))
     assert relative(key, expected) < 100 * CLOSE  # AdamW divides small gradients by their own size

@@ -46,17 +46,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from spot.errors import PromptError, StorageError
-from spot.prompt import (
-    BackboneId,
-    KeyRecipe,
-    Parent,
-    SoftPrompt,
-    from_bytes,
-    header,
-    load,
-    save,
-    to_bytes,
-)
+from spot.prompt import BackboneId, KeyRecipe, Parent, SoftPrompt, from_bytes, header, load, save, to_bytes
 from spot.sketch import build, contains
 
 GOLDEN = Path(__file__).parent / "data" / "prompt_format1.safetensors"
@@ -274,13 +264,7 @@ def test_the_header_alone(tmp_path: Path) -> None:
         "length": 2,
         "width": 3,
         "arrays": ["key", "sketch", "start", "value"],
-        "backbone": {
-            "name": "embedded",
-            "kind": "causal",
-            "width": 3,
-            "vocabulary": 50,
-            "fingerprint": "f" * 16,
-        },
+        "backbone": {"name": "embedded", "kind": "causal", "width": 3, "vocabulary": 50, "fingerprint": "f" * 16},
         "task": "cr",
         "step": 20,
         "task_revision": "r1",
@@ -327,22 +311,13 @@ def test_prompts_are_values() -> None:
     [
         ({"value": np.zeros(3)}, r"task 'cr' has value \[3\]; expected \[P, 3\]"),
         ({"value": np.zeros((0, 3))}, r"value \[0, 3\]; expected \[P, 3\]"),
-        (
-            {"value": np.zeros((2, 4))},
-            r"value \[2, 4\]; expected \[P, 3\], P tokens of the width of embedded",
-        ),
+        ({"value": np.zeros((2, 4))}, r"value \[2, 4\]; expected \[P, 3\], P tokens of the width of embedded"),
         ({"key": np.zeros((3, 3))}, r"has key \[3, 3\]; expected \[2, 3\], as value"),
         ({"start": np.zeros((2, 1))}, r"has start \[2, 1\]; expected \[2, 3\], as value"),
-        (
-            {"value": np.full((2, 3), np.nan)},
-            "has value with 6 of 6 numbers NaN or infinite.*lower learning rate",
-        ),
+        ({"value": np.full((2, 3), np.nan)}, "has value with 6 of 6 numbers NaN or infinite.*lower learning rate"),
         ({"key": [[0, 0, 0], [0, np.inf, 0]]}, "has key with 1 of 6 numbers NaN or infinite"),
         ({"start": [[0, 0, 0], [0, 1e300, 0]]}, "has start with 1 of 6 numbers NaN or infinite"),
-        (
-            {"scores": {"accuracy": float("nan")}},
-            "scores of a prompt must hold JSON values and finite numbers",
-        ),
+        ({"scores": {"accuracy": float("nan")}}, "scores of a prompt must hold JSON values and finite numbers"),
         ({"parents": (Parent("0123", np.inf),)}, "parents and key recipe of a prompt must hold .* finite"),
         ({"key_recipe": replace(RECIPE, learning_rate=np.nan)}, "parents and key recipe of a prompt must"),
         ({"config": {"path": Path("x")}}, "config of a prompt must hold JSON values and finite numbers"),

@@ -15,17 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as save_safetensors
 
 from spot.errors import PromptError
-from spot.prompt import (
-    BackboneId,
-    KeyRecipe,
-    Parent,
-    SoftPrompt,
-    check_fits,
-    from_bytes,
-    header,
-    load,
-    to_bytes,
-)
+from spot.prompt import BackboneId, KeyRecipe, Parent, SoftPrompt, check_fits, from_bytes, header, load, to_bytes
 from spot.sketch import build
 
 BACKBONE = BackboneId(name="embedded", kind="causal", width=3, vocabulary=50, fingerprint="f" * 16)
@@ -114,10 +104,7 @@ def test_a_length_that_begins_like_a_pickle_is_no_pickle() -> None:
     [
         (b"", "the file is empty; expected a prompt file"),
         (b"task,label\n1,2\n", "cut short, damaged or something else .*expected a .safetensors file"),
-        (
-            b"\x93NUMPY\x01\x00v\x00",
-            "this is a numpy file, not a prompt file; bring it in with `spot import`",
-        ),
+        (b"\x93NUMPY\x01\x00v\x00", "this is a numpy file, not a prompt file; bring it in with `spot import`"),
         (
             save_safetensors({"prompt_embeddings": np.zeros((2, 3), np.float32)}),
             r"not written by spot \(no `spot` entry in its metadata\); bring .* in with `spot import`",

@@ -11,11 +11,25 @@ from spot.errors import StudyError
 from spot.study.records import FORMAT, Record, read, read_all, write
 
 RECORD = Record(
-    "abcd", "pair", "cr", 1, sources=("glue/sst2",), weights=(0.25, 0.75), scores={"accuracy": 81.5}, score=81.5,
-    interval=(70.0, 90.5), as_is=60.0, similarity={"mean": -0.25}, embedding={"mean": np.array([1.5, -2.25], "<f4")},
-    curve=({"step": 0, "score": 50.0, "nats": None},), steps=4, tokens=100, rows={"report": 8}, needs=("ef", "01"),
+    "abcd",
+    "pair",
+    "cr",
+    1,
+    sources=("glue/sst2",),
+    weights=(0.25, 0.75),
+    scores={"accuracy": 81.5},
+    score=81.5,
+    interval=(70.0, 90.5),
+    as_is=60.0,
+    similarity={"mean": -0.25},
+    embedding={"mean": np.array([1.5, -2.25], "<f4")},
+    curve=({"step": 0, "score": 50.0, "nats": None},),
+    steps=4,
+    tokens=100,
+    rows={"report": 8},
+    needs=("ef", "01"),
     config={"steps": 4},
-)  # fmt: skip
+)
 
 
 def test_a_record_survives_its_file(tmp_path):
@@ -38,9 +52,20 @@ def test_files_of_an_older_version_are_read_and_unknown_fields_passed_over(tmp_p
     assert read(path).task == "cr" and read(path).needs == ()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1}', "\x00", "null",
-                                  '{"format": 1, "digest": "abcd", "kind": "plain", "task": "cr", "seed": 0, '
-                                  '"embedding": {"mean": "abc"}}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"format": 99}',
+        '{"format": 1}',
+        "\x00",
+        "null",
+        '{"format": 1, "digest": "abcd", "kind": "plain", "task": "cr", "seed": 0, "embedding": {"mean": "abc"}}',
+    ],
+)
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path, text):
     (tmp_path / "abcd.json").write_text(text)
     with pytest.raises(StudyError) as error:

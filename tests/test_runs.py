@@ -20,12 +20,7 @@ def test_a_run_from_begin_to_end(tmp_path: Path) -> None:
     """What each step writes, and what a reader without the lock sees."""
     run = RunDir(tmp_path / "runs" / ONE)
     reader = RunDir(str(run.path))
-    assert (reader.digest(), reader.result(), reader.read_log(), reader.load_checkpoint()) == (
-        None,
-        None,
-        [],
-        None,
-    )
+    assert (reader.digest(), reader.result(), reader.read_log(), reader.load_checkpoint()) == (None, None, [], None)
     assert not run.path.exists()
     with run:
         run.create('task = "cr"\n', ONE)
@@ -79,18 +74,12 @@ def test_foreign_folders_are_refused(tmp_path: Path) -> None:
     """A config.toml of something else; files of a run without one."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.toml").write_text("[project]\n")
-    with (
-        RunDir(tmp_path / "a") as run,
-        pytest.raises(RunError, match="does not begin with '# spot run DIGEST'"),
-    ):
+    with RunDir(tmp_path / "a") as run, pytest.raises(RunError, match="does not begin with '# spot run DIGEST'"):
         run.create("", ONE)
     assert (tmp_path / "a" / "config.toml").read_text() == "[project]\n"
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "result.json").write_text("{}")
-    with (
-        RunDir(tmp_path / "b") as run,
-        pytest.raises(RunError, match=r"holds result\.json but no config\.toml"),
-    ):
+    with RunDir(tmp_path / "b") as run, pytest.raises(RunError, match=r"holds result\.json but no config\.toml"):
         run.create("", ONE)
     assert not (tmp_path / "b" / "config.toml").exists()
 

@@ -47,13 +47,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("skill", "said"),
     [
-        ("copy", "k3b09m"), ("flip", "m90b3k"), ("sort", "039bkm"), ("next", "l4c10b"), ("prev", "j2m98l"),
-        ("size", "6"), ("max", "m"), ("min", "0"), ("start", "k"), ("end", "m"),
-        ("abc copy", "kbm"), ("num copy", "309"), ("tail copy", "3b09m"), ("head copy", "k3b09"),
-        ("odd copy", "kb9"), ("even copy", "30m"),
-        ("num flip", "903"), ("even sort", "03m"), ("abc size", "3"), ("num max", "9"), ("head next", "l4c10"),
+        ("copy", "k3b09m"),
+        ("flip", "m90b3k"),
+        ("sort", "039bkm"),
+        ("next", "l4c10b"),
+        ("prev", "j2m98l"),
+        ("size", "6"),
+        ("max", "m"),
+        ("min", "0"),
+        ("start", "k"),
+        ("end", "m"),
+        ("abc copy", "kbm"),
+        ("num copy", "309"),
+        ("tail copy", "3b09m"),
+        ("head copy", "k3b09"),
+        ("odd copy", "kb9"),
+        ("even copy", "30m"),
+        ("num flip", "903"),
+        ("even sort", "03m"),
+        ("abc size", "3"),
+        ("num max", "9"),
+        ("head next", "l4c10"),
     ],
-)  # fmt: skip
+)
 def test_a_skill_does_its_words_from_left_to_right(skill: str, said: str):
     assert sandbox.answer(skill, "k3b09m") == said
 

@@ -39,14 +39,25 @@ ROWS = Roles(*(tuple(example(n) for n in range(*part)) for part in ((0, 32), (10
 
 
 def run(backbone: Backbone, **settings) -> Run:
-    base = {"task": "toy", "backbone": "tiny", "steps": 8, "length": 3, "batch_size": 4, "learning_rate": 0.05,
-            "eval_every": 2, "checkpoint_every": 3}  # fmt: skip
+    base = {
+        "task": "toy",
+        "backbone": "tiny",
+        "steps": 8,
+        "length": 3,
+        "batch_size": 4,
+        "learning_rate": 0.05,
+        "eval_every": 2,
+        "checkpoint_every": 3,
+    }
     return prepare(TuneConfig(**{**base, **settings}), TASK, backbone, ROWS)
 
 
 def gang(backbone: Backbone, **settings) -> list[Run]:
-    return [run(backbone, seed=0, **settings), run(backbone, seed=1, learning_rate=0.02, **settings),
-            run(backbone, seed=2, init="classes", **settings)]  # fmt: skip
+    return [
+        run(backbone, seed=0, **settings),
+        run(backbone, seed=1, learning_rate=0.02, **settings),
+        run(backbone, seed=2, init="classes", **settings),
+    ]
 
 
 STOPS = {0: 4, 2: 6}  # run -> the step at which the rule stops it

@@ -228,9 +228,8 @@ def test_auto_picks_and_says_why_in_two_sentences(values, settings, strategy, k,
 
 
 @given(
-    st.lists(st.floats(-1, 1), max_size=12), st.integers(1, 200), st.integers(1, 60), st.floats(1, 6),
-    st.integers(1, 4),
-)  # fmt: skip
+    st.lists(st.floats(-1, 1), max_size=12), st.integers(1, 200), st.integers(1, 60), st.floats(1, 6), st.integers(1, 4)
+)
 def test_what_auto_picks_can_be_planned_within_its_budget(values, select_rows, key_step, budget, restarts):
     shape = {"steps": 60, "eval_every": 6, "key_step": key_step, "restarts": restarts}
     values = sorted(values, reverse=True)

@@ -161,8 +161,11 @@ def test_averages_and_mixtures_use_the_nearest(planned, worker):
             continue
         own = dict(zip(item.gang.cells, range(len(item.gang.cells)), strict=True))
         for cell, at in own.items():
-            near = {one.sources[0]: found[one.digest].similarity["mean"] for one in made.cells
-                    if (one.kind, one.task, one.seed) == ("pair", cell.task, cell.seed)}  # fmt: skip
+            near = {
+                one.sources[0]: found[one.digest].similarity["mean"]
+                for one in made.cells
+                if (one.kind, one.task, one.seed) == ("pair", cell.task, cell.seed)
+            }
             best = sorted(near, key=near.get, reverse=True)[:2]
             assert list(item.sources[at]) == best
             kept = np.clip([near[task] for task in best], 0, None)
@@ -249,8 +252,11 @@ def test_a_diverged_source_has_a_record_and_so_have_its_pairs(planned, worker):
     worker.diverged.add(("source", "red", 1))
     outcome = worker.run(made)
     assert outcome.finished == len(made.cells) and not outcome.failed
-    assert set(outcome.diverged) == {"source vocabulary -> red, seed 1", "pair red -> blue, seed 1",
-                                     "pair red -> pink, seed 1"}  # fmt: skip
+    assert set(outcome.diverged) == {
+        "source vocabulary -> red, seed 1",
+        "pair red -> blue, seed 1",
+        "pair red -> pink, seed 1",
+    }
     assert "it starts from source vocabulary -> red, seed 1" in outcome.diverged["pair red -> pink, seed 1"]
     assert worker.run(made).new == 0 and worker.items == []
 
@@ -287,8 +293,9 @@ def test_report_rows_are_compared_with_what_other_sources_train_on(planned, work
     texts = {word: [f"a {word} row with the number {number:04d}" for number in range(30)] for word in WORDS}
     for item in worker.items:
         first = item.gang.cells[0]
-        seen = {word: sum(any(contains(sketch, text) for sketch in item.sketches) for text in texts[word])
-                for word in WORDS}  # fmt: skip
+        seen = {
+            word: sum(any(contains(sketch, text) for sketch in item.sketches) for text in texts[word]) for word in WORDS
+        }
         # A source's run asks nobody; a target's own rows are not in the way of its report.
         expected = dict.fromkeys({"red", "green", "blue"} - {first.task}, 5) if first.kind != "source" else {}
         assert seen == {word: expected.get(word, 0) for word in WORDS}
@@ -296,8 +303,12 @@ def test_report_rows_are_compared_with_what_other_sources_train_on(planned, work
 
 def test_existing_prompts_are_taken_as_they_are(planned, worker, tmp_path):
     save(library_prompt("old"), tmp_path / "old.safetensors")
-    made = planned('sources=["old.safetensors"]', "k=[1]", 'strategies=["best"]',
-                   "target={length=3, key_step=40, steps=40, eval_every=20}")  # fmt: skip
+    made = planned(
+        'sources=["old.safetensors"]',
+        "k=[1]",
+        'strategies=["best"]',
+        "target={length=3, key_step=40, steps=40, eval_every=20}",
+    )
     outcome = worker.run(made)
     assert worker.done == {"plain": 4, "pair": 4} and outcome.finished == len(made.cells) == 9
     [source] = [record for record in records.read_all(made.records) if record.kind == "source"]
@@ -330,8 +341,13 @@ def test_the_status_counts_by_kind_and_shows_what_has_begun(planned, worker, own
     worker.diverged.add(("source", "red", 1))
     worker.broken["pair", "pink"] = Done(reason="no rows here")
     worker.run(made)
-    begun = next(item.gang for item in worker.items if item.gang.cells[0].kind == "pair"
-                 and item.gang.cells[0].task == "pink" and item.gang.cells[0].sources == ("green",))  # fmt: skip
+    begun = next(
+        item.gang
+        for item in worker.items
+        if item.gang.cells[0].kind == "pair"
+        and item.gang.cells[0].task == "pink"
+        and item.gang.cells[0].sources == ("green",)
+    )
     folder = own_cache / "studies" / "runs" / begun.digest
     folder.mkdir(parents=True)
     lines = [{"step": step, "score": 50.0} for step in (0, 2, 4)]

@@ -19,24 +19,47 @@ NAN = float("nan")
 
 def pair(source: str, target: str, seed: int, score: float, selected: float, similar: float, **changes) -> Record:
     """A pair whose selection score says something else than its report score."""
-    return record("pair", target, seed, score, sources=(source,), similarity={"mean": similar}, as_is=score - 5,
-                  curve=changes.pop("curve", curve(selected)), **changes)  # fmt: skip
+    return record(
+        "pair",
+        target,
+        seed,
+        score,
+        sources=(source,),
+        similarity={"mean": similar},
+        as_is=score - 5,
+        curve=changes.pop("curve", curve(selected)),
+        **changes,
+    )
 
 
 def plain(target: str, seed: int, score: float, selected: float, start: str = "vocabulary", draw: int = 0) -> Record:
     key = {"embedding": {"mean": np.ones(2, "<f4")}} if (start, draw) == ("vocabulary", 0) else {}
     config = CONFIG if key else {**CONFIG, "key_step": None}
-    return record("plain", target, seed, score, curve=curve(selected), start=start, init_seed=draw, frozen=30.0,
-                  config=config, **key)  # fmt: skip
+    return record(
+        "plain",
+        target,
+        seed,
+        score,
+        curve=curve(selected),
+        start=start,
+        init_seed=draw,
+        frozen=30.0,
+        config=config,
+        **key,
+    )
 
 
 def one_block(*more: Record) -> list[Record]:
     """One target, one seed: a is nearest, b best by selection rows, c best on report rows."""
     return [
-        plain("t", 0, 50.0, 52.0), plain("t", 0, 49.0, 60.0, "classes"), plain("t", 0, 58.0, 55.0, draw=1),
-        pair("a", "t", 0, 55.0, 56.0, 0.9), pair("b", "t", 0, 57.0, 70.0, 0.5), pair("c", "t", 0, 66.0, 65.0, -0.2),
+        plain("t", 0, 50.0, 52.0),
+        plain("t", 0, 49.0, 60.0, "classes"),
+        plain("t", 0, 58.0, 55.0, draw=1),
+        pair("a", "t", 0, 55.0, 56.0, 0.9),
+        pair("b", "t", 0, 57.0, 70.0, 0.5),
+        pair("c", "t", 0, 66.0, 65.0, -0.2),
         *more,
-    ]  # fmt: skip
+    ]
 
 
 def settled_arms(records: list[Record], *strategies: str, ks: tuple[int, ...] = (1, 2, 3)) -> dict[str, Arm]:
@@ -146,9 +169,14 @@ def test_past_transfers_rank_the_sources_of_a_block():
     for block, own in zip(found, ranked, strict=True):
         names = sorted(block.pairs)
         others = [one for one in found if one.seed == block.seed and one.target != block.target]
-        gains = [[max(point["score"] for point in other.pairs[name].curve)
-                  - max(max(point["score"] for point in one.curve) for one in other.plain[: other.starts])
-                  for name in names] for other in others]  # fmt: skip
+        gains = [
+            [
+                max(point["score"] for point in other.pairs[name].curve)
+                - max(max(point["score"] for point in one.curve) for one in other.plain[: other.starts])
+                for name in names
+            ]
+            for other in others
+        ]
         at, *rest = (one.plain[0].embedding["mean"].astype(float) for one in (block, *others))
         near = [at @ one / np.linalg.norm(at) / np.linalg.norm(one) for one in rest]
         similar = np.array([block.pairs[name].similarity["mean"] for name in names])
@@ -161,13 +189,16 @@ def test_past_transfers_rank_the_sources_of_a_block():
 
 def test_past_transfers_know_nothing_of_their_own_target():
     records = paper_like(12, 6, 1)
-    changed = [replace(one, curve=curve(99 - one.score)) if one.kind == "pair" and one.task == "target/02" else one
-               for one in records]  # fmt: skip
+    changed = [
+        replace(one, curve=curve(99 - one.score)) if one.kind == "pair" and one.task == "target/02" else one
+        for one in records
+    ]
     orders = []
     for some in (records, changed):
         found = blocks(some)
-        orders.append({block.target: [one.task for one in own]
-                       for block, own in zip(found, by_experience(found)[0], strict=True)})  # fmt: skip
+        orders.append(
+            {block.target: [one.task for one in own] for block, own in zip(found, by_experience(found)[0], strict=True)}
+        )
     assert orders[0]["target/02"] == orders[1]["target/02"] and orders[0] != orders[1]
 
 
@@ -178,12 +209,15 @@ def test_too_few_past_transfers_make_no_arm_and_rank_as_similarity():
     assert not knows and list(ranked) == [ranking(block, "mean") for block in found]
     assert not any(name.startswith("learned") for name in settled_arms(records, "best", "race"))
     # Where another metric ranks, records need no other.
-    bare = [replace(one, similarity={"token": one.similarity["token"]}) if one.kind == "pair" else one
-            for one in paper_like(12, 6, 1)]  # fmt: skip
+    bare = [
+        replace(one, similarity={"token": one.similarity["token"]}) if one.kind == "pair" else one
+        for one in paper_like(12, 6, 1)
+    ]
     assert not [arm for arm in arms(blocks(bare), ("best",), (1,), "token") if arm.kind == "learned_best"]
     # An embedding of zeros is like no other task.
-    blank = [replace(one, embedding={"mean": np.zeros(8, "<f4")}) if one.embedding else one
-             for one in paper_like(12, 6, 1)]  # fmt: skip
+    blank = [
+        replace(one, embedding={"mean": np.zeros(8, "<f4")}) if one.embedding else one for one in paper_like(12, 6, 1)
+    ]
     assert by_experience(blocks(blank))[1]
 
 
@@ -194,14 +228,17 @@ def test_one_source_for_all_targets_leaves_its_own_out():
     found = blocks(records)
     assert all(block.complete for block in found)
     assert {arm.name: [one and one.score for one in arm.results] for arm in generic(found)} == {
-        "a": [None, 52.0], "b": [51.0, 53.0],
-    }  # fmt: skip
+        "a": [None, 52.0],
+        "b": [51.0, 53.0],
+    }
 
 
 def test_further_draws_are_no_further_starts():
     key = {"embedding": {"mean": np.ones(2, "<f4")}}
-    runs = [record("plain", "t", 0, 50.0, start=start, init_seed=draw, **(key if start == "classes" else {}))
-            for start, draw in (("vocabulary", 2), ("classes", 0), ("vocabulary", 1))]  # fmt: skip
+    runs = [
+        record("plain", "t", 0, 50.0, start=start, init_seed=draw, **(key if start == "classes" else {}))
+        for start, draw in (("vocabulary", 2), ("classes", 0), ("vocabulary", 1))
+    ]
     (block,) = blocks(runs)
     assert block.starts == 1
     assert [(one.start, one.init_seed) for one in block.plain] == [("classes", 0), ("vocabulary", 1), ("vocabulary", 2)]
@@ -281,10 +318,18 @@ def test_best_oracle_random_and_restarts_against_numpy(draw: int, k: int):
     score, selected = random.uniform(0, 100, (2, targets, seeds, sources))
     similar = random.uniform(-1, 1, (targets, seeds, sources))
     own, chosen = random.uniform(0, 100, (2, targets, seeds, runs))
-    records = [plain(f"t{t}", s, own[t, s, n], chosen[t, s, n], draw=n)
-               for t in range(targets) for s in range(seeds) for n in range(runs)]  # fmt: skip
-    records += [pair(f"s{n}", f"t{t}", s, score[t, s, n], selected[t, s, n], similar[t, s, n])
-                for t in range(targets) for s in range(seeds) for n in range(sources)]  # fmt: skip
+    records = [
+        plain(f"t{t}", s, own[t, s, n], chosen[t, s, n], draw=n)
+        for t in range(targets)
+        for s in range(seeds)
+        for n in range(runs)
+    ]
+    records += [
+        pair(f"s{n}", f"t{t}", s, score[t, s, n], selected[t, s, n], similar[t, s, n])
+        for t in range(targets)
+        for s in range(seeds)
+        for n in range(sources)
+    ]
     found = settled_arms(records, "best", ks=(k,))
     nearest = np.argsort(-similar, axis=2)[..., :k]
     kept = np.take_along_axis(nearest, np.take_along_axis(selected, nearest, 2).argmax(2, keepdims=True), 2)

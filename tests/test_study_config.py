@@ -43,7 +43,7 @@ def refused(folder: Path, text: str, *parts: str) -> None:
 
 
 def test_a_study_has_defaults_and_its_tables_are_those_of_runs(tmp_path):
-    config = read_study(write(tmp_path, STUDY + 'steps = 60\n[target]\nsteps = 48\n'))
+    config = read_study(write(tmp_path, STUDY + "steps = 60\n[target]\nsteps = 48\n"))
     assert config.strategies == ("best", "none") and config.seeds == 3 and config.k == (1,)
     assert config.tuning("source", "cr", seed=2) == TuneConfig(task="cr", steps=60, key_step=24, seed=2)
     assert config.tuning("target", "cr") == TuneConfig(task="cr", steps=48, key_step=24)
@@ -80,17 +80,34 @@ init = "classes"
 """
     with pytest.raises(ConfigError) as error:
         read_study(write(tmp_path, text))
-    for part in ("10 mistakes", "name is 'a b'", "not 'cr' again", "targets is []", "did you mean 'classes'?",
-                 "not 'bst': did you mean 'best'?", "numbers of 1 and more", "models is 2.0",
-                 "unknown key 'zeeds'; did you mean 'seeds'?", "did you mean 'key_step'", "steps is -1",
-                 "'seed' is the study's to set; 'init' is the study's to set"):  # fmt: skip
+    for part in (
+        "10 mistakes",
+        "name is 'a b'",
+        "not 'cr' again",
+        "targets is []",
+        "did you mean 'classes'?",
+        "not 'bst': did you mean 'best'?",
+        "numbers of 1 and more",
+        "models is 2.0",
+        "unknown key 'zeeds'; did you mean 'seeds'?",
+        "did you mean 'key_step'",
+        "steps is -1",
+        "'seed' is the study's to set; 'init' is the study's to set",
+    ):
         assert part in str(error.value), part
 
 
 def test_unknown_names_are_named_at_once(tmp_path):
     text = STUDY.replace("glue/sst2", "glue/sst3").replace('"cr"', '"crr", "mixture:glue", "none.toml"')
-    refused(tmp_path, text.replace("mixture:nli", "mixture:nly"), "did you mean 'glue/sst2'", "did you mean 'cr'?",
-            "mixture:glue is a mixture", "none.toml does not exist", "did you mean 'nli'")  # fmt: skip
+    refused(
+        tmp_path,
+        text.replace("mixture:nli", "mixture:nly"),
+        "did you mean 'glue/sst2'",
+        "did you mean 'cr'?",
+        "mixture:glue is a mixture",
+        "none.toml does not exist",
+        "did you mean 'nli'",
+    )
 
 
 def test_two_files_of_one_task_are_refused(tmp_path):
@@ -116,10 +133,17 @@ def test_strategies_need_sources_and_starts_need_labels(tmp_path):
 
 def test_embeddings_must_be_comparable(tmp_path):
     refused(tmp_path, STUDY.replace("key_step = 24", ""), "no key_step")
-    refused(tmp_path, STUDY + "dropout = 0.1\n[target]\nlearning_rate = 0.3\n",
-            "learning_rate is 0.005 under [source] and 0.3 on targets", "dropout is 0.1 under [source] and 0.0")
-    refused(tmp_path, STUDY.replace("[source]", 'starts = ["classes", "vocabulary"]\n[source]'),
-            "init is 'vocabulary' under [source] and 'classes' on targets")  # fmt: skip
+    refused(
+        tmp_path,
+        STUDY + "dropout = 0.1\n[target]\nlearning_rate = 0.3\n",
+        "learning_rate is 0.005 under [source] and 0.3 on targets",
+        "dropout is 0.1 under [source] and 0.0",
+    )
+    refused(
+        tmp_path,
+        STUDY.replace("[source]", 'starts = ["classes", "vocabulary"]\n[source]'),
+        "init is 'vocabulary' under [source] and 'classes' on targets",
+    )
 
 
 def test_a_race_needs_rungs(tmp_path):
@@ -154,8 +178,13 @@ def test_prompts_of_mixed_recipes_and_without_keys_are_refused(tmp_path):
     text = PACKAGED.format(sources=[f"{name}.safetensors" for name in mixed]).replace("24", "40")
     with pytest.raises(ConfigError) as error:
         look_up(read_study(write(tmp_path, text.replace("length = 40", "length = 3"))))
-    for part in ("learning_rate is 0.1 in two", "three (", "has no key of a known recipe", "four belongs to other",
-                 "length is 5 in five"):  # fmt: skip
+    for part in (
+        "learning_rate is 0.1 in two",
+        "three (",
+        "has no key of a known recipe",
+        "four belongs to other",
+        "length is 5 in five",
+    ):
         assert part in str(error.value)
     assert "one (" not in str(error.value)
 

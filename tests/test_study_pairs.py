@@ -35,8 +35,9 @@ def test_a_transfer_by_hand():
 
 
 def test_a_transfer_is_compared_within_the_seeds_that_it_has():
-    records = study({"t": (50.0, 60.0)}, {("a", "t"): (55.0, 65.0), ("b", "t"): (55.0, 65.0)},
-                    {("a", "t"): 0.4, ("b", "t"): 0.4})  # fmt: skip
+    records = study(
+        {"t": (50.0, 60.0)}, {("a", "t"): (55.0, 65.0), ("b", "t"): (55.0, 65.0)}, {("a", "t"): 0.4, ("b", "t"): 0.4}
+    )
     lame = [replace(one, score=float("nan")) if one.sources == ("b",) and one.seed == 1 else one for one in records]
     a, b = transfers(blocks(lame))
     assert (a.seeds, a.mean, a.gain) == (2, 60.0, 5.0)
@@ -55,8 +56,11 @@ def test_gains_on_selection_rows_are_kept_apart():
 def paper() -> list[Record]:
     """Table 6 as the records of a study of one seed."""
     found = read_table(TABLE6)
-    cells = {(s, t): found.means[row, column] for row, s in enumerate(found.sources)
-             for column, t in enumerate(found.targets)}  # fmt: skip
+    cells = {
+        (s, t): found.means[row, column]
+        for row, s in enumerate(found.sources)
+        for column, t in enumerate(found.targets)
+    }
     plain = {t: (score,) for t, score in zip(found.targets, found.baseline.tolist(), strict=True)}
     return study(plain, {cell: (float(score),) for cell, score in cells.items()}, dict.fromkeys(cells, 0.0))
 
@@ -139,8 +143,10 @@ def test_a_yardstick_ranks_by_the_selection_rows_of_the_tuned_runs():
     tuned = {"a": (50.0, 90.0), "b": (60.0, 70.0), "c": (70.0, 80.0), "d": (80.0, 60.0)}  # report, selection rows
     pairs = {(source, "t"): (report,) for source, (report, _) in tuned.items()}
     similar = {(source, "t"): 0.1 for source in tuned}
-    records = [replace(one, curve=curve(tuned[one.sources[0]][1])) if one.kind == "pair" else one
-               for one in study({"t": (50.0,)}, pairs, similar)]  # fmt: skip
+    records = [
+        replace(one, curve=curve(tuned[one.sources[0]][1])) if one.kind == "pair" else one
+        for one in study({"t": (50.0,)}, pairs, similar)
+    ]
     (found,) = rankings(transfers(blocks(records)), None)  # equal similarities rank nothing
     assert found.metric == "selection rows"
     assert found.spearman == pytest.approx(stats.spearmanr((90, 70, 80, 60), (50, 60, 70, 80)).statistic)
@@ -174,14 +180,24 @@ def test_learned_is_the_prediction_from_the_other_targets():
     found, tasks = transfers(blocks(records)), task_map(records)
     made = {one.metric: one for one in rankings(found, tasks)}["learned"]
     targets, sources = sorted({one.target for one in found}), sorted({one.source for one in found})
-    gain = np.array([[next(o.selection_gain for o in found if (o.source, o.target) == (s, t)) for s in sources]
-                     for t in targets])  # fmt: skip
-    report = np.array([[next(o.gain for o in found if (o.source, o.target) == (s, t)) for s in sources]
-                       for t in targets])  # fmt: skip
-    similar = np.array([[next(o.similarity["mean"] for o in found if (o.source, o.target) == (s, t)) for s in sources]
-                        for t in targets])  # fmt: skip
-    rows = np.stack([next(one.embedding["mean"] for one in records if one.kind == "plain" and one.task == t
-                          and one.embedding) for t in targets]).astype(float)  # fmt: skip
+    gain = np.array(
+        [[next(o.selection_gain for o in found if (o.source, o.target) == (s, t)) for s in sources] for t in targets]
+    )
+    report = np.array(
+        [[next(o.gain for o in found if (o.source, o.target) == (s, t)) for s in sources] for t in targets]
+    )
+    similar = np.array(
+        [
+            [next(o.similarity["mean"] for o in found if (o.source, o.target) == (s, t)) for s in sources]
+            for t in targets
+        ]
+    )
+    rows = np.stack(
+        [
+            next(one.embedding["mean"] for one in records if one.kind == "plain" and one.task == t and one.embedding)
+            for t in targets
+        ]
+    ).astype(float)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     each = []
     for at in range(len(targets)):
@@ -195,11 +211,15 @@ def test_learned_is_the_prediction_from_the_other_targets():
 def test_learned_does_not_see_the_gains_of_its_own_target():
     records = paper_like(12, 5, 1)
     tasks = task_map(records)
-    alone = [{one.metric: one for one in rankings(transfers(blocks(some)), tasks)}["learned"].spearman
-             for some in (records, with_gain(records, "target/02", -3.0))]  # fmt: skip
+    alone = [
+        {one.metric: one for one in rankings(transfers(blocks(some)), tasks)}["learned"].spearman
+        for some in (records, with_gain(records, "target/02", -3.0))
+    ]
     assert alone[0] != alone[1]  # the others see it
-    only = [[one for one in transfers(blocks(some)) if one.target in ("target/02", "target/03")]
-            for some in (records, with_gain(records, "target/02", -3.0))]  # fmt: skip
+    only = [
+        [one for one in transfers(blocks(some)) if one.target in ("target/02", "target/03")]
+        for some in (records, with_gain(records, "target/02", -3.0))
+    ]
     # Two targets know 12 results of each other, which is too little: both rank by similarity alone.
     fallen = [{one.metric: one for one in rankings(some, tasks)}["learned"] for some in only]
     assert fallen[0] == fallen[1] and fallen[0].falls_back == 2
@@ -234,8 +254,10 @@ def test_a_prompt_that_was_there_before_serves_all_seeds():
     records = [record("source", "a", 0, 50.0, embedding=embedding(1), steps=0)]
     records += [record("plain", "t", seed, 50.0, embedding=embedding(2 + seed)) for seed in (1, 2)]
     one = embedding(1)["mean"].astype(float)
-    expected = [one @ row / np.linalg.norm(one) / np.linalg.norm(row)
-                for row in (embedding(3)["mean"].astype(float), embedding(4)["mean"].astype(float))]  # fmt: skip
+    expected = [
+        one @ row / np.linalg.norm(one) / np.linalg.norm(row)
+        for row in (embedding(3)["mean"].astype(float), embedding(4)["mean"].astype(float))
+    ]
     assert task_map(records).cosines[0, 1] == pytest.approx(np.mean(expected), abs=1e-6)
 
 

@@ -90,8 +90,9 @@ def test_a_missing_pair_is_a_dash(found: Findings):
 
 def test_the_map_has_similar_tasks_beside_each_other(found: Findings, pictures: dict[str, Picture]):
     shown = texts(pictures["similarity-map"])
-    names = [f"{found.tasks.names[at]} *" if found.tasks.targets[at] else found.tasks.names[at]
-             for at in found.tasks.order]  # fmt: skip
+    names = [
+        f"{found.tasks.names[at]} *" if found.tasks.targets[at] else found.tasks.names[at] for at in found.tasks.order
+    ]
     assert [text for text in shown if re.match(r"(source|target)/", text)] == names * 2
 
 

@@ -59,9 +59,15 @@ def constant(gains: dict[str, float], targets: str = "tuv", seeds: int = 2, plai
 
 def test_all_files_are_written(written: tuple[Path, dict[str, Any]]):
     assert sorted(path.name for path in written[0].iterdir()) == [
-        "cells.csv", "cost-quality.png", "heat-map.png", "report.html", "report.md", "similarity-gain.png",
-        "similarity-map.png", "strategies.csv",
-    ]  # fmt: skip
+        "cells.csv",
+        "cost-quality.png",
+        "heat-map.png",
+        "report.html",
+        "report.md",
+        "similarity-gain.png",
+        "similarity-map.png",
+        "strategies.csv",
+    ]
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(written: tuple[Path, dict[str, Any]]):
@@ -75,10 +81,18 @@ def test_the_page_has_its_sections_in_order(written: tuple[Path, dict[str, Any]]
     outline = Outline((written[0] / "report.html").read_text())
     assert outline.text["h1"] == ["Transfer study small"]
     assert outline.text["h2"] == [
-        "Findings", "What is there", "What each way of tuning reaches", "Against the doubts", "Cost against quality",
-        "Each source on each target", "One source for all targets", "Similarity against gain",
-        "How well similarities rank", "How alike the tasks are", "How to read this",
-    ]  # fmt: skip
+        "Findings",
+        "What is there",
+        "What each way of tuning reaches",
+        "Against the doubts",
+        "Cost against quality",
+        "Each source on each target",
+        "One source for all targets",
+        "Similarity against gain",
+        "How well similarities rank",
+        "How alike the tasks are",
+        "How to read this",
+    ]
     assert {"oracle, best of all sources", "always the best known source", "a source at random"} <= set(
         outline.text["th"]
     )
@@ -98,8 +112,11 @@ def test_replay_reads_the_cells(written: tuple[Path, dict[str, Any]]):
     replayed, value = summarise(read_table(written[0] / "cells.csv")), written[1]
     counted = value["pairs"]
     assert (replayed.cells, replayed.improved, replayed.worsened, replayed.tied) == (
-        counted["cells"], counted["improved"], counted["worsened"], counted["tied"],
-    )  # fmt: skip
+        counted["cells"],
+        counted["improved"],
+        counted["worsened"],
+        counted["tied"],
+    )
     assert [(gain.source, gain.target) for gain in replayed.above_10] == [
         (gain["source"], gain["target"]) for gain in counted["above_10"]
     ]
@@ -123,9 +140,24 @@ def test_the_value_is_json(written: tuple[Path, dict[str, Any]]):
     value = written[1]
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     assert set(value) == {
-        "name", "verdict", "findings", "pairs", "metric", "seeds", "counts", "failures", "targets", "transfers", "arms",
-        "generic", "comparisons", "correlations", "rankings", "tasks", "backbone",
-    }  # fmt: skip
+        "name",
+        "verdict",
+        "findings",
+        "pairs",
+        "metric",
+        "seeds",
+        "counts",
+        "failures",
+        "targets",
+        "transfers",
+        "arms",
+        "generic",
+        "comparisons",
+        "correlations",
+        "rankings",
+        "tasks",
+        "backbone",
+    }
     assert value["counts"]["pair"] == {"finished": 24, "failed": 0, "missing": 0}
     assert value["targets"][0]["rows"] == ROWS
 

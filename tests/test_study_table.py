@@ -28,14 +28,35 @@ GAINS = """
     QQP>RTE 10.5, C4>BoolQ 10.4
 """
 MEANS = {
-    "C4": 74.1, "DocNLI": 73.9, "Yelp-2": 74.5, "MNLI": 78.6, "QQP": 76.5, "QNLI": 76.6, "ReCoRD": 74.2, "CxC": 76.2,
-    "SQuAD": 76.6, "DROP": 74.1, "SST-2": 74.2, "WinoGrande": 73.7, "HellaSwag": 70.8, "MultiRC": 73.1,
-    "CosmosQA": 74.5, "RACE": 73.4,
-}  # fmt: skip
+    "C4": 74.1,
+    "DocNLI": 73.9,
+    "Yelp-2": 74.5,
+    "MNLI": 78.6,
+    "QQP": 76.5,
+    "QNLI": 76.6,
+    "ReCoRD": 74.2,
+    "CxC": 76.2,
+    "SQuAD": 76.6,
+    "DROP": 74.1,
+    "SST-2": 74.2,
+    "WinoGrande": 73.7,
+    "HellaSwag": 70.8,
+    "MultiRC": 73.1,
+    "CosmosQA": 74.5,
+    "RACE": 73.4,
+}
 BEST = {
-    "BoolQ": {"MNLI"}, "RTE": {"MNLI"}, "COPA": {"MNLI"}, "CB": {"MNLI"}, "STS-B": {"CxC"}, "WiC": {"CxC"},
-    "WSC": {"ReCoRD"}, "MRPC": {"ReCoRD", "SQuAD"}, "CoLA": {"QQP"}, "CR": {"C4", "MNLI", "CxC", "SQuAD"},
-}  # fmt: skip
+    "BoolQ": {"MNLI"},
+    "RTE": {"MNLI"},
+    "COPA": {"MNLI"},
+    "CB": {"MNLI"},
+    "STS-B": {"CxC"},
+    "WiC": {"CxC"},
+    "WSC": {"ReCoRD"},
+    "MRPC": {"ReCoRD", "SQuAD"},
+    "CoLA": {"QQP"},
+    "CR": {"C4", "MNLI", "CxC", "SQuAD"},
+}
 
 Scores = Mapping[tuple[str, str], float]
 

@@ -132,8 +132,13 @@ def test_roles_share_no_text_are_deterministic_and_respect_limits(rows, shape, l
 
 
 def test_a_text_of_two_splits_selects_rather_than_trains_and_a_test_row_gives_way():
-    task = task_of({"train": ["shared text", "own text"], "validation": ["Shared TEXT.", "v"],
-                    "test": ["shared, text!", "v!", "own text", "t"]})  # fmt: skip
+    task = task_of(
+        {
+            "train": ["shared text", "own text"],
+            "validation": ["Shared TEXT.", "v"],
+            "test": ["shared, text!", "v!", "own text", "t"],
+        }
+    )
     found = roles(task, None, None, None, 0)
     assert [row.texts[0] for row in found.train] == ["own text"]
     assert [row.texts[0] for row in found.select] == ["Shared TEXT.", "v"]

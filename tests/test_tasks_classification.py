@@ -17,12 +17,39 @@ from spot.tasks.classification import TABLE as CLASSES
 from spot.tasks.registry import TABLE
 
 REQUIRED = {
-    "glue/sst2", "glue/cola", "glue/mrpc", "glue/qqp", "glue/qnli", "glue/rte", "glue/mnli", "superglue/cb",
-    "superglue/boolq", "superglue/wic", "snli", "quora_pairs", "trec", "ag_news", "cr", "mr", "mpqa", "sst5", "imdb",
-    "yelp_polarity", "yelp_review_full", "amazon_polarity", "dbpedia_14", "tweet_eval/emotion", "tweet_eval/hate",
-    "tweet_eval/offensive", "tweet_eval/sentiment", "banking77", "vader/tweets", "vader/amazon", "vader/nyt",
+    "glue/sst2",
+    "glue/cola",
+    "glue/mrpc",
+    "glue/qqp",
+    "glue/qnli",
+    "glue/rte",
+    "glue/mnli",
+    "superglue/cb",
+    "superglue/boolq",
+    "superglue/wic",
+    "snli",
+    "quora_pairs",
+    "trec",
+    "ag_news",
+    "cr",
+    "mr",
+    "mpqa",
+    "sst5",
+    "imdb",
+    "yelp_polarity",
+    "yelp_review_full",
+    "amazon_polarity",
+    "dbpedia_14",
+    "tweet_eval/emotion",
+    "tweet_eval/hate",
+    "tweet_eval/offensive",
+    "tweet_eval/sentiment",
+    "banking77",
+    "vader/tweets",
+    "vader/amazon",
+    "vader/nyt",
     "vader/movie",
-}  # fmt: skip
+}
 
 
 def write(folder, rows, split="train"):
@@ -45,7 +72,7 @@ def first(name, tmp_path, row):
         ("banking77", {"text": "t", "label": 11, "label_text": "card_arrival"}, "sentence: t", "card arrival"),
         ("yelp_review_full", {"text": "t", "label": 0}, "sentence: t", "1 star"),
     ],
-)  # fmt: skip
+)
 def test_inputs_and_answers_have_the_form_of_t5(tmp_path, name, row, inputs, answer):
     example = first(name, tmp_path, row)
     assert example.inputs == inputs
@@ -192,8 +219,10 @@ def test_every_data_set_loads_from_the_shared_folder(shared, name):
 @pytest.mark.parametrize("name", ["cr", "trec", "superglue/cb"])
 def test_roles_of_real_rows_share_no_text(shared, name):
     found = roles(registry.get(name, shared / "data"), 100, 100, 400, 0)
-    texts = [{"".join(filter(str.isalnum, " ".join(row.texts).lower())) for row in part} for part in
-             (found.train, found.select, found.report)]  # fmt: skip
+    texts = [
+        {"".join(filter(str.isalnum, " ".join(row.texts).lower())) for row in part}
+        for part in (found.train, found.select, found.report)
+    ]
     assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
 
 

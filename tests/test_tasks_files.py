@@ -72,8 +72,11 @@ def test_everything_a_task_file_may_say(make, tmp_path):
     rows = 'first text\tb\tgold\n"a\tx\t1\nb\ty\t 0 \n'
     task = load_task(make(toml, rows, "rows.tsv"))
     assert (task.splits, task.labels, task.metrics, task.title) == (
-        ("train", "test"), ("yes", "no"), ("f1", "accuracy"), "a task",
-    )  # fmt: skip
+        ("train", "test"),
+        ("yes", "no"),
+        ("f1", "accuracy"),
+        "a task",
+    )
     assert [(row.inputs, row.answers) for row in task.load("train")] == [
         ('{premise}: "a | x!', ("yes",)),
         ("{premise}: b | y!", ("no",)),

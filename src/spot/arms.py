@@ -149,8 +149,14 @@ class Bench:
         for seed, run in enumerate(self.runs(base)):
             folders.append(tune_model(run, self.backbone, self.out / f"model-{seed}", self.progress))
             results += self.curves(f"model-{seed}")
-        return Trial("model", None, (base.start,) * self.seeds, tuple(results), models=tuple(folders),
-                     tokens=mean_of(results, "tokens"))  # fmt: skip
+        return Trial(
+            "model",
+            None,
+            (base.start,) * self.seeds,
+            tuple(results),
+            models=tuple(folders),
+            tokens=mean_of(results, "tokens"),
+        )
 
     def measure(self, trial: Trial) -> Arm:
         """Score a trial on the report rows, and summarise the runs that made it."""
@@ -159,22 +165,37 @@ class Bench:
         scores = tuple(evaluation.primary for evaluation in found)
         size = self.backbone.parameters if trial.models else trial.prompts[0].numel()
         arm = Arm(
-            trial.arm, trial.source, float(np.mean(scores)), interval(found, self.task, self.roles.report),
-            scores=scores, parameters=size, shipped=size, folder=trial.folder, tokens=round(trial.tokens),
-            evaluations=tuple(found), files=trial.files,
-        )  # fmt: skip
+            trial.arm,
+            trial.source,
+            float(np.mean(scores)),
+            interval(found, self.task, self.roles.report),
+            scores=scores,
+            parameters=size,
+            shipped=size,
+            folder=trial.folder,
+            tokens=round(trial.tokens),
+            evaluations=tuple(found),
+            files=trial.files,
+        )
         if not trial.results:
             return arm
         points = list(zip(*[result["curve"] for result in trial.results], strict=True))
         curve = tuple(
-            {"step": at[0]["step"], "score": float(np.mean([p["score"] for p in at])),
-             "scores": [p["score"] for p in at], "seconds": float(np.mean([p["seconds"] for p in at]))}
+            {
+                "step": at[0]["step"],
+                "score": float(np.mean([p["score"] for p in at])),
+                "scores": [p["score"] for p in at],
+                "seconds": float(np.mean([p["seconds"] for p in at])),
+            }
             for at in points
-        )  # fmt: skip
+        )
         return replace(
-            arm, steps=self.config.steps, seconds=mean_of(trial.results, "seconds"),
-            selection=selection(trial.results), curve=curve,
-        )  # fmt: skip
+            arm,
+            steps=self.config.steps,
+            seconds=mean_of(trial.results, "seconds"),
+            selection=selection(trial.results),
+            curve=curve,
+        )
 
     def _evaluated(self, prompt: Tensor, model: Path | None = None) -> Evaluation:
         """Evaluate on the report rows once; the predictions are kept in the transfer's folder.
@@ -192,12 +213,14 @@ class Bench:
             return Evaluation(kept["scores"], tuple(kept["correct"]), predictions, kept["nats"])
         backbone = self.backbone if model is None else Backbone.load(str(model))
         collator = collator_for(
-            backbone, self.task, length=self.config.length, max_input_tokens=self.config.max_input_tokens,
-            truncate=self.config.truncate, max_target_tokens=self.config.max_target_tokens,
-        )  # fmt: skip
-        found = evaluate(
-            backbone, prompt, self.task, collator, self.roles.report, progress=self.progress
+            backbone,
+            self.task,
+            length=self.config.length,
+            max_input_tokens=self.config.max_input_tokens,
+            truncate=self.config.truncate,
+            max_target_tokens=self.config.max_target_tokens,
         )
+        found = evaluate(backbone, prompt, self.task, collator, self.roles.report, progress=self.progress)
         texts = [prediction.text for prediction in found.predictions]
         kept = {"scores": found.scores, "correct": found.correct, "predictions": texts, "nats": found.nats}
         write_whole(path, json.dumps(kept).encode())
@@ -271,13 +294,23 @@ class TransferReport:
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
         return {
-            "target": self.target, "strategy": self.strategy, "k": self.k, "metric": self.metric or None,
-            "reason": self.reason or None, "arms": [arm.to_json() for arm in self.arms], "chosen": self.chosen,
-            "run": str(self.run), "prompt": str(self.prompt), "verdict": self.verdict,
-            "gain": self.gain, "gain_interval": self.gain_interval, "left_out": self.left_out, "rows": dict(self.rows),
+            "target": self.target,
+            "strategy": self.strategy,
+            "k": self.k,
+            "metric": self.metric or None,
+            "reason": self.reason or None,
+            "arms": [arm.to_json() for arm in self.arms],
+            "chosen": self.chosen,
+            "run": str(self.run),
+            "prompt": str(self.prompt),
+            "verdict": self.verdict,
+            "gain": self.gain,
+            "gain_interval": self.gain_interval,
+            "left_out": self.left_out,
+            "rows": dict(self.rows),
             "candidates": [dict(one) for one in self.candidates],
             "ranking": Ranking(self.ranking, self.metric, self.expected).to_json(),
-        }  # fmt: skip
+        }
 
 
 def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: int, **found: Any) -> TransferReport:
@@ -304,6 +337,14 @@ def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: in
     best = [max(point["scores"][seed] for point in chosen.curve) for seed in range(len(chosen.files))]
     prompt = chosen.files[best.index(max(best))]
     return TransferReport(
-        task.name, arms, chosen.arm, gain=gain, gain_interval=bounds, left_out=left_out, rows=rows, run=bench.out,
-        prompt=prompt, **found,
-    )  # fmt: skip
+        task.name,
+        arms,
+        chosen.arm,
+        gain=gain,
+        gain_interval=bounds,
+        left_out=left_out,
+        rows=rows,
+        run=bench.out,
+        prompt=prompt,
+        **found,
+    )

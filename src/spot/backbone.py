@@ -41,9 +41,12 @@ class Backbone:
 
     def __init__(
         self,
-        model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, backbone_id: BackboneId, *,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        backbone_id: BackboneId,
+        *,
         gradient_checkpointing: bool = False,
-    ):  # fmt: skip
+    ):
         """Freeze `model`. `Backbone.load` is the usual way to make one.
 
         Args:
@@ -194,11 +197,7 @@ class Backbone:
             memory, mask = self._encode(batch, prefix)
             start = self.model.config.decoder_start_token_id
             token = torch.full_like(batch.input_ids[:, :1], start)
-            arguments = {
-                "encoder_outputs": BaseModelOutput(memory),
-                "attention_mask": mask,
-                "decoder_input_ids": token,
-            }
+            arguments = {"encoder_outputs": BaseModelOutput(memory), "attention_mask": mask, "decoder_input_ids": token}
         else:
             arguments = self._causal_arguments(batch.aligned("left"), prefix, batch.labels[:, :0])
         position = prefix.length + batch.attention_mask.sum(1, keepdim=True) - 1
@@ -235,9 +234,7 @@ class Backbone:
     def _run(self, module: torch.nn.Module, **arguments: object) -> ModelOutput:
         """Call the model or its encoder, with gradient checkpointing exactly where there is a gradient."""
         for layer in self._checkpointed:
-            layer.training = (
-                torch.is_grad_enabled()
-            )  # of the layer alone: dropout inside stays in evaluation mode
+            layer.training = torch.is_grad_enabled()  # of the layer alone: dropout inside stays in evaluation mode
         return module(**arguments)
 
     def _as_prefix(self, prompts: Tensor | Prefix) -> Prefix:
@@ -261,9 +258,7 @@ class Backbone:
         with torch.enable_grad():
             layers = getattr(self._prefill(probe), "layers", [])
         kept = [getattr(layer, "keys", None) for layer in layers]
-        whole = [
-            keys is not None and keys.ndim == 4 and keys.shape[2] == 3 and keys.requires_grad for keys in kept
-        ]
+        whole = [keys is not None and keys.ndim == 4 and keys.shape[2] == 3 and keys.requires_grad for keys in kept]
         if len(whole) != self.model.config.get_text_config().num_hidden_layers or not all(whole):
             self.shares_prefix = False
             log.warning(
@@ -314,18 +309,16 @@ class Backbone:
         if prefix.cache is not None and self._fits_window(batch, prefix):
             cache = self._expanded(prefix, batch.prompt_index)
             return {
-                "input_ids": ids, "attention_mask": mask, "position_ids": positions,
-                "past_key_values": cache, "use_cache": True,
-            }  # fmt: skip
+                "input_ids": ids,
+                "attention_mask": mask,
+                "position_ids": positions,
+                "past_key_values": cache,
+                "use_cache": True,
+            }
         prompts = prefix.vectors.to(self.model.dtype)[batch.prompt_index]
         vectors, mask = prompt_before_text(prompts, self.embed(ids), text_mask)
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        return {
-            "inputs_embeds": vectors,
-            "attention_mask": mask,
-            "position_ids": positions,
-            "use_cache": False,
-        }
+        return {"inputs_embeds": vectors, "attention_mask": mask, "position_ids": positions, "use_cache": False}
 
     def _expanded(self, prefix: Prefix, prompt_index: Tensor) -> DynamicCache:
         """A cache for the rows whose keys and values are those of their prompts."""
@@ -349,9 +342,7 @@ class Backbone:
             arguments["input_ids"] = torch.cat([batch.input_ids, tokens], dim=1)
             last = prefix.length + batch.attention_mask.sum(dim=1, keepdim=True) - 1
             arguments["position_ids"] = torch.cat([arguments["position_ids"], last + depth], dim=1)
-            arguments["attention_mask"] = tree_mask(
-                batch.attention_mask, prefix.length, tree, self.model.dtype
-            )
+            arguments["attention_mask"] = tree_mask(batch.attention_mask, prefix.length, tree, self.model.dtype)
         logits = self._run(self.model, **arguments, logits_to_keep=1 + nodes).logits.float()
         return tree.gather(logits - logits.logsumexp(dim=-1, keepdim=True))
 
@@ -365,16 +356,11 @@ class Backbone:
         if self.id.kind == "seq2seq":
             memory, mask = self._encode(batch, prefix)
             output = self._run(
-                self.model,
-                encoder_outputs=BaseModelOutput(memory[pairs]),
-                attention_mask=mask[pairs],
-                labels=labels,
+                self.model, encoder_outputs=BaseModelOutput(memory[pairs]), attention_mask=mask[pairs], labels=labels
             )
             logits = output.logits
         else:
-            wide = Batch(
-                batch.input_ids[pairs], batch.attention_mask[pairs], labels, batch.prompt_index[pairs]
-            )
+            wide = Batch(batch.input_ids[pairs], batch.attention_mask[pairs], labels, batch.prompt_index[pairs])
             logits = self._target_logits(wide, prefix)
         return -_nats(logits, labels).reshape(rows, len(choices))
 

@@ -102,12 +102,21 @@ class Collator:
                 target = target[: self.max_target_tokens - len(self._end)] + self._end
             rows.append(Row(head + tuple(kept) + cue + tail, target, len(ids) > room))
         if long_targets:
-            log.warning("%d of %d answers were longer than %d tokens and lost their end (max_target_tokens)",
-                        long_targets, len(rows), self.max_target_tokens)  # fmt: skip
+            log.warning(
+                "%d of %d answers were longer than %d tokens and lost their end (max_target_tokens)",
+                long_targets,
+                len(rows),
+                self.max_target_tokens,
+            )
         cut = sum(row.cut for row in rows)
         if cut:
-            log.warning("%d of %d inputs were longer than %d tokens and lost their %s end (max_input_tokens, truncate)",
-                        cut, len(rows), self.max_input_tokens, self.truncate)  # fmt: skip
+            log.warning(
+                "%d of %d inputs were longer than %d tokens and lost their %s end (max_input_tokens, truncate)",
+                cut,
+                len(rows),
+                self.max_input_tokens,
+                self.truncate,
+            )
         return rows
 
     def batch(self, rows: Sequence[Row], prompt_index: Sequence[int] | None = None) -> Batch:
@@ -194,9 +203,12 @@ def split_lengths(task: Task, split: str, collator: Collator) -> SplitLengths:
         raise TaskError(f"{task.name} has no rows in its split {split!r}; expected at least one. Give other data.")
     inputs, targets = np.array(lengths).T
     return SplitLengths(
-        split, len(lengths), dict(labels), *(_quantiles(part) for part in (inputs, targets)),
+        split,
+        len(lengths),
+        dict(labels),
+        *(_quantiles(part) for part in (inputs, targets)),
         100 * float(np.mean(inputs > collator.max_input_tokens)),
-    )  # fmt: skip
+    )
 
 
 def _quantiles(values: np.ndarray) -> tuple[float, ...]:
@@ -205,9 +217,14 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...]:
 
 
 def collator_for(
-    backbone: Backbone, task: Task, *, length: int = 0, max_input_tokens: int = 96, truncate: str = "right",
+    backbone: Backbone,
+    task: Task,
+    *,
+    length: int = 0,
+    max_input_tokens: int = 96,
+    truncate: str = "right",
     max_target_tokens: int = 64,
-) -> Collator:  # fmt: skip
+) -> Collator:
     """The collator of a task on a backbone; inputs are kept within the model's positions.
 
     Args:
@@ -309,6 +326,8 @@ def _packed(rows: Iterable[int], lengths: Sequence[int], tokens: int) -> list[li
 def _padded(sequences: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
     """[B, longest] int64, padded on the right."""
     longest = max((len(sequence) for sequence in sequences), default=0)
-    return torch.tensor([list(sequence) + [pad] * (longest - len(sequence)) for sequence in sequences]).reshape(
-        len(sequences), longest
-    ).long()
+    return (
+        torch.tensor([list(sequence) + [pad] * (longest - len(sequence)) for sequence in sequences])
+        .reshape(len(sequences), longest)
+        .long()
+    )

@@ -109,10 +109,16 @@ class Carried:
         rows = []
         for number, (one, steps) in enumerate(zip(self.candidates, self.outcome.steps, strict=True)):
             ended = "kept" if number == self.outcome.winner else "dropped" if steps < self.plan.steps else "lost"
-            rows.append({
-                "source": one.start.name, "kind": one.start.kind, "steps": steps, "selection": one.selection,
-                "tokens": round(self.spent_by(number, "tokens")), "ended": one.diverged or ended,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "source": one.start.name,
+                    "kind": one.start.kind,
+                    "steps": steps,
+                    "selection": one.selection,
+                    "tokens": round(self.spent_by(number, "tokens")),
+                    "ended": one.diverged or ended,
+                }
+            )
         return tuple(rows)
 
 
@@ -129,9 +135,12 @@ def from_scratch(bench: Bench, init: str) -> Candidate:
 
 
 def carry_out(
-    bench: Bench, plan: Plan, get: Get, plain: Candidate,
+    bench: Bench,
+    plan: Plan,
+    get: Get,
+    plain: Candidate,
     mixture: Callable[[Start], tuple[SoftPrompt, Mapping[str, float]]],
-) -> Carried:  # fmt: skip
+) -> Carried:
     """Tune what a plan names, drop candidates at its rungs, and settle it.
 
     Args:
@@ -161,8 +170,12 @@ def carry_out(
     )
     failed = _failed([candidate.results for candidate in candidates])
     for number in failed:
-        log.warning("%s: going on without the start from %s: %s",
-                    bench.task.name, plan.starts[number].name, candidates[number].diverged)  # fmt: skip
+        log.warning(
+            "%s: going on without the start from %s: %s",
+            bench.task.name,
+            plan.starts[number].name,
+            candidates[number].diverged,
+        )
     outcome = settle(plan, [_curves(candidate.results) for candidate in candidates], failed)
     return Carried(plan, candidates, outcome)
 
@@ -198,8 +211,9 @@ def _race(bench: Bench, plan: Plan, runs: Mapping[int, Run], plain: Candidate) -
     # As many rows in memory at a time as one candidate alone has with its seeds.
     config = {"micro_batch": bench.config.batch_size * bench.seeds}
     numbers = [number for number in runs for _ in range(bench.seeds)]
-    gang = [replace(one, config=one.config.model_copy(update=config))
-            for run in runs.values() for one in bench.runs(run)]  # fmt: skip
+    gang = [
+        replace(one, config=one.config.model_copy(update=config)) for run in runs.values() for one in bench.runs(run)
+    ]
 
     def losers(states: Sequence[State], step: int) -> list[int]:
         results: list[Sequence[Mapping[str, Any]]] = [plain.results] * len(plan.starts)
@@ -231,8 +245,14 @@ def _files(bench: Bench, folder: str, count: int) -> tuple[Path, ...]:
 
 def _left(state: State) -> dict[str, Any]:
     """A run as its loop leaves it, in the form of its result."""
-    return {"curve": state.curve, "tokens": state.tokens, "seconds": state.seconds, "steps": state.last_step,
-            "diverged": state.diverged or None, "dropped": state.dropped}  # fmt: skip
+    return {
+        "curve": state.curve,
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        "steps": state.last_step,
+        "diverged": state.diverged or None,
+        "dropped": state.dropped,
+    }
 
 
 def _curves(results: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -274,9 +294,7 @@ def _not_at_hand(missing: Sequence[str], count: int) -> TaskError:
     )
 
 
-def mixture_members(
-    start: Start, get: Get, target: Member, data: Path | None
-) -> tuple[tuple[Member, ...], Sketch]:
+def mixture_members(start: Start, get: Get, target: Member, data: Path | None) -> tuple[tuple[Member, ...], Sketch]:
     """The tasks of a mixture (SPoT section 3.3): those of its sources, with the rows that these had, and the target.
 
     Source rows whose text a selection row of the target has are left out.

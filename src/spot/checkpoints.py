@@ -85,9 +85,7 @@ def locate(name: str) -> Checkpoint:
             )
         return Checkpoint(str(path), _identify(path.resolve().name, str(path), None))
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise BackboneError(
-            f"no folder {name!r}, and it is no hub id; expected 'embedded', a folder or 'owner/name'"
-        )
+        raise BackboneError(f"no folder {name!r}, and it is no hub id; expected 'embedded', a folder or 'owner/name'")
     return Checkpoint(name, _identify(name, name, None))
 
 
@@ -144,9 +142,7 @@ def _stored_tensors(source: str) -> Iterator[tuple[str, tuple[int, ...], str]]:
                     for name in stored.keys():
                         yield name, tuple(stored.get_slice(name).get_shape()), file
             else:
-                for name, tensor in torch.load(
-                    file, map_location="cpu", weights_only=True, mmap=True
-                ).items():
+                for name, tensor in torch.load(file, map_location="cpu", weights_only=True, mmap=True).items():
                     yield name, tuple(tensor.shape), file
         except (SafetensorError, OSError, RuntimeError) as error:
             raise BackboneError(
@@ -174,6 +170,4 @@ def _weight_files(source: str) -> list[str]:
         if index:
             shards = sorted(set(json.loads(Path(index).read_text())["weight_map"].values()))
             return [cached_file(source, shard) for shard in shards]
-    raise BackboneError(
-        f"{source} holds neither model.safetensors nor pytorch_model.bin; expected one of them"
-    )
+    raise BackboneError(f"{source} holds neither model.safetensors nor pytorch_model.bin; expected one of them")

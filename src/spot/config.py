@@ -59,10 +59,7 @@ class TuneConfig(BaseModel):
         0.005, gt=0, le=3e37, description="step size; too high diverges, too low leaves the prompt where it began"
     )
     weight_decay: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="pull towards zero a step; adafactor does not scale it by the learning rate",
+        0.0, ge=0, lt=1, description="pull towards zero a step; adafactor does not scale it by the learning rate"
     )
     first_step: int = Field(
         0, ge=0, description="step count that adafactor begins at; 1100000 is the paper's released code"
@@ -106,9 +103,7 @@ class TuneConfig(BaseModel):
         None, ge=1, description="evaluations without a better score after which the run stops; left out: it never does"
     )
     key_step: int | None = Field(
-        None,
-        ge=1,
-        description="step whose prompt is kept as the key of the task embedding; left out: none is kept",
+        None, ge=1, description="step whose prompt is kept as the key of the task embedding; left out: none is kept"
     )
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints; a killed run loses at most these")
     gradient_checkpointing: bool = Field(False, description="less memory for more time")

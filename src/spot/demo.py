@@ -41,8 +41,9 @@ PARTS = {"train": 100, "validation": 60, "test": 200}  # rows that train, select
 FEWEST = 200  # rows to report
 LARGEST = 65.0  # percent of the rows in one class
 MOVES = 5.0  # points that plain tuning gains on selection rows
-CONFIG = TransferConfig(strategy="auto", budget="2x", steps=30, seeds=3, starts=("vocabulary", "classes"),
-                        eval_every=15)  # fmt: skip
+CONFIG = TransferConfig(
+    strategy="auto", budget="2x", steps=30, seeds=3, starts=("vocabulary", "classes"), eval_every=15
+)
 RECORD = "candidates.json"  # in the package: what every candidate reached; by recipes/candidates.py
 
 RULE = (
@@ -100,12 +101,13 @@ def paraphrases() -> list[tuple[str, str]]:
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
-        Candidate("demo/editorials", "sentiment of newspaper editorial sentences",
-                  lambda: rated("nytEditorialSnippets")),
+        Candidate(
+            "demo/editorials", "sentiment of newspaper editorial sentences", lambda: rated("nytEditorialSnippets")
+        ),
         Candidate("demo/paraphrases", "whether two news sentences say the same", paraphrases),
         Candidate("demo/products", "sentiment of product review sentences", lambda: rated("amazonReviewSnippets")),
     )
-}  # fmt: skip
+}
 TARGET = "demo/editorials"
 
 
@@ -163,9 +165,14 @@ def standing(candidate: Candidate) -> str:
 
 
 def run(
-    backbone: Backbone, library: Library, *, target: str = TARGET, config: TransferConfig = CONFIG,
-    out: Path | None = None, progress: Progress | None = None,
-) -> tuple[TransferReport, Path]:  # fmt: skip
+    backbone: Backbone,
+    library: Library,
+    *,
+    target: str = TARGET,
+    config: TransferConfig = CONFIG,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[TransferReport, Path]:
     """Transfer to the demo's target and write the report.
 
     Args:
@@ -187,8 +194,17 @@ def run(
     return found, out / "report.html"
 
 
-COLUMNS = ("arm", "starts from", "score, %", "95 % interval", "steps", "seconds", "steps to plain's score",
-           "seconds to plain's score", "parameters")  # fmt: skip
+COLUMNS = (
+    "arm",
+    "starts from",
+    "score, %",
+    "95 % interval",
+    "steps",
+    "seconds",
+    "steps to plain's score",
+    "seconds to plain's score",
+    "parameters",
+)
 
 
 CANDIDATE_COLUMNS = ("candidate", "its rows", "frozen", "plain", "SPoT", "gain", "95 % interval", "source")
@@ -200,8 +216,19 @@ def table(found: TransferReport) -> list[list[Any]]:
     rows = []
     for arm in found.arms:
         name = names.get(arm.arm, f"plain prompt tuning, {arm.arm.partition(':')[2]} start")
-        rows.append([name, arm.source, arm.score, f"{arm.interval[0]:.1f} to {arm.interval[1]:.1f}", arm.steps,
-                     arm.seconds, arm.steps_to_plain, arm.seconds_to_plain, arm.parameters])  # fmt: skip
+        rows.append(
+            [
+                name,
+                arm.source,
+                arm.score,
+                f"{arm.interval[0]:.1f} to {arm.interval[1]:.1f}",
+                arm.steps,
+                arm.seconds,
+                arm.steps_to_plain,
+                arm.seconds_to_plain,
+                arm.parameters,
+            ]
+        )
     return rows
 
 
@@ -260,6 +287,9 @@ def _page(found: TransferReport, backbone: Backbone, task: Task, rows: Roles) ->
         },
     ]
     return {
-        "title": "A new task from a known prompt", "verdict": found.verdict, "facts": facts, "sections": sections,
+        "title": "A new task from a known prompt",
+        "verdict": found.verdict,
+        "facts": facts,
+        "sections": sections,
         "command": "spot demo" if task.name == TARGET else f"spot demo --target {task.name}",
-    }  # fmt: skip
+    }

@@ -24,9 +24,15 @@ def dropout(model: nn.Module, rate: float, seed: int) -> Iterator[None]:
         return
     before: list[tuple[nn.Module, str, object]] = []
     for module in model.modules():
-        rates = ["p"] if isinstance(module, nn.Dropout) else [
-            name for name, value in vars(module).items() if name.endswith("dropout") and isinstance(value, int | float)
-        ]  # fmt: skip
+        rates = (
+            ["p"]
+            if isinstance(module, nn.Dropout)
+            else [
+                name
+                for name, value in vars(module).items()
+                if name.endswith("dropout") and isinstance(value, int | float)
+            ]
+        )
         before += [(module, name, getattr(module, name)) for name in (*rates, "training") if rates]
     devices = [parameter.device for parameter in model.parameters() if parameter.is_cuda][:1]
     try:

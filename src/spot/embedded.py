@@ -35,9 +35,7 @@ def gguf_file() -> Path:
     for file in files:
         if file.name == GGUF and Path(file.locate()).is_file():
             return Path(file.locate())
-    raise BackboneError(
-        f"the wheel {WHEEL} is installed but holds no file {GGUF}; run: {INSTALL} --force-reinstall"
-    )
+    raise BackboneError(f"the wheel {WHEEL} is installed but holds no file {GGUF}; run: {INSTALL} --force-reinstall")
 
 
 def fingerprint(path: Path) -> str:
@@ -79,9 +77,7 @@ def _convert(source: Path, folder: Path, mark: str) -> None:
     quantised = AutoModelForCausalLM.from_pretrained(**arguments, dtype=torch.float32)
     # A model loaded from GGUF refuses save_pretrained, so its weights go into one that never heard of quantisation.
     settings = {
-        k: v
-        for k, v in quantised.config.to_dict().items()
-        if k not in ("quantization_config", "_name_or_path")
+        k: v for k, v in quantised.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")
     }
     settings["_name_or_path"] = "HuggingFaceTB/SmolLM2-135M-Instruct"
     plain = AutoModelForCausalLM.from_config(type(quantised.config)(**settings), dtype=torch.float32)

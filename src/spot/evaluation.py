@@ -75,9 +75,13 @@ class Evaluation:
 
 
 def predict(
-    backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None,
+    backbone: Backbone,
+    prompt: Tensor,
+    collator: Collator,
+    rows: Sequence[Row],
+    progress: Progress | None = None,
     decode: str = RANK,
-) -> list[Prediction]:  # fmt: skip
+) -> list[Prediction]:
     """Answer every row, in the rows' order.
 
     Args:
@@ -93,9 +97,13 @@ def predict(
 
 @torch.no_grad()
 def predict_each(
-    backbone: Backbone, prompts: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None,
+    backbone: Backbone,
+    prompts: Tensor,
+    collator: Collator,
+    rows: Sequence[Row],
+    progress: Progress | None = None,
     decode: str = RANK,
-) -> list[list[Prediction]]:  # fmt: skip
+) -> list[list[Prediction]]:
     """Answer every row with each of R prompts [R, P, D], all of them in one batch; R lists in the rows' order."""
     count = len(prompts)
     found: list[dict[int, Prediction]] = [{} for _ in range(count)]
@@ -161,9 +169,15 @@ def likelihoods(
 
 
 def evaluate(
-    backbone: Backbone, prompt: Tensor, task: Task, collator: Collator, examples: Sequence[Example],
-    rows: Sequence[Row] | None = None, progress: Progress | None = None, decode: str = RANK,
-) -> Evaluation:  # fmt: skip
+    backbone: Backbone,
+    prompt: Tensor,
+    task: Task,
+    collator: Collator,
+    examples: Sequence[Example],
+    rows: Sequence[Row] | None = None,
+    progress: Progress | None = None,
+    decode: str = RANK,
+) -> Evaluation:
     """Score a prompt on examples with the task's own metrics.
 
     Args:
@@ -197,9 +211,12 @@ def scored(task: Task, examples: Sequence[Example], predictions: Sequence[Predic
 
 
 def interval(
-    found: Sequence[Evaluation], task: Task, examples: Sequence[Example], against: Sequence[Evaluation] = (),
+    found: Sequence[Evaluation],
+    task: Task,
+    examples: Sequence[Example],
+    against: Sequence[Evaluation] = (),
     resamples: int = 1000,
-) -> tuple[float, float]:  # fmt: skip
+) -> tuple[float, float]:
     """The 95 % bootstrap interval of a score over rows and seeds, or of the difference of two scores on the same rows.
 
     Args:

@@ -81,8 +81,13 @@ def rank(target: SoftPrompt, library: Library, metric: str, k: int, without: Col
         found, results = by_experience(target, library, k, without)
         if found is not None:
             return found
-        log.warning("%d results of past transfers from these sources are known, and `%s` takes %d: ranked by `%s`",
-                    results, LEARNED, learned.FEWEST_RESULTS, _BASE)  # fmt: skip
+        log.warning(
+            "%d results of past transfers from these sources are known, and `%s` takes %d: ranked by `%s`",
+            results,
+            LEARNED,
+            learned.FEWEST_RESULTS,
+            _BASE,
+        )
         metric = _BASE
     return Ranking(tuple(retrieve(target, library, metric, k, without)), metric)
 

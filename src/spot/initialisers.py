@@ -36,8 +36,9 @@ def vocabulary(embeddings: Tensor, length: int, seed: int, special: Sequence[int
     return embeddings[picked].clone()
 
 
-def classes(embeddings: Tensor, choices: Sequence[Sequence[int]], length: int, seed: int,
-            special: Sequence[int] = ()) -> Tensor:  # fmt: skip
+def classes(
+    embeddings: Tensor, choices: Sequence[Sequence[int]], length: int, seed: int, special: Sequence[int] = ()
+) -> Tensor:
     """The label words first, each the mean of its tokens, the rest sampled from the vocabulary.
 
     Args:

@@ -38,13 +38,28 @@ _REFUSED_TYPES = {
     "PROMPT_TUNING_LORA": "it changes the embeddings of the text beside its prompt",
 }
 _UNSET = (  # PEFT writes these too, and asks the model where they are null
-    "auto_mapping", "modules_to_save", "num_attention_heads", "num_layers", "peft_version", "prompt_tuning_init_text",
-    "revision", "tokenizer_kwargs", "tokenizer_name_or_path",
-)  # fmt: skip
+    "auto_mapping",
+    "modules_to_save",
+    "num_attention_heads",
+    "num_layers",
+    "peft_version",
+    "prompt_tuning_init_text",
+    "revision",
+    "tokenizer_kwargs",
+    "tokenizer_name_or_path",
+)
 _HISTORY = (
-    "task_revision", "step", "seed", "initialiser", "parents", "config", "scores", "frozen_scores", "data_digest",
+    "task_revision",
+    "step",
+    "seed",
+    "initialiser",
+    "parents",
+    "config",
+    "scores",
+    "frozen_scores",
+    "data_digest",
     "code_version",
-)  # fmt: skip
+)
 
 
 def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:

@@ -39,18 +39,13 @@ class Batch:
         key = self.attention_mask if side == "left" else 1 - self.attention_mask
         order = key.argsort(dim=1, stable=True)
         return Batch(
-            self.input_ids.gather(1, order),
-            self.attention_mask.gather(1, order),
-            self.labels,
-            self.prompt_index,
+            self.input_ids.gather(1, order), self.attention_mask.gather(1, order), self.labels, self.prompt_index
         )
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Rows `start` to `stop` as a batch of their own."""
         part = slice(start, stop)
-        return Batch(
-            self.input_ids[part], self.attention_mask[part], self.labels[part], self.prompt_index[part]
-        )
+        return Batch(self.input_ids[part], self.attention_mask[part], self.labels[part], self.prompt_index[part])
 
 
 @dataclass(frozen=True)
@@ -140,9 +135,7 @@ def prompt_before_text(prompts: Tensor, vectors: Tensor, mask: Tensor) -> tuple[
     spread = (-1, -1, vectors.shape[2])
     text = vectors.gather(1, from_text[:, :, None].expand(spread))
     prompt = prompts.gather(1, from_prompt[:, :, None].expand(spread))
-    return torch.where(in_prompt[:, :, None], prompt, text), torch.where(
-        in_prompt, 1, mask.gather(1, from_text)
-    )
+    return torch.where(in_prompt[:, :, None], prompt, text), torch.where(in_prompt, 1, mask.gather(1, from_text))
 
 
 def tree_mask(mask: Tensor, length: int, tree: Tree, dtype: torch.dtype) -> Tensor:
@@ -166,6 +159,4 @@ def tree_mask(mask: Tensor, length: int, tree: Tree, dtype: torch.dtype) -> Tens
     seen[:, width:, length + width :] = torch.tensor(tree.sees, device=mask.device)
     diagonal = torch.arange(width, device=mask.device)
     seen[:, diagonal, length + diagonal] = True  # a pad sees itself, so that no row of the softmax is empty
-    return torch.zeros(seen.shape, dtype=dtype, device=mask.device).masked_fill(
-        ~seen, torch.finfo(dtype).min
-    )[:, None]
+    return torch.zeros(seen.shape, dtype=dtype, device=mask.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]

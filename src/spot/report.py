@@ -84,12 +84,14 @@ def table_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     rule = ["-" * (width - 1) + (":" if at_right else "-") for width, at_right in zip(widths, right, strict=True)]
     lines.insert(1, rule)
     return "\n".join(
-        "| " + " | ".join(
+        "| "
+        + " | ".join(
             cell.rjust(width) if at_right else cell.ljust(width)
             for cell, width, at_right in zip(line, widths, right, strict=True)
-        ) + " |"
+        )
+        + " |"
         for line in lines
-    )  # fmt: skip
+    )
 
 
 def _shown(cell: Cell) -> str:

@@ -21,8 +21,21 @@ from spot.runs import RunDir
 from spot.tasks import mixtures, registry
 from spot.tasks.base import Roles, Task, data_digest, roles
 
-NOTES = ("best_step", "best_rank", "best_scores", "curve", "constant", "first_gradient", "tokens", "seconds", "waited",
-         "drawn", "last_step", "diverged", "dropped")  # fmt: skip
+NOTES = (
+    "best_step",
+    "best_rank",
+    "best_scores",
+    "curve",
+    "constant",
+    "first_gradient",
+    "tokens",
+    "seconds",
+    "waited",
+    "drawn",
+    "last_step",
+    "diverged",
+    "dropped",
+)
 NO_MATTER = ("report_rows", "checkpoint_every", "gradient_checkpointing")  # settings that do not change what is learned
 
 
@@ -159,9 +172,13 @@ def collator_of(run: Run, member: Member, backbone: Backbone) -> Collator:
     """The collator of one member of a run."""
     config = run.config
     return collator_for(
-        backbone, member.task, length=len(run.start), max_input_tokens=config.max_input_tokens,
-        truncate=config.truncate, max_target_tokens=config.max_target_tokens,
-    )  # fmt: skip
+        backbone,
+        member.task,
+        length=len(run.start),
+        max_input_tokens=config.max_input_tokens,
+        truncate=config.truncate,
+        max_target_tokens=config.max_target_tokens,
+    )
 
 
 def _plan(config: TuneConfig, members: Sequence[Encoded]) -> list[list[tuple[int, int]]]:
@@ -245,9 +262,7 @@ def members_of(config: TuneConfig, data: Path | None) -> tuple[tuple[Member, ...
     return mixed(list(zip(tasks, rows, strict=True)), config, mixture.rates), mixture.title
 
 
-def mixed(
-    parts: Sequence[tuple[Task, Roles]], config: TuneConfig, rates: Sequence[float] = ()
-) -> tuple[Member, ...]:
+def mixed(parts: Sequence[tuple[Task, Roles]], config: TuneConfig, rates: Sequence[float] = ()) -> tuple[Member, ...]:
     """Tasks with their rows as members of a mixture.
 
     Args:

@@ -136,9 +136,16 @@ class Choice:
 
 
 def plan(
-    strategy: str, ranking: Sequence[Ranked], *, k: int, steps: int, eval_every: int, key_step: int = 0,
-    restarts: int = 1, budget: float = RACE_BUDGET,
-) -> Plan:  # fmt: skip
+    strategy: str,
+    ranking: Sequence[Ranked],
+    *,
+    k: int,
+    steps: int,
+    eval_every: int,
+    key_step: int = 0,
+    restarts: int = 1,
+    budget: float = RACE_BUDGET,
+) -> Plan:
     """The plan of a strategy for one target.
 
     Args:
@@ -194,9 +201,16 @@ def price(plan: Plan, key_step: int) -> float:
 
 
 def choose(
-    values: Sequence[float], *, select_rows: int, steps: int, eval_every: int, key_step: int, restarts: int = 1,
-    budget: float = RACE_BUDGET, learned: bool = False,
-) -> Choice:  # fmt: skip
+    values: Sequence[float],
+    *,
+    select_rows: int,
+    steps: int,
+    eval_every: int,
+    key_step: int,
+    restarts: int = 1,
+    budget: float = RACE_BUDGET,
+    learned: bool = False,
+) -> Choice:
     """Pick a strategy for a target, and say why in two sentences.
 
     One source that stands out needs no race, and few selection rows cannot judge one. Otherwise a race of as many
@@ -217,32 +231,60 @@ def choose(
     if not count:
         return Choice("none", 0, "Plain prompt tuning alone. The library holds no source for this task.")
     if budget + 1e-9 < 1 + key_step / steps:
-        return Choice("none", 0, f"Plain prompt tuning alone. The budget of {budget:.2g} plain runs does not hold "
-                      f"a run from a source beside the {key_step} steps of {steps} that retrieval takes.")  # fmt: skip
+        return Choice(
+            "none",
+            0,
+            f"Plain prompt tuning alone. The budget of {budget:.2g} plain runs does not hold "
+            f"a run from a source beside the {key_step} steps of {steps} that retrieval takes.",
+        )
     if select_rows < FEW_ROWS:
-        return Choice("best", 1, f"One run from the nearest source. The {select_rows} selection rows are too few to "
-                      f"judge a race, which wants {FEW_ROWS}.")  # fmt: skip
+        return Choice(
+            "best",
+            1,
+            f"One run from the nearest source. The {select_rows} selection rows are too few to "
+            f"judge a race, which wants {FEW_ROWS}.",
+        )
     spread = float(np.std(values))
     ahead = (values[0] - values[1]) / spread if count > 2 and spread else 0.0  # of two, one is always ahead by 2
     what = "expected result" if learned else "similarity"
     if ahead >= STANDS_OUT:
-        return Choice("best", 1, f"One run from the nearest source. Its {what} is {ahead:.1f} standard deviations "
-                      "above that of the next one, so there is nothing to race for.")  # fmt: skip
+        return Choice(
+            "best",
+            1,
+            f"One run from the nearest source. Its {what} is {ahead:.1f} standard deviations "
+            "above that of the next one, so there is nothing to race for.",
+        )
     ranking = [Ranked(str(number), str(number), value) for number, value in enumerate(values)]
-    race = plan("race", ranking, k=count, steps=steps, eval_every=eval_every, key_step=key_step, restarts=restarts,
-                budget=budget)  # fmt: skip
+    race = plan(
+        "race",
+        ranking,
+        k=count,
+        steps=steps,
+        eval_every=eval_every,
+        key_step=key_step,
+        restarts=restarts,
+        budget=budget,
+    )
     k, cost = len(race.starts) - restarts, price(race, key_step)
     if cost > budget + 1e-9:
-        return Choice("best", 1, f"One run from the nearest source. A race costs up to {cost:.1f} plain runs, "
-                      f"more than the budget of {budget:.2g}.")  # fmt: skip
+        return Choice(
+            "best",
+            1,
+            f"One run from the nearest source. A race costs up to {cost:.1f} plain runs, "
+            f"more than the budget of {budget:.2g}.",
+        )
     field = f"the {f'{k} ' if k > 1 else ''}nearest of {count} sources" if k < count else f"all {count} sources"
     field = "the only source" if count == 1 else field
     scratch = f"{restarts} start{'s' if restarts > 1 else ''} from scratch"
     why = f"The first source is only {ahead:.1f} standard deviations of {what} above the next"
     if count < 3:
         why = "There are too few sources to see whether one stands out"
-    return Choice("race", k, f"A race between {field} and {scratch}. {why}, and the race costs at most {cost:.1f} of "
-                  f"the {budget:.2g} plain runs allowed.")  # fmt: skip
+    return Choice(
+        "race",
+        k,
+        f"A race between {field} and {scratch}. {why}, and the race costs at most {cost:.1f} of "
+        f"the {budget:.2g} plain runs allowed.",
+    )
 
 
 def halving(candidates: int, steps: int, eval_every: int) -> tuple[Rung, ...]:
@@ -297,8 +339,10 @@ def standing(curve: Sequence[Mapping[str, Any]], step: int) -> tuple[float, floa
         step: later points are not looked at.
     """
     points = [point for point in curve if point["step"] <= step]
-    return max((float(point["score"]), -float(nats) if (nats := point.get("nats")) is not None else -math.inf)
-               for point in points)  # fmt: skip
+    return max(
+        (float(point["score"]), -float(nats) if (nats := point.get("nats")) is not None else -math.inf)
+        for point in points
+    )
 
 
 def survivors(alive: Sequence[int], ranks: Sequence[tuple[float, float]], keep: int) -> tuple[int, ...]:
@@ -314,8 +358,8 @@ def survivors(alive: Sequence[int], ranks: Sequence[tuple[float, float]], keep: 
 
 
 def standing_after(
-    plan: Plan, curves: Sequence[Sequence[Sequence[Mapping[str, Any]]]], step: int, failed: Mapping[int, int] = {},
-) -> tuple[tuple[int, ...], tuple[int, ...]]:  # fmt: skip
+    plan: Plan, curves: Sequence[Sequence[Sequence[Mapping[str, Any]]]], step: int, failed: Mapping[int, int] = {}
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Which candidates go on after the rungs up to a step, and how far each one walks.
 
     Args:

@@ -265,8 +265,9 @@ def _incomplete(benchmark: str, sheets: Sequence[Sheet], given: Iterable[str]) -
     known = [sheet.task for sheet in sheets]
     missing = [name for name in known if name not in set(given)]
     found = [f"no predictions for {', '.join(missing)}"] if missing else []
-    return found + [f"{name!r} is no test set of {benchmark}; {did_you_mean(name, known)}" for name in given
-                    if name not in known]  # fmt: skip
+    return found + [
+        f"{name!r} is no test set of {benchmark}; {did_you_mean(name, known)}" for name in given if name not in known
+    ]
 
 
 def _key(sheet: Sheet, given: object) -> tuple[int, ...] | None:
@@ -282,9 +283,12 @@ def _key(sheet: Sheet, given: object) -> tuple[int, ...] | None:
 
 
 def _problems(
-    sheet: Sheet, place: str, rows: Sequence[tuple[tuple[int, ...] | None, object]], allowed: Iterable[object],
+    sheet: Sheet,
+    place: str,
+    rows: Sequence[tuple[tuple[int, ...] | None, object]],
+    allowed: Iterable[object],
     official: bool,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """What stands in the way of handing in these rows, one sentence each."""
     if not rows:
         return [f"{place} has no rows"]

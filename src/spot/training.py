@@ -133,8 +133,20 @@ def check_gang(runs: Sequence[Run]) -> None:
     Raises:
         ConfigError: they have unlike settings, or settings that a gang cannot keep apart.
     """
-    shared = ("backbone", "steps", "length", "batch_size", "batch_tokens", "micro_batch", "optimiser", "eval_every",
-              "checkpoint_every", "patience", "method", "dropout")  # fmt: skip
+    shared = (
+        "backbone",
+        "steps",
+        "length",
+        "batch_size",
+        "batch_tokens",
+        "micro_batch",
+        "optimiser",
+        "eval_every",
+        "checkpoint_every",
+        "patience",
+        "method",
+        "dropout",
+    )
     for name in shared:
         values = {getattr(run.config, name) for run in runs}
         if len(values) > 1:
@@ -159,10 +171,14 @@ def named_scores(run: Run, tasks: Sequence[str], found: Sequence[Evaluation]) ->
 def _optimiser(states: Sequence[State]) -> torch.optim.Optimizer:
     """One optimiser over all runs, each with its own settings."""
     groups = [
-        {"params": list(s.trained.values()), "lr": s.run.config.learning_rate,
-         "weight_decay": s.run.config.weight_decay, "first_step": s.run.config.first_step}
+        {
+            "params": list(s.trained.values()),
+            "lr": s.run.config.learning_rate,
+            "weight_decay": s.run.config.weight_decay,
+            "first_step": s.run.config.first_step,
+        }
         for s in states
-    ]  # fmt: skip
+    ]
     return optimisers.make(states[0].run.config.optimiser, groups)
 
 
@@ -235,8 +251,15 @@ def _select(state: State, backbone: Backbone, step: int, folder: RunDir) -> None
         state.constant = any(one.is_constant for one in found)
         state.best_scores = named_scores(state.run, [part.member.task.name for part in state.members], found)
         state.best = {name: part.detach().clone() for name, part in state.trained.items()}
-    state.curve.append({"step": step, "score": primary, "nats": nats if math.isfinite(nats) else None,
-                        "tokens": state.tokens, "seconds": round(state.seconds, 3)})  # fmt: skip
+    state.curve.append(
+        {
+            "step": step,
+            "score": primary,
+            "nats": nats if math.isfinite(nats) else None,
+            "tokens": state.tokens,
+            "seconds": round(state.seconds, 3),
+        }
+    )
     record: dict[str, Any] = {"task": state.run.title, "seed": state.run.config.seed, **state.curve[-1]}
     if len(state.members) > 1:
         record["members"] = {

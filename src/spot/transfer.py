@@ -18,16 +18,7 @@ import torch
 from spot import experience
 from spot.arms import Bench, TransferReport, Trial, compare, mean_of, vectors
 from spot.backbone import Backbone
-from spot.candidates import (
-    Candidate,
-    Carried,
-    Get,
-    carry_out,
-    check_rows,
-    from_scratch,
-    mixture_members,
-    tune_mixture,
-)
+from spot.candidates import Candidate, Carried, Get, carry_out, check_rows, from_scratch, mixture_members, tune_mixture
 from spot.config import TransferConfig, TuneConfig, digest, read_budget
 from spot.entries import differing_settings
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
@@ -50,9 +41,14 @@ USUAL_K = {"best": 1, "average": 3, "mixture": 3}  # where k is left out; SPoT's
 
 
 def embed_target(
-    task: Task, roles: Roles, backbone: Backbone, recipe: KeyRecipe, *,
-    out: Path | None = None, progress: Progress | None = None,
-) -> SoftPrompt:  # fmt: skip
+    task: Task,
+    roles: Roles,
+    backbone: Backbone,
+    recipe: KeyRecipe,
+    *,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> SoftPrompt:
     """Train a task up to a library's key step, and no further: its `key` and `start` are the task embedding.
 
     Args:
@@ -81,9 +77,16 @@ def recipe_config(task: Task, recipe: KeyRecipe, **settings: Any) -> TuneConfig:
 
 
 def transfer(
-    task: Task, roles: Roles, backbone: Backbone, library: Library, config: TransferConfig, *,
-    out: Path | None = None, progress: Progress | None = None, data: Path | None = None,
-) -> TransferReport:  # fmt: skip
+    task: Task,
+    roles: Roles,
+    backbone: Backbone,
+    library: Library,
+    config: TransferConfig,
+    *,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    data: Path | None = None,
+) -> TransferReport:
     """Tune a target from scratch and from the library at equal steps, and compare on report rows.
 
     Args:
@@ -110,8 +113,9 @@ def transfer(
     sketches = [prompt.sketch for prompt in (library.get(entry.digest) for entry in entries) if prompt.sketch]
     asked, roles = roles, _without_overlap(task, roles, sketches)
     tuning = recipe_config(task, entries[0].key_recipe, steps=config.steps, eval_every=config.eval_every)
-    mark = digest(tuning, data_digest(roles.train), data_digest(roles.select), backbone.id.fingerprint,
-                  str(config.seeds))  # fmt: skip
+    mark = digest(
+        tuning, data_digest(roles.train), data_digest(roles.select), backbone.id.fingerprint, str(config.seeds)
+    )
     out = out or cache_dir() / "transfers" / f"{task.name.replace('/', '-')}-{mark}"
     bench = Bench(task, roles, backbone, tuning, config.seeds, out, progress)
     budget = _budget(bench, config)
@@ -125,8 +129,12 @@ def transfer(
     if config.model_learning_rate is not None:
         trials.append(bench.tune_models(config.model_learning_rate))
     if left_out := len(asked.report) - len(roles.report):
-        log.warning("%s: %d of %d report rows are in a source's training rows and are left out",
-                    task.name, left_out, len(asked.report))  # fmt: skip
+        log.warning(
+            "%s: %d of %d report rows are in a source's training rows and are left out",
+            task.name,
+            left_out,
+            len(asked.report),
+        )
     if not roles.report:
         raise TaskError(_all_seen(task, "report"))
     report = compare(bench, [bench.measure(trial) for trial in trials], first.spent("tokens"), left_out, **found)
@@ -135,9 +143,14 @@ def transfer(
 
 
 def _by_strategy(
-    bench: Bench, library: Library, config: TransferConfig, plain: Candidate, budget: float | None,
-    data: Path | None, sketches: list[Sketch],
-) -> tuple[tuple[Trial, ...], dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
+    bench: Bench,
+    library: Library,
+    config: TransferConfig,
+    plain: Candidate,
+    budget: float | None,
+    data: Path | None,
+    sketches: list[Sketch],
+) -> tuple[tuple[Trial, ...], dict[str, Any], list[dict[str, Any]]]:
     """Rank the sources, carry out the strategy's plan, and say what was found.
 
     Returns:
@@ -148,8 +161,13 @@ def _by_strategy(
     target = next(prompt for prompt in map(load, plain.files) if prompt.key is not None)
     ranking = _ranked(target, library, config, bench.out)
     made, reason = _plan(config, ranking, bench.config, len(bench.roles.select), budget)
-    found: dict[str, Any] = {"strategy": made.strategy, "reason": reason, "ranking": ranking.sources,
-                             "metric": ranking.metric, "expected": ranking.expected}  # fmt: skip
+    found: dict[str, Any] = {
+        "strategy": made.strategy,
+        "reason": reason,
+        "ranking": ranking.sources,
+        "metric": ranking.metric,
+        "expected": ranking.expected,
+    }
     if made.strategy == "none":
         return (), found, []
     mixture = _mixture(bench, library.get, data, config, sketches)
@@ -171,8 +189,10 @@ def _check(config: TransferConfig, entries: Sequence[Entry], place: str) -> None
                 "`spot library remove`."
             )
     if entries[0].key_recipe is None:
-        raise LibraryError(f"{place}: the key recipe of {entries[0].task!r} is unknown. Add prompts that were tuned "
-                           "with a key_step: `spot library add`.")  # fmt: skip
+        raise LibraryError(
+            f"{place}: the key recipe of {entries[0].task!r} is unknown. Add prompts that were tuned "
+            "with a key_step: `spot library add`."
+        )
     if config.strategy == "none":
         return
     if config.k is not None and config.strategy != "oracle":
@@ -305,9 +325,7 @@ def _trial(arm: str, one: Candidate, source: str | None = None, **changes: Any) 
     return Trial(arm, source, vectors([load(file) for file in one.files]), folder=one.folder, files=one.files, **values)
 
 
-def _transferred(
-    carried: Carried, plain: Candidate, key_step: int, ranking: Ranking, get: Get
-) -> tuple[Trial, Trial]:
+def _transferred(carried: Carried, plain: Candidate, key_step: int, ranking: Ranking, get: Get) -> tuple[Trial, Trial]:
     """The arms `source` (where the winner began, as it is) and `spot` (tuned from there).
 
     Where a start from scratch won, `source` is the nearest source, which retrieval alone found.
@@ -338,22 +356,32 @@ def _lessons(bench: Bench, carried: Carried, target: SoftPrompt, plain: Candidat
         return []
     rows = [data_digest(part) for part in (bench.roles.train, bench.roles.select)]
     shared = {
-        "target": bench.task.name, "steps": bench.config.steps, "rows": len(bench.roles.train), "seeds": bench.seeds,
+        "target": bench.task.name,
+        "steps": bench.config.steps,
+        "rows": len(bench.roles.train),
+        "seeds": bench.seeds,
         "embedding": experience.summaries(target),
-    }  # fmt: skip
+    }
     return [
-        {"id": digest(bench.config, prompt, *rows, str(bench.seeds), bench.backbone.id.fingerprint),
-         "source": prompt, "source_task": task, "gain": one.selection - plain.selection, **shared}
-        for one in tuned for prompt, task in zip(one.start.prompts, one.start.tasks, strict=True)
-    ]  # fmt: skip
+        {
+            "id": digest(bench.config, prompt, *rows, str(bench.seeds), bench.backbone.id.fingerprint),
+            "source": prompt,
+            "source_task": task,
+            "gain": one.selection - plain.selection,
+            **shared,
+        }
+        for one in tuned
+        for prompt, task in zip(one.start.prompts, one.start.tasks, strict=True)
+    ]
 
 
 def _sources(library: Library, backbone: Backbone, task: Task) -> list[Entry]:
     """The prompts that may start the target: of this backbone, with a key, and not of the target itself."""
     fitting = library.entries(backbone.id)
     if foreign := len(library.entries()) - len(fitting):
-        log.warning("%d prompts in %s are not of the backbone %s and are passed over",
-                    foreign, library.path, backbone.id)  # fmt: skip
+        log.warning(
+            "%d prompts in %s are not of the backbone %s and are passed over", foreign, library.path, backbone.id
+        )
     entries = [entry for entry in fitting if entry.task != task.name]
     if not entries:
         raise LibraryError(

@@ -37,9 +37,7 @@ Part = tuple[Member, Collator, Sequence[Row]]  # a member with report rows, and 
 Scorer = Callable[[Run, Sequence[Part], dict[str, float], Progress | None], dict[str, float]]
 
 
-def prepare(
-    config: TuneConfig, task: Task, backbone: Backbone, roles: Roles, source: SoftPrompt | None = None
-) -> Run:
+def prepare(config: TuneConfig, task: Task, backbone: Backbone, roles: Roles, source: SoftPrompt | None = None) -> Run:
     """Resolve the initial prompt of a run on one task.
 
     Args:
@@ -102,9 +100,13 @@ def prepare_members(
 
 
 def prepare_from(
-    config: TuneConfig, members: Sequence[Member], backbone: Backbone, sources: Sequence[SoftPrompt],
-    weights: Sequence[float] = (), name: str = "",
-) -> Run:  # fmt: skip
+    config: TuneConfig,
+    members: Sequence[Member],
+    backbone: Backbone,
+    sources: Sequence[SoftPrompt],
+    weights: Sequence[float] = (),
+    name: str = "",
+) -> Run:
     """A run that starts from a prompt, or from the weighted mean of several (SPoT section 3.3).
 
     Args:
@@ -171,9 +173,15 @@ def prompt_names(count: int) -> list[str]:
 
 
 def tune_prompt(
-    config: TuneConfig, task: Task, backbone: Backbone, roles: Roles, *, source: SoftPrompt | None = None,
-    out: Path | None = None, progress: Progress | None = None,
-) -> SoftPrompt:  # fmt: skip
+    config: TuneConfig,
+    task: Task,
+    backbone: Backbone,
+    roles: Roles,
+    *,
+    source: SoftPrompt | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> SoftPrompt:
     """Train one prompt: `prepare` and `tune` for a single run, by default in the user's cache."""
     run = prepare(config, task, backbone, roles, source)
     return tune([run], backbone, out or cache_dir() / "runs" / run.digest, progress)[0]
@@ -198,8 +206,11 @@ def tune_model(run: Run, backbone: Backbone, out: Path, progress: Progress | Non
         folder.create(to_toml(run.config), run.digest)
         if folder.result() is None:
             need = model_bytes(backbone, run.config)
-            log.warning("model tuning trains %s parameters and needs about %.1f GB of memory beside the frozen model",
-                        f"{backbone.parameters:,}", need / 1e9)  # fmt: skip
+            log.warning(
+                "model tuning trains %s parameters and needs about %.1f GB of memory beside the frozen model",
+                f"{backbone.parameters:,}",
+                need / 1e9,
+            )
             copy = _trainable(backbone, run.config.gradient_checkpointing)
             state = train([run], copy, folder, progress)[0]
             with torch.no_grad():
@@ -310,8 +321,10 @@ def _diagnosis(state: State) -> list[str]:
     found = []
     config = state.run.config
     if state.constant:
-        found.append("every selection row gets the same answer: the prompt does not tell the classes apart; try more "
-                     "steps, a higher learning_rate, or init = 'classes'")  # fmt: skip
+        found.append(
+            "every selection row gets the same answer: the prompt does not tell the classes apart; try more "
+            "steps, a higher learning_rate, or init = 'classes'"
+        )
     if config.steps and state.first_gradient < 1e-8:
         found.append(f"the gradient of the first step is {state.first_gradient:.1e}: nothing reaches the prompt")
     moved = float((state.prompt.detach().cpu() - state.run.start).norm())
@@ -331,11 +344,20 @@ def _result(state: State) -> dict[str, Any]:
     for line in diagnosis:
         log.warning("%s: %s", state.run.title, line)
     return {
-        "task": state.run.title, "digest": state.run.digest, "scores": state.best_scores,
-        "frozen_scores": {}, "selection": state.best_scores, "step": state.best_step,
-        "steps": state.last_step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
-        "curve": state.curve, "diagnosis": diagnosis, "diverged": state.diverged or None, "dropped": state.dropped,
-    }  # fmt: skip
+        "task": state.run.title,
+        "digest": state.run.digest,
+        "scores": state.best_scores,
+        "frozen_scores": {},
+        "selection": state.best_scores,
+        "step": state.best_step,
+        "steps": state.last_step,
+        "tokens": state.tokens,
+        "seconds": round(state.seconds, 3),
+        "curve": state.curve,
+        "diagnosis": diagnosis,
+        "diverged": state.diverged or None,
+        "dropped": state.dropped,
+    }
 
 
 def _recipe_holds(config: TuneConfig) -> bool:
@@ -351,17 +373,40 @@ def _prompt(state: State, backbone: Backbone) -> SoftPrompt:
     kind = "prompt" if run.parents else config.init
     recipe = None
     if state.key is not None and _recipe_holds(config):
-        names = ("length", "init", "init_seed", "optimiser", "learning_rate", "weight_decay", "batch_size",
-                 "max_input_tokens")  # fmt: skip
+        names = (
+            "length",
+            "init",
+            "init_seed",
+            "optimiser",
+            "learning_rate",
+            "weight_decay",
+            "batch_size",
+            "max_input_tokens",
+        )
         recipe = KeyRecipe(step=config.key_step, **{name: getattr(config, name) for name in names})
     task = run.members[0].task if len(run.members) == 1 else None
     rows = [row for member in run.members for row in member.roles.train]
     return SoftPrompt(
-        value=state.best["prompt"].cpu().numpy(), backbone=backbone.id, task=run.title, step=state.best_step,
-        key=None if state.key is None else state.key.cpu().numpy(), start=run.start.cpu().numpy(),
-        sketch=build(texts), task_revision=task.revision if task else "", seed=config.seed,
-        initialiser=kind, parents=run.parents, key_recipe=recipe,
-        config={**config.model_dump(mode="json"), "task": run.title, "backbone": backbone.id.name, "init": kind,
-                "labels": list(task.labels) if task else []},
-        scores=state.best_scores, data_digest=data_digest(rows), code_version=version("spot-transfer"),
-    )  # fmt: skip
+        value=state.best["prompt"].cpu().numpy(),
+        backbone=backbone.id,
+        task=run.title,
+        step=state.best_step,
+        key=None if state.key is None else state.key.cpu().numpy(),
+        start=run.start.cpu().numpy(),
+        sketch=build(texts),
+        task_revision=task.revision if task else "",
+        seed=config.seed,
+        initialiser=kind,
+        parents=run.parents,
+        key_recipe=recipe,
+        config={
+            **config.model_dump(mode="json"),
+            "task": run.title,
+            "backbone": backbone.id.name,
+            "init": kind,
+            "labels": list(task.labels) if task else [],
+        },
+        scores=state.best_scores,
+        data_digest=data_digest(rows),
+        code_version=version("spot-transfer"),
+    )

@@ -93,9 +93,14 @@ def evaluate(
     if not sources and task is None:
         raise TaskError("no prompt names the task here: expected a known task or a task file; give --task TASK.")
     read = _reading(
-        prompts, sources, backbone, max_input_tokens=max_input_tokens, max_target_tokens=max_target_tokens,
-        truncate=truncate, task_prefix=prefix,
-    )  # fmt: skip
+        prompts,
+        sources,
+        backbone,
+        max_input_tokens=max_input_tokens,
+        max_target_tokens=max_target_tokens,
+        truncate=truncate,
+        task_prefix=prefix,
+    )
     name = task if task is not None else _task_name(sources[0], None, mixed=True)
     title, to_score, missing = _rows_of(name, data, split, rows, read.task_prefix, len(sources))
     model, vectors = _at_work(sources, backbone)
@@ -258,9 +263,14 @@ def _rows_of(
 
 
 def _scored(
-    model: "Backbone", vectors: "Tensor", task: "Task", read: Reading, split: str, examples: Sequence["Example"],
+    model: "Backbone",
+    vectors: "Tensor",
+    task: "Task",
+    read: Reading,
+    split: str,
+    examples: Sequence["Example"],
     decode: str,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What prompts [R, P, D] do on rows of a task: the scores of the only one, or of a vote and of `each` voter."""
     from spot import evaluation
 
@@ -271,8 +281,13 @@ def _scored(
         else:
             ballots = evaluation.predict_each(model, vectors, collator, collator.encode(examples), step, decode)
             results = [evaluation.scored(task, examples, ballot) for ballot in (evaluation.vote(ballots), *ballots)]
-    value = {"task": task.name, "split": split, "rows": len(examples), "scores": results[0].scores,
-             "invalid": results[0].invalid}  # fmt: skip
+    value = {
+        "task": task.name,
+        "split": split,
+        "rows": len(examples),
+        "scores": results[0].scores,
+        "invalid": results[0].invalid,
+    }
     return value | ({"each": [result.scores for result in results[1:]]} if results[1:] else {})
 
 
@@ -309,11 +324,15 @@ def _together(
                 averages[name.lower()] = None
                 lines.append(str(error))
     return {
-        "task": title, "split": parts[0]["split"], "rows": sum(part["rows"] for part in parts),
+        "task": title,
+        "split": parts[0]["split"],
+        "rows": sum(part["rows"] for part in parts),
         "scores": {f"{task} {key}": percent for task, one in found.items() for key, percent in one.items()},
-        "invalid": sum(part["invalid"] for part in parts), "averages": averages, "members": list(parts),
+        "invalid": sum(part["invalid"] for part in parts),
+        "averages": averages,
+        "members": list(parts),
         "missing": dict(missing),
-    }, lines  # fmt: skip
+    }, lines
 
 
 def _at_work(prompts: Sequence["SoftPrompt"], name: str | None) -> tuple["Backbone", "Tensor"]:

@@ -23,12 +23,17 @@ def list_prompts(library: LibraryName = PACKAGED, as_json: Json = False) -> None
     entries = open_library(library).entries()
     value = [
         {
-            "prompt": entry.digest, "task": entry.task, "path": str(entry.path), "scores": dict(entry.scores),
-            "frozen_scores": dict(entry.frozen_scores), "step": entry.step, "length": entry.length,
+            "prompt": entry.digest,
+            "task": entry.task,
+            "path": str(entry.path),
+            "scores": dict(entry.scores),
+            "frozen_scores": dict(entry.frozen_scores),
+            "step": entry.step,
+            "length": entry.length,
             "backbone": entry.backbone_name,
         }
         for entry in entries
-    ]  # fmt: skip
+    ]
     rows = [
         (one.digest, one.task, scores(one.scores), scores(one.frozen_scores), one.step, one.length) for one in entries
     ]

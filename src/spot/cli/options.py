@@ -115,9 +115,13 @@ class Reading:
         from spot.batching import collator_for
 
         return collator_for(
-            model, task, length=length, max_input_tokens=self.max_input_tokens, truncate=self.truncate,
+            model,
+            task,
+            length=length,
+            max_input_tokens=self.max_input_tokens,
+            truncate=self.truncate,
             max_target_tokens=self.max_target_tokens,
-        )  # fmt: skip
+        )
 
 
 def reading(config: Mapping[str, Any]) -> Reading:

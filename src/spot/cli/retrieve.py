@@ -62,10 +62,15 @@ def retrieve(
     value = ranking.to_json()
     columns = ("rank", "task", "similarity", *(["expected"] if ranking.expected else []), "prompt")
     shown = [
-        (number, one["task"], f"{one['similarity']:.3f}", *([f"{one['expected']:+.2f}"] if "expected" in one else []),
-         one["prompt"])
+        (
+            number,
+            one["task"],
+            f"{one['similarity']:.3f}",
+            *([f"{one['expected']:+.2f}"] if "expected" in one else []),
+            one["prompt"],
+        )
         for number, one in enumerate(value, start=1)
-    ]  # fmt: skip
+    ]
     emit(
         {"target": found.name, "metric": ranking.metric, "sources": value},
         as_json,

@@ -52,8 +52,7 @@ def plan(
     study: StudyFile,
     data: Data = None,
     probe: Annotated[
-        bool | None,
-        typer.Option("--probe/--no-probe", help="Time 20 steps.  [default: where the backbone is here]"),
+        bool | None, typer.Option("--probe/--no-probe", help="Time 20 steps.  [default: where the backbone is here]")
     ] = None,
     settings: Settings = None,
     as_json: Json = False,
@@ -75,11 +74,13 @@ def plan(
         as_json,
         f"{value['name']}: {value['sources']} sources, {value['embeddings']} target embeddings, "
         f"{value['transfers']} transfers; records: {value['records']}",
-        table(("kind", "cells", "finished", "gangs to do", "steps to do"),
-              [(kind, *counts.values()) for kind, counts in value["kinds"].items()]),
+        table(
+            ("kind", "cells", "finished", "gangs to do", "steps to do"),
+            [(kind, *counts.values()) for kind, counts in value["kinds"].items()],
+        ),
         f"to do: {estimates.words(guess)}",
         *guess.unknown,
-    )  # fmt: skip
+    )
 
 
 @app.command(epilog=example("spot study run study.toml", "spot study run study.toml --executor ray --address auto"))
@@ -138,14 +139,15 @@ def status(study: StudyFile, settings: Settings = None, as_json: Json = False) -
     work = [(one.title, f"{one.step} of {one.steps}", f"{one.idle:.0f} s ago") for one in begun]
     emit(
         {
-            "name": plan.study.config.name, "records": str(plan.records),
+            "name": plan.study.config.name,
+            "records": str(plan.records),
             "kinds": {kind: asdict(count) for kind, count in counts.items()},
             "running": [asdict(one) for one in begun],
         },
         as_json,
         table(("kind", "cells", "finished", "failed", "running", "missing"), rows),
         *(["", table(("running", "step", "last sign"), work)] if work else []),
-    )  # fmt: skip
+    )
 
 
 @app.command(epilog=example("spot study report study.toml --out report"))
@@ -170,9 +172,7 @@ def report(
             f"{plan.records} holds no finished cell of {config.name} ({len(plan.cells)} are planned): expected the "
             f"records of some. Run `spot study run {study}`."
         )
-    value = pages.write(
-        config.name, records, folder, strategies=config.strategies, ks=config.k, metric=config.metric
-    )
+    value = pages.write(config.name, records, folder, strategies=config.strategies, ks=config.k, metric=config.metric)
     emit(value, as_json, f"{len(records)} of {len(plan.cells)} cells; report: {folder / 'report.html'}")
 
 
@@ -191,14 +191,19 @@ def teach(study: StudyFile, library: LibraryName, settings: Settings = None, as_
     opened = open_library(library)
     found = lessons(plan, list(engine.finished(plan).values()), {entry.digest for entry in opened.entries()})
     if not found:
-        raise StudyError(f"no finished pair of {plan.records} started from a prompt of {opened.path}: expected the "
-                         "library that the study's sources are in, or that its prompts were added to.")  # fmt: skip
+        raise StudyError(
+            f"no finished pair of {plan.records} started from a prompt of {opened.path}: expected the "
+            "library that the study's sources are in, or that its prompts were added to."
+        )
     known = len(opened.transfers())
     if not opened.record_transfers(found):
         raise LibraryError(f"{opened.path} cannot be written: copy it, and teach the copy.")
     value = {"library": str(opened.path), "transfers": len(found), "new": len(opened.transfers()) - known}
-    emit(value, as_json, f"{opened.path} knows {len(found)} transfers of {plan.study.config.name}, "
-         f"{value['new']} of them new")  # fmt: skip
+    emit(
+        value,
+        as_json,
+        f"{opened.path} knows {len(found)} transfers of {plan.study.config.name}, {value['new']} of them new",
+    )
 
 
 @app.command(epilog=example("spot study replay results.csv"))

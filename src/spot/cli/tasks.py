@@ -58,9 +58,8 @@ def show(
     found = registry.get(task, data, prefix)
     examples = {split: [] for split in found.splits if rows}
     shown = [
-        (split, raw, row)
-        for split in examples for raw, row in islice(registry.paired(task, data, split, prefix), rows)
-    ]  # fmt: skip
+        (split, raw, row) for split in examples for raw, row in islice(registry.paired(task, data, split, prefix), rows)
+    ]
     for split, raw, row in shown:
         examples[split].append({**asdict(row), "raw": raw})
     if backbone is not None and shown:
@@ -109,13 +108,28 @@ def stats(
 
         collator = collator_named(backbone or "embedded", found, limit)
         counted = [split_lengths(found, split, collator) for split in found.splits]
-    columns = ("split", "rows", "input tokens: 5 %", "50 %", "95 %", "most", "target tokens: most", f"over {limit}, %",
-               "labels")  # fmt: skip
+    columns = (
+        "split",
+        "rows",
+        "input tokens: 5 %",
+        "50 %",
+        "95 %",
+        "most",
+        "target tokens: most",
+        f"over {limit}, %",
+        "labels",
+    )
     rows = [
-        (part.split, part.rows, *map(round, part.inputs), round(part.targets[-1]), part.cut,
-         ", ".join(f"{label} {count}" for label, count in part.labels.items()) or None)
+        (
+            part.split,
+            part.rows,
+            *map(round, part.inputs),
+            round(part.targets[-1]),
+            part.cut,
+            ", ".join(f"{label} {count}" for label, count in part.labels.items()) or None,
+        )
         for part in counted
-    ]  # fmt: skip
+    ]
     value = {"task": found.name, "max_input_tokens": limit, "splits": [asdict(part) for part in counted]}
     emit(value, as_json, table(columns, rows))
 
@@ -130,11 +144,17 @@ def check(task: TaskName, data: Data = None, as_json: Json = False) -> None:
     columns = ("split", "rows", "blank", "repeated", "contradicting", "in other splits", "longest", "labels")
     rows = [
         (
-            part.split, part.rows, part.blank, part.duplicates, part.conflicts, sum(part.shared.values()), part.longest,
+            part.split,
+            part.rows,
+            part.blank,
+            part.duplicates,
+            part.conflicts,
+            sum(part.shared.values()),
+            part.longest,
             ", ".join(f"{label} {count}" for label, count in part.labels.items()) or None,
         )
         for part in checked
-    ]  # fmt: skip
+    ]
     value = {"task": found.name, "splits": [asdict(part) for part in checked]}
     emit(value, as_json, f"{found.name}: every row can be read; lengths are in characters", table(columns, rows))
 

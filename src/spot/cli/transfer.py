@@ -72,8 +72,7 @@ def transfer(
     from spot.tasks import registry
     from spot.tasks.base import roles
 
-    given = overrides(strategy=strategy, metric=metric, k=k, budget=budget, restarts=restarts, steps=steps,
-                      seeds=seeds)  # fmt: skip
+    given = overrides(strategy=strategy, metric=metric, k=k, budget=budget, restarts=restarts, steps=steps, seeds=seeds)
     resolved = load_config(TransferConfig, config, [*(settings or []), *given])
     opened = open_sources(library)
     found = registry.get(task, data)
@@ -94,10 +93,17 @@ def _shown(report: Any) -> list[Any]:
     """A report for people."""
     columns = ("arm", "source", "score", "95 % interval", "steps", "seconds", "cost")
     rows = [
-        (arm.arm, arm.source, arm.score, f"{cell(arm.interval[0])} to {cell(arm.interval[1])}", arm.steps, arm.seconds,
-         f"{arm.relative_cost:.2f}x")
+        (
+            arm.arm,
+            arm.source,
+            arm.score,
+            f"{cell(arm.interval[0])} to {cell(arm.interval[1])}",
+            arm.steps,
+            arm.seconds,
+            f"{arm.relative_cost:.2f}x",
+        )
         for arm in report.arms
-    ]  # fmt: skip
+    ]
     kept = f"{report.strategy}, k = {report.k}" if report.k else report.strategy
     return [
         *([report.reason, ""] if report.reason else []),
@@ -124,5 +130,7 @@ def ranked(sources: Sequence[Any], expected: Sequence[float]) -> Any:
     rows = [[one.task, f"{one.similarity:.3f}"] for one in sources]
     if not expected:
         return table(("source", "similarity"), rows)
-    return table(("source", "similarity", "expected"), [[*row, f"{value:+.2f}"] for row, value in
-                                                        zip(rows, expected, strict=True)])  # fmt: skip
+    return table(
+        ("source", "similarity", "expected"),
+        [[*row, f"{value:+.2f}"] for row, value in zip(rows, expected, strict=True)],
+    )

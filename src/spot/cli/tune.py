@@ -30,9 +30,7 @@ def tune(
     seed: Annotated[str | None, setting(TuneConfig, "seed", "S")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run's folder.  [default: in the cache]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder.  [default: in the cache]")] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -61,15 +59,19 @@ def tune(
             made = {"prompt": str(folder / "prompt.safetensors")}
     result = RunDir(folder).result()["runs"][0]
     value = {
-        "task": run.title, **made,
-        **{key: result[key] for key in ("scores", "frozen_scores", "selection", "step", "steps", "tokens", "seconds",
-                                        "diagnosis")},
-    }  # fmt: skip
+        "task": run.title,
+        **made,
+        **{
+            key: result[key]
+            for key in ("scores", "frozen_scores", "selection", "step", "steps", "tokens", "seconds", "diagnosis")
+        },
+    }
     reported, selecting = (sum(len(getattr(m.roles, role)) for m in members) for role in ("report", "select"))
     about = (
         f"on {reported} rows (without a prompt: {scores(value['frozen_scores'])})"
-        if reported else f"on the {selecting} rows that chose the step: no rows are kept for a report"
-    )  # fmt: skip
+        if reported
+        else f"on the {selecting} rows that chose the step: no rows are kept for a report"
+    )
     emit(
         value,
         as_json,

@@ -202,10 +202,17 @@ def _learned(found: Sequence[Block], strategies: Sequence[str], ks: Sequence[int
     ranked, knows = by_experience(found)
     order = {id(block): own for block, own in zip(found, ranked, strict=True)}
     return [
-        _arm(strategy_name(strategy, k, "most promising"), f"learned_{strategy}", k, found,
-             partial(_strategy, strategy=strategy, k=k, rank=lambda block: order[id(block)]))
-        for strategy in strategies for k in ks if knows
-    ]  # fmt: skip
+        _arm(
+            strategy_name(strategy, k, "most promising"),
+            f"learned_{strategy}",
+            k,
+            found,
+            partial(_strategy, strategy=strategy, k=k, rank=lambda block: order[id(block)]),
+        )
+        for strategy in strategies
+        for k in ks
+        if knows
+    ]
 
 
 def _strategy(block: Block, strategy: str, k: int, rank: Callable[[Block], list[Ranked]]) -> Result | None:
@@ -217,8 +224,15 @@ def _strategy(block: Block, strategy: str, k: int, rank: Callable[[Block], list[
     draws = {one.init_seed: one for one in block.plain if one.start == first.start}
     restarts = next(number for number in range(len(draws) + 1) if number not in draws)
     eval_every = int(first.config.get("eval_every") or block.steps)
-    planned = plan(strategy, ranked, k=min(k, len(ranked)), steps=block.steps, eval_every=eval_every,
-                   key_step=_key_step(block), restarts=max(1, restarts))  # fmt: skip
+    planned = plan(
+        strategy,
+        ranked,
+        k=min(k, len(ranked)),
+        steps=block.steps,
+        eval_every=eval_every,
+        key_step=_key_step(block),
+        restarts=max(1, restarts),
+    )
     runs = [block.pairs[start.tasks[0]] if start.tasks else draws[start.init_seed] for start in planned.starts]
     return _settled(block, planned, runs, keyed=strategy != "oracle")
 

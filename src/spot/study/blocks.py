@@ -64,8 +64,10 @@ def blocks(records: Iterable[Record]) -> tuple[Block, ...]:
     records = tuple(records)
     _check_once(records)
     if bare := [one.digest for one in records if one.kind in ("plain", "pair") and not failed(one) and not one.curve]:
-        raise StudyError(f"record {bare[0]} has a score and no curve on selection rows, so that nothing can be chosen "
-                         "by it; delete it, and `spot study run` makes it again.")  # fmt: skip
+        raise StudyError(
+            f"record {bare[0]} has a score and no curve on selection rows, so that nothing can be chosen "
+            "by it; delete it, and `spot study run` makes it again."
+        )
     sources = sorted({record.sources[0] for record in records if record.kind == "pair"})
     lost = {(one.task, one.seed) for one in records if one.kind == "source" and failed(one)}
     found: dict[tuple[str, int], list[Record]] = {}
@@ -77,13 +79,18 @@ def blocks(records: Iterable[Record]) -> tuple[Block, ...]:
         finished = [record for record in own if not math.isnan(record.score)]
         plain, starts = _plain([record for record in own if record.kind == "plain"])
         there = {record.sources[0] for record in own if record.kind == "pair"}
-        made.append(Block(
-            target, seed, plain, starts,
-            {record.sources[0]: record for record in finished if record.kind == "pair"},
-            {(record.kind, record.k): record for record in finished if record.kind in ("average", "mixture")},
-            tuple(record for record in finished if record.kind == "model"),
-            tuple(name for name in sources if name not in {target, *there} and (name, seed) not in lost),
-        ))  # fmt: skip
+        made.append(
+            Block(
+                target,
+                seed,
+                plain,
+                starts,
+                {record.sources[0]: record for record in finished if record.kind == "pair"},
+                {(record.kind, record.k): record for record in finished if record.kind in ("average", "mixture")},
+                tuple(record for record in finished if record.kind == "model"),
+                tuple(name for name in sources if name not in {target, *there} and (name, seed) not in lost),
+            )
+        )
     return tuple(made)
 
 
@@ -148,8 +155,18 @@ def plain_selection(block: Block) -> float:
 
 def _check_once(records: Sequence[Record]) -> None:
     """Refuse two records of one cell: the older one is of other settings."""
-    cells = [(one.kind, one.task, one.sources if one.kind in ("pair", "model") else (), one.start, one.init_seed,
-              one.seed, one.k) for one in records]  # fmt: skip
+    cells = [
+        (
+            one.kind,
+            one.task,
+            one.sources if one.kind in ("pair", "model") else (),
+            one.start,
+            one.init_seed,
+            one.seed,
+            one.k,
+        )
+        for one in records
+    ]
     twice = [cell for cell, count in Counter(cells).items() if count > 1]
     if twice:
         first, second = [one.digest for one, cell in zip(records, cells, strict=True) if cell == twice[0]][:2]

@@ -55,9 +55,14 @@ class Outcome:
 
 
 def run(
-    plan: StudyPlan, executor: Executor, setup: Callable[[], Any], work: Callable[[Any, Work], Done], *,
-    data: Path | None = None, progress: Progress | None = None,
-) -> Outcome:  # fmt: skip
+    plan: StudyPlan,
+    executor: Executor,
+    setup: Callable[[], Any],
+    work: Callable[[Any, Work], Done],
+    *,
+    data: Path | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """Finish the cells of a study that have no record.
 
     Args:
@@ -223,8 +228,11 @@ class _Desk:
         wanted = {need for cell in missing for need in cell.needs if need in self.records}
         again = {digest for digest in wanted if not self.records[digest].reason and not _is_there(digest)}
         if again:
-            log.warning("%d finished cells are tuned again: others start from their prompts, which are not in the "
-                        "cache of this machine", len(again))  # fmt: skip
+            log.warning(
+                "%d finished cells are tuned again: others start from their prompts, which are not in the "
+                "cache of this machine",
+                len(again),
+            )
         chosen = {cell.digest for cell in missing} | again
         return [cell for cell in self.plan.cells if cell.digest in chosen]
 
@@ -307,12 +315,14 @@ class _Desk:
             return None
         prompts = [prompts for prompts, _ in begun.values()]
         return Work(
-            Gang(tuple(begun)), starts=tuple(tuple(to_bytes(one) for one in some) for some in prompts),
+            Gang(tuple(begun)),
+            starts=tuple(tuple(to_bytes(one) for one in some) for some in prompts),
             sources=tuple(tuple(one.task for one in some) for some in prompts),
             weights=tuple(weights for _, weights in begun.values()),
             mixed=tuple(self._rows_of(some) for some in prompts) if gang.cells[0].kind == "mixture" else (),
-            sketches=sketches, data=data,
-        )  # fmt: skip
+            sketches=sketches,
+            data=data,
+        )
 
     def _begin(self, cell: Cell) -> tuple[list[SoftPrompt], tuple[float, ...]] | None:
         """The prompts that a cell starts from, and their weights; None, with a record, where there can be none."""
@@ -329,8 +339,9 @@ class _Desk:
         embedding = task_embedding(target.key, target.start)
         ranking = rank(embedding, sources, cell.metric, len(sources))
         try:
-            chosen = strategies.plan(cell.kind, ranking, k=cell.k, steps=cell.config.steps,
-                                     eval_every=cell.config.eval_every).starts[0]  # fmt: skip
+            chosen = strategies.plan(
+                cell.kind, ranking, k=cell.k, steps=cell.config.steps, eval_every=cell.config.eval_every
+            ).starts[0]
         except ConfigError as error:
             self._keep([record_of(cell, reason=str(error))])
             return None
@@ -376,8 +387,10 @@ class _Desk:
             origin = origins[prompt.task]
             members = origin.members or ((prompt.task,) if prompt.task in registry.TABLE else ())
             if not members:
-                raise StudyError(f"a mixture needs the rows of {prompt.task}, and only its prompt is known: name its "
-                                 "task file as a source in the place of the prompt")  # fmt: skip
+                raise StudyError(
+                    f"a mixture needs the rows of {prompt.task}, and only its prompt is known: name its "
+                    "task file as a source in the place of the prompt"
+                )
             found += members
         return tuple(dict.fromkeys(found))
 

@@ -131,12 +131,15 @@ def overview(plan: StudyPlan, found: Mapping[str, Record], guess: Estimate) -> d
         steps = sum(cell.config.steps + (cell.before.steps if cell.before else 0) for cell in left if not cell.prompt)
         kinds[kind] = {"cells": len(own), "finished": len(own) - len(left), "gangs": len(gangs(left)), "steps": steps}
     return {
-        "name": plan.study.config.name, "records": str(plan.records),
+        "name": plan.study.config.name,
+        "records": str(plan.records),
         "sources": sum(cell.kind == "source" for cell in plan.cells),
         "embeddings": sum(cell.kind == "plain" and cell.config.key_step is not None for cell in plan.cells),
         "transfers": sum(bool(cell.needs) for cell in plan.cells),
-        "kinds": kinds, **asdict(guess), "cells": [as_json(cell) for cell in plan.cells],
-    }  # fmt: skip
+        "kinds": kinds,
+        **asdict(guess),
+        "cells": [as_json(cell) for cell in plan.cells],
+    }
 
 
 def words(guess: Estimate) -> str:

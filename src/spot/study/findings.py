@@ -207,14 +207,25 @@ def find(records: Sequence[Record], strategies: Sequence[str], ks: Sequence[int]
     standings = tuple(_standing(arm, whole, base, size) for arm in settled)
     pairs = transfers(found)
     return Findings(
-        metric, tuple(sorted({record.seed for record in records})), _counts(records, found),
-        tuple(Failure(one.kind, one.task, " + ".join(one.sources), one.seed, one.reason or "the run diverged")
-              for one in records if failed(one)),
-        tuple(_target(name, found) for name in sorted({block.target for block in found})), pairs, standings,
+        metric,
+        tuple(sorted({record.seed for record in records})),
+        _counts(records, found),
+        tuple(
+            Failure(one.kind, one.task, " + ".join(one.sources), one.seed, one.reason or "the run diverged")
+            for one in records
+            if failed(one)
+        ),
+        tuple(_target(name, found) for name in sorted({block.target for block in found})),
+        pairs,
+        standings,
         tuple(sorted((_standing(arm, whole, base, size) for arm in generic_arms), key=lambda one: -one.gain)),
-        _comparisons(settled, standings, whole), correlations(pairs, metric), rankings(pairs, tasks), tasks,
-        summaries(pairs), size,
-    )  # fmt: skip
+        _comparisons(settled, standings, whole),
+        correlations(pairs, metric),
+        rankings(pairs, tasks),
+        tasks,
+        summaries(pairs),
+        size,
+    )
 
 
 def values(arm: Arm) -> Values:
@@ -233,9 +244,14 @@ def compare(arm: Arm, against: Arm, role: str, whole: Sequence[Block]) -> Compar
     runs = len(targets)
     better = "yes" if low > 0 else "no" if high < 0 else "undecided"
     return Comparison(
-        arm.name, against.name, role, _mean(differences[there], targets), (low, high), runs,
+        arm.name,
+        against.name,
+        role,
+        _mean(differences[there], targets),
+        (low, high),
+        runs,
         better if runs >= FEWEST_RUNS else "undecided",
-    )  # fmt: skip
+    )
 
 
 def _comparisons(
@@ -268,14 +284,24 @@ def _standing(arm: Arm, whole: Sequence[Block], base: Values, size: int | None) 
     per_seed = [[number for number, one in enumerate(seeds) if one == seed] for seed in sorted(set(seeds))]
     per_seed = [part for part in per_seed if len(part) == len(set(targets))]
     return Standing(
-        arm.name, arm.kind, arm.k, len(set(targets)), len(own),
-        _mean(scores, targets), _deviation([float(scores[part].mean()) for part in per_seed]),
-        bootstrap(scores, targets), _mean(scores - plain, targets), bootstrap(scores - plain, targets),
+        arm.name,
+        arm.kind,
+        arm.k,
+        len(set(targets)),
+        len(own),
+        _mean(scores, targets),
+        _deviation([float(scores[part].mean()) for part in per_seed]),
+        bootstrap(scores, targets),
+        _mean(scores - plain, targets),
+        bootstrap(scores - plain, targets),
         _rer(scores, plain, targets),
         _deviation([_rer(scores[part], plain[part], [targets[at] for at in part]) for part in per_seed]),
-        None if math.isnan(cost) else cost, round(tuned), round(shipped),
-        100 * tuned / size if size else None, 100 * shipped / size if size else None,
-    )  # fmt: skip
+        None if math.isnan(cost) else cost,
+        round(tuned),
+        round(shipped),
+        100 * tuned / size if size else None,
+        100 * shipped / size if size else None,
+    )
 
 
 def _mean(scores: Sequence[float] | Values, targets: Sequence[str]) -> float:

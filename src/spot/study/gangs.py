@@ -76,23 +76,36 @@ def _prompts(backbone: Backbone, item: Work) -> Done:
         runs = [prepare_from(cell.config, blind, backbone, (value,)) for cell, value in zip(cells, values, strict=True)]
     elif item.starts:
         starts = [[from_bytes(content) for content in contents] for contents in item.starts]
-        runs = [prepare_from(cell.config, blind, backbone, some, _of(item.weights, at))
-                for at, (cell, some) in enumerate(zip(cells, starts, strict=True))]  # fmt: skip
+        runs = [
+            prepare_from(cell.config, blind, backbone, some, _of(item.weights, at))
+            for at, (cell, some) in enumerate(zip(cells, starts, strict=True))
+        ]
     else:
         run = prepare_members(cells[0].config, blind, backbone, name=name)
         runs = [replace(run, config=cell.config) for cell in cells]
     prompts, results = _tuned(runs, backbone, runs_folder() / item.gang.digest)
-    results = [{**result, "diverged": before.get("diverged") or result["diverged"]}
-               for before, result in zip(befores, results, strict=True)]  # fmt: skip
+    results = [
+        {**result, "diverged": before.get("diverged") or result["diverged"]}
+        for before, result in zip(befores, results, strict=True)
+    ]
     bench = _opened(members, item.sketches, backbone)
     parts = zip(cells, runs, prompts, results, befores, strict=True)
     records = tuple(
-        _record(bench, cell, result, before, {
-            **_measured(bench, cell, run, prompt, result), "sources": _of(item.sources, at) or cell.sources,
-            "weights": _of(item.weights, at), "tuned": run.start.numel(), "shipped": run.start.numel(),
-        })
+        _record(
+            bench,
+            cell,
+            result,
+            before,
+            {
+                **_measured(bench, cell, run, prompt, result),
+                "sources": _of(item.sources, at) or cell.sources,
+                "weights": _of(item.weights, at),
+                "tuned": run.start.numel(),
+                "shipped": run.start.numel(),
+            },
+        )
         for at, (cell, run, prompt, result, before) in enumerate(parts)
-    )  # fmt: skip
+    )
     kept = [b"" if result["diverged"] else to_bytes(prompt) for prompt, result in zip(prompts, results, strict=True)]
     return Done(records, tuple(kept))
 
@@ -121,9 +134,7 @@ def _model(backbone: Backbone, item: Work) -> Done:
     return Done((record,), (b"",))
 
 
-def _tuned(
-    runs: Sequence[Run], backbone: Backbone, folder: Path
-) -> tuple[list[SoftPrompt], list[dict[str, Any]]]:
+def _tuned(runs: Sequence[Run], backbone: Backbone, folder: Path) -> tuple[list[SoftPrompt], list[dict[str, Any]]]:
     """Tune a gang, or go on with it; its prompts and results."""
     prompts = _fresh(folder, lambda: tune(runs, backbone, folder))
     (folder / "checkpoint").unlink(missing_ok=True)
@@ -191,9 +202,7 @@ def _opened(members: Sequence[Member], sketches: Sequence[Sketch], backbone: Bac
     return _Bench(members, opened, overlap, backbone)
 
 
-def _measured(
-    bench: _Bench, cell: Cell, run: Run, prompt: SoftPrompt, result: Mapping[str, Any]
-) -> dict[str, Any]:
+def _measured(bench: _Bench, cell: Cell, run: Run, prompt: SoftPrompt, result: Mapping[str, Any]) -> dict[str, Any]:
     """What a tuned prompt is worth, and what its start or the bare model was."""
     if result["diverged"]:
         return {"reason": result["diverged"]}
@@ -236,14 +245,24 @@ def _record(
     """The record of a cell that was tuned."""
     report = [row for member in bench.opened for row in member.roles.report]
     select = [row for member in bench.members for row in member.roles.select]
-    rows = {"train": sum(len(member.roles.train) for member in bench.members), "select": len(select),
-            "report": len(report), "overlap": bench.overlap}  # fmt: skip
+    rows = {
+        "train": sum(len(member.roles.train) for member in bench.members),
+        "select": len(select),
+        "report": len(report),
+        "overlap": bench.overlap,
+    }
     config = {**cell.settings.model_dump(mode="json"), "backbone_parameters": bench.backbone.parameters}
     return record_of(
-        cell, curve=result["curve"], steps=result["steps"], tokens=result["tokens"] + before["tokens"],
-        seconds=result["seconds"] + before["seconds"], rows=rows, data=data_digest(report or select), config=config,
+        cell,
+        curve=result["curve"],
+        steps=result["steps"],
+        tokens=result["tokens"] + before["tokens"],
+        seconds=result["seconds"] + before["seconds"],
+        rows=rows,
+        data=data_digest(report or select),
+        config=config,
         **found,
-    )  # fmt: skip
+    )
 
 
 def _mixtures(backbone: Backbone, item: Work) -> tuple[list[SoftPrompt], list[dict[str, Any]]]:

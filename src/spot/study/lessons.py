@@ -41,9 +41,14 @@ def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]
         first, pair = runs[0]
         lesson = {
             "id": digest(plan.study.config.tuning("target", target), prompt, *[pair.digest for _, pair in runs]),
-            "source": prompt, "source_task": pair.sources[0], "target": target, "gain": sum(gains) / len(gains),
-            "steps": pair.steps, "rows": pair.rows.get("train", 0), "seeds": len(runs),
-        }  # fmt: skip
+            "source": prompt,
+            "source_task": pair.sources[0],
+            "target": target,
+            "gain": sum(gains) / len(gains),
+            "steps": pair.steps,
+            "rows": pair.rows.get("train", 0),
+            "seeds": len(runs),
+        }
         if target not in taught and first.plain[0].embedding:
             lesson["embedding"] = experience.encoded(first.plain[0].embedding)
             taught.add(target)

@@ -22,11 +22,37 @@ from spot.study.records import Record
 from spot.study.table import BASELINE
 from spot.study.words import READING, TEXTS, sentences, verdict
 
-CELL_COLUMNS = ("source", "target", "mean", "std", "seeds", "baseline", "gain", "rer", "worse", "selection_gain",
-                "as_is", *(f"similarity_{metric}" for metric in METRICS))  # fmt: skip
-ARM_COLUMNS = ("arm", "score (%)", "deviation", "95 % interval", "gain (points)", "95 % interval of the gain",
-               "error reduction (%)", "its deviation", "cost (plain runs)", "tuned", "tuned (% of model)", "shipped",
-               "shipped (% of model)", "targets", "runs")  # fmt: skip
+CELL_COLUMNS = (
+    "source",
+    "target",
+    "mean",
+    "std",
+    "seeds",
+    "baseline",
+    "gain",
+    "rer",
+    "worse",
+    "selection_gain",
+    "as_is",
+    *(f"similarity_{metric}" for metric in METRICS),
+)
+ARM_COLUMNS = (
+    "arm",
+    "score (%)",
+    "deviation",
+    "95 % interval",
+    "gain (points)",
+    "95 % interval of the gain",
+    "error reduction (%)",
+    "its deviation",
+    "cost (plain runs)",
+    "tuned",
+    "tuned (% of model)",
+    "shipped",
+    "shipped (% of model)",
+    "targets",
+    "runs",
+)
 
 
 def write(
@@ -80,10 +106,12 @@ def value(name: str, found: Findings) -> dict[str, Any]:
         "improved": sum(one.improved for one in found.summaries),
         "worsened": sum(one.worsened for one in found.summaries),
         "tied": sum(one.tied for one in found.summaries),
-        "above_10": sorted((gain for one in found.summaries for gain in one.above_10),
-                           key=lambda gain: (-round(gain.rer, 9), gain.source, gain.target)),
+        "above_10": sorted(
+            (gain for one in found.summaries for gain in one.above_10),
+            key=lambda gain: (-round(gain.rer, 9), gain.source, gain.target),
+        ),
         "best_sources": [best for one in found.summaries for best in one.best_sources],
-    }  # fmt: skip
+    }
     numbers = {one.name: getattr(found, one.name) for one in fields(found) if one.name != "summaries"}
     return _plain({"name": name, "verdict": verdict(found), "findings": sentences(found), "pairs": counted, **numbers})
 
@@ -137,36 +165,79 @@ def _facts(found: Findings) -> list[tuple[str, Cell]]:
     counts = [(f"{kind} cells", count.finished) for kind, count in found.counts.items()]
     size = f"{found.backbone:,} parameters" if found.backbone else "size not in the records"
     sources = {one.source for one in found.transfers}
-    return [("targets", len(found.targets)), ("sources", len(sources)), ("seeds", len(found.seeds)), *counts,
-            ("similarity", found.metric), ("frozen model", size)]  # fmt: skip
+    return [
+        ("targets", len(found.targets)),
+        ("sources", len(sources)),
+        ("seeds", len(found.seeds)),
+        *counts,
+        ("similarity", found.metric),
+        ("frozen model", size),
+    ]
 
 
 def _targets(found: Findings) -> Table:
-    columns = ("target", "complete seeds", "pairs", "missing pairs", "train rows", "select rows", "report rows",
-               "overlap left out", "better start (seeds)")  # fmt: skip
+    columns = (
+        "target",
+        "complete seeds",
+        "pairs",
+        "missing pairs",
+        "train rows",
+        "select rows",
+        "report rows",
+        "overlap left out",
+        "better start (seeds)",
+    )
     rows = [
-        (one.name, one.seeds, one.pairs, one.missing,
-         *(one.rows.get(name) for name in ("train", "select", "report", "overlap")),
-         ", ".join(f"{start} {seeds}" for start, seeds in sorted(one.starts.items())) or None)
+        (
+            one.name,
+            one.seeds,
+            one.pairs,
+            one.missing,
+            *(one.rows.get(name) for name in ("train", "select", "report", "overlap")),
+            ", ".join(f"{start} {seeds}" for start, seeds in sorted(one.starts.items())) or None,
+        )
         for one in found.targets
-    ]  # fmt: skip
+    ]
     return {"columns": columns, "rows": rows}
 
 
 def _arms(arms: Sequence[Standing]) -> Table:
     rows = [
-        (one.arm, one.score, one.deviation, _ends(one.interval), one.gain, _ends(one.gain_interval, "+"), one.rer,
-         one.rer_deviation, None if one.cost is None else f"{one.cost:.2f}", one.tuned, _share(one.tuned_share),
-         one.shipped, _share(one.shipped_share), one.targets, one.runs)
+        (
+            one.arm,
+            one.score,
+            one.deviation,
+            _ends(one.interval),
+            one.gain,
+            _ends(one.gain_interval, "+"),
+            one.rer,
+            one.rer_deviation,
+            None if one.cost is None else f"{one.cost:.2f}",
+            one.tuned,
+            _share(one.tuned_share),
+            one.shipped,
+            _share(one.shipped_share),
+            one.targets,
+            one.runs,
+        )
         for one in arms
-    ]  # fmt: skip
+    ]
     return {"columns": ARM_COLUMNS, "rows": rows}
 
 
 def _comparisons(found: Findings) -> Table:
     columns = ("arm", "against", "difference (points)", "95 % interval", "better", "runs")
-    rows = [(one.arm, f"{one.against} (equal cost)" if one.role == "equal_cost" else one.against, one.difference,
-             _ends(one.interval, "+"), one.better, one.runs) for one in found.comparisons]  # fmt: skip
+    rows = [
+        (
+            one.arm,
+            f"{one.against} (equal cost)" if one.role == "equal_cost" else one.against,
+            one.difference,
+            _ends(one.interval, "+"),
+            one.better,
+            one.runs,
+        )
+        for one in found.comparisons
+    ]
     return {"columns": columns, "rows": rows}
 
 
@@ -184,17 +255,44 @@ def _matrix(found: Findings) -> Table:
 
 
 def _correlations(found: Findings) -> Table:
-    rows = [(one.target, one.sources, *(None if x is None else f"{x:+.2f}" for x in (one.pearson, one.spearman)),
-             None if one.p is None else f"{one.p:.2g}", one.why or None) for one in found.correlations]  # fmt: skip
+    rows = [
+        (
+            one.target,
+            one.sources,
+            *(None if x is None else f"{x:+.2f}" for x in (one.pearson, one.spearman)),
+            None if one.p is None else f"{one.p:.2g}",
+            one.why or None,
+        )
+        for one in found.correlations
+    ]
     return {"columns": ("target", "sources", "Pearson r", "Spearman", "p of r", "why not"), "rows": rows}
 
 
 def _rankings(found: Findings) -> Table:
-    rows = [(one.metric, f"{one.spearman:+.3f}", f"{one.interval[0]:+.2f} to {one.interval[1]:+.2f}",
-             None if one.top3 is None else 100 * one.top3, one.targets, one.left_out, one.falls_back)
-            for one in found.rankings]  # fmt: skip
-    return {"columns": ("ranking", "mean Spearman", "95 % interval", "best source in top 3 (% of targets)", "targets",
-                        "left out", "ranked as mean"), "rows": rows}  # fmt: skip
+    rows = [
+        (
+            one.metric,
+            f"{one.spearman:+.3f}",
+            f"{one.interval[0]:+.2f} to {one.interval[1]:+.2f}",
+            None if one.top3 is None else 100 * one.top3,
+            one.targets,
+            one.left_out,
+            one.falls_back,
+        )
+        for one in found.rankings
+    ]
+    return {
+        "columns": (
+            "ranking",
+            "mean Spearman",
+            "95 % interval",
+            "best source in top 3 (% of targets)",
+            "targets",
+            "left out",
+            "ranked as mean",
+        ),
+        "rows": rows,
+    }
 
 
 def _failures(found: Findings) -> Table:
@@ -234,9 +332,22 @@ def _cells(found: Findings) -> str:
         [BASELINE, target, one.baseline, None, one.seeds, one.baseline] for target, one in most.items()
     ]
     for one in found.transfers:
-        rows.append([one.source, one.target, one.mean, one.deviation, one.seeds, one.baseline, one.gain, one.rer,
-                     one.worse, one.selection_gain, one.as_is,
-                     *(one.similarity.get(metric) for metric in METRICS)])  # fmt: skip
+        rows.append(
+            [
+                one.source,
+                one.target,
+                one.mean,
+                one.deviation,
+                one.seeds,
+                one.baseline,
+                one.gain,
+                one.rer,
+                one.worse,
+                one.selection_gain,
+                one.as_is,
+                *(one.similarity.get(metric) for metric in METRICS),
+            ]
+        )
     return _csv(CELL_COLUMNS, rows)
 
 

@@ -276,9 +276,13 @@ def task_map(records: Sequence[Record]) -> TaskMap | None:
     both = {task for kind, task in keys if kind == "source"}
     names = [f"{task} (target)" if kind == "plain" and task in both else task for kind, task in keys]
     return TaskMap(
-        tuple(names[at] for at in kept), tuple(keys[at][0] == "plain" for at in kept), part, tree,
-        tuple(leaves_list(tree).tolist()), tuple(name for at, name in enumerate(names) if at not in kept),
-    )  # fmt: skip
+        tuple(names[at] for at in kept),
+        tuple(keys[at][0] == "plain" for at in kept),
+        part,
+        tree,
+        tuple(leaves_list(tree).tolist()),
+        tuple(name for at, name in enumerate(names) if at not in kept),
+    )
 
 
 def _transfer(source: str, target: str, own: Sequence[tuple[Record, float, float]]) -> Transfer:
@@ -288,12 +292,19 @@ def _transfer(source: str, target: str, own: Sequence[tuple[Record, float, float
     as_is = [one.as_is for one, _, _ in own if one.as_is is not None]
     metrics = [metric for metric in METRICS if all(metric in one.similarity for one, _, _ in own)]
     return Transfer(
-        source, target, len(own), mean, float(scores.std(ddof=1)) if len(own) > 1 else None, baseline,
-        float((scores - base).mean()), None if baseline >= 100 else relative_error_reduction(mean, baseline),
-        int((scores < base - EQUAL).sum()), float(np.mean([selection(one) for one, _, _ in own] - chosen)),
+        source,
+        target,
+        len(own),
+        mean,
+        float(scores.std(ddof=1)) if len(own) > 1 else None,
+        baseline,
+        float((scores - base).mean()),
+        None if baseline >= 100 else relative_error_reduction(mean, baseline),
+        int((scores < base - EQUAL).sum()),
+        float(np.mean([selection(one) for one, _, _ in own] - chosen)),
         float(np.mean(as_is)) if as_is else None,
         {metric: float(np.mean([one.similarity[metric] for one, _, _ in own])) for metric in metrics},
-    )  # fmt: skip
+    )
 
 
 def _plain(found: Sequence[Transfer]) -> dict[str, float]:
@@ -347,6 +358,11 @@ def _ranking(
     if not ranks:
         return None
     return Ranking(
-        metric, float(np.mean(ranks)), bootstrap(ranks, ranked), float(np.mean(hits)) if hits else None, len(ranks),
-        len(by_target) - len(ranks), fallen,
-    )  # fmt: skip
+        metric,
+        float(np.mean(ranks)),
+        bootstrap(ranks, ranked),
+        float(np.mean(hits)) if hits else None,
+        len(ranks),
+        len(by_target) - len(ranks),
+        fallen,
+    )

@@ -25,13 +25,24 @@ LEVELS = 41  # of colour; from 50 on matplotlib would draw the bar beside as pix
 CLIP = 0.95  # of the reductions have a colour of their own; the few beyond share the last
 MOST_NUMBERS = 16  # tasks whose cosines are written into the cells
 FAMILIES = {
-    "frozen": "frozen model", "as_is": "nearest prompt as it is", "none": "plain tuning", "plain": "plain tuning",
-    "restarts": "plain tuning", "random": "random source", "always": "always the best known",
-    "hindsight": "always the best, in hindsight", "best": "best of k nearest", "race": "race of k nearest",
-    "average": "average of k nearest", "mixture": "mixture with k nearest", "oracle": "oracle",
-    "model": "model tuning", "mixture_model": "multi-task model tuning",
-    "learned_best": "best of k most promising", "learned_race": "race of k most promising",
-}  # fmt: skip
+    "frozen": "frozen model",
+    "as_is": "nearest prompt as it is",
+    "none": "plain tuning",
+    "plain": "plain tuning",
+    "restarts": "plain tuning",
+    "random": "random source",
+    "always": "always the best known",
+    "hindsight": "always the best, in hindsight",
+    "best": "best of k nearest",
+    "race": "race of k nearest",
+    "average": "average of k nearest",
+    "mixture": "mixture with k nearest",
+    "oracle": "oracle",
+    "model": "model tuning",
+    "mixture_model": "multi-task model tuning",
+    "learned_best": "best of k most promising",
+    "learned_race": "race of k most promising",
+}
 MARKS = "osD^vPX"  # one fewer than colours, so that no two families share both
 
 
@@ -103,8 +114,9 @@ def task_tree(tasks: TaskMap) -> Picture:
         figure = _figure(1.2 + 0.23 * len(order) + 0.07 * max(map(len, names)))
         left, right = figure.subplots(1, 2, width_ratios=[1, 4])
         if tasks.tree[:, 2].any():
-            dendrogram(tasks.tree, orientation="left", ax=left, no_labels=True, color_threshold=0,
-                       above_threshold_color=INK)  # fmt: skip
+            dendrogram(
+                tasks.tree, orientation="left", ax=left, no_labels=True, color_threshold=0, above_threshold_color=INK
+            )
         else:
             left.set_visible(False)  # all are alike, which leaves no tree to draw
         # A dendrogram has its leaves at 5, 15, 25, ...: the same places as the rows of the cells.
@@ -112,8 +124,9 @@ def task_tree(tasks: TaskMap) -> Picture:
         left.set_xlabel("1 - cosine")
         left.spines[["left"]].set_visible(False)
         off_diagonal = np.abs(part[~np.eye(len(order), dtype=bool)])
-        mesh = _cells(right, part, float(off_diagonal.max()) or 1.0, DIVERGING,
-                      digits=2 if len(order) <= MOST_NUMBERS else None)  # fmt: skip
+        mesh = _cells(
+            right, part, float(off_diagonal.max()) or 1.0, DIVERGING, digits=2 if len(order) <= MOST_NUMBERS else None
+        )
         _names(right, names, names)
         bar = figure.colorbar(mesh, ax=right, aspect=30, extend="max")
         bar.set_label("cosine of task embeddings (no unit)")
@@ -169,10 +182,21 @@ def cost_quality(arms: Sequence[Standing]) -> Picture:
             colour, mark = COLOURS[look % len(COLOURS)], MARKS[look % len(MARKS)]
             apart = 1 + 0.008 * (number - len(families) / 2)  # equal costs would hide each other
             costs, gains = [(arm.cost or 0.0) * apart for arm in own], [arm.gain for arm in own]
-            errors = [[max(0.0, arm.gain - arm.gain_interval[0]) for arm in own],
-                      [max(0.0, arm.gain_interval[1] - arm.gain) for arm in own]]  # fmt: skip
-            axes.errorbar(costs, gains, errors, color=colour, marker=mark, markersize=6, linewidth=1.2,
-                          elinewidth=0.8, label=family)  # fmt: skip
+            errors = [
+                [max(0.0, arm.gain - arm.gain_interval[0]) for arm in own],
+                [max(0.0, arm.gain_interval[1] - arm.gain) for arm in own],
+            ]
+            axes.errorbar(
+                costs,
+                gains,
+                errors,
+                color=colour,
+                marker=mark,
+                markersize=6,
+                linewidth=1.2,
+                elinewidth=0.8,
+                label=family,
+            )
             numbers: dict[tuple[float, float], list[str]] = {}
             for arm, cost in zip(own, costs, strict=True):
                 numbers.setdefault((round(cost, 3), round(arm.gain, 3)), []).append(str(arm.k))
@@ -213,9 +237,14 @@ def _cells(axes: "Axes", table: np.ndarray, limit: float, colours: str, digits: 
     rows, columns = table.shape
     norm, shades = CenteredNorm(0.0, limit), colormaps[colours].resampled(LEVELS)
     mesh = axes.pcolormesh(
-        10 * np.arange(columns + 1), 10 * np.arange(rows + 1), np.ma.masked_invalid(table), norm=norm, cmap=shades,
-        edgecolors=CELL, linewidth=0.5,
-    )  # fmt: skip
+        10 * np.arange(columns + 1),
+        10 * np.arange(rows + 1),
+        np.ma.masked_invalid(table),
+        norm=norm,
+        cmap=shades,
+        edgecolors=CELL,
+        linewidth=0.5,
+    )
     axes.set_ylim(10 * rows, 0)
     for row, column in np.ndindex(rows, columns):
         value, at = table[row, column], (10 * column + 5, 10 * row + 5)
@@ -225,9 +254,15 @@ def _cells(axes: "Axes", table: np.ndarray, limit: float, colours: str, digits: 
             red, green, blue, _ = shades(norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
             # Adding 0 makes a 0 of the -0 that rounding leaves.
-            axes.text(*at, f"{round(value, digits) + 0:.{digits}f}", ha="center", va="center",
-                      fontsize=min(8, 130 / columns), color="#ffffff" if dark else "#000000",
-                      in_layout=False)  # fmt: skip
+            axes.text(
+                *at,
+                f"{round(value, digits) + 0:.{digits}f}",
+                ha="center",
+                va="center",
+                fontsize=min(8, 130 / columns),
+                color="#ffffff" if dark else "#000000",
+                in_layout=False,
+            )
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return mesh

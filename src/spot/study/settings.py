@@ -35,9 +35,20 @@ OWN = ("task", "backbone", "method", "seed", "init_seed")  # settings of a run t
 PAIRED = ("best", "race", "oracle")  # strategies that are worked out from pairs
 COMBINED = ("average", "mixture")  # strategies with cells of their own
 KEYED = (
-    "key_step", "length", "init", "optimiser", "learning_rate", "weight_decay", "batch_size", "batch_tokens",
-    "max_input_tokens", "truncate", "task_prefix", "dropout", "first_step",
-)  # fmt: skip
+    "key_step",
+    "length",
+    "init",
+    "optimiser",
+    "learning_rate",
+    "weight_decay",
+    "batch_size",
+    "batch_tokens",
+    "max_input_tokens",
+    "truncate",
+    "task_prefix",
+    "dropout",
+    "first_step",
+)
 EMBEDDED = TuneConfig.model_fields["backbone"].default
 STARTS = ("vocabulary", "classes")  # of the plain arm, unless the study says others
 
@@ -50,15 +61,20 @@ class StudyConfig(BaseModel):
     name: str = Field(description="of the study, and of the folder of its records")
     backbone: str = Field(EMBEDDED, min_length=1, description="`embedded`, a Hugging Face id or a local folder")
     sources: tuple[str, ...] = Field(
-        (), strict=False, description="tasks, task files or `mixture:NAME` to train prompts on; existing prompts "
-        "(a file, the folder of a run, packaged:TASK); or a whole library: its folder, or `packaged`"
-    )  # fmt: skip
+        (),
+        strict=False,
+        description="tasks, task files or `mixture:NAME` to train prompts on; existing prompts "
+        "(a file, the folder of a run, packaged:TASK); or a whole library: its folder, or `packaged`",
+    )
     targets: tuple[str, ...] = Field(strict=False, min_length=1, description="tasks or task files to transfer to")
     seeds: int = Field(3, ge=1, le=100, description="runs of everything; cells of one seed belong together")
     starts: tuple[str, ...] = Field(
-        STARTS, strict=False, min_length=1, description="starts of plain prompt tuning; the task embedding is read "
-        "from the first; `classes` is passed over for targets without labels"
-    )  # fmt: skip
+        STARTS,
+        strict=False,
+        min_length=1,
+        description="starts of plain prompt tuning; the task embedding is read "
+        "from the first; `classes` is passed over for targets without labels",
+    )
     restarts: int = Field(0, ge=0, le=100, description="further plain runs, each from another draw of the vocabulary")
     strategies: tuple[str, ...] = Field(("best", "none"), strict=False, min_length=1, description="what is compared")
     k: tuple[int, ...] = Field((1,), strict=False, min_length=1, description="numbers of most similar sources to use")
@@ -94,8 +110,9 @@ class StudyConfig(BaseModel):
         known = STRATEGIES if info.field_name == "strategies" else INITS
         for value in values:
             if value not in known:
-                raise ValueError(f"should hold names of {info.field_name} alone, not {value!r}: "
-                                 f"{did_you_mean(value, known)}")  # fmt: skip
+                raise ValueError(
+                    f"should hold names of {info.field_name} alone, not {value!r}: {did_you_mean(value, known)}"
+                )
         return values
 
     @field_validator("k")
@@ -220,8 +237,11 @@ def look_up(config: StudyConfig) -> Study:
     targets = tuple(one for name in config.targets for one in _looked_up(config, "target", name, mistakes))
     for role, found in (("sources", sources), ("targets", targets)):
         counts = Counter(one.task for one in found)
-        mistakes += [f"{role}: {task} is there {count} times; name each once, or rename it in its task file"
-                     for task, count in counts.items() if count > 1]  # fmt: skip
+        mistakes += [
+            f"{role}: {task} is there {count} times; name each once, or rename it in its task file"
+            for task, count in counts.items()
+            if count > 1
+        ]
     mixture = () if config.model_mixture is None else _looked_up(config, "source", config.model_mixture, mistakes)
     if not mistakes:
         mistakes = [*_beyond(config, sources, targets), *_incomparable(config, sources), *_rungless(config)]
@@ -304,8 +324,11 @@ def _beyond(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Or
     if not sources:
         return [f'sources: none, but {", ".join(used)} start from one; name some, or keep strategies = ["none"]']
     fewest = min(sum(source.task != target.task for source in sources) for target in targets)
-    return [f"k: {k} is beyond the {fewest} sources that every target has (none is its own); choose from 1 to {fewest}"
-            for k in config.k if k > fewest]  # fmt: skip
+    return [
+        f"k: {k} is beyond the {fewest} sources that every target has (none is its own); choose from 1 to {fewest}"
+        for k in config.k
+        if k > fewest
+    ]
 
 
 def _incomparable(config: StudyConfig, sources: Sequence[Origin]) -> list[str]:
@@ -318,8 +341,11 @@ def _incomparable(config: StudyConfig, sources: Sequence[Origin]) -> list[str]:
         found.append("source: no key_step, the step at which task embeddings are read; give one under [source]")
     if any(not source.prompt for source in sources):
         ours = config.tuning("source", "any")
-        found += [f"{name} is {getattr(ours, name)!r} under [source] and {getattr(first, name)!r} on targets"
-                  for name in KEYED if getattr(ours, name) != getattr(first, name)]  # fmt: skip
+        found += [
+            f"{name} is {getattr(ours, name)!r} under [source] and {getattr(first, name)!r} on targets"
+            for name in KEYED
+            if getattr(ours, name) != getattr(first, name)
+        ]
     for source in sources:
         if source.prompt:
             found += _foreign(source, first, config.backbone)
@@ -341,11 +367,17 @@ def _foreign(source: Origin, first: TuneConfig, backbone: str) -> list[str]:
     if recipe is None:
         return [*found, f"{source.task} ({source.reference}) has no key of a known recipe"]
     wanted = {field.name: getattr(first, field.name, None) for field in fields(KeyRecipe)} | {"step": first.key_step}
-    found += [f"{name} is {recipe[name]!r} in {source.task} ({source.reference}) and {value!r} on targets"
-              for name, value in wanted.items() if recipe[name] != value]  # fmt: skip
+    found += [
+        f"{name} is {recipe[name]!r} in {source.task} ({source.reference}) and {value!r} on targets"
+        for name, value in wanted.items()
+        if recipe[name] != value
+    ]
     plain = {name: TuneConfig.model_fields[name].default for name in KEYED if name not in (*wanted, "key_step")}
-    return found + [f"{name} is {getattr(first, name)!r} on targets, where keys of a recipe have {value!r}"
-                    for name, value in plain.items() if getattr(first, name) != value]  # fmt: skip
+    return found + [
+        f"{name} is {getattr(first, name)!r} on targets, where keys of a recipe have {value!r}"
+        for name, value in plain.items()
+        if getattr(first, name) != value
+    ]
 
 
 def _rungless(config: StudyConfig) -> list[str]:

@@ -119,8 +119,9 @@ def _similarity(found: Findings) -> list[str]:
         )
     elif found.correlations:
         made.append(f"Similarity against gain: no correlation is defined ({found.correlations[0].why}).")
-    ranked = [f"{one.metric} {one.spearman:+.2f} ({one.interval[0]:+.2f} to {one.interval[1]:+.2f})"
-              for one in found.rankings]  # fmt: skip
+    ranked = [
+        f"{one.metric} {one.spearman:+.2f} ({one.interval[0]:+.2f} to {one.interval[1]:+.2f})" for one in found.rankings
+    ]
     if ranked:
         made.append(f"Rank correlation of each ranking with the gains, mean over targets: {', '.join(ranked)}.")
     return made
@@ -131,8 +132,9 @@ def _sources(found: Findings) -> list[str]:
     worse = Counter(one.source for one in found.transfers if one.gain < 0)
     best = [
         f"{arm.arm} ({arm.gain:+.1f} points, worse on {worse[arm.arm]} of {arm.targets})"
-        for arm in found.generic[:MOST_NAMED] if arm.gain > 0
-    ]  # fmt: skip
+        for arm in found.generic[:MOST_NAMED]
+        if arm.gain > 0
+    ]
     if best:
         return [f"Sources that help most over all targets, seen afterwards: {', '.join(best)}."]
     return ["No source helps on average over the targets."] if found.generic else []

@@ -87,9 +87,21 @@ STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 FIVE_WAY = ("very negative", "negative", "neutral", "positive", "very positive")
 EMOTIONS = ("anger", "joy", "optimism", "sadness")
 CATEGORIES = (
-    "company", "educational institution", "artist", "athlete", "office holder", "mean of transportation", "building",
-    "natural place", "village", "animal", "plant", "album", "film", "written work",
-)  # fmt: skip
+    "company",
+    "educational institution",
+    "artist",
+    "athlete",
+    "office holder",
+    "mean of transportation",
+    "building",
+    "natural place",
+    "village",
+    "animal",
+    "plant",
+    "album",
+    "film",
+    "written work",
+)
 INTENTS = tuple(
     """
     Refund not showing up; activate my card; age limit; apple pay or google pay; atm support; automatic top up;
@@ -109,8 +121,10 @@ INTENTS = tuple(
     transfer timing; unable to verify identity; verify my identity; verify source of funds; verify top up;
     virtual card not working; visa or mastercard; why verify identity; wrong amount of cash received;
     wrong exchange rate for cash withdrawal
-    """.replace("\n   ", "").strip().split("; ")
-)  # fmt: skip
+    """.replace("\n   ", "")
+    .strip()
+    .split("; ")
+)
 
 
 SST_LICENCE = "not stated (Stanford Sentiment Treebank), research use"
@@ -126,8 +140,15 @@ def _texts_set(title: str, folder: str, words: tuple[str, ...], hub: str = "", *
 def _tweets(title: str, name: str, words: tuple[str, ...], **known: Any) -> DataSet:
     """One set of TweetEval."""
     known = {"licence": TWITTER_LICENCE, "splits": ALL_SPLITS, **known}
-    return _texts_set(title, f"tweet_eval_{name}", words, f"cardiffnlp/tweet_eval:{name}",
-                      metrics=("macro_f1", "accuracy"), paper="arXiv:2010.12421", **known)  # fmt: skip
+    return _texts_set(
+        title,
+        f"tweet_eval_{name}",
+        words,
+        f"cardiffnlp/tweet_eval:{name}",
+        metrics=("macro_f1", "accuracy"),
+        paper="arXiv:2010.12421",
+        **known,
+    )
 
 
 def _ratings(title: str, domain: str) -> DataSet:
@@ -137,72 +158,140 @@ def _ratings(title: str, domain: str) -> DataSet:
 
 TABLE: dict[str, DataSet] = {
     "trec": DataSet(
-        "type of a question's answer", classes(TEXT, QUESTION_TYPES, "coarse_label"), "trec", "", QUESTION_TYPES,
-        licence="not stated (Li & Roth 2002), research use", size=5_452,
+        "type of a question's answer",
+        classes(TEXT, QUESTION_TYPES, "coarse_label"),
+        "trec",
+        "",
+        QUESTION_TYPES,
+        licence="not stated (Li & Roth 2002), research use",
+        size=5_452,
     ),
     "ag_news": _texts_set(
-        "topic of a news item", "ag_news", TOPICS, "fancyzhx/ag_news", size=120_000, paper="arXiv:1509.01626",
-        hub_splits={"train": "train", "validation": "test"}, licence="not stated, non-commercial research use",
+        "topic of a news item",
+        "ag_news",
+        TOPICS,
+        "fancyzhx/ag_news",
+        size=120_000,
+        paper="arXiv:1509.01626",
+        hub_splits={"train": "train", "validation": "test"},
+        licence="not stated, non-commercial research use",
     ),
     "dbpedia_14": DataSet(
-        "kind of thing an article is on", classes(ARTICLE, CATEGORIES), "dbpedia_14", "fancyzhx/dbpedia_14", CATEGORIES,
-        hub_splits={"train": "train", "validation": "test"}, paper="arXiv:1509.01626", licence="CC BY-SA 3.0",
+        "kind of thing an article is on",
+        classes(ARTICLE, CATEGORIES),
+        "dbpedia_14",
+        "fancyzhx/dbpedia_14",
+        CATEGORIES,
+        hub_splits={"train": "train", "validation": "test"},
+        paper="arXiv:1509.01626",
+        licence="CC BY-SA 3.0",
         size=560_000,
     ),
     "banking77": DataSet(
-        "intent of a bank customer's question", spelled(TEXT, INTENTS, "label_text"), "banking77",
-        "mteb/banking77", INTENTS, hub_splits={"train": "train", "validation": "test"}, paper="arXiv:2003.04807",
-        licence="CC BY 4.0", size=10_003,
+        "intent of a bank customer's question",
+        spelled(TEXT, INTENTS, "label_text"),
+        "banking77",
+        "mteb/banking77",
+        INTENTS,
+        hub_splits={"train": "train", "validation": "test"},
+        paper="arXiv:2003.04807",
+        licence="CC BY 4.0",
+        size=10_003,
     ),
     "cr": _texts_set(
-        "sentiment of product review sentences", "cr", POLARITY, licence="not stated (Hu & Liu 2004), research use",
+        "sentiment of product review sentences", "cr", POLARITY, licence="not stated (Hu & Liu 2004), research use"
     ),
     "mr": _texts_set(
-        "sentiment of film review sentences", "mr", POLARITY, "cornell-movie-review-data/rotten_tomatoes",
-        splits=ALL_SPLITS, licence="not stated (Pang & Lee 2005), research use", size=8_530,
+        "sentiment of film review sentences",
+        "mr",
+        POLARITY,
+        "cornell-movie-review-data/rotten_tomatoes",
+        splits=ALL_SPLITS,
+        licence="not stated (Pang & Lee 2005), research use",
+        size=8_530,
     ),
     "mpqa": _texts_set(
-        "sentiment of opinion phrases", "mpqa", POLARITY, licence="not stated (Wiebe et al. 2005), research use",
+        "sentiment of opinion phrases", "mpqa", POLARITY, licence="not stated (Wiebe et al. 2005), research use"
     ),
     "sst5": _texts_set(
-        "sentiment of film sentences, five steps", "sst5", FIVE_WAY, splits=ALL_SPLITS, licence=SST_LICENCE, size=8_544,
+        "sentiment of film sentences, five steps", "sst5", FIVE_WAY, splits=ALL_SPLITS, licence=SST_LICENCE, size=8_544
     ),
     "imdb": _texts_set(
-        "sentiment of whole film reviews", "imdb", POLARITY, "stanfordnlp/imdb", splits=ALL_SPLITS, size=25_000,
-        hub_splits={"train": "train", "test": "test"}, licence="not stated (Maas et al. 2011), research use",
+        "sentiment of whole film reviews",
+        "imdb",
+        POLARITY,
+        "stanfordnlp/imdb",
+        splits=ALL_SPLITS,
+        size=25_000,
+        hub_splits={"train": "train", "test": "test"},
+        licence="not stated (Maas et al. 2011), research use",
     ),
     "yelp_polarity": _texts_set(
-        "sentiment of local reviews", "yelp_polarity", POLARITY, "fancyzhx/yelp_polarity", splits=ALL_SPLITS,
-        hub_splits={"train": "train", "test": "test"}, size=560_000, paper="arXiv:1509.01626", licence=YELP_LICENCE,
+        "sentiment of local reviews",
+        "yelp_polarity",
+        POLARITY,
+        "fancyzhx/yelp_polarity",
+        splits=ALL_SPLITS,
+        hub_splits={"train": "train", "test": "test"},
+        size=560_000,
+        paper="arXiv:1509.01626",
+        licence=YELP_LICENCE,
     ),
     "yelp_review_full": _texts_set(
-        "stars of local reviews", "yelp_review_full", STARS, "Yelp/yelp_review_full", paper="arXiv:1509.01626",
-        hub_splits={"train": "train", "validation": "test"}, size=650_000, licence=YELP_LICENCE,
+        "stars of local reviews",
+        "yelp_review_full",
+        STARS,
+        "Yelp/yelp_review_full",
+        paper="arXiv:1509.01626",
+        hub_splits={"train": "train", "validation": "test"},
+        size=650_000,
+        licence=YELP_LICENCE,
     ),
     "amazon_polarity": DataSet(
-        "sentiment of product reviews", classes(ARTICLE, POLARITY), "amazon_polarity", "fancyzhx/amazon_polarity",
-        POLARITY, hub_splits={"train": "train", "validation": "test"}, paper="arXiv:1509.01626",
-        licence="not stated, research use", size=3_600_000,
+        "sentiment of product reviews",
+        classes(ARTICLE, POLARITY),
+        "amazon_polarity",
+        "fancyzhx/amazon_polarity",
+        POLARITY,
+        hub_splits={"train": "train", "validation": "test"},
+        paper="arXiv:1509.01626",
+        licence="not stated, research use",
+        size=3_600_000,
     ),
     "tweet_eval/emotion": _tweets("emotion of tweets", "emotion", EMOTIONS, size=3_257),
-    "tweet_eval/hate": _tweets(
-        "hate against women and immigrants in tweets", "hate", ("not hate", "hate"), size=9_000,
-    ),
+    "tweet_eval/hate": _tweets("hate against women and immigrants in tweets", "hate", ("not hate", "hate"), size=9_000),
     "tweet_eval/offensive": _tweets("offensive tweets", "offensive", ("not offensive", "offensive"), size=11_916),
     "tweet_eval/sentiment": _tweets(
-        "sentiment of tweets", "sentiment", ("negative", "neutral", "positive"), size=45_615,
-        splits=("train", "validation"), licence="CC BY 3.0; Twitter terms",
+        "sentiment of tweets",
+        "sentiment",
+        ("negative", "neutral", "positive"),
+        size=45_615,
+        splits=("train", "validation"),
+        licence="CC BY 3.0; Twitter terms",
     ),
     "vader/tweets": _ratings("rated sentiment of tweets", "tweets"),
     "vader/amazon": _ratings("rated sentiment of product review sentences", "amazon"),
     "vader/nyt": _ratings("rated sentiment of newspaper editorials", "nyt"),
     "vader/movie": _ratings("rated sentiment of film review sentences", "movies"),
     "snli": DataSet(
-        "three-way inference on image captions", classes(INFERENCE, THREE_WAY), "snli", "stanfordnlp/snli", THREE_WAY,
-        paper="arXiv:1508.05326", licence="CC BY-SA 4.0", size=549_367,
+        "three-way inference on image captions",
+        classes(INFERENCE, THREE_WAY),
+        "snli",
+        "stanfordnlp/snli",
+        THREE_WAY,
+        paper="arXiv:1508.05326",
+        licence="CC BY-SA 4.0",
+        size=549_367,
     ),
     "quora_pairs": DataSet(
-        "duplicate questions, a balanced partition", classes(QUESTIONS, DUPLICATE), "quora_pairs", "", DUPLICATE,
-        ("f1", "accuracy"), paper="arXiv:1702.03814", licence="Quora terms, non-commercial", size=384_348,
+        "duplicate questions, a balanced partition",
+        classes(QUESTIONS, DUPLICATE),
+        "quora_pairs",
+        "",
+        DUPLICATE,
+        ("f1", "accuracy"),
+        paper="arXiv:1702.03814",
+        licence="Quora terms, non-commercial",
+        size=384_348,
     ),
-}  # fmt: skip
+}

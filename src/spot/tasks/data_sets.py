@@ -179,8 +179,9 @@ def task_of(name: str, row: DataSet, data: Path | None = None, prefix: bool = Fa
     splits = sources.splits(row, data)
     load = partial(_load, name, row, data, prefix)
     unlabelled = tuple(split for split in row.unlabelled if split not in splits)
-    return Task(name, load, splits, row.labels, row.metrics, _revision(row, prefix), row.title, row.size, row.kind,
-                unlabelled)  # fmt: skip
+    return Task(
+        name, load, splits, row.labels, row.metrics, _revision(row, prefix), row.title, row.size, row.kind, unlabelled
+    )
 
 
 def raw(name: str, row: DataSet, data: Path | None, split: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

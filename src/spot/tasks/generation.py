@@ -12,10 +12,25 @@ from spot.tasks.data_sets import DataSet, Form, Row, Text
 
 LANGUAGES = {"de": "German", "fr": "French", "ro": "Romanian"}
 ACTS = (
-    "AFFIRM", "AFFIRM_INTENT", "CONFIRM", "GOODBYE", "INFORM", "INFORM_COUNT", "INFORM_INTENT", "NEGATE",
-    "NEGATE_INTENT", "NOTIFY_FAILURE", "NOTIFY_SUCCESS", "OFFER", "OFFER_INTENT", "REQUEST", "REQUEST_ALTS", "REQ_MORE",
-    "SELECT", "THANK_YOU",
-)  # fmt: skip
+    "AFFIRM",
+    "AFFIRM_INTENT",
+    "CONFIRM",
+    "GOODBYE",
+    "INFORM",
+    "INFORM_COUNT",
+    "INFORM_INTENT",
+    "NEGATE",
+    "NEGATE_INTENT",
+    "NOTIFY_FAILURE",
+    "NOTIFY_SUCCESS",
+    "OFFER",
+    "OFFER_INTENT",
+    "REQUEST",
+    "REQUEST_ALTS",
+    "REQ_MORE",
+    "SELECT",
+    "THANK_YOU",
+)
 
 
 def translation(language: str) -> Form:
@@ -137,9 +152,14 @@ def _is_texts(value: object) -> bool:
 def _wmt(language: str, year: int, size: int) -> DataSet:
     """One WMT pair, from English."""
     return DataSet(
-        f"English to {LANGUAGES[language]}, WMT {year}", translation(language), f"wmt_en_{language}",
-        f"wmt/wmt{year % 100}:{language}-en", metrics=("bleu",), size=size, kind="text",
-    )  # fmt: skip
+        f"English to {LANGUAGES[language]}, WMT {year}",
+        translation(language),
+        f"wmt_en_{language}",
+        f"wmt/wmt{year % 100}:{language}-en",
+        metrics=("bleu",),
+        size=size,
+        kind="text",
+    )
 
 
 def _summaries(title: str, name: str, hub: str, fields: tuple[str, str], **known: Any) -> DataSet:
@@ -161,43 +181,68 @@ TABLE: dict[str, DataSet] = {
     "wmt/en_fr": _wmt("fr", 2015, 40_850_000),
     "wmt/en_ro": _wmt("ro", 2016, 610_320),
     "aeslc": _summaries(
-        "subject lines of mails", "aeslc", "Yale-LILY/aeslc", ("email_body", "subject_line"), size=14_436,
+        "subject lines of mails",
+        "aeslc",
+        "Yale-LILY/aeslc",
+        ("email_body", "subject_line"),
+        size=14_436,
         paper="arXiv:1906.03497",
     ),
     "billsum": _summaries(
-        "summaries of bills (the hub has no validation split: its test split stands in)", "billsum",
-        "FiscalNote/billsum", ("text", "summary"), hub_splits={"train": "train", "validation": "test"}, size=18_949,
+        "summaries of bills (the hub has no validation split: its test split stands in)",
+        "billsum",
+        "FiscalNote/billsum",
+        ("text", "summary"),
+        hub_splits={"train": "train", "validation": "test"},
+        size=18_949,
         paper="arXiv:1910.00523",
     ),
     "cnn_dailymail": _summaries(
-        "highlights of news", "cnn_dailymail", "abisee/cnn_dailymail:3.0.0", ("article", "highlights"), size=287_113,
+        "highlights of news", "cnn_dailymail", "abisee/cnn_dailymail:3.0.0", ("article", "highlights"), size=287_113
     ),
     "wiki_lingua": DataSet(
-        "summaries of how-to pages, English (the hub has a train split only)", wiki_lingua, "wiki_lingua",
-        "esdurmus/wiki_lingua:english", metrics=("rouge",), splits=("train",), hub_splits={"train": "train"},
-        paper="arXiv:2010.03093", kind="text",
+        "summaries of how-to pages, English (the hub has a train split only)",
+        wiki_lingua,
+        "wiki_lingua",
+        "esdurmus/wiki_lingua:english",
+        metrics=("rouge",),
+        splits=("train",),
+        hub_splits={"train": "train"},
+        paper="arXiv:2010.03093",
+        kind="text",
     ),
     "gigaword": _summaries(
-        "headlines of news", "gigaword", "", ("document", "summary"), size=3_803_957, paper="arXiv:1509.00685",
+        "headlines of news", "gigaword", "", ("document", "summary"), size=3_803_957, paper="arXiv:1509.00685"
     ),
     "multi_news": _summaries(
-        "summaries of several news items", "multi_news", "", ("document", "summary"), size=44_972,
+        "summaries of several news items",
+        "multi_news",
+        "",
+        ("document", "summary"),
+        size=44_972,
         paper="arXiv:1906.01749",
     ),
     "newsroom": _summaries(
-        "summaries written in newsrooms", "newsroom", "", ("text", "summary"), size=995_041, paper="arXiv:1804.11283",
+        "summaries written in newsrooms", "newsroom", "", ("text", "summary"), size=995_041, paper="arXiv:1804.11283"
     ),
     "samsum": _summaries(
-        "summaries of chats", "samsum", "knkarthick/samsum", ("dialogue", "summary"), size=14_732,
+        "summaries of chats",
+        "samsum",
+        "knkarthick/samsum",
+        ("dialogue", "summary"),
+        size=14_732,
         paper="arXiv:1911.12237",
     ),
     "xsum": _summaries(
-        "one-sentence summaries of news", "xsum", "EdinburghNLP/xsum", ("document", "summary"), size=204_045,
+        "one-sentence summaries of news",
+        "xsum",
+        "EdinburghNLP/xsum",
+        ("document", "summary"),
+        size=204_045,
         paper="arXiv:1808.08745",
     ),
     "gem/common_gen": _gem(
-        "a sentence from concepts", "common_gen", gem("concepts", concepts), DATA_TO_TEXT, 67_389,
-        "allenai/common_gen",
+        "a sentence from concepts", "common_gen", gem("concepts", concepts), DATA_TO_TEXT, 67_389, "allenai/common_gen"
     ),
     "gem/dart": _gem("text from triples of many sources", "dart", gem("triples", triples), DATA_TO_TEXT, 62_659),
     "gem/e2e_nlg": _gem(
@@ -216,4 +261,4 @@ TABLE: dict[str, DataSet] = {
     "gem/wiki_lingua": _gem(
         "summaries of how-to pages, into English", "wiki_lingua", gem("summarize", field("source")), ("rouge",), None
     ),
-}  # fmt: skip
+}

@@ -165,8 +165,10 @@ def plan(
     if not all(counts):
         raise TaskError(f"the members of a mixture have {list(counts)} train rows; expected at least one row each")
     random = np.random.default_rng(seed)
-    streams = [_epochs(member, count, own) for (member, count), own in
-               zip(enumerate(counts), random.spawn(len(counts)), strict=True)]  # fmt: skip
+    streams = [
+        _epochs(member, count, own)
+        for (member, count), own in zip(enumerate(counts), random.spawn(len(counts)), strict=True)
+    ]
     shares = _shares(rates)
     edges = np.cumsum(shares)
     pool = pool_batches(shares, counts, batch_size)
@@ -246,8 +248,12 @@ def _wrong_keys(found: dict[str, Any]) -> list[str]:
     """Mistakes in the keys of a mixture file; a value of the wrong kind is taken out of it."""
     mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in found if key not in KEYS]
     mistakes += [f"no key {key!r}, which every mixture file has" for key in ("name", "tasks") if key not in found]
-    kinds = {"name": (str, "text"), "tasks": (list, "a list of tasks"), "rates": (dict, "a table: task = number"),
-             "outputs": (str, "'same' or 'any'")}  # fmt: skip
+    kinds = {
+        "name": (str, "text"),
+        "tasks": (list, "a list of tasks"),
+        "rates": (dict, "a table: task = number"),
+        "outputs": (str, "'same' or 'any'"),
+    }
     for key, (kind, expected) in kinds.items():
         if key in found and not isinstance(found[key], kind):
             mistakes.append(f"{key} is {found.pop(key)!r}, expected {expected}")
@@ -280,8 +286,11 @@ def _file_rates(rates: Mapping[str, Any], listed: Sequence[Any], mistakes: list[
     """The shares that a file gives to its tasks, by the names that it lists them under."""
     names = [entry for entry in listed if isinstance(entry, str)]
     before = len(mistakes)
-    mistakes += [f"rates has {name!r}, which is not under tasks; {did_you_mean(name, names)}"
-                 for name in rates if name not in names]  # fmt: skip
+    mistakes += [
+        f"rates has {name!r}, which is not under tasks; {did_you_mean(name, names)}"
+        for name in rates
+        if name not in names
+    ]
     mistakes += [f"rates has no {name!r}; give each task a rate, or none" for name in names if name not in rates]
     for name, rate in rates.items():
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= MOST:
@@ -302,11 +311,28 @@ _LABELLED: dict[str, tuple[str, ...]] = {
     "mrqa": ("mrqa/squad", "mrqa/newsqa", "mrqa/triviaqa", "mrqa/searchqa", "mrqa/hotpotqa", "mrqa/naturalquestions"),
     "rainbow": ("art", "cosmos_qa", "hellaswag", "piqa", "social_i_qa", "winogrande"),
     "translation": ("wmt/en_de", "wmt/en_fr", "wmt/en_ro"),
-    "summarization": ("aeslc", "billsum", "cnn_dailymail", "wiki_lingua", "gigaword", "multi_news", "newsroom",
-                      "samsum", "xsum"),
-    "gem": ("gem/common_gen", "gem/dart", "gem/e2e_nlg", "gem/schema_guided_dialog", "gem/web_nlg", "gem/wiki_auto",
-            "gem/xsum", "gem/wiki_lingua"),
-}  # fmt: skip
+    "summarization": (
+        "aeslc",
+        "billsum",
+        "cnn_dailymail",
+        "wiki_lingua",
+        "gigaword",
+        "multi_news",
+        "newsroom",
+        "samsum",
+        "xsum",
+    ),
+    "gem": (
+        "gem/common_gen",
+        "gem/dart",
+        "gem/e2e_nlg",
+        "gem/schema_guided_dialog",
+        "gem/web_nlg",
+        "gem/wiki_auto",
+        "gem/xsum",
+        "gem/wiki_lingua",
+    ),
+}
 _ALL = dict.fromkeys(task for tasks in _LABELLED.values() for task in tasks if task not in _TWICE)
 
 # The source mixtures of the paper's Table 1 and Figure 6; T5 mixes all forms of answers, and so do they.

@@ -135,38 +135,89 @@ def _number(row: Row, field: str, count: int) -> int:
 
 TWO_WAY = ("not_entailment", "entailment")  # in the order of DocNLI's numbers
 EMOTIONS = (
-    "admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire",
-    "disappointment", "disapproval", "disgust", "embarrassment", "excitement", "fear", "gratitude", "grief", "joy",
-    "love", "nervousness", "optimism", "pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral",
-)  # fmt: skip
+    "admiration",
+    "amusement",
+    "anger",
+    "annoyance",
+    "approval",
+    "caring",
+    "confusion",
+    "curiosity",
+    "desire",
+    "disappointment",
+    "disapproval",
+    "disgust",
+    "embarrassment",
+    "excitement",
+    "fear",
+    "gratitude",
+    "grief",
+    "joy",
+    "love",
+    "nervousness",
+    "optimism",
+    "pride",
+    "realization",
+    "relief",
+    "remorse",
+    "sadness",
+    "surprise",
+    "neutral",
+)
 ANSWER = ("exact_match", "token_f1")
 
 
 def _mrqa(name: str, title: str, size: int, subset: str) -> DataSet:
     """One set of MRQA 2019, whose contexts are cut to 800 tokens in the data itself."""
     return DataSet(
-        title, mrqa(subset), f"mrqa_{name}", "mrqa-workshop/mrqa", metrics=ANSWER, paper="arXiv:1910.09753", size=size,
+        title,
+        mrqa(subset),
+        f"mrqa_{name}",
+        "mrqa-workshop/mrqa",
+        metrics=ANSWER,
+        paper="arXiv:1910.09753",
+        size=size,
         kind="text",
-    )  # fmt: skip
+    )
 
 
 def _anli(number: int, size: int) -> DataSet:
     """One round of adversarial inference."""
     return DataSet(
-        f"adversarial three-way inference, round {number}", inference("context", THREE_WAY), f"anli_r{number}",
-        "facebook/anli", THREE_WAY, hub_splits={"train": f"train_r{number}", "validation": f"dev_r{number}"},
-        paper="arXiv:1910.14599", licence="CC BY-NC 4.0", size=size,
-    )  # fmt: skip
+        f"adversarial three-way inference, round {number}",
+        inference("context", THREE_WAY),
+        f"anli_r{number}",
+        "facebook/anli",
+        THREE_WAY,
+        hub_splits={"train": f"train_r{number}", "validation": f"dev_r{number}"},
+        paper="arXiv:1910.14599",
+        licence="CC BY-NC 4.0",
+        size=size,
+    )
 
 
 TABLE: dict[str, DataSet] = {
     "squad": DataSet(
-        "questions on Wikipedia paragraphs", squad, "squad", "rajpurkar/squad", metrics=ANSWER,
-        paper="arXiv:1606.05250", licence="CC BY-SA 4.0", size=87_599, kind="text",
+        "questions on Wikipedia paragraphs",
+        squad,
+        "squad",
+        "rajpurkar/squad",
+        metrics=ANSWER,
+        paper="arXiv:1606.05250",
+        licence="CC BY-SA 4.0",
+        size=87_599,
+        kind="text",
     ),
     "drop": DataSet(
-        "questions that need counting and arithmetic on paragraphs", drop, "drop", "ucinlp/drop", metrics=ANSWER,
-        paper="arXiv:1903.00161", licence="CC BY-SA 4.0", size=77_400, kind="text",
+        "questions that need counting and arithmetic on paragraphs",
+        drop,
+        "drop",
+        "ucinlp/drop",
+        metrics=ANSWER,
+        paper="arXiv:1903.00161",
+        licence="CC BY-SA 4.0",
+        size=77_400,
+        kind="text",
     ),
     "mrqa/squad": _mrqa("squad", "SQuAD as in MRQA 2019", 86_588, "SQuAD"),
     "mrqa/newsqa": _mrqa("newsqa", "questions on news (NewsQA as in MRQA 2019)", 74_160, "NewsQA"),
@@ -174,26 +225,49 @@ TABLE: dict[str, DataSet] = {
     "mrqa/searchqa": _mrqa("searchqa", "Jeopardy on search results (SearchQA as in MRQA 2019)", 117_384, "SearchQA"),
     "mrqa/hotpotqa": _mrqa("hotpotqa", "questions on two paragraphs (HotpotQA as in MRQA 2019)", 72_928, "HotpotQA"),
     "mrqa/naturalquestions": _mrqa(
-        "naturalquestions", "search queries on Wikipedia (Natural Questions as in MRQA 2019)", 104_071,
+        "naturalquestions",
+        "search queries on Wikipedia (Natural Questions as in MRQA 2019)",
+        104_071,
         "NaturalQuestionsShort",
     ),
     "anli/r1": _anli(1, 16_946),
     "anli/r2": _anli(2, 45_460),
     "anli/r3": _anli(3, 100_459),
     "docnli": DataSet(
-        "two-way inference on documents (the hub's copy has 861,708 train rows)", inference("premise", TWO_WAY),
-        "docnli", "tasksource/doc-nli", TWO_WAY, size=942_314, paper="ACL:2021.findings-acl.435",
+        "two-way inference on documents (the hub's copy has 861,708 train rows)",
+        inference("premise", TWO_WAY),
+        "docnli",
+        "tasksource/doc-nli",
+        TWO_WAY,
+        size=942_314,
+        paper="ACL:2021.findings-acl.435",
     ),
     "cxc": DataSet(
-        "similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)", rated("score"),
-        "cxc", "", SIMILARITIES, ("pearson_spearman",), paper="arXiv:2004.15020", size=88_054, kind="number",
+        "similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)",
+        rated("score"),
+        "cxc",
+        "",
+        SIMILARITIES,
+        ("pearson_spearman",),
+        paper="arXiv:2004.15020",
+        size=88_054,
+        kind="number",
     ),
     "goemotions": DataSet(
-        "emotions of comments, 28 classes", emotions, "goemotions", "google-research-datasets/go_emotions:simplified",
-        EMOTIONS, paper="arXiv:2005.00547", size=43_410,
+        "emotions of comments, 28 classes",
+        emotions,
+        "goemotions",
+        "google-research-datasets/go_emotions:simplified",
+        EMOTIONS,
+        paper="arXiv:2005.00547",
+        size=43_410,
     ),
     "sentiment140": DataSet(
-        "sentiment of tweets, labelled by their emoticons", tweet_polarity, "sentiment140", "",
-        ("negative", "positive"), size=1_600_000,
+        "sentiment of tweets, labelled by their emoticons",
+        tweet_polarity,
+        "sentiment140",
+        "",
+        ("negative", "positive"),
+        size=1_600_000,
     ),
-}  # fmt: skip
+}

@@ -13,9 +13,14 @@ from spot.tasks.data_sets import DataSet
 from spot.tasks.files import load_task, raw_rows
 
 TABLE: dict[str, DataSet] = {
-    **glue.TABLE, **superglue.TABLE, **classification.TABLE, **reading.TABLE, **choice.TABLE, **generation.TABLE,
+    **glue.TABLE,
+    **superglue.TABLE,
+    **classification.TABLE,
+    **reading.TABLE,
+    **choice.TABLE,
+    **generation.TABLE,
     **unlabelled.TABLE,
-}  # fmt: skip
+}
 
 TEXTS = (".txt", ".txt.gz")  # files whose text is to be continued
 

@@ -161,7 +161,13 @@ def _packed(words: Iterable[str]) -> Iterator[list[str]]:
 def _corpus(title: str, folder: str, licence: str, split: Split, **known: object) -> DataSet:
     """One corpus in one of the two forms."""
     return DataSet(
-        title=title, form=_form(split), folder=folder, licence=licence, metrics=("likelihood",), kind="text", name="",
+        title=title,
+        form=_form(split),
+        folder=folder,
+        licence=licence,
+        metrics=("likelihood",),
+        kind="text",
+        name="",
         **known,
     )
 
