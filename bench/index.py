@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from spot import nearest
 from spot.errors import ConfigError, SpotError
-from spot.library import open_library, resolve
-from spot.prompt import SoftPrompt
-from spot.retrieval import Ranked, Sources, search, summary, task_embedding
+from spot.library.library import open_library, resolve
+from spot.prompts.prompt import SoftPrompt
+from spot.retrieval import ann
+from spot.retrieval.search import Ranked, Sources, search, summary, task_embedding
 
 EXACT, MILLION = 50_000, 1_000_000
 TARGETS = 100  # of each kind
@@ -151,11 +151,11 @@ def exactly(rows: np.ndarray, targets: np.ndarray) -> dict[str, float]:
 def with_index(rows: np.ndarray, targets: dict[str, np.ndarray]) -> dict[str, Any]:
     """Build the index, and compare what searches with it find with what exact ones do."""
     before, began, used = resident(), time.perf_counter(), time.process_time()
-    near = nearest.build(rows)
+    near = ann.build(rows)
     result: dict[str, Any] = {
         "keys": len(rows),
         "clusters": near.clusters,
-        "probes": nearest.PROBES,
+        "probes": ann.PROBES,
         "build_seconds": time.perf_counter() - began,
         "build_cpu_seconds": time.process_time() - used,
         "index_bytes": resident() - before,

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from spot import learned
 from spot.errors import ConfigError, PromptError, SpotError
-from spot.metrics import bootstrap_interval
-from spot.retrieval import METRICS, similarity
+from spot.metrics.scores import bootstrap_interval
+from spot.retrieval import predictor
+from spot.retrieval.search import METRICS, similarity
 
 FEWEST_TASKS = 4  # a target and three sources
 BASIS = "mean"  # the similarity that `learned` starts from
@@ -84,7 +84,7 @@ def predictions(prompts: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray
         known = scores[np.ix_(others, others)]  # without the target's row and column
         np.fill_diagonal(known, np.nan)
         alike = found[BASIS][target, others]
-        found["learned"][target, others] = learned.predict(learned.fit(known), alike, alike)
+        found["learned"][target, others] = predictor.predict(predictor.fit(known), alike, alike)
     for expected in found.values():
         np.fill_diagonal(expected, np.nan)
     return {metric: np.round(expected, DECIMALS) for metric, expected in found.items()}

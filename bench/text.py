@@ -16,8 +16,8 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from spot import embedded
-from spot.batching import Collator
+from spot.collator import Collator
+from spot.models import embedded
 from spot.tasks import registry
 
 TASK = "glue/sst2"

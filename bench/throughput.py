@@ -25,14 +25,14 @@ from peft import PromptTuningConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import T5Config, T5ForConditionalGeneration
 
-from spot import initialisers
-from spot.backbone import Backbone
-from spot.batching import Collator, Row, plan_batches
-from spot.evaluation import predict
-from spot.layout import IGNORED, Batch
-from spot.prompt import BackboneId
-from spot.tasks.rows import read_rows
-from spot.tasks.sources import WHEEL_FOLDERS, wheel_file
+from spot.collator import Collator, Row, plan_batches
+from spot.evaluation.evaluation import predict
+from spot.models.backbone import Backbone
+from spot.models.batch import IGNORED, Batch
+from spot.prompts.prompt import BackboneId
+from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
+from spot.tasks.readers import read_rows
+from spot.training import initialisers
 
 BATCH = 16
 ROWS = 256  # one pool of the batch plan

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from spot.library import open_library
-from spot.metrics import primary
-from spot.prompt import header
-from spot.report import table_text
+from spot.library.library import open_library
+from spot.metrics.scores import primary
+from spot.prompts.prompt import header
+from spot.rendering.html import table_text
 
 PAGE = Path(__file__).with_name("library.md")
 CLEAR = 3.0  # points; about the standard error of a difference of two scores on 500 rows

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from spot.tasks import registry
-from spot.tasks.data_sets import DataSet, Row
-from spot.tasks.rows import json_rows
+from spot.tasks.data_set import DataSet, Row
+from spot.tasks.readers import json_rows
 
 PAGE = Path(__file__).with_name("tasks.md")
 WIDE = 150  # characters of a form, and of a list of labels

@@ -14,9 +14,9 @@ from typing import Any
 
 import spot
 from spot import demo
-from spot.backbone import Backbone
-from spot.library import open_library
-from spot.transfer import TransferReport
+from spot.library.library import open_library
+from spot.models.backbone import Backbone
+from spot.strategies.transfers import TransferReport
 
 
 def summary(found: TransferReport) -> list[Any]:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import torch
 
-from spot import batching
-from spot.backbone import Backbone
-from spot.batching import collator_for
+from spot import collator
+from spot.collator import collator_for
 from spot.config import TuneConfig
-from spot.evaluation import evaluate
-from spot.runs import RunDir
+from spot.evaluation.evaluation import evaluate
+from spot.models.backbone import Backbone
+from spot.storage.run_dir import RunDir
 from spot.tasks import registry
-from spot.tasks.base import Roles, roles
-from spot.tuning import prepare, tune
+from spot.tasks.task import Roles, roles
+from spot.training.tuning import prepare, tune
 
 CUES = ("\nAnswer:", "\nLabel:", " =>", "\n", "")
 FROZEN = ("glue/sst2", "trec", "ag_news", "tweet_eval/emotion", "superglue/copa")
@@ -44,7 +44,7 @@ def main() -> None:
     print("| " + " | ".join(columns) + " |")
     print("|---" * len(columns) + "|")
     for cue in CUES:
-        batching.CUE = cue
+        collator.CUE = cue
         frozen = []
         for name in FROZEN:
             found = evaluate(backbone, nothing, tasks[name], collator_for(backbone, tasks[name]), rows[name].select)

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from spot.backbone import Backbone
 from spot.config import TuneConfig
-from spot.prompt import SoftPrompt
-from spot.runs import RunDir
-from spot.state import mixed
+from spot.models.backbone import Backbone
+from spot.prompts.prompt import SoftPrompt
+from spot.storage.run_dir import RunDir
 from spot.tasks import registry
-from spot.tasks.base import Roles, roles
-from spot.tuning import prepare, prepare_members, tune, tune_model
+from spot.tasks.task import Roles, roles
+from spot.training.state import mixed
+from spot.training.tuning import prepare, prepare_members, tune, tune_model
 
 TOKENS = 15_000  # text tokens of a run
 TASKS = (

@@ -35,13 +35,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from spot.backbone import Backbone
-from spot.batching import Collator
+from spot.collator import Collator
 from spot.errors import RunError
-from spot.evaluation import predict
-from spot.layout import IGNORED
-from spot.storage import write_whole
-from spot.tasks.base import Example
+from spot.evaluation.evaluation import predict
+from spot.models.backbone import Backbone
+from spot.models.batch import IGNORED
+from spot.storage.files import write_whole
+from spot.tasks.task import Example
 
 LETTERS = "bcdfghjklm"  # no vowels: the metric takes "a", "an" and "the" out of answers
 DIGITS = "0123456789"

@@ -10,12 +10,12 @@ import argparse
 import json
 from pathlib import Path
 
-from spot.backbone import Backbone
 from spot.config import TuneConfig
-from spot.runs import RunDir
+from spot.models.backbone import Backbone
+from spot.storage.run_dir import RunDir
 from spot.tasks import registry
-from spot.tasks.base import roles
-from spot.tuning import prepare, tune
+from spot.tasks.task import roles
+from spot.training.tuning import prepare, tune
 
 TOKENS = 20_000
 BASE = TuneConfig(

@@ -27,8 +27,8 @@ from transformers import (
     T5Config,
 )
 
-from commands import Spot, call
-from spot.tasks.sources import WHEEL
+from spot.tasks.origins import WHEEL
+from tests.support.commands import Spot, call
 
 FAMILIES = ("t5", "t5v11", "llama", "gpt2", "opt", "qwen2", "gemma2")
 SEQ2SEQ = ("t5", "t5v11")

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from spot import optimisers
 from spot.config import TransferConfig, TuneConfig, digest, load_config, read_budget, to_toml
 from spot.errors import ConfigError
+from spot.training import optimisers
 
 
 def complaint(path: Path | None, *overrides: str) -> list[str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from spot.errors import PromptError, StorageError
 from spot.interchange import export_npy, import_npy
-from spot.prompt import BackboneId, SoftPrompt
+from spot.prompts.prompt import BackboneId, SoftPrompt
 
 BACKBONE = BackboneId("google/t5-tiny-lm-adapt", "seq2seq", 6, 64, "f" * 32)
 

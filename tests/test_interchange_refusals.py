@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from prompts import WIDTH
-from prompts import tiny_id as backbone
-from prompts import tiny_prompt as prompt
 from spot.errors import PromptError
 from spot.interchange import export_peft, import_peft
+from tests.support.prompts import WIDTH
+from tests.support.prompts import tiny_id as backbone
+from tests.support.prompts import tiny_prompt as prompt
 
 # PEFT 0.21 asks a model of transformers 5 by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

@@ -17,19 +17,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from spot import plots, report
-from spot.arms import Arm
-from spot.backbone import Backbone
 from spot.config import TransferConfig
 from spot.errors import TaskError, did_you_mean
-from spot.evaluation import Progress
-from spot.library import Library
-from spot.storage import cache_dir, write_whole
-from spot.tasks.base import Roles, Task, roles
-from spot.tasks.files import load_task
-from spot.tasks.rows import read_rows
-from spot.tasks.sources import WHEEL_FOLDERS, wheel_file
-from spot.transfer import TransferReport, transfer
+from spot.evaluation.evaluation import Progress
+from spot.library.library import Library
+from spot.models.backbone import Backbone
+from spot.rendering import html, plots
+from spot.storage.files import cache_dir, write_whole
+from spot.strategies.comparison import Arm
+from spot.strategies.transfers import TransferReport, transfer
+from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
+from spot.tasks.readers import read_rows
+from spot.tasks.task import Roles, Task, roles
+from spot.tasks.task_file import load_task
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ def run(
     out = out or cache_dir() / "demo" / target.replace("/", "-")
     task, rows = build(target, out / "task")
     found = transfer(task, rows, backbone, library, config, out=out / "runs", progress=progress)
-    page = report.render(_page(found, backbone, task, rows))
+    page = html.render(_page(found, backbone, task, rows))
     write_whole(out / "report.html", page.encode())
     return found, out / "report.html"
 

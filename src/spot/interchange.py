@@ -19,8 +19,8 @@ from safetensors.numpy import save as safetensors_bytes
 from safetensors.torch import load_file
 
 from spot.errors import PromptError, StorageError
-from spot.prompt import BackboneId, Parent, SoftPrompt, check_fits
-from spot.storage import TEMPORARY_SUFFIX, write_whole
+from spot.prompts.prompt import BackboneId, Parent, SoftPrompt, check_fits
+from spot.storage.files import TEMPORARY_SUFFIX, write_whole
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ def demo(
     Takes about ten minutes on two cores; started again, it goes on where it was, and a second time it is quick.
     """
     from spot import demo as main_job
-    from spot.backbone import Backbone
+    from spot.models.backbone import Backbone
 
     library = open_sources(PACKAGED)
     with progress(f"loading {library.backbone.name}"):

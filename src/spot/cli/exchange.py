@@ -53,8 +53,8 @@ def import_prompt(
 ) -> None:
     """Bring in a prompt that another program trained; it has no key, so a library cannot compare it."""
     from spot import interchange
-    from spot.checkpoints import locate
-    from spot.prompt import save
+    from spot.models.checkpoints import locate
+    from spot.prompts.prompt import save
 
     owner = locate(backbone).id
     if path.is_dir():

@@ -18,7 +18,7 @@ PROBLEMS = 2  # exit code where files of a library are damaged
 @app.command("list", epilog=example("spot library list --library packaged"))
 def list_prompts(library: LibraryName = PACKAGED, as_json: Json = False) -> None:
     """List the prompts of a library, with their scores beside those of the frozen model without a prompt."""
-    from spot.library import open_library
+    from spot.library.library import open_library
 
     entries = open_library(library).entries()
     value = [
@@ -43,8 +43,8 @@ def list_prompts(library: LibraryName = PACKAGED, as_json: Json = False) -> None
 @app.command(epilog=example("spot library show glue/sst2 --library packaged"))
 def show(name: Reference, library: LibraryName = PACKAGED, as_json: Json = False) -> None:
     """Show everything that a prompt says of itself; its arrays are checked and not shown."""
-    from spot.library import open_library
-    from spot.prompt import header
+    from spot.library.library import open_library
+    from spot.prompts.prompt import header
 
     opened = open_library(library)
     digest = opened.get(name).digest
@@ -58,7 +58,7 @@ def create(
     library: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")], as_json: Json = False
 ) -> None:
     """Make an empty library."""
-    from spot.library import Library
+    from spot.library.library import Library
 
     made = Library.create(library)
     count = len(made.entries())
@@ -68,8 +68,8 @@ def create(
 @app.command(epilog=example("spot library add runs/reviews --library my_prompts"))
 def add(prompt: PromptName, library: LibraryName, as_json: Json = False) -> None:
     """Add a prompt, if its key can be compared with those that are there; a missing library is made."""
-    from spot.entries import check_belongs
-    from spot.library import Library, open_library
+    from spot.library.entries import check_belongs
+    from spot.library.library import Library, open_library
 
     found = read_prompt(prompt)
     if library != PACKAGED and not Path(library).exists():
@@ -84,7 +84,7 @@ def add(prompt: PromptName, library: LibraryName, as_json: Json = False) -> None
 @app.command(epilog=example("spot library remove reviews --library my_prompts"))
 def remove(name: Reference, library: LibraryName, as_json: Json = False) -> None:
     """Remove one prompt, damaged or not."""
-    from spot.library import open_library
+    from spot.library.library import open_library
 
     digest = open_library(library).remove(name)
     emit({"removed": digest}, as_json, f"removed {digest}")
@@ -93,7 +93,7 @@ def remove(name: Reference, library: LibraryName, as_json: Json = False) -> None
 @app.command(epilog=example("spot library reindex --library my_prompts"))
 def reindex(library: LibraryName, as_json: Json = False) -> None:
     """Build the index again from the prompt files, which are the truth."""
-    from spot.library import open_library
+    from spot.library.library import open_library
 
     count = open_library(library).reindex()
     emit({"prompts": count}, as_json, f"{count} prompts")
@@ -102,7 +102,7 @@ def reindex(library: LibraryName, as_json: Json = False) -> None:
 @app.command(epilog=example("spot library verify --library packaged"))
 def verify(library: LibraryName = PACKAGED, as_json: Json = False) -> None:
     """Read every byte of every prompt and say what is wrong; exit with 2 where something is."""
-    from spot.library import open_library
+    from spot.library.library import open_library
 
     opened = open_library(library)
     problems = opened.verify()

@@ -12,13 +12,13 @@ from spot.config import TuneConfig
 from spot.errors import LibraryError
 
 if TYPE_CHECKING:
-    from spot.backbone import Backbone
-    from spot.batching import Collator
-    from spot.library import Library
-    from spot.prompt import SoftPrompt
-    from spot.tasks.base import Task
+    from spot.collator import Collator
+    from spot.library.library import Library
+    from spot.models.backbone import Backbone
+    from spot.prompts.prompt import SoftPrompt
+    from spot.tasks.task import Task
 
-PACKAGED = "packaged"  # what `spot.library` calls the library that ships; importing it would import numpy
+PACKAGED = "packaged"  # what `spot.library.library` calls the library that ships; importing it would import numpy
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 TaskName = Annotated[
@@ -89,7 +89,7 @@ def read_prompt(name: str) -> "SoftPrompt":
         PromptError: the file is missing or is no prompt.
         LibraryError: the library that ships here has no prompt of that name.
     """
-    from spot.library import resolve
+    from spot.library.library import resolve
 
     return resolve(name)
 
@@ -112,7 +112,7 @@ class Reading:
 
     def collator(self, model: "Backbone", task: "Task", length: int) -> "Collator":
         """The collator of a task for a prompt of `length` tokens."""
-        from spot.batching import collator_for
+        from spot.collator import collator_for
 
         return collator_for(
             model,
@@ -136,7 +136,7 @@ def open_sources(name: str) -> "Library":
     Raises:
         LibraryError: there is no library, or it holds no prompt with a key of a known recipe.
     """
-    from spot.library import open_library
+    from spot.library.library import open_library
 
     library = open_library(name)
     if library.key_recipe is None:

@@ -40,18 +40,19 @@ def retrieve(
     The new task is tuned up to the library's key step, and no further, to compare it with the keys of the library.
     `learned` ranks by what past transfers lead to expect, in standard deviations of result, once there are enough.
     """
-    from spot import experience, retrieval
+    from spot.retrieval import ranking as experience
+    from spot.retrieval import search
     from spot.tasks import registry
-    from spot.tasks.base import roles
+    from spot.tasks.task import roles
 
     experience.check_metric(metric)
     opened = open_sources(library)
     found = registry.get(task, data)
-    retrieval.check_k(k, sum(entry.task != found.name for entry in opened.entries()), str(opened.path))
+    search.check_k(k, sum(entry.task != found.name for entry in opened.entries()), str(opened.path))
     rows = roles(found, train_rows, select_rows, None, 0)
 
-    from spot.backbone import Backbone
-    from spot.transfer import embed_target
+    from spot.models.backbone import Backbone
+    from spot.strategies.transfers import embed_target
 
     name = backbone or opened.backbone.name
     with progress(f"loading {name}"):

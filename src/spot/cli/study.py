@@ -17,8 +17,8 @@ from spot.errors import ConfigError, LibraryError, StudyError, did_you_mean
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from spot.study.analysis.table import StudyTable, Summary
     from spot.study.cells import StudyPlan
-    from spot.study.table import StudyTable, Summary
 
 EXECUTORS = ("serial", "ray")
 
@@ -30,7 +30,7 @@ app = typer.Typer(help="Tune from every source to every target, and count what t
 def _read(study: Path, settings: list[str] | None) -> "StudyPlan":
     """The study of a file and its cells."""
     from spot.study import cells
-    from spot.study import settings as files
+    from spot.study import config as files
 
     return cells.plan(files.look_up(files.read_study(study, settings or [])))
 
@@ -63,9 +63,9 @@ def plan(
     """
     made = _read(study, settings)
 
-    from spot.study import engine, estimates
+    from spot.study import estimates, scheduler
 
-    found = engine.finished(made)
+    found = scheduler.finished(made)
     with progress(f"estimating {made.study.config.name}"):
         guess = estimates.estimate(made, found, data, probe)
     value = estimates.overview(made, found, guess)
@@ -108,14 +108,14 @@ def run(
 
     from functools import partial
 
-    from spot.study import engine, executors, gangs
+    from spot.study import executors, scheduler, worker
 
     does = executors.serial if executor == "serial" and address is None else executors.ray(address)
     config = plan.study.config
     checkpointing = bool(config.target.get("gradient_checkpointing", False))
-    with progress(f"study {config.name}") as step, _hushed("spot.tuning"):
-        setup = partial(gangs.load, config.backbone, checkpointing)
-        found = engine.run(plan, does, setup, gangs.work, data=data, progress=step)
+    with progress(f"study {config.name}") as step, _hushed("spot.training.tuning"):
+        setup = partial(worker.load, config.backbone, checkpointing)
+        found = scheduler.run(plan, does, setup, worker.work, data=data, progress=step)
     emit(
         {**asdict(found), "records": str(plan.records)},
         as_json,
@@ -132,9 +132,9 @@ def status(study: StudyFile, settings: Settings = None, as_json: Json = False) -
     """Say how far a study is, also while another terminal runs it; nothing but records and logs is read."""
     plan = _read(study, settings)
 
-    from spot.study import engine
+    from spot.study import scheduler
 
-    counts, begun = engine.status(plan)
+    counts, begun = scheduler.status(plan)
     rows = [(kind, *asdict(count).values()) for kind, count in counts.items()]
     work = [(one.title, f"{one.step} of {one.steps}", f"{one.idle:.0f} s ago") for one in begun]
     emit(
@@ -162,17 +162,18 @@ def report(
     """Write the report of a study from its records: HTML, Markdown, CSV and pictures."""
     plan = _read(study, settings)
 
-    from spot.study import engine, pages
+    from spot.study import scheduler
+    from spot.study.report import page
 
     config = plan.study.config
     folder = out or plan.folder / "report"
-    records = list(engine.finished(plan).values())
+    records = list(scheduler.finished(plan).values())
     if not records:
         raise StudyError(
             f"{plan.records} holds no finished cell of {config.name} ({len(plan.cells)} are planned): expected the "
             f"records of some. Run `spot study run {study}`."
         )
-    value = pages.write(config.name, records, folder, strategies=config.strategies, ks=config.k, metric=config.metric)
+    value = page.write(config.name, records, folder, strategies=config.strategies, ks=config.k, metric=config.metric)
     emit(value, as_json, f"{len(records)} of {len(plan.cells)} cells; report: {folder / 'report.html'}")
 
 
@@ -184,12 +185,12 @@ def teach(study: StudyFile, library: LibraryName, settings: Settings = None, as_
     """
     plan = _read(study, settings)
 
-    from spot.library import open_library
-    from spot.study import engine
-    from spot.study.lessons import lessons
+    from spot.library.library import open_library
+    from spot.study import scheduler
+    from spot.study.teaching import lessons
 
     opened = open_library(library)
-    found = lessons(plan, list(engine.finished(plan).values()), {entry.digest for entry in opened.entries()})
+    found = lessons(plan, list(scheduler.finished(plan).values()), {entry.digest for entry in opened.entries()})
     if not found:
         raise StudyError(
             f"no finished pair of {plan.records} started from a prompt of {opened.path}: expected the "
@@ -222,7 +223,7 @@ def replay(
     Each source must have a score on each target, and each target one of BASELINE. Further columns, such as std, are
     passed over.
     """
-    from spot.study.table import read_table, summarise
+    from spot.study.analysis.table import read_table, summarise
 
     found = read_table(results)
     said = summarise(found)

@@ -11,10 +11,10 @@ from spot.cli.output import emit, note, progress, table
 from spot.errors import PromptError, TaskError, did_you_mean
 
 if TYPE_CHECKING:
-    from spot.backbone import Backbone
-    from spot.prompt import SoftPrompt
-    from spot.submission import Id, Sheet
-    from spot.tasks.base import Example, Task
+    from spot.models.backbone import Backbone
+    from spot.prompts.prompt import SoftPrompt
+    from spot.tasks.submission import Id, Sheet
+    from spot.tasks.task import Example, Task
 
 TEST = "test"  # the split that is handed in
 WSC = "superglue/wsc"  # its prompts name the referent in free text
@@ -48,7 +48,7 @@ def submit(
     A line of predictions holds `label` or `text`, and `idx` as the official row has it. The prompts of mnli and rte
     answer the diagnostic sets too.
     """
-    from spot import submission
+    from spot.tasks import submission
 
     sheets = submission.sheets_of(benchmark)
     if predictions is None and prompts is None:
@@ -77,7 +77,7 @@ def _answered(
     used = {sheet.source: read_prompt(str(paths[sheet.source])) for sheet in sheets}
     tests = {sheet.task: _test_set(sheet, used[sheet.source], data) for sheet in sheets}
 
-    from spot.backbone import Backbone
+    from spot.models.backbone import Backbone
 
     models: dict[str, Backbone] = {}
     found = {}
@@ -95,8 +95,8 @@ def _answered(
 
 def _prompts(folder: Path) -> dict[str, Path]:
     """Task -> prompt file, of the prompt files and the runs in a folder."""
-    from spot.library import PROMPT_FILE
-    from spot.prompt import header
+    from spot.library.library import PROMPT_FILE
+    from spot.prompts.prompt import header
 
     paths: dict[str, Path] = {}
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob(f"*/{PROMPT_FILE}")]):
@@ -129,8 +129,9 @@ def _predicted(prompt: "SoftPrompt", model: "Backbone", task: "Task", rows: Rows
 
     import torch
 
-    from spot import evaluation, submission
-    from spot.prompt import check_fits
+    from spot.evaluation import evaluation
+    from spot.prompts.prompt import check_fits
+    from spot.tasks import submission
 
     check_fits(prompt, model.id)
     collator = reading(prompt.config).collator(model, task, prompt.length)

@@ -13,7 +13,7 @@ from spot.cli.options import Data, Json, TaskName, example
 from spot.cli.output import emit, progress, table
 
 if TYPE_CHECKING:
-    from spot.tasks.base import Task
+    from spot.tasks.task import Task
 
 CountingBackbone = Annotated[
     str | None,
@@ -63,7 +63,7 @@ def show(
     for split, raw, row in shown:
         examples[split].append({**asdict(row), "raw": raw})
     if backbone is not None and shown:
-        from spot.batching import collator_named
+        from spot.collator import collator_named
 
         encoded = iter(collator_named(backbone, found).encode([row for *_, row in shown]))
         for value in (value for part in examples.values() for value in part):
@@ -104,7 +104,7 @@ def stats(
 
     found = registry.get(task, data, prefix)
     with progress(f"counting {found.name}"):
-        from spot.batching import collator_named, split_lengths
+        from spot.collator import collator_named, split_lengths
 
         collator = collator_named(backbone or "embedded", found, limit)
         counted = [split_lengths(found, split, collator) for split in found.splits]
@@ -166,9 +166,9 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Write a commented task file for a file of rows, with guessed columns, labels and template."""
-    from spot.tasks import files
+    from spot.tasks import task_file
 
     path = out or Path(str(rows).removesuffix(".gz")).with_suffix(".toml")
-    text = files.init(rows, path)
+    text = task_file.init(rows, path)
     lines = (text, f"wrote {path}: look it through, then run", f"  spot tasks check {path}")
     emit({"path": str(path), "text": text}, as_json, *lines)

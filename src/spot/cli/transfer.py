@@ -70,7 +70,7 @@ def transfer(
     in the library, or in the user's cache where that cannot be written.
     """
     from spot.tasks import registry
-    from spot.tasks.base import roles
+    from spot.tasks.task import roles
 
     given = overrides(strategy=strategy, metric=metric, k=k, budget=budget, restarts=restarts, steps=steps, seeds=seeds)
     resolved = load_config(TransferConfig, config, [*(settings or []), *given])
@@ -78,8 +78,8 @@ def transfer(
     found = registry.get(task, data)
     rows = roles(found, train_rows, select_rows, report_rows, 0)
 
-    from spot import transfer as transfers
-    from spot.backbone import Backbone
+    from spot.models.backbone import Backbone
+    from spot.strategies import transfers
 
     name = backbone or opened.backbone.name
     with progress(f"loading {name}"):

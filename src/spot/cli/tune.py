@@ -8,8 +8,8 @@ import typer
 from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example, overrides, setting
 from spot.cli.output import emit, progress, scores
 from spot.config import TuneConfig, load_config
-from spot.runs import RunDir
-from spot.storage import cache_dir
+from spot.storage.files import cache_dir
+from spot.storage.run_dir import RunDir
 
 app = typer.Typer()
 
@@ -42,9 +42,9 @@ def tune(
     given = overrides(task=task, backbone=backbone, method=method, steps=steps, length=length, init=init, seed=seed)
     resolved = load_config(TuneConfig, config, [*(settings or []), *given])
 
-    from spot import tuning
-    from spot.backbone import Backbone
-    from spot.state import members_of
+    from spot.models.backbone import Backbone
+    from spot.training import tuning
+    from spot.training.state import members_of
 
     members, name = members_of(resolved, data)
     with progress(f"loading {resolved.backbone}"):

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from spot.config import TuneConfig, digest
-from spot.sketch import Sketch
+from spot.prompts.overlap import Sketch
+from spot.study.config import COMBINED, PAIRED, Origin, Study, StudyConfig
 from spot.study.records import CellKind, Record
-from spot.study.settings import COMBINED, PAIRED, Origin, Study, StudyConfig
 
 MOST = 8  # cells of a gang: the rows of a step of all of them stand in memory together
 FORMAT = 1  # of cells: another one gives all of them other ids

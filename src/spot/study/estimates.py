@@ -8,19 +8,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from spot import embedded
-from spot.backbone import Backbone
-from spot.batching import collator_named
-from spot.checkpoints import locate
+from spot.collator import collator_named
 from spot.config import TuneConfig
 from spot.errors import SpotError
-from spot.state import members_of
-from spot.storage import cache_dir, write_whole
+from spot.models import embedded
+from spot.models.backbone import Backbone
+from spot.models.checkpoints import locate
+from spot.storage.files import cache_dir, write_whole
 from spot.study.cells import Cell, Gang, StudyPlan, as_json, gangs
 from spot.study.records import Record
 from spot.tasks import mixtures, registry
-from spot.training import seconds_of
-from spot.tuning import prepare_members
+from spot.training.loop import seconds_of
+from spot.training.state import members_of
+from spot.training.tuning import prepare_members
 
 PROBE = 20  # steps
 SAMPLE = 256  # rows whose tokens are counted

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from spot.errors import StudyError
-from spot.experience import decoded, encoded
-from spot.storage import write_whole
+from spot.retrieval.ranking import decoded, encoded
+from spot.storage.files import write_whole
 
 FORMAT = 1
 

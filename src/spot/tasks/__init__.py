@@ -1,13 +1,5 @@
-"""Tasks: what one is, the known data sets, and users' own files."""
+"""Get a task by name or by file, read its rows, and split them."""
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_PUBLIC = {"get": "registry", "names": "registry", "roles": "base"}
-
-
-def __getattr__(name: str) -> Any:
-    """Import `get`, `names` and `roles` the first time that they are asked for."""
-    if name in _PUBLIC:
-        return getattr(import_module(f"spot.tasks.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module 'spot.tasks' has no attribute {name!r}; public names: {', '.join(_PUBLIC)}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -16,8 +16,8 @@ import numpy as np
 
 from spot.errors import TaskError, did_you_mean
 from spot.tasks import registry
-from spot.tasks.base import Task
-from spot.tasks.rows import some
+from spot.tasks.readers import some
+from spot.tasks.task import Task
 
 PREFIX = "mixture:"  # in front of a known mixture's name where a task is asked for
 POOL = 16  # batches that are drawn and sorted by length together

@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from spot.errors import TaskError, did_you_mean
-from spot.tasks import choice, classification, data_sets, generation, glue, reading, superglue, unlabelled
-from spot.tasks.base import Example, Task, text_key
-from spot.tasks.data_sets import DataSet
-from spot.tasks.files import load_task, raw_rows
+from spot.tasks import data_set
+from spot.tasks.data_set import DataSet
+from spot.tasks.known import choice, classification, generation, glue, raw_text, reading_comprehension, superglue
+from spot.tasks.task import Example, Task, text_key
+from spot.tasks.task_file import load_task, raw_rows
 
 TABLE: dict[str, DataSet] = {
     **glue.TABLE,
     **superglue.TABLE,
     **classification.TABLE,
-    **reading.TABLE,
+    **reading_comprehension.TABLE,
     **choice.TABLE,
     **generation.TABLE,
-    **unlabelled.TABLE,
+    **raw_text.TABLE,
 }
 
 TEXTS = (".txt", ".txt.gz")  # files whose text is to be continued
@@ -69,9 +70,9 @@ def get(name_or_path: str | Path, data: Path | None = None, prefix: bool = False
     """
     name = str(name_or_path)
     if name in TABLE:
-        return data_sets.task_of(name, TABLE[name], data, prefix)
+        return data_set.task_of(name, TABLE[name], data, prefix)
     if name.endswith(TEXTS):
-        return unlabelled.text_task(Path(name).name.removesuffix(".gz").removesuffix(".txt"), Path(name))
+        return raw_text.text_task(Path(name).name.removesuffix(".gz").removesuffix(".txt"), Path(name))
     if name.endswith(".toml") or Path(name).is_file():
         return load_task(Path(name))
     raise TaskError(
@@ -95,7 +96,7 @@ def paired(
     if name.endswith(TEXTS):
         yield from (({"text": example.texts[0]}, example) for example in get(name).load(split))
         return
-    rows = data_sets.raw(name, TABLE[name], data, split) if name in TABLE else raw_rows(Path(name), split)
+    rows = data_set.raw(name, TABLE[name], data, split) if name in TABLE else raw_rows(Path(name), split)
     number, fields = 0, {}
     for example in get(name, data, prefix).load(split):
         made_of = int(example.id.removeprefix(f"{split}/").partition(".")[0])

@@ -1,0 +1,5 @@
+"""Predict with a prompt, and score predictions."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,4 @@
+from .entries import Entry as Entry
+from .library import Library as Library
+from .library import open_library as open_library
+from .library import resolve as resolve

@@ -1,0 +1,399 @@
+"""A library of source prompts: one folder, one backbone, keys that can be compared with each other.
+
+prompts/<digest>.safetensors   the truth
+index.sqlite                   a cache of what the files say, rebuilt whenever it is missing, stale or damaged
+transfers.jsonl                the record of past transfers, one a line
+
+All keys of a library come from runs of one recipe that no other prompt initialised: two keys differ by their tasks
+only when nothing else differs.
+"""
+
+import contextlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from spot.errors import LibraryError, PromptError, StorageError, did_you_mean
+from spot.library import history
+from spot.library.cache import Index
+from spot.library.entries import KEPT, Entry, check_belongs, entry_of, fits, objections
+from spot.prompts.prompt import BackboneId, KeyRecipe, SoftPrompt, header, load, save
+from spot.storage.files import lock, remove_leftovers
+
+log = logging.getLogger(__name__)
+
+PROMPT_FILE = "prompt.safetensors"  # in the folder of a run
+PACKAGED = "packaged"
+_SUFFIX = ".safetensors"
+_LONGEST_HINT = 300  # characters; a library may know thousands of names
+
+
+class Library:
+    """Owns one library folder. Any number of processes may read it while one writes.
+
+    Args:
+        path: an existing library folder.
+        read_only: refuse to change anything in it.
+    """
+
+    def __init__(self, path: Path | str, read_only: bool = False) -> None:
+        """Open a library.
+
+        Raises:
+            LibraryError: the folder does not exist or is no library.
+        """
+        self.path = Path(path)
+        self.read_only = read_only
+        self._prompts = self.path / "prompts"
+        self._index = Index(self.path / "index.sqlite", read_only)
+        self._known: dict[str, Entry | str] | None = None  # file stem -> what it holds, or what is wrong with it
+        if not self._prompts.is_dir():
+            found = f"{self.path} is not a prompt library: it has no folder `prompts`"
+            missing = f"there is no prompt library at {self.path}"
+            raise LibraryError(
+                f"{found if self.path.exists() else missing}. Check the path, or make a library there with "
+                f"`spot library add PROMPT --library {self.path}`; `{PACKAGED}` is the one that ships with spot."
+            )
+
+    @classmethod
+    def create(cls, path: Path | str) -> Self:
+        """Make an empty library, or open the one that is there.
+
+        Raises:
+            LibraryError: the path is a file or a folder with something else in it, or cannot be written.
+        """
+        path = Path(path)
+        try:
+            if path.is_dir() and not (path / "prompts").is_dir() and any(path.iterdir()):
+                raise LibraryError(
+                    f"cannot make a library at {path}: the folder holds other things. Name a new or empty folder."
+                )
+            (path / "prompts").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise LibraryError(
+                f"cannot make a library at {path}: {reason}. Name a new folder that you may write to."
+            ) from error
+        return cls(path)
+
+    @property
+    def backbone(self) -> BackboneId | None:
+        """The frozen model of the prompts; None while the library is empty."""
+        own = self._own()
+        return own.backbone if own else None
+
+    @property
+    def key_recipe(self) -> KeyRecipe | None:
+        """How the keys were made; None while the library is empty, or where that is unknown."""
+        own = self._own()
+        return own.key_recipe if own else None
+
+    def entries(self, backbone: BackboneId | None = None) -> list[Entry]:
+        """The prompts by task and digest; files that are no prompts are left out with a warning.
+
+        Args:
+            backbone: only prompts of this model; its name makes no difference.
+        """
+        found = [entry for entry in self._refreshed().values() if isinstance(entry, Entry)]
+        if backbone is not None:
+            found = [entry for entry in found if fits(entry.backbone, backbone)]
+        return sorted(found, key=lambda entry: (entry.task, entry.digest))
+
+    def get(self, reference: str) -> SoftPrompt:
+        """Read one prompt, checking every byte.
+
+        Args:
+            reference: a digest, the beginning of one, or the name of a task that has one prompt here.
+
+        Raises:
+            LibraryError: nothing or more than one prompt is called so.
+            PromptError: the file is damaged.
+        """
+        digest = self._resolve(reference)
+        prompt = load(self._file(digest))
+        if prompt.digest != digest:
+            raise LibraryError(_misnamed(self._file(digest), prompt.digest))
+        return prompt
+
+    def add(self, item: SoftPrompt | Path | str) -> Entry:
+        """Add a prompt whose key can be compared with those that are there; adding it again changes nothing.
+
+        Args:
+            item: a prompt, or the path of a prompt file.
+
+        Raises:
+            LibraryError: the prompt does not belong here (each reason is named), or another writer is at work.
+            PromptError: the file is no prompt.
+            StorageError: it cannot be written; the library is as before.
+        """
+        prompt = item if isinstance(item, SoftPrompt) else load(item)
+        with self._writing():
+            path = self._file(prompt.digest)
+            if not _is_intact(path, prompt.digest):
+                check_belongs(prompt, self._own(), self.path)
+                save(prompt, path)
+            entry = self._refreshed(again=(prompt.digest,))[prompt.digest]
+        assert isinstance(entry, Entry), entry
+        return entry
+
+    def remove(self, reference: str) -> str:
+        """Delete one prompt, damaged or not.
+
+        Args:
+            reference: as in `get`.
+
+        Returns:
+            Its digest.
+
+        Raises:
+            LibraryError: nothing or more than one prompt is called so, or another writer is at work.
+        """
+        with self._writing():
+            digest = self._resolve(reference)
+            try:
+                self._file(digest).unlink(missing_ok=True)
+            except OSError as error:
+                raise LibraryError(f"cannot remove {self._file(digest)}: {error.strerror}.") from error
+            self._refreshed()
+        return digest
+
+    def reindex(self) -> int:
+        """Throw the index away and read every file again.
+
+        Returns:
+            The number of prompts.
+
+        Raises:
+            LibraryError: another writer is at work, or the folder cannot be written.
+        """
+        with self._writing():
+            self._index.drop()
+            self._known = {}
+            return len(self.entries())
+
+    def verify(self) -> list[str]:
+        """Read every byte of every prompt and say what is wrong, one problem a line; nothing is changed."""
+        own = self._own()
+        problems = []
+        for stem in sorted(self._stems()):
+            try:
+                prompt = load(self._file(stem))
+            except PromptError as error:
+                problems.append(str(error))
+                continue
+            if prompt.digest != stem:
+                problems.append(_misnamed(self._file(stem), prompt.digest))
+            problems += [f"{self._file(stem)}: {reason}" for reason in objections(prompt, own)]
+        try:
+            self.transfers()
+        except LibraryError as error:
+            problems.append(str(error))
+        return problems
+
+    def summaries(self, name: str, entries: Sequence[Entry], compute: Callable[[SoftPrompt], np.ndarray]) -> np.ndarray:
+        """One vector a prompt, computed from its file once and kept in the index.
+
+        Args:
+            name: what is computed.
+            entries: prompts of this library, of one width.
+            compute: from a prompt to float32 [D].
+
+        Returns:
+            float32 [N, D], in the order of the entries.
+
+        Raises:
+            LibraryError, PromptError: a prompt cannot be read; whatever `compute` raises.
+        """
+        kept = self._index.vectors(name)
+        missing = [one for one in entries if len(kept.get(one.digest, b"")) != 4 * one.backbone.width]
+        made = {one.digest: np.asarray(compute(self.get(one.digest)), dtype="<f4").tobytes() for one in missing}
+        self._index.keep_vectors(name, made)
+        kept.update(made)
+        joined = b"".join(kept[one.digest] for one in entries)
+        return np.frombuffer(joined, dtype="<f4").reshape(len(entries), -1) if entries else np.zeros((0, 0), "<f4")
+
+    def record_transfers(self, records: Sequence[Mapping[str, Any]]) -> bool:
+        """Append what transfers came to, each once if it has an `id`: what later choices of a source can learn from.
+
+        Args:
+            records: JSON values; at least `source`, `target` (names or digests) and `gain` (points over plain tuning).
+
+        Returns:
+            False where the library cannot be written, so that nothing was recorded.
+
+        Raises:
+            LibraryError: a record lacks one of the three or is not JSON, or another writer is at work.
+            StorageError: the disk is full; the records before are intact.
+        """
+        if self.read_only or not os.access(self.path, os.W_OK):
+            return False
+        with self._writing():
+            history.append(self._transfers, records)
+        return True
+
+    def transfers(self) -> list[dict[str, Any]]:
+        """The recorded transfers, oldest first.
+
+        Raises:
+            LibraryError: a line is no record.
+        """
+        return history.read(self._transfers)
+
+    @property
+    def _transfers(self) -> Path:
+        return self.path / "transfers.jsonl"
+
+    def _file(self, digest: str) -> Path:
+        return self._prompts / f"{digest}{_SUFFIX}"
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the library for writing.
+
+        Raises:
+            LibraryError: it is read-only, or another writer holds it.
+        """
+        if self.read_only:
+            raise LibraryError(
+                f"{self.path} ships with spot and is not changed. Make a library of your own: "
+                "`spot library add PROMPT --library DIR`."
+            )
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock(self._prompts))
+            except StorageError as error:
+                raise LibraryError(f"cannot change the library: {error}") from error
+            remove_leftovers(self._prompts)
+            yield
+
+    def _own(self) -> Entry | None:
+        """An entry with the backbone and the recipe that most prompts have."""
+        entries = self.entries()
+        kinds = Counter((one.backbone.fingerprint, one.key_recipe) for one in entries)
+        usual = kinds.most_common(1)[0][0] if kinds else None
+        return next((one for one in entries if (one.backbone.fingerprint, one.key_recipe) == usual), None)
+
+    def _resolve(self, reference: str) -> str:
+        """The digest that a reference means."""
+        if self._known and reference in self._known:  # the folder is not listed for every prompt of a long loop
+            return reference
+        known = self._refreshed()
+        if reference in known:
+            return reference
+        entries = [entry for entry in known.values() if isinstance(entry, Entry)]
+        found = [entry.digest for entry in entries if entry.task == reference]
+        found = found or [stem for stem in known if reference and stem.startswith(reference)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise LibraryError(
+                f"{len(found)} prompts in {self.path} are called {reference!r}: {', '.join(sorted(found)[:8])}"
+                f"{', ...' if len(found) > 8 else ''}. Name one by its digest."
+            )
+        hint = did_you_mean(reference, {entry.task for entry in entries})
+        if len(hint) > _LONGEST_HINT:
+            hint = f"`spot library list --library {self.path}` shows its {len(entries)} prompts"
+        raise LibraryError(f"no prompt in {self.path} is called {reference!r}: {hint}")
+
+    def _stems(self) -> set[str]:
+        """The names of the prompt files, without their suffix."""
+        try:
+            with os.scandir(self._prompts) as found:
+                names = {file.name for file in found}
+        except OSError as error:
+            raise LibraryError(f"cannot read the library {self.path}: {error.strerror}.") from error
+        return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and name[0] != "."}
+
+    def _refreshed(self, again: Collection[str] = ()) -> dict[str, Entry | str]:
+        """What each prompt file holds, or what is wrong with it, brought up to date with the folder.
+
+        Files are named by their content, so a name that is known is not read again; one with a problem is.
+        """
+        if self._known is None:
+            self._known = self._indexed()
+        known, stems = self._known, self._stems()
+        gone = known.keys() - stems
+        for stem in gone:
+            del known[stem]
+        fresh = {}
+        for stem in stems:
+            if isinstance(known.get(stem), Entry) and stem not in again:
+                continue
+            try:
+                content = header(self._file(stem))
+                if content["digest"] != stem:
+                    raise PromptError(_misnamed(self._file(stem), content["digest"]))
+                known[stem] = entry_of(self._file(stem), content)
+                fresh[stem] = {name: content[name] for name in KEPT}
+            except PromptError as error:
+                if known.get(stem) != str(error):
+                    log.warning("left out of the library %s: %s", self.path, error)
+                known[stem] = str(error)
+        self._index.update(gone, fresh)
+        return known
+
+    def _indexed(self) -> dict[str, Entry | str]:
+        """The entries in the index; those that cannot be used are left out and read again from their files."""
+        known: dict[str, Entry | str] = {}
+        for digest, content in self._index.headers().items():
+            with contextlib.suppress(PromptError):
+                known[digest] = entry_of(self._file(digest), content)
+        return known
+
+
+def packaged() -> Path:
+    """The folder of the library that ships in the package."""
+    return Path(str(files("spot") / "packaged"))
+
+
+def open_library(spec: Path | str) -> Library:
+    """Open a library.
+
+    Args:
+        spec: a folder, or the word `packaged` for the library that ships with spot, which is never changed.
+
+    Raises:
+        LibraryError: there is none.
+    """
+    if str(spec) != PACKAGED:
+        return Library(spec)
+    if not (packaged() / "prompts").is_dir():
+        raise LibraryError(
+            f"this installation of spot has no packaged library ({packaged()}). Install spot from a wheel, or name the "
+            "folder of a library."
+        )
+    return Library(packaged(), read_only=True)
+
+
+def resolve(name: str) -> SoftPrompt:
+    """The prompt that a name stands for: a file, the folder of a run, `packaged:TASK` or `packaged:DIGEST`.
+
+    Raises:
+        PromptError, LibraryError: there is no such prompt, or it is damaged.
+    """
+    if name.startswith(f"{PACKAGED}:"):
+        return open_library(PACKAGED).get(name.removeprefix(f"{PACKAGED}:"))
+    path = Path(name).expanduser()
+    return load(path / PROMPT_FILE if path.is_dir() else path)
+
+
+def _is_intact(path: Path, digest: str) -> bool:
+    """Whether a file is there and holds a prompt, every byte of it."""
+    try:
+        return path.exists() and load(path).digest == digest
+    except PromptError:
+        return False
+
+
+def _misnamed(path: Path, digest: str) -> str:
+    """What is wrong with a prompt file whose name is not that of its content."""
+    return (
+        f"{path}: the file holds the prompt {digest}, and a library names files by their digest. Move it elsewhere "
+        "and add it with `spot library add`."
+    )

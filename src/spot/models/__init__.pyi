@@ -1,0 +1,3 @@
+from .backbone import Backbone as Backbone
+from .batch import Batch as Batch
+from .checkpoints import locate as locate

@@ -1,0 +1,173 @@
+"""Where a frozen model's files are, and what they are: the backbone id that every prompt carries."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
+from transformers.utils import cached_file
+
+from spot.errors import BackboneError, did_you_mean
+from spot.models import embedded
+from spot.prompts.prompt import BackboneId
+
+EMBEDDING_ROWS = 64  # rows of the stored embedding that enter the fingerprint
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of one frozen model on this machine.
+
+    Attributes:
+        source: what `from_pretrained` takes: a local folder, or a hub id that the hub's cache holds.
+        id: the identity that prompts are checked against.
+    """
+
+    source: str
+    id: BackboneId
+
+
+def placement(device: str | None = None, dtype: torch.dtype | None = None) -> tuple[torch.device, torch.dtype]:
+    """Where a model runs and in which precision: as told, else as `$SPOT_DEVICE` and `$SPOT_DTYPE` say.
+
+    Args:
+        device: such as `cuda:1`; without any word the first GPU where there is one, else the CPU.
+        dtype: of the weights; without any word bfloat16 on a GPU and float32 elsewhere.
+
+    Raises:
+        BackboneError: there is no such device or dtype.
+    """
+    wanted = device or os.environ.get("SPOT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BackboneError(
+            f"the device {wanted!r} cannot be used: {str(error).splitlines()[0]}; expected cpu, cuda or cuda:1, as "
+            "this machine has it. Set SPOT_DEVICE to one of them, or leave it out."
+        ) from error
+    named = os.environ.get("SPOT_DTYPE")
+    if dtype is None and named and named not in DTYPES:
+        raise BackboneError(f"SPOT_DTYPE is {named!r}: {did_you_mean(named, DTYPES)}")
+    return place, dtype or DTYPES[named or ("bfloat16" if place.type == "cuda" else "float32")]
+
+
+def locate(name: str) -> Checkpoint:
+    """Find a frozen model by name and identify it by its files.
+
+    Args:
+        name: `embedded`, a local folder in Hugging Face layout, or a hub id such as `google/t5-base-lm-adapt`.
+
+    Raises:
+        BackboneError: nothing of that name can be had, or it is no seq2seq or causal language model.
+    """
+    if name == embedded.NAME:
+        folder = embedded.ensure()
+        mark = json.loads((folder / "spot.json").read_text())["fingerprint"]
+        return Checkpoint(str(folder), _identify(name, str(folder), mark))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise BackboneError(
+                f"the folder {name} holds no config.json; expected a model saved with save_pretrained "
+                "(config.json, model.safetensors, tokenizer files)"
+            )
+        return Checkpoint(str(path), _identify(path.resolve().name, str(path), None))
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise BackboneError(f"no folder {name!r}, and it is no hub id; expected 'embedded', a folder or 'owner/name'")
+    return Checkpoint(name, _identify(name, name, None))
+
+
+def _identify(name: str, source: str, mark: str | None) -> BackboneId:
+    """Read kind, width and vocabulary from the configuration, and the fingerprint from the files."""
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise BackboneError(
+            f"the backbone {name!r} cannot be loaded: no such folder here, and the hub did not give it "
+            f"({str(error).splitlines()[0][:160]}); expected 'embedded', a folder in Hugging Face layout, or a hub id "
+            "that can be reached or is in the hub's cache"
+        ) from error
+    kind: Literal["seq2seq", "causal"]
+    if config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        kind = "seq2seq"
+    elif config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        kind = "causal"
+    else:
+        raise BackboneError(
+            f"the backbone {name!r} is a {config.model_type!r} model; expected a sequence-to-sequence or a causal "
+            "language model"
+        )
+    return BackboneId(
+        name, kind, config.hidden_size, config.vocab_size, mark or _fingerprint(source, config.vocab_size)
+    )
+
+
+def _fingerprint(source: str, vocabulary: int) -> str:
+    """Sixteen hexadecimal digits over tensor names, shapes and the first stored embedding rows.
+
+    The stored files are read, not the loaded model, so that dtype, device and quantisation do not change it.
+    """
+    digest = hashlib.sha256()
+    embedding = None
+    for name, shape, file in sorted(_stored_tensors(source)):
+        digest.update(f"{name}{shape}\n".encode())
+        if embedding is None and len(shape) == 2 and shape[0] == vocabulary and "lm_head" not in name:
+            embedding = (name, file)
+    if embedding is None:
+        raise BackboneError(
+            f"the files of {source} hold no embedding of {vocabulary} rows; is the checkpoint complete?"
+        )
+    digest.update(_first_rows(*embedding))
+    return digest.hexdigest()[:16]
+
+
+def _stored_tensors(source: str) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """Yield name, shape and file of each stored tensor, without reading the tensors."""
+    for file in _weight_files(source):
+        try:
+            if file.endswith(".safetensors"):
+                with safe_open(file, framework="pt") as stored:
+                    for name in stored.keys():
+                        yield name, tuple(stored.get_slice(name).get_shape()), file
+            else:
+                for name, tensor in torch.load(file, map_location="cpu", weights_only=True, mmap=True).items():
+                    yield name, tuple(tensor.shape), file
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise BackboneError(
+                f"the weight file {file} cannot be read ({error}); is the download complete?"
+            ) from error
+
+
+def _first_rows(name: str, file: str) -> bytes:
+    """The first rows of one stored tensor as float32 bytes."""
+    if file.endswith(".safetensors"):
+        with safe_open(file, framework="pt") as stored:
+            rows = stored.get_slice(name)[:EMBEDDING_ROWS]
+    else:
+        rows = torch.load(file, map_location="cpu", weights_only=True, mmap=True)[name][:EMBEDDING_ROWS]
+    return rows.float().contiguous().numpy().tobytes()
+
+
+def _weight_files(source: str) -> list[str]:
+    """The stored weight files of a folder or hub id; safetensors where there is a choice."""
+    for whole in ("model.safetensors", "pytorch_model.bin"):
+        found = cached_file(source, whole, _raise_exceptions_for_missing_entries=False)
+        if found:
+            return [found]
+        index = cached_file(source, f"{whole}.index.json", _raise_exceptions_for_missing_entries=False)
+        if index:
+            shards = sorted(set(json.loads(Path(index).read_text())["weight_map"].values()))
+            return [cached_file(source, shard) for shard in shards]
+    raise BackboneError(f"{source} holds neither model.safetensors nor pytorch_model.bin; expected one of them")

@@ -1,0 +1,5 @@
+"""Draw tables, pictures and one-file HTML pages."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from .html import render as render
+from .html import table_text as table_text

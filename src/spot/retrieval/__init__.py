@@ -1,0 +1,5 @@
+"""Rank the prompts of a library for a new task."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

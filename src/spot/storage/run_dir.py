@@ -1,0 +1,247 @@
+"""A run is a folder: `config.toml` comes first, `result.json` last, and what lies between can be resumed.
+
+config.toml     the resolved configuration under a line with its digest
+log.jsonl       one JSON record a line, appended while the run goes on
+checkpoint      the state to resume from
+result.json     says that the run is finished
+"""
+
+import contextlib
+import json
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from spot.errors import RunError, StorageError
+from spot.storage.files import cannot_write, lock, remove_leftovers, write_all, write_whole
+
+_DIGEST_LINE = "# spot run {digest}\n"
+_DIGEST_PATTERN = re.compile(r"# spot run ([0-9a-f]+)\n")
+
+
+class RunDir:
+    """One run's folder. Reading needs no more than the path; writing happens inside `with`, under a lock.
+
+    Args:
+        path: the folder; `with` makes it.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Name the folder; nothing is read or written yet."""
+        self.path = Path(path)
+        self._held: contextlib.ExitStack | None = None
+
+    def __enter__(self) -> Self:
+        """Take the folder for writing and sweep up what a killed writer left.
+
+        Raises:
+            StorageError: another process writes this run, or the folder cannot be made.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock(self.path / "run"))
+            remove_leftovers(self.path)
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the folder back."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
+
+    def create(self, config_toml: str, digest: str) -> None:
+        """Begin a run, or go on with one of the same configuration.
+
+        Args:
+            config_toml: the resolved configuration.
+            digest: hex digits over it and over all else that decides the outcome.
+
+        Raises:
+            RunError: the folder holds a run of another configuration, or files of a run without one.
+            StorageError: the folder cannot be written.
+        """
+        self._assert_held()
+        found = self.digest()
+        if found is None:
+            strays = [name for name in ("log.jsonl", "checkpoint", "result.json") if (self.path / name).exists()]
+            if strays:
+                raise RunError(
+                    f"{self.path} holds {', '.join(strays)} but no config.toml that says of which run. "
+                    "Choose an empty folder."
+                )
+            text = _DIGEST_LINE.format(digest=digest) + config_toml
+            write_whole(self.path / "config.toml", text.encode())
+        elif found != digest:
+            raise RunError(
+                f"{self.path} holds a run of another configuration or other data: its digest is {found}, "
+                f"that of this run is {digest}. Choose another folder, or repeat the command with the "
+                f"settings in {self.path / 'config.toml'}."
+            )
+        self._mend_log()
+
+    def digest(self) -> str | None:
+        """The digest of the run that the folder holds, or None where it holds none.
+
+        Raises:
+            RunError: `config.toml` was not written by a run.
+        """
+        data = _read(self.path / "config.toml")
+        if data is None:
+            return None
+        match = _DIGEST_PATTERN.match(data.decode("utf-8", "replace"))
+        if match is None:
+            raise RunError(
+                f"{self.path / 'config.toml'} does not begin with '# spot run DIGEST', so no run wrote it. "
+                "Choose another folder."
+            )
+        return match[1]
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one record, which is on the disk when this returns.
+
+        Raises:
+            StorageError: the log cannot be written; it ends with the record before.
+        """
+        self._assert_held()
+        path = self.path / "log.jsonl"
+        line = (json.dumps(record) + "\n").encode()
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            try:
+                size = os.fstat(descriptor).st_size
+                try:
+                    write_all(descriptor, line)
+                    os.fsync(descriptor)
+                except OSError:
+                    os.ftruncate(descriptor, size)
+                    raise
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StorageError(cannot_write(path, len(line), error)) from error
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """All records; a last line that a kill tore is left out.
+
+        Raises:
+            RunError: a line before the last is no record.
+        """
+        return self._parse_log()[0]
+
+    def truncate_log(self, step: int) -> None:
+        """Drop the records of later steps: a run that resumes at `step` writes them again.
+
+        Args:
+            step: the last step to keep; records without a step stay.
+
+        Raises:
+            RunError: the log is damaged before its last line.
+            StorageError: the log cannot be written; the old one is intact.
+        """
+        self._assert_held()
+        records = self.read_log()
+        kept = [record for record in records if record.get("step", step) <= step]
+        if len(kept) < len(records):
+            write_whole(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+    def save_checkpoint(self, data: bytes) -> None:
+        """Replace the state to resume from.
+
+        Raises:
+            StorageError: it cannot be written; the old one is intact.
+        """
+        self._assert_held()
+        write_whole(self.path / "checkpoint", data)
+
+    def load_checkpoint(self) -> bytes | None:
+        """The state to resume from, or None."""
+        return _read(self.path / "checkpoint")
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result, which says that the run is finished.
+
+        Raises:
+            RunError: the result holds what JSON cannot, such as NaN.
+            StorageError: it cannot be written.
+        """
+        self._assert_held()
+        try:
+            text = json.dumps(result, indent=2, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise RunError(f"the result of {self.path} cannot be written as JSON: {error}.") from error
+        write_whole(self.path / "result.json", f"{text}\n".encode())
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a finished run, or None.
+
+        Raises:
+            RunError: `result.json` is damaged.
+        """
+        path = self.path / "result.json"
+        data = _read(path)
+        if data is None:
+            return None
+        try:
+            result = json.loads(data)
+        except ValueError as error:
+            raise RunError(f"{path} is not valid JSON ({error}). Delete it to let the run finish again.") from error
+        if not isinstance(result, dict):
+            raise RunError(f"{path} holds no JSON object. Delete it to let the run finish again.")
+        return result
+
+    def _assert_held(self) -> None:
+        """Writing without the lock is our own mistake."""
+        assert self._held is not None, "write to a RunDir inside `with`"
+
+    def _parse_log(self) -> tuple[list[dict[str, Any]], int]:
+        """The records, and the bytes up to the end of the last whole one."""
+        path = self.path / "log.jsonl"
+        lines = (_read(path) or b"").splitlines(keepends=True)
+        records: list[dict[str, Any]] = []
+        good = 0
+        for number, line in enumerate(lines, start=1):
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("no end of line")
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError("no JSON object")
+            except ValueError as error:
+                if number == len(lines):
+                    break
+                raise RunError(
+                    f"{path}: line {number} of {len(lines)} is no record ({error}). Delete the folder "
+                    f"{self.path} and run the command again."
+                ) from error
+            records.append(record)
+            good += len(line)
+        return records, good
+
+    def _mend_log(self) -> None:
+        """Cut a torn last line off, so that the next record begins on a line of its own."""
+        path = self.path / "log.jsonl"
+        _, good = self._parse_log()
+        try:
+            if path.exists() and path.stat().st_size > good:
+                os.truncate(path, good)
+        except OSError as error:
+            raise StorageError(cannot_write(path, good, error)) from error
+
+
+def _read(path: Path) -> bytes | None:
+    """A file's content, or None where there is no file.
+
+    Raises:
+        RunError: the file is there and cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot read {path}: {reason}. Choose a run's folder that you may read.") from error

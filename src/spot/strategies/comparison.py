@@ -1,0 +1,350 @@
+"""The arms of a comparison: runs of a target with several seeds, measured on the same report rows, and the report."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spot.collator import collator_for
+from spot.config import TuneConfig
+from spot.evaluation.evaluation import Evaluation, Prediction, Progress, evaluate, interval
+from spot.models.backbone import Backbone
+from spot.prompts.prompt import SoftPrompt
+from spot.retrieval.ranking import Ranking
+from spot.retrieval.search import Ranked
+from spot.storage.files import write_whole
+from spot.storage.run_dir import RunDir
+from spot.tasks.task import Roles, Task, data_digest
+from spot.training.loop import Rule
+from spot.training.state import Member, Run
+from spot.training.tuning import prepare, tune, tune_model
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to answer the target's rows, measured on the report rows.
+
+    Attributes:
+        arm: `frozen`, `source`, `plain:vocabulary`, `plain:classes` or `spot`.
+        source: task names of the prompts that it starts from.
+        score: percent, mean over seeds.
+        interval: 95 % bootstrap interval of the score over rows and seeds, percent.
+        steps: optimiser steps on the target.
+        seconds: of training on the target, mean over seeds.
+        scores: percent, one a seed.
+        selection: mean score on the selection rows, percent; what choices rest on.
+        curve: points with step, mean selection score, the score of every seed, and training seconds to get there.
+        steps_to_plain: first evaluated step whose mean selection score reaches plain tuning's last; None if none does.
+        seconds_to_plain: training seconds up to that step.
+        parameters: trained, P x D, or those of the model.
+        folder: of the arm's runs, below the transfer's; None where nothing was tuned.
+        shipped: parameters that are kept for the task.
+        tokens: text tokens trained for the target, mean over seeds: this run, what it took to find its start, and
+            the candidates that lost.
+        relative_cost: `tokens` as a multiple of one plain run's.
+        evaluations: on the report rows, one a seed.
+        files: prompt files, one a seed.
+    """
+
+    arm: str
+    source: str | None
+    score: float
+    interval: tuple[float, float]
+    steps: int = 0
+    seconds: float = 0.0
+    scores: tuple[float, ...] = ()
+    selection: float = float("nan")
+    curve: tuple[dict[str, Any], ...] = ()
+    steps_to_plain: int | None = None
+    seconds_to_plain: float | None = None
+    parameters: int = 0
+    folder: str | None = None
+    shipped: int = 0
+    tokens: int = 0
+    relative_cost: float = 0.0
+    evaluations: tuple[Evaluation, ...] = field(default=(), repr=False, compare=False)
+    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The arm as plain values, without what it answered."""
+        values = asdict(replace(self, evaluations=(), files=()))
+        del values["evaluations"], values["files"]
+        return {key: None if value != value else value for key, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An arm that is ready to be measured; no report row has been read so far.
+
+    Attributes:
+        arm, source, folder, files: as in `Arm`.
+        prompts: [P, D], one a seed.
+        results: of the runs that made them, one a seed; empty where nothing was tuned.
+        models: folders of tuned models that take the backbone's place, one a seed.
+        tokens: as in `Arm`.
+    """
+
+    arm: str
+    source: str | None
+    prompts: tuple[Tensor, ...]
+    results: tuple[Mapping[str, Any], ...] = ()
+    folder: str | None = None
+    models: tuple[Path, ...] = ()
+    tokens: float = 0.0
+    files: tuple[Path, ...] = ()
+
+
+def vectors(prompts: Sequence[SoftPrompt]) -> tuple[Tensor, ...]:
+    """The prompts' values, each [P, D]."""
+    return tuple(torch.tensor(prompt.value) for prompt in prompts)
+
+
+def selection(results: Sequence[Mapping[str, Any]]) -> float:
+    """The best selection score of each seed's curve, averaged over the seeds, percent."""
+    return float(np.mean([max(point["score"] for point in result["curve"]) for result in results]))
+
+
+def mean_of(results: Sequence[Mapping[str, Any]], name: str) -> float:
+    """The mean of one number, such as `tokens` or `seconds`, over the results of runs."""
+    return float(np.mean([result[name] for result in results]))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every arm of one transfer shares."""
+
+    task: Task
+    roles: Roles
+    backbone: Backbone
+    config: TuneConfig
+    seeds: int
+    out: Path
+    progress: Progress | None
+
+    def runs(self, run: Run) -> list[Run]:
+        """The same run with every seed, as a gang; the report rows are kept from it."""
+        unseen = Member(self.task, Roles(self.roles.train, self.roles.select, ()))
+        configs = [run.config.model_copy(update={"seed": seed}) for seed in range(self.seeds)]
+        return [replace(run, config=config, members=(unseen,)) for config in configs]
+
+    def tune(self, name: str, runs: Sequence[Run], rule: Rule | None = None) -> list[SoftPrompt]:
+        """Tune a gang in the transfer's folder."""
+        return tune(runs, self.backbone, self.out / name, self.progress, rule)
+
+    def curves(self, name: str) -> tuple[dict[str, Any], ...]:
+        """The finished gang's results, one a seed."""
+        return tuple((RunDir(self.out / name).result() or {"runs": []})["runs"])
+
+    def tune_models(self, learning_rate: float) -> Trial:
+        """Full model tuning at equal steps, one copy of the model a seed (paper, appendix C)."""
+        changes = {"method": "model", "learning_rate": learning_rate, "weight_decay": 0.0, "key_step": None}
+        base = prepare(self.config.model_copy(update=changes), self.task, self.backbone, self.roles)
+        folders, results = [], []
+        for seed, run in enumerate(self.runs(base)):
+            folders.append(tune_model(run, self.backbone, self.out / f"model-{seed}", self.progress))
+            results += self.curves(f"model-{seed}")
+        return Trial(
+            "model",
+            None,
+            (base.start,) * self.seeds,
+            tuple(results),
+            models=tuple(folders),
+            tokens=mean_of(results, "tokens"),
+        )
+
+    def measure(self, trial: Trial) -> Arm:
+        """Score a trial on the report rows, and summarise the runs that made it."""
+        models = trial.models or (None,) * len(trial.prompts)
+        found = [self._evaluated(prompt, model) for prompt, model in zip(trial.prompts, models, strict=True)]
+        scores = tuple(evaluation.primary for evaluation in found)
+        size = self.backbone.parameters if trial.models else trial.prompts[0].numel()
+        arm = Arm(
+            trial.arm,
+            trial.source,
+            float(np.mean(scores)),
+            interval(found, self.task, self.roles.report),
+            scores=scores,
+            parameters=size,
+            shipped=size,
+            folder=trial.folder,
+            tokens=round(trial.tokens),
+            evaluations=tuple(found),
+            files=trial.files,
+        )
+        if not trial.results:
+            return arm
+        points = list(zip(*[result["curve"] for result in trial.results], strict=True))
+        curve = tuple(
+            {
+                "step": at[0]["step"],
+                "score": float(np.mean([p["score"] for p in at])),
+                "scores": [p["score"] for p in at],
+                "seconds": float(np.mean([p["seconds"] for p in at])),
+            }
+            for at in points
+        )
+        return replace(
+            arm,
+            steps=self.config.steps,
+            seconds=mean_of(trial.results, "seconds"),
+            selection=selection(trial.results),
+            curve=curve,
+        )
+
+    def _evaluated(self, prompt: Tensor, model: Path | None = None) -> Evaluation:
+        """Evaluate on the report rows once; the predictions are kept in the transfer's folder.
+
+        Args:
+            prompt: [P, D].
+            model: folder of a tuned model that takes the backbone's place.
+        """
+        tuned = model.parent.name if model else ""
+        content = prompt.numpy().tobytes() + (tuned + data_digest(self.roles.report)).encode()
+        path = self.out / "report-rows" / f"{sha256(content).hexdigest()[:16]}.json"
+        if path.exists():
+            kept = json.loads(path.read_bytes())
+            predictions = tuple(Prediction(text) for text in kept["predictions"])
+            return Evaluation(kept["scores"], tuple(kept["correct"]), predictions, kept["nats"])
+        backbone = self.backbone if model is None else Backbone.load(str(model))
+        collator = collator_for(
+            backbone,
+            self.task,
+            length=self.config.length,
+            max_input_tokens=self.config.max_input_tokens,
+            truncate=self.config.truncate,
+            max_target_tokens=self.config.max_target_tokens,
+        )
+        found = evaluate(backbone, prompt, self.task, collator, self.roles.report, progress=self.progress)
+        texts = [prediction.text for prediction in found.predictions]
+        kept = {"scores": found.scores, "correct": found.correct, "predictions": texts, "nats": found.nats}
+        write_whole(path, json.dumps(kept).encode())
+        return found
+
+
+def reached(arm: Arm, goal: float) -> Arm:
+    """When the arm's mean selection score first reached `goal`."""
+    point = next((point for point in arm.curve if point["score"] >= goal), None)
+    if point is None:
+        return arm
+    return replace(arm, steps_to_plain=int(point["step"]), seconds_to_plain=point["seconds"])
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a transfer found.
+
+    Attributes:
+        target: task name.
+        arms: measured on the same report rows.
+        chosen: the tuned prompt's arm that the selection rows prefer; a tuned model is a baseline and never chosen.
+        gain: score of `spot` less that of the better plain arm, points; None for `none`.
+        gain_interval: 95 % paired bootstrap interval of the gain, points.
+        left_out: report rows that a source had seen.
+        rows: number of train, selection and report rows.
+        run: folder with everything.
+        prompt: file of the chosen arm's prompt, that of the seed with the best selection score.
+        strategy: that was carried out; the one that `auto` picked.
+        ranking: sources, best first; empty for `none`.
+        metric: that ranked the sources.
+        expected: of each source of the ranking, what past transfers lead to expect; empty where they did not rank.
+        k: sources that were used.
+        reason: of `auto`: what it picked and why, in two sentences; empty otherwise.
+        candidates: of the strategy: name, kind, steps, selection score, text tokens, and how each ended.
+    """
+
+    target: str
+    arms: tuple[Arm, ...]
+    chosen: str
+    gain: float | None
+    gain_interval: tuple[float, float] | None
+    left_out: int
+    rows: Mapping[str, int]
+    run: Path
+    prompt: Path
+    strategy: str
+    ranking: tuple[Ranked, ...] = ()
+    metric: str = ""
+    expected: tuple[float, ...] = ()
+    k: int = 0
+    reason: str = ""
+    candidates: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """Whether the transfer helped, in a sentence that follows the interval."""
+        if self.gain is None or self.gain_interval is None:
+            return "No source was used: this is plain prompt tuning."
+        spot = next(arm for arm in self.arms if arm.arm == "spot")
+        low, high = self.gain_interval
+        change = f"{self.gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}) against plain prompt tuning"
+        if any(one["ended"] == "kept" and one["kind"] == "scratch" for one in self.candidates):
+            return f"No source was kept: a start from scratch did best on selection rows. It gives {change}."
+        if low > 0:
+            return f"Starting from {spot.source} helped: {change}."
+        if high < 0:
+            return f"Starting from {spot.source} HURT: {change}. Use plain prompt tuning."
+        return f"SPoT did not win clearly: starting from {spot.source} gives {change}; the interval includes zero."
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return {
+            "target": self.target,
+            "strategy": self.strategy,
+            "k": self.k,
+            "metric": self.metric or None,
+            "reason": self.reason or None,
+            "arms": [arm.to_json() for arm in self.arms],
+            "chosen": self.chosen,
+            "run": str(self.run),
+            "prompt": str(self.prompt),
+            "verdict": self.verdict,
+            "gain": self.gain,
+            "gain_interval": self.gain_interval,
+            "left_out": self.left_out,
+            "rows": dict(self.rows),
+            "candidates": [dict(one) for one in self.candidates],
+            "ranking": Ranking(self.ranking, self.metric, self.expected).to_json(),
+        }
+
+
+def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: int, **found: Any) -> TransferReport:
+    """Compare measured arms; every choice here rests on selection scores.
+
+    Args:
+        bench: what the arms share.
+        arms: at least one of plain tuning.
+        plain_tokens: text tokens of one plain run, which costs are multiples of.
+        left_out: report rows that a source had seen.
+        found: what else the report says of the strategy, as in `TransferReport`.
+    """
+    task, roles = bench.task, bench.roles
+    plain = max((arm for arm in arms if arm.arm.startswith("plain")), key=lambda arm: arm.selection)
+    goal = plain.curve[-1]["score"]
+    arms = tuple(replace(reached(arm, goal), relative_cost=arm.tokens / max(1.0, plain_tokens)) for arm in arms)
+    chosen = max((arm for arm in arms if arm.folder), key=lambda arm: arm.selection)
+    spot = next((arm for arm in arms if arm.arm == "spot"), None)
+    gain = bounds = None
+    if spot is not None:
+        gain = spot.score - plain.score
+        bounds = interval(spot.evaluations, task, roles.report, plain.evaluations)
+    rows = {"train": len(roles.train), "select": len(roles.select), "report": len(roles.report)}
+    best = [max(point["scores"][seed] for point in chosen.curve) for seed in range(len(chosen.files))]
+    prompt = chosen.files[best.index(max(best))]
+    return TransferReport(
+        task.name,
+        arms,
+        chosen.arm,
+        gain=gain,
+        gain_interval=bounds,
+        left_out=left_out,
+        rows=rows,
+        run=bench.out,
+        prompt=prompt,
+        **found,
+    )

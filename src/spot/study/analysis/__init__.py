@@ -1,0 +1,1 @@
+"""What a study's records show: arms, pairs, findings and their intervals."""

@@ -1,0 +1,397 @@
+"""What a study is: which prompts are tuned, on what, from where; its TOML file.
+
+    name = "sentiment"
+    sources = ["glue/sst2", "yelp_polarity", "mixture:nli", "packaged:trec"]
+    targets = ["cr", "reviews.toml"]
+    strategies = ["best", "average", "race", "oracle", "none"]
+
+    [source]  # settings of the runs that make source prompts
+    key_step = 24
+
+    [target]  # settings of all runs on targets
+
+Paths are relative to the study's file.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from spot.config import INITS, TuneConfig, load_config
+from spot.errors import ConfigError, SpotError, TaskError, did_you_mean
+from spot.library.library import PACKAGED, PROMPT_FILE, Library, open_library
+from spot.prompts.prompt import KeyRecipe, header
+from spot.strategies.plans import STRATEGIES, halving
+from spot.tasks import mixtures, registry
+from spot.tasks.task import Task
+
+NAME = re.compile(r"\w[\w.-]*")
+OWN = ("task", "backbone", "method", "seed", "init_seed")  # settings of a run that the study itself gives
+PAIRED = ("best", "race", "oracle")  # strategies that are worked out from pairs
+COMBINED = ("average", "mixture")  # strategies with cells of their own
+KEYED = (
+    "key_step",
+    "length",
+    "init",
+    "optimiser",
+    "learning_rate",
+    "weight_decay",
+    "batch_size",
+    "batch_tokens",
+    "max_input_tokens",
+    "truncate",
+    "task_prefix",
+    "dropout",
+    "first_step",
+)
+EMBEDDED = TuneConfig.model_fields["backbone"].default
+STARTS = ("vocabulary", "classes")  # of the plain arm, unless the study says others
+
+
+class StudyConfig(BaseModel):
+    """Everything that decides the cells of a study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: str = Field(description="of the study, and of the folder of its records")
+    backbone: str = Field(EMBEDDED, min_length=1, description="`embedded`, a Hugging Face id or a local folder")
+    sources: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="tasks, task files or `mixture:NAME` to train prompts on; existing prompts "
+        "(a file, the folder of a run, packaged:TASK); or a whole library: its folder, or `packaged`",
+    )
+    targets: tuple[str, ...] = Field(strict=False, min_length=1, description="tasks or task files to transfer to")
+    seeds: int = Field(3, ge=1, le=100, description="runs of everything; cells of one seed belong together")
+    starts: tuple[str, ...] = Field(
+        STARTS,
+        strict=False,
+        min_length=1,
+        description="starts of plain prompt tuning; the task embedding is read "
+        "from the first; `classes` is passed over for targets without labels",
+    )
+    restarts: int = Field(0, ge=0, le=100, description="further plain runs, each from another draw of the vocabulary")
+    strategies: tuple[str, ...] = Field(("best", "none"), strict=False, min_length=1, description="what is compared")
+    k: tuple[int, ...] = Field((1,), strict=False, min_length=1, description="numbers of most similar sources to use")
+    metric: Literal["mean", "token", "max"] = Field("mean", description="similarity of task embeddings")
+    models: Literal[False] | float = Field(False, description="learning rate of full model tuning; false: no such arm")
+    model_mixture: str | None = Field(
+        None, description="mixture that the whole model is tuned on first: adds multi-task model tuning"
+    )
+    out: str | None = Field(None, description="folder of the records; left out: studies/NAME beside the study's file")
+    source: dict[str, Any] = Field(default_factory=dict, description="settings of the runs on sources")
+    target: dict[str, Any] = Field(default_factory=dict, description="settings of the runs on targets")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, name: str) -> str:
+        """The name is part of paths."""
+        if not NAME.fullmatch(name):
+            raise ValueError("should be letters, digits and . _ - alone, such as 'study26'")
+        return name
+
+    @field_validator("sources", "targets", "starts", "strategies", "k")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Two cells of one kind would be one cell."""
+        if twins := sorted({value for value in values if values.count(value) > 1}):
+            raise ValueError(f"should name each once, not {twins[0]!r} again")
+        return values
+
+    @field_validator("strategies", "starts")
+    @classmethod
+    def _known(cls, values: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        """Names of strategies and of starts."""
+        known = STRATEGIES if info.field_name == "strategies" else INITS
+        for value in values:
+            if value not in known:
+                raise ValueError(
+                    f"should hold names of {info.field_name} alone, not {value!r}: {did_you_mean(value, known)}"
+                )
+        return values
+
+    @field_validator("k")
+    @classmethod
+    def _positive(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        """At least one source is used."""
+        if min(values) < 1:
+            raise ValueError("should hold numbers of 1 and more alone")
+        return values
+
+    @field_validator("models")
+    @classmethod
+    def _learning_rate(cls, value: float) -> float:
+        """A learning rate of model tuning."""
+        if value is not False and not 0 < value <= 1:
+            raise ValueError("should be false, or a learning rate above 0 and at most 1")
+        return value
+
+    @field_validator("model_mixture")
+    @classmethod
+    def _beside_models(cls, value: str | None, info: Any) -> str | None:
+        """Multi-task model tuning is model tuning."""
+        if value is not None and info.data.get("models") is False:
+            raise ValueError("should stand beside models = LEARNING_RATE, which adds the arms that tune whole models")
+        return value
+
+    @field_validator("source", "target")
+    @classmethod
+    def _settings(cls, values: dict[str, Any], info: Any) -> dict[str, Any]:
+        """What `spot tune` takes, but for what the study gives itself; all mistakes of a table at once."""
+        own = (*OWN, "init") if info.field_name == "target" else OWN
+        found = [f"{name!r} is the study's to set" for name in own if name in values]
+        try:
+            TuneConfig.model_validate({"task": "any", **{k: v for k, v in values.items() if k not in own}})
+        except ValidationError as error:
+            found += [_mistake(entry) for entry in error.errors(include_url=False)]
+        if found:
+            raise ValueError(f"should hold settings of a run: {'; '.join(found)}")
+        return values
+
+    def tuning(self, table: Literal["source", "target"], task: str, **changes: Any) -> TuneConfig:
+        """The settings of a run of this study.
+
+        Args:
+            table: whose settings; a target's first run takes its key where the sources' runs do.
+            task: what is tuned on: a name, a path or a mixture.
+            changes: settings that differ.
+        """
+        shared = {"key_step": self.source.get("key_step"), **self.target} if table == "target" else self.source
+        return TuneConfig(**{"task": task, "backbone": self.backbone, **shared, **changes})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source or a target as the study names it.
+
+    Attributes:
+        task: its name; of a mixture `mixture:NAME`.
+        reference: what it is looked up by: a name, or the path of a task file or a prompt.
+        revision: of the task, or of the members of a mixture.
+        members: references of the tasks whose rows train; none for a prompt that is there already.
+        prompt: digest of a prompt that is there already.
+        labels: whether the task has label words.
+    """
+
+    task: str
+    reference: str
+    revision: str = ""
+    members: tuple[str, ...] = ()
+    prompt: str = ""
+    labels: bool = True
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study with its names looked up.
+
+    Attributes:
+        config: as its file has it.
+        sources: tasks, mixtures and prompts.
+        targets: tasks.
+        mixture: that whole models are tuned on first; none or one.
+    """
+
+    config: StudyConfig
+    sources: tuple[Origin, ...]
+    targets: tuple[Origin, ...]
+    mixture: tuple[Origin, ...] = ()
+
+
+def read_study(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> StudyConfig:
+    """The study of a file, with its paths as they are from here.
+
+    Args:
+        path: of the study's TOML file.
+        overrides: `key=value`, as `load_config` takes them; their paths are relative to the file too.
+
+    Raises:
+        ConfigError: all mistakes in form at once; names are looked up by `look_up`.
+    """
+    config = load_config(StudyConfig, path, overrides)
+    out = config.out or f"studies/{config.name}"
+    changes: Mapping[str, Any] = {
+        "sources": tuple(_beside(path, name) for name in config.sources),
+        "targets": tuple(_beside(path, name) for name in config.targets),
+        "backbone": _beside(path, config.backbone),
+        "model_mixture": None if config.model_mixture is None else _beside(path, config.model_mixture),
+        "out": str(path.parent / Path(out).expanduser()),
+    }
+    return config.model_copy(update=changes)
+
+
+def look_up(config: StudyConfig) -> Study:
+    """Look up the names of a study; neither rows of known data sets nor the backbone are read.
+
+    Raises:
+        ConfigError: names that are unknown or double, k beyond the sources, settings that leave keys incomparable or
+            a race without rungs; all of them at once.
+    """
+    mistakes: list[str] = []
+    sources = tuple(one for name in config.sources for one in _looked_up(config, "source", name, mistakes))
+    targets = tuple(one for name in config.targets for one in _looked_up(config, "target", name, mistakes))
+    for role, found in (("sources", sources), ("targets", targets)):
+        counts = Counter(one.task for one in found)
+        mistakes += [
+            f"{role}: {task} is there {count} times; name each once, or rename it in its task file"
+            for task, count in counts.items()
+            if count > 1
+        ]
+    mixture = () if config.model_mixture is None else _looked_up(config, "source", config.model_mixture, mistakes)
+    if not mistakes:
+        mistakes = [*_beyond(config, sources, targets), *_incomparable(config, sources), *_rungless(config)]
+    if mistakes:
+        lines = "".join(f"\n  {mistake}" for mistake in mistakes)
+        raise ConfigError(f"the study {config.name} cannot be planned:{lines}")
+    return Study(config, sources, targets, tuple(mixture))
+
+
+def _beside(path: Path, name: str) -> str:
+    """A name, or where there is a file or folder of that name beside the study's file, its path."""
+    place = path.parent / Path(name).expanduser()
+    is_known = name in registry.TABLE or name in (EMBEDDED, PACKAGED)
+    return str(place) if not is_known and (name.endswith(".toml") or place.exists()) else name
+
+
+def _mistake(entry: Mapping[str, Any]) -> str:
+    """What is wrong with one setting of a table."""
+    name = str(entry["loc"][0])
+    if entry["type"] == "extra_forbidden":
+        return f"unknown key {name!r}, {did_you_mean(name, set(TuneConfig.model_fields) - set(OWN))}"
+    expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+    return f"{name} is {entry['input']!r}, it {expected}"
+
+
+def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -> list[Origin]:
+    """What a name in a study stands for; nothing where it is a mistake."""
+    prefix = config.tuning("source" if role == "source" else "target", "any").task_prefix
+    try:
+        if role == "source" and (found := _prompts(name)):
+            return found
+        mixture = mixtures.find(name)
+        if mixture is None:
+            task = registry.get(name, prefix=prefix)
+            return [Origin(task.name, name, task.revision, (name,), labels=bool(task.labels))]
+        if role == "target":
+            raise TaskError(f"{name} is a mixture, and a target is one task: name its tasks one by one")
+        members = mixtures.tasks_of(mixture, prefix=prefix)
+        return [Origin(mixture.title, name, _revision(members, mixture.rates), mixture.tasks)]
+    except SpotError as error:
+        mistakes.append(f"{role}s: {error}")
+        return []
+
+
+def _revision(tasks: Sequence[Task], rates: Sequence[float]) -> str:
+    """Of a mixture: those of its tasks, and its rates where its file gives them."""
+    return " ".join([f"{task.name}@{task.revision}" for task in tasks] + [repr(rate) for rate in rates])
+
+
+def _prompts(name: str) -> list[Origin]:
+    """The prompts that a name stands for: one, or all of a library; none where it names tasks."""
+    folder = Path(name)
+    if name == PACKAGED or (folder / "prompts").is_dir():
+        paths = [entry.path for entry in open_library(name).entries()]
+    elif name.startswith(f"{PACKAGED}:"):
+        paths = [_packaged(open_library(PACKAGED), name.removeprefix(f"{PACKAGED}:"))]
+    elif name.endswith(".safetensors"):
+        paths = [folder]
+    elif folder.is_dir():
+        paths = [folder / PROMPT_FILE]
+    else:
+        return []
+    found = [(path, header(path)) for path in paths]
+    return [Origin(content["task"], str(path), prompt=content["digest"]) for path, content in found]
+
+
+def _packaged(library: Library, reference: str) -> Path:
+    """The file of a prompt in a library."""
+    digest = library.get(reference).digest
+    return next(entry.path for entry in library.entries() if entry.digest == digest)
+
+
+def _beyond(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Origin]) -> list[str]:
+    """Targets that no start serves, strategies without sources, and k beyond the sources of some target."""
+    if config.starts == ("classes",) and (bare := [target.task for target in targets if not target.labels]):
+        return [f"starts: classes alone, but {', '.join(bare)} has no labels; add vocabulary"]
+    used = [name for name in config.strategies if name in (*PAIRED, *COMBINED)]
+    if not used:
+        return []
+    if not sources:
+        return [f'sources: none, but {", ".join(used)} start from one; name some, or keep strategies = ["none"]']
+    fewest = min(sum(source.task != target.task for source in sources) for target in targets)
+    return [
+        f"k: {k} is beyond the {fewest} sources that every target has (none is its own); choose from 1 to {fewest}"
+        for k in config.k
+        if k > fewest
+    ]
+
+
+def _incomparable(config: StudyConfig, sources: Sequence[Origin]) -> list[str]:
+    """Settings that keep the task embeddings of sources and targets from being compared."""
+    if not sources:
+        return []
+    first = config.tuning("target", "any", init=config.starts[0])
+    found = []
+    if first.key_step is None:
+        found.append("source: no key_step, the step at which task embeddings are read; give one under [source]")
+    if any(not source.prompt for source in sources):
+        ours = config.tuning("source", "any")
+        found += [
+            f"{name} is {getattr(ours, name)!r} under [source] and {getattr(first, name)!r} on targets"
+            for name in KEYED
+            if getattr(ours, name) != getattr(first, name)
+        ]
+    for source in sources:
+        if source.prompt:
+            found += _foreign(source, first, config.backbone)
+    if not found:
+        return []
+    return [
+        "the task embeddings of sources and targets cannot be compared (of a target that of its first start, "
+        f"{config.starts[0]}): {'; '.join(found)}. Make them equal"
+    ]
+
+
+def _foreign(source: Origin, first: TuneConfig, backbone: str) -> list[str]:
+    """How the key of an existing prompt differs from those of the study's targets."""
+    content = header(source.reference)
+    found = []
+    if not Path(backbone).is_dir() and content["backbone"]["name"] != backbone:
+        found.append(f"{source.task} belongs to {content['backbone']['name']}, and the study to {backbone}")
+    recipe = content["key_recipe"]
+    if recipe is None:
+        return [*found, f"{source.task} ({source.reference}) has no key of a known recipe"]
+    wanted = {field.name: getattr(first, field.name, None) for field in fields(KeyRecipe)} | {"step": first.key_step}
+    found += [
+        f"{name} is {recipe[name]!r} in {source.task} ({source.reference}) and {value!r} on targets"
+        for name, value in wanted.items()
+        if recipe[name] != value
+    ]
+    plain = {name: TuneConfig.model_fields[name].default for name in KEYED if name not in (*wanted, "key_step")}
+    return found + [
+        f"{name} is {getattr(first, name)!r} on targets, where keys of a recipe have {value!r}"
+        for name, value in plain.items()
+        if getattr(first, name) != value
+    ]
+
+
+def _rungless(config: StudyConfig) -> list[str]:
+    """Races whose rungs fall together, because evaluations are too far apart."""
+    if "race" not in config.strategies:
+        return []
+    target = config.tuning("target", "any")
+    candidates = max(config.k) + config.restarts
+    wanted = (candidates - 1).bit_length()
+    rungs = halving(candidates, target.steps, target.eval_every)
+    if len(rungs) == wanted:
+        return []
+    return [
+        f"target: eval_every is {target.eval_every}, too far apart for a race: of {candidates} candidates beside the "
+        f"plain run the worse half is dropped {wanted} times up to half of {target.steps} steps, first at "
+        f"{target.steps / 2**wanted:g}; evaluate that often, or give more steps"
+    ]

@@ -1,0 +1,1 @@
+"""A study's report in words, pictures and pages."""

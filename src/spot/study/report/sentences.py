@@ -1,0 +1,192 @@
+"""What a study found, in sentences made from its numbers and intervals; where nothing is decided they say so."""
+
+from collections import Counter
+
+from spot.study.analysis.arms import BASELINE
+from spot.study.analysis.findings import FEWEST_RUNS, GUIDED, Comparison, Findings, Standing
+from spot.study.analysis.pairs import RESAMPLES
+from spot.study.analysis.table import LARGE
+
+LIKELY = 0.05  # below this p a correlation is counted
+MOST_NAMED = 3
+QUESTIONS = {
+    BASELINE: "Does it beat plain tuning",
+    "equal_cost": "Does it beat plain tuning at its own cost",
+    "always": "Does it beat always taking the best known source",
+    "random": "Does it beat a source at random",
+    "model": "Does it beat model tuning",
+    "mixture_model": "Does it beat multi-task model tuning",
+}
+
+READING = f"""\
+Scores are percent on report rows, which chose nothing: checkpoints, starts, sources and the better plain start were
+chosen on selection rows, within one target and one seed. Gains are points over plain tuning from its better start.
+
+Relative error reduction is 100 (transfer - plain) / (100 - plain), from means over seeds, averaged over targets.
+Deviations are over seeds (n - 1), of the means over targets.
+
+Intervals are 95 % bootstraps with {RESAMPLES} draws: targets are drawn anew, then the seeds of each. They are not
+adjusted for the number of comparisons, and with few targets they are too narrow.
+
+Cost is text tokens trained on a target in all, as a multiple of one plain run: losers count, those that a race drops
+up to their rung, the run on a mixture counts, and where similarities choose, so does the run that gave the task
+embedding, up to that step. The training of the source prompts is not in it: it is spent once for all targets. A race
+has fewer sources than asked for where its budget holds no more. Tuned parameters count losers too.
+
+Always the best known source is the source with the highest mean gain on selection rows of the other targets; the row
+in hindsight has seen the report scores of all. The oracle tunes from every source and keeps the best by selection rows.
+The most promising sources are those that a library with a record puts first (`--metric learned`): it goes by similarity
+and by the gains on selection rows of the other targets under the same seed.
+"""
+TEXTS = {
+    "Against the doubts": "Differences are paired: the same targets, seeds and report rows. Plain tuning at equal cost "
+    "is the best of as many runs as the arm pays for, or of as many as there are.",
+    "Cost against quality": "Numbers are sources, or runs from scratch. Equal costs are drawn slightly apart.",
+    "Each source on each target": "Relative error reduction in percent; below 0 the source did harm.",
+    "One source for all targets": "Every target starts from the same source, which may be a mixture. Their order was "
+    "found on report rows: take the best of them with caution.",
+    "Similarity against gain": "One point a source, means over seeds. With few sources a large r is common by chance.",
+    "How well similarities rank": "Rank correlation of similarities with gains on report rows, target by target. The "
+    "row learned adds how the sources did on selection rows of the other targets; a target's own gains are not seen. "
+    "The row selection rows is a yardstick: it ranks by the tuned runs' own scores there, so that what it lacks to +1 "
+    "is the noise of selection and report rows, and no similarity can be blamed for it.",
+    "How alike the tasks are": "Cosine of the average tokens of task embeddings, average over seeds, in the order of "
+    "an average-linkage tree. An asterisk marks a target.",
+}
+
+
+def headline(found: Findings) -> Standing | None:
+    """The arm that the first sentences are about, which no report row chose: the first strategy, with most sources."""
+    guided = [arm for arm in found.arms if arm.kind in GUIDED]
+    return max((arm for arm in guided if arm.kind == guided[0].kind), key=lambda arm: arm.k, default=None)
+
+
+def verdict(found: Findings) -> str:
+    """The study in one sentence."""
+    arm = headline(found)
+    if not found.arms:
+        return "No target has all its cells yet, so the arms cannot be compared."
+    if arm is None:
+        return "No strategy that similarity guides is among the records, so only its rivals are shown."
+    against = next(one for one in found.comparisons if one.arm == arm.arm and one.role == BASELINE)
+    ends = {"yes": "It helps.", "no": "It does harm.", "undecided": "Whether it helps is undecided."}
+    cost = "" if arm.cost is None else f", at the cost of {arm.cost:.2f} plain runs"
+    return f"{_capital(arm.arm)} against plain tuning: {_points(against)}{cost}. {ends[against.better]}"
+
+
+def sentences(found: Findings) -> tuple[str, ...]:
+    """What a reader should know, the most wanted first."""
+    made = [*_answers(found), *_similarity(found), *_sources(found), *_negative(found), *_there(found)]
+    return tuple(made)
+
+
+def _answers(found: Findings) -> list[str]:
+    """The headline arm against its rivals."""
+    arm = headline(found)
+    if arm is None:
+        return []
+    own = {one.role: one for one in found.comparisons if one.arm == arm.arm}
+    made = [f"What follows is about {arm.arm}: of the first strategy the one with most sources."]
+    for role, question in QUESTIONS.items():
+        if role in own:
+            one = own[role]
+            rival = next(other for other in found.arms if other.arm == one.against)
+            costs = (
+                f"; it is {one.against}, at {rival.cost:.2f} plain runs"
+                if role == "equal_cost" and rival.cost is not None
+                else ""
+            )
+            made.append(f"{question}? {_capital(one.better)}: {_points(one)}{costs}.")
+    if not any(one.better != "undecided" for role, one in own.items() if role in QUESTIONS):
+        made.append("Nothing is decided: every one of these intervals holds 0, or there are too few runs.")
+    if arm.runs < FEWEST_RUNS:
+        made.append(f"{arm.runs} runs (targets times seeds) are fewer than {FEWEST_RUNS}: they decide nothing.")
+    if "oracle" in own and own["oracle"].difference < 0:
+        made.append(f"The oracle, which tunes from every source, is {-own['oracle'].difference:.1f} points higher.")
+    return made
+
+
+def _similarity(found: Findings) -> list[str]:
+    """Whether similarity predicts gain."""
+    known = [one for one in found.correlations if one.pearson is not None and one.p is not None]
+    made = []
+    if known:
+        likely = sum(one.pearson > 0 and one.p < LIKELY for one in known)
+        mean = sum(one.pearson for one in known) / len(known)
+        made.append(
+            f"Similarity by {found.metric!r} against gain: mean r {mean:+.2f}; above 0 with p < {LIKELY} in {likely} "
+            f"of {_number(len(known), 'target')}."
+        )
+    elif found.correlations:
+        made.append(f"Similarity against gain: no correlation is defined ({found.correlations[0].why}).")
+    ranked = [
+        f"{one.metric} {one.spearman:+.2f} ({one.interval[0]:+.2f} to {one.interval[1]:+.2f})" for one in found.rankings
+    ]
+    if ranked:
+        made.append(f"Rank correlation of each ranking with the gains, mean over targets: {', '.join(ranked)}.")
+    return made
+
+
+def _sources(found: Findings) -> list[str]:
+    """Which sources help most."""
+    worse = Counter(one.source for one in found.transfers if one.gain < 0)
+    best = [
+        f"{arm.arm} ({arm.gain:+.1f} points, worse on {worse[arm.arm]} of {arm.targets})"
+        for arm in found.generic[:MOST_NAMED]
+        if arm.gain > 0
+    ]
+    if best:
+        return [f"Sources that help most over all targets, seen afterwards: {', '.join(best)}."]
+    return ["No source helps on average over the targets."] if found.generic else []
+
+
+def _negative(found: Findings) -> list[str]:
+    """How many transfers do harm."""
+    if not found.transfers:
+        return []
+    counted = {name: sum(getattr(one, name) for one in found.summaries) for name in ("cells", "improved", "worsened")}
+    large = sum(len(one.above_10) for one in found.summaries)
+    always = sum(one.worse == one.seeds for one in found.transfers if one.rer is not None)
+    made = [
+        f"Of {_number(counted['cells'], 'pair')} of source and target {counted['worsened']} end below plain tuning "
+        f"(negative transfer; {always} of them with every seed), {counted['improved']} above, and {large} lower its "
+        f"error by more than {LARGE} %."
+    ]
+    if perfect := sorted({one.target for one in found.transfers if one.rer is None}):
+        made.append(f"Plain tuning has no error to reduce on {', '.join(perfect)}: left out of error reductions.")
+    return made
+
+
+def _there(found: Findings) -> list[str]:
+    """What is missing, diverged or not comparable."""
+    made = []
+    pair = found.counts["pair"]
+    if pair.missing:
+        made.append(f"{pair.finished} of {pair.finished + pair.missing} pair cells are there.")
+    if apart := [one.name for one in found.targets if not one.seeds]:
+        made.append(f"Left out of the arms, because no seed has all its cells: {', '.join(apart)}.")
+    if failed := [f"{count.failed} {kind}" for kind, count in found.counts.items() if count.failed]:
+        made.append(f"Cells that ended without a score, as diverged runs do, and count nowhere: {', '.join(failed)}.")
+    if overlap := sum(one.rows.get("overlap", 0) for one in found.targets):
+        made.append(f"{_number(overlap, 'report row')} that a source was trained on are left out for every arm.")
+    if mixed := [one.name for one in found.targets if one.mixed]:
+        made.append(
+            f"Cells of {', '.join(mixed)} were measured on different rows and are not comparable: run the study anew."
+        )
+    if found.tasks is not None and found.tasks.left_out:
+        made.append(f"Left out of the similarity map, for want of a shared seed: {', '.join(found.tasks.left_out)}.")
+    return made
+
+
+def _points(one: Comparison) -> str:
+    """A difference with its interval."""
+    low, high = one.interval
+    return f"{one.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}, {one.runs} runs)"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,64 @@
+"""What the pairs of a study teach a library: the gains of its prompts, as its record of transfers has them."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from spot.config import digest
+from spot.errors import PromptError
+from spot.prompts.prompt import header
+from spot.retrieval import ranking
+from spot.study.analysis.groups import Block, blocks, plain_selection, selection
+from spot.study.cells import StudyPlan
+from spot.study.records import Record
+from spot.study.scheduler import prompt_file
+
+
+def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]) -> list[dict[str, Any]]:
+    """Gains over plain tuning from the better start, points on selection rows; report rows teach nothing.
+
+    Args:
+        plan: the study.
+        records: of its cells.
+        prompts: digests of the library's prompts; what started from others is passed over.
+
+    Returns:
+        One a prompt and target, averaged over the seeds that have a plain run too. The target's embedding stands in the
+        first of each target.
+
+    Raises:
+        StudyError: two records are of one cell, or one has a score and no curve.
+    """
+    known = {cell.digest: cell.prompt or _digest(cell.digest) for cell in plan.cells if cell.kind == "source"}
+    found: dict[tuple[str, str], list[tuple[Block, Record]]] = {}
+    for block in blocks(records):
+        for pair in block.pairs.values() if block.plain else ():
+            if known.get(pair.needs[0]) in prompts:
+                found.setdefault((block.target, known[pair.needs[0]]), []).append((block, pair))
+    made: list[dict[str, Any]] = []
+    taught: set[str] = set()
+    for (target, prompt), runs in sorted(found.items()):
+        gains = [selection(pair) - plain_selection(block) for block, pair in runs]
+        first, pair = runs[0]
+        lesson = {
+            "id": digest(plan.study.config.tuning("target", target), prompt, *[pair.digest for _, pair in runs]),
+            "source": prompt,
+            "source_task": pair.sources[0],
+            "target": target,
+            "gain": sum(gains) / len(gains),
+            "steps": pair.steps,
+            "rows": pair.rows.get("train", 0),
+            "seeds": len(runs),
+        }
+        if target not in taught and first.plain[0].embedding:
+            lesson["embedding"] = ranking.encoded(first.plain[0].embedding)
+            taught.add(target)
+        made.append(lesson)
+    return made
+
+
+def _digest(cell: str) -> str:
+    """Of the prompt of a source that the study tuned; empty where it is not in this machine's cache."""
+    try:
+        return str(header(prompt_file(cell))["digest"])
+    except PromptError:
+        return ""

@@ -1,0 +1,264 @@
+"""Sets whose answers are written text: translation, summarization, and the English members of GEM.
+
+Translation and summarization have T5's forms: `translate English to German: ..` and `summarize: ..`. GEM's structured
+inputs have none, so each is written on one line, fields in the order of the row; a row's references are all accepted.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from spot.errors import TaskError
+from spot.tasks.data_set import DataSet, Form, Row, Text
+
+LANGUAGES = {"de": "German", "fr": "French", "ro": "Romanian"}
+ACTS = (
+    "AFFIRM",
+    "AFFIRM_INTENT",
+    "CONFIRM",
+    "GOODBYE",
+    "INFORM",
+    "INFORM_COUNT",
+    "INFORM_INTENT",
+    "NEGATE",
+    "NEGATE_INTENT",
+    "NOTIFY_FAILURE",
+    "NOTIFY_SUCCESS",
+    "OFFER",
+    "OFFER_INTENT",
+    "REQUEST",
+    "REQUEST_ALTS",
+    "REQ_MORE",
+    "SELECT",
+    "THANK_YOU",
+)
+
+
+def translation(language: str) -> Form:
+    """T5's translation from English; the field `translation` holds a text a language.
+
+    Args:
+        language: two letters, a key of LANGUAGES.
+    """
+
+    def form(row: Row, train: bool) -> Iterator[Text]:
+        pair = row.inner("translation")
+        english, target = pair.text("en"), pair.answer(language)
+        if english.strip() and (target.strip() or not row.answered):
+            yield Text(f"translate English to {LANGUAGES[language]}: {english}", (target,), texts=(english,))
+
+    return form
+
+
+def summary(source: str, target: str) -> Form:
+    """T5's summarization; a row whose document or summary is blank is left out, as some sets have such rows.
+
+    Args:
+        source: field of the document.
+        target: field of the summary.
+    """
+
+    def form(row: Row, train: bool) -> Iterator[Text]:
+        document, short = row.text(source), row.answer(target)
+        if document.strip() and (short.strip() or not row.answered):
+            yield Text(f"summarize: {document}", (short,), texts=(document,))
+
+    return form
+
+
+def wiki_lingua(row: Row, train: bool) -> Iterator[Text]:
+    """WikiLingua: a page holds several methods, each with a summary of its own; a page's methods are one group."""
+    article = row.inner("article")
+    documents = article.texts("document")
+    summaries = article.texts("summary") if row.answered else ("",) * len(documents)
+    if len(documents) != len(summaries):
+        raise TaskError(
+            f"{row.place}: field 'article' holds {len(documents)} documents and {len(summaries)} summaries, expected "
+            "as many of each. Mend the row or leave it out."
+        )
+    for document, short in zip(documents, summaries, strict=True):
+        if document.strip() and (short.strip() or not row.answered):
+            yield Text(f"summarize: {document}", (short,), group=row.text("url"), texts=(document,))
+
+
+def gem(key: str, write: Callable[[Row], str]) -> Form:
+    """The form of a GEM set: `key: ..`, then the target and the other references.
+
+    Args:
+        key: in front of the input.
+        write: row -> its input on one line.
+    """
+
+    def form(row: Row, train: bool) -> Iterator[Text]:
+        line = write(row)
+        references = row.texts("references") if "references" in row.fields else ()
+        answers = tuple(dict.fromkeys(filter(str.strip, (row.answer("target"), *references))))
+        if line.strip() and (answers or not row.answered):
+            yield Text(f"{key}: {line}", answers, texts=(line,))
+
+    return form
+
+
+def concepts(row: Row) -> str:
+    """CommonGen: `field, look, stand`."""
+    return ", ".join(row.texts("concepts"))
+
+
+def triples(row: Row) -> str:
+    """DART: `subject | relation | object`, triples parted by ` ; `."""
+    listed = row.fields.get("tripleset")
+    if not isinstance(listed, list) or not all(_is_texts(triple) for triple in listed):
+        raise TaskError(f"{row.place}: field 'tripleset' holds {listed!r:.60}, expected lists of texts. Mend the row.")
+    return " ; ".join(" | ".join(triple) for triple in listed)
+
+
+def joined_triples(row: Row) -> str:
+    """WebNLG: its triples are texts such as `Aarhus | leader | Jacob_Bundsgaard`, here parted by ` ; `."""
+    return " ; ".join(row.texts("input"))
+
+
+def dialogue(row: Row) -> str:
+    """Schema-guided dialogue: `CONFIRM(song_name = Carnivore) ; REQ_MORE prompt: Yes, I would.`."""
+    acts = row.fields.get("dialog_acts")
+    if not isinstance(acts, list) or not all(isinstance(act, dict) for act in acts):
+        raise TaskError(f"{row.place}: field 'dialog_acts' holds {acts!r:.60}, expected a list of acts. Mend the row.")
+    return f"{' ; '.join(_act(row, act) for act in acts)} prompt: {row.text('prompt')}"
+
+
+def field(name: str) -> Callable[[Row], str]:
+    """The input is one text of the row."""
+    return lambda row: row.text(name)
+
+
+def _act(row: Row, act: dict[str, Any]) -> str:
+    """One act of a dialogue: its name, and its slot with the values, where it has a slot."""
+    name, slot, values = act.get("act"), act.get("slot"), act.get("values")
+    known = name in ACTS or (type(name) is int and name in range(len(ACTS)))
+    if not known or not isinstance(slot, str) or not _is_texts(values):
+        raise TaskError(
+            f"{row.place}: field 'dialog_acts' holds {act!r:.60}, expected an act (0 to {len(ACTS) - 1}, or its name), "
+            "a slot and a list of values. Mend the row or leave it out."
+        )
+    word = ACTS[name] if isinstance(name, int) else name
+    if not slot:
+        return word
+    return f"{word}({slot} = {', '.join(values)})" if values else f"{word}({slot})"
+
+
+def _is_texts(value: object) -> bool:
+    """Whether this is a list of texts."""
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _wmt(language: str, year: int, size: int) -> DataSet:
+    """One WMT pair, from English."""
+    return DataSet(
+        f"English to {LANGUAGES[language]}, WMT {year}",
+        translation(language),
+        f"wmt_en_{language}",
+        f"wmt/wmt{year % 100}:{language}-en",
+        metrics=("bleu",),
+        size=size,
+        kind="text",
+    )
+
+
+def _summaries(title: str, name: str, hub: str, fields: tuple[str, str], **known: Any) -> DataSet:
+    """One summarization set."""
+    return DataSet(title, summary(*fields), name, hub, metrics=("rouge",), kind="text", **known)
+
+
+def _gem(title: str, name: str, form: Form, metrics: Sequence[str], size: int | None, hub: str = "") -> DataSet:
+    """One GEM set, in the fields of GEM 1.1."""
+    return DataSet(
+        title, form, f"gem_{name}", hub, metrics=tuple(metrics), paper="arXiv:2102.01672", size=size, kind="text"
+    )
+
+
+DATA_TO_TEXT = ("bleu", "rouge")
+
+TABLE: dict[str, DataSet] = {
+    "wmt/en_de": _wmt("de", 2014, 4_500_000),
+    "wmt/en_fr": _wmt("fr", 2015, 40_850_000),
+    "wmt/en_ro": _wmt("ro", 2016, 610_320),
+    "aeslc": _summaries(
+        "subject lines of mails",
+        "aeslc",
+        "Yale-LILY/aeslc",
+        ("email_body", "subject_line"),
+        size=14_436,
+        paper="arXiv:1906.03497",
+    ),
+    "billsum": _summaries(
+        "summaries of bills (the hub has no validation split: its test split stands in)",
+        "billsum",
+        "FiscalNote/billsum",
+        ("text", "summary"),
+        hub_splits={"train": "train", "validation": "test"},
+        size=18_949,
+        paper="arXiv:1910.00523",
+    ),
+    "cnn_dailymail": _summaries(
+        "highlights of news", "cnn_dailymail", "abisee/cnn_dailymail:3.0.0", ("article", "highlights"), size=287_113
+    ),
+    "wiki_lingua": DataSet(
+        "summaries of how-to pages, English (the hub has a train split only)",
+        wiki_lingua,
+        "wiki_lingua",
+        "esdurmus/wiki_lingua:english",
+        metrics=("rouge",),
+        splits=("train",),
+        hub_splits={"train": "train"},
+        paper="arXiv:2010.03093",
+        kind="text",
+    ),
+    "gigaword": _summaries(
+        "headlines of news", "gigaword", "", ("document", "summary"), size=3_803_957, paper="arXiv:1509.00685"
+    ),
+    "multi_news": _summaries(
+        "summaries of several news items",
+        "multi_news",
+        "",
+        ("document", "summary"),
+        size=44_972,
+        paper="arXiv:1906.01749",
+    ),
+    "newsroom": _summaries(
+        "summaries written in newsrooms", "newsroom", "", ("text", "summary"), size=995_041, paper="arXiv:1804.11283"
+    ),
+    "samsum": _summaries(
+        "summaries of chats",
+        "samsum",
+        "knkarthick/samsum",
+        ("dialogue", "summary"),
+        size=14_732,
+        paper="arXiv:1911.12237",
+    ),
+    "xsum": _summaries(
+        "one-sentence summaries of news",
+        "xsum",
+        "EdinburghNLP/xsum",
+        ("document", "summary"),
+        size=204_045,
+        paper="arXiv:1808.08745",
+    ),
+    "gem/common_gen": _gem(
+        "a sentence from concepts", "common_gen", gem("concepts", concepts), DATA_TO_TEXT, 67_389, "allenai/common_gen"
+    ),
+    "gem/dart": _gem("text from triples of many sources", "dart", gem("triples", triples), DATA_TO_TEXT, 62_659),
+    "gem/e2e_nlg": _gem(
+        "restaurants from attributes", "e2e_nlg", gem("meaning", field("meaning_representation")), DATA_TO_TEXT, 33_525
+    ),
+    "gem/schema_guided_dialog": _gem(
+        "a reply from dialogue acts", "schema_guided_dialog", gem("acts", dialogue), DATA_TO_TEXT, 164_982
+    ),
+    "gem/web_nlg": _gem(
+        "text from DBpedia triples, English", "web_nlg", gem("triples", joined_triples), DATA_TO_TEXT, 35_426
+    ),
+    "gem/wiki_auto": _gem("simpler sentences", "wiki_auto", gem("simplify", field("source")), ("bleu",), 483_801),
+    "gem/xsum": _gem(
+        "one-sentence summaries, GEM's part of XSum", "xsum", gem("summarize", field("document")), ("rouge",), 23_206
+    ),
+    "gem/wiki_lingua": _gem(
+        "summaries of how-to pages, into English", "wiki_lingua", gem("summarize", field("source")), ("rouge",), None
+    ),
+}

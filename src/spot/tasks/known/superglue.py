@@ -1,0 +1,217 @@
+"""The eight sets of SuperGLUE and its two diagnostic sets, in T5's forms and words.
+
+Most texts are written as in GLUE. MultiRC and ReCoRD are cleaned, and WSC is answered with the referent of a marked
+pronoun. The diagnostic sets are answered by the prompt of RTE, and have its name where inputs begin with one.
+"""
+
+import re
+from collections.abc import Iterator
+
+from spot.errors import TaskError
+from spot.tasks.data_set import DataSet, Row, Text, keyed
+from spot.tasks.known.glue import TEST, TWO_WAY, classes
+
+_BREAK = re.compile(r"<br>")
+_BOLD = re.compile(r"</?b>")
+_SENTENCE_END = re.compile(r"([.?!\"'])\n@highlight\n")
+_HIGHLIGHT = re.compile(r"\n@highlight\n")
+
+
+def multirc(row: Row, train: bool) -> Iterator[Text]:
+    """MultiRC: whether one answer to a question on a paragraph is right; the answers to a question are a group.
+
+    T5 makes a blank of `<br>` and removes the tags of bold text; other markup stays.
+    """
+    keys = ("question", "answer", "paragraph")
+    texts = tuple(map(row.text, keys))
+    inputs = _BOLD.sub("", _BREAK.sub(" ", keyed(*zip(keys, texts, strict=True))))
+    yield Text(inputs, (row.word("label", TRUTH),), _ids(row, "paragraph", "question"), texts)
+
+
+def record(row: Row, train: bool) -> Iterator[Text]:
+    """ReCoRD: which entity a query lacks. A train row is an example an answer, any other one with all answers.
+
+    The summary's points at the end of a passage become its last sentences.
+    """
+    query, passage = row.text("query"), row.text("passage")
+    clean = _HIGHLIGHT.sub(". ", _SENTENCE_END.sub(r"\1 ", passage))
+    inputs = keyed(("query", query), ("entities", ", ".join(row.texts("entities"))), ("passage", clean))
+    answers = row.texts("answers") if row.answered else ()
+    if row.answered and not answers:
+        raise TaskError(f"{row.place}: field 'answers' is empty, expected at least one answer. Leave the row out.")
+    group = _ids(row, "passage", "query")
+    for accepted in [(answer,) for answer in answers] if train else [answers]:
+        yield Text(inputs, accepted, group, (query, passage))
+
+
+def wsc(row: Row, train: bool) -> Iterator[Text]:
+    """WSC: the answer is what the marked pronoun stands for, so only true pairs train.
+
+    Elsewhere the answers are the candidate and then `True` or `False`, whether the pronoun stands for it.
+    """
+    text, candidate, truth = row.text("text"), row.text("span1_text"), row.word("label", TRUTH)
+    if not train:
+        yield Text(_marked(row, text), (candidate, truth), texts=(text,))
+    elif truth == "True":
+        yield Text(_marked(row, text), (candidate,), texts=(text,))
+
+
+def _marked(row: Row, text: str) -> str:
+    """The text with its pronoun as `*it*`; single blanks part the words that `span2_index` counts.
+
+    A pronoun that is not that whole word is sought inside it and then in the next one and the one before, is parted
+    from what follows it, and the text loses its last blanks: the two official texts so mended come out as T5 has them,
+    which lists them.
+    """
+    pronoun, index, words = row.text("span2_text"), _number(row, "span2_index"), text.split(" ")
+    if words[index : index + 1] == [pronoun]:
+        return " ".join([*words[:index], f"*{pronoun}*", *words[index + 1 :]])
+    within = re.compile(rf"(\W*){re.escape(pronoun)}\b(.*)", re.DOTALL)
+    for place in (index, index + 1, index - 1):
+        if 0 <= place < len(words) and (found := within.fullmatch(words[place])):
+            word = f"{found[1]}*{pronoun}* {found[2]}".rstrip()
+            return " ".join([*words[:place], word, *words[place + 1 :]]).rstrip()
+    raise TaskError(
+        f"{row.place}: field 'span2_text' holds {pronoun!r:.60}, which is not word {index} of the text, counted from 0 "
+        "at single blanks, nor beside it. Mend `span2_index`, or leave the row out."
+    )
+
+
+def _ids(row: Row, *fields: str) -> str:
+    """Official numbers as the name of a group, such as `12/34`."""
+    return "/".join(str(_number(row.inner("idx"), field)) for field in fields)
+
+
+def _number(row: Row, field: str) -> int:
+    """A whole number from 0 on."""
+    value = row.fields.get(field)
+    if type(value) is not int or value < 0:
+        raise TaskError(f"{row.place}: field {field!r} holds {value!r:.60}, expected a number from 0 on; mend it.")
+    return value
+
+
+TRUTH = ("False", "True")
+COMMITMENT = ("entailment", "contradiction", "neutral")
+CHOICES = ("choice1", "choice2")
+
+TERMS = "SuperGLUE terms: each task under its own licence, research use"
+BENCHMARK = "arXiv:1905.00537"
+
+TABLE: dict[str, DataSet] = {
+    "superglue/boolq": DataSet(
+        "yes-or-no questions on a passage",
+        classes(TRUTH, "passage", "question"),
+        "boolq",
+        "aps/super_glue:boolq",
+        TRUTH,
+        unlabelled=TEST,
+        paper="arXiv:1905.10044",
+        licence="CC BY-SA 3.0",
+        size=9_427,
+    ),
+    "superglue/cb": DataSet(
+        "three-way inference on embedded clauses",
+        classes(COMMITMENT, "hypothesis", "premise"),
+        "cb",
+        "aps/super_glue:cb",
+        COMMITMENT,
+        ("macro_f1", "accuracy"),
+        unlabelled=TEST,
+        paper=BENCHMARK,
+        licence=TERMS,
+        size=250,
+    ),
+    "superglue/copa": DataSet(
+        "the likelier cause or effect",
+        classes(CHOICES, *CHOICES, "premise", "question"),
+        "copa",
+        "aps/super_glue:copa",
+        CHOICES,
+        unlabelled=TEST,
+        paper=BENCHMARK,
+        licence="BSD 2-clause",
+        size=400,
+    ),
+    "superglue/multirc": DataSet(
+        "is an answer to a question on a paragraph right",
+        multirc,
+        "multirc",
+        "aps/super_glue:multirc",
+        TRUTH,
+        ("multirc",),
+        unlabelled=TEST,
+        paper="ACL:N18-1023",
+        licence=TERMS,
+        size=27_243,
+    ),
+    "superglue/record": DataSet(
+        "the entity that a query on news lacks",
+        record,
+        "record",
+        "aps/super_glue:record",
+        metrics=("record",),
+        unlabelled=TEST,
+        paper="arXiv:1810.12885",
+        licence=TERMS,
+        size=138_854,
+        kind="text",
+    ),
+    "superglue/rte": DataSet(
+        "two-way inference on news",
+        classes(TWO_WAY, "hypothesis", "premise"),
+        "rte",
+        "aps/super_glue:rte",
+        TWO_WAY,
+        unlabelled=TEST,
+        paper=BENCHMARK,
+        licence=TERMS,
+        size=2_490,
+    ),
+    "superglue/wic": DataSet(
+        "does a word have one sense in two sentences",
+        classes(TRUTH, "sentence1", "sentence2", "word"),
+        "wic",
+        "aps/super_glue:wic",
+        TRUTH,
+        unlabelled=TEST,
+        paper="arXiv:1808.09121",
+        licence="CC BY-NC 4.0",
+        size=5_428,
+    ),
+    "superglue/wsc": DataSet(
+        "what a pronoun refers to (only true pairs train)",
+        wsc,
+        "wsc",
+        "aps/super_glue:wsc.fixed",
+        metrics=("wsc_accuracy",),
+        unlabelled=TEST,
+        paper=BENCHMARK,
+        licence=TERMS,
+        size=259,
+        kind="text",
+        name="wsc: ",
+    ),
+    "superglue/axb": DataSet(
+        "two-way inference by linguistic phenomenon (diagnostic set, test only)",
+        classes(TWO_WAY, "hypothesis", "premise", other=("sentence2", "sentence1")),  # the published names
+        "axb",
+        "aps/super_glue:axb",
+        TWO_WAY,
+        ("matthews",),
+        splits=(),
+        unlabelled=TEST,
+        paper=BENCHMARK,
+        name="rte ",
+    ),
+    "superglue/axg": DataSet(
+        "two-way inference on pronouns of either gender (diagnostic set, test only)",
+        classes(TWO_WAY, "hypothesis", "premise"),
+        "axg",
+        "aps/super_glue:axg",
+        TWO_WAY,
+        splits=(),
+        unlabelled=TEST,
+        paper="arXiv:1804.09301",
+        name="rte ",
+    ),
+}

@@ -1,0 +1,243 @@
+"""Scores against scikit-learn, scipy and arithmetic by hand, on ordinary and hostile predictions."""
+
+import math
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn import metrics as sk
+
+from spot.errors import TaskError
+from spot.metrics.scores import METRICS, bootstrap_interval, primary, problems, relative_error_reduction, score
+
+LABELS = ("a", "b", "c")
+
+
+def one(name, answers, predictions, labels=()):
+    """The only score of one metric, with one accepted answer a row."""
+    (value,) = score([name], [(answer,) for answer in answers], predictions, labels=labels).values()
+    return value
+
+
+def draw(seed, labels, rows=200):
+    rng = np.random.default_rng(seed)
+    gold = rng.choice(labels, rows)
+    said = np.where(rng.random(rows) < 0.6, gold, rng.choice(labels, rows))
+    return gold.tolist(), said.tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_class_metrics_equal_scikit_learn_on_random_rows(seed):
+    gold, said = draw(seed, LABELS)
+    assert one("accuracy", gold, said, LABELS) == pytest.approx(100 * sk.accuracy_score(gold, said))
+    assert one("macro_f1", gold, said, LABELS) == pytest.approx(100 * sk.f1_score(gold, said, average="macro"))
+    assert one("matthews", gold, said, LABELS) == pytest.approx(100 * sk.matthews_corrcoef(gold, said))
+    gold, said = draw(seed, ("no", "yes"))
+    assert one("f1", gold, said, ("no", "yes")) == pytest.approx(100 * sk.f1_score(gold, said, pos_label="yes"))
+
+
+def test_f1_by_hand_and_the_last_label_is_the_positive_one():
+    gold, said = ["p", "p", "p", "n", "n"], ["p", "p", "n", "p", "n"]
+    # 2 true positives, 1 false positive, 1 false negative; then 1, 1, 1 from the other side.
+    assert one("f1", gold, said, ("n", "p")) == pytest.approx(100 * 4 / 6)
+    assert one("f1", gold, said, ("p", "n")) == pytest.approx(100 * 2 / 4)
+
+
+@pytest.mark.parametrize("invalid", ["", "P", "p ", "nonsense"])
+def test_an_invalid_prediction_is_never_better_than_the_wrong_label(invalid):
+    labels = ("n", "p")
+    gold = ["p", "p", "n", "n"]
+    for name in ("accuracy", "f1"):
+        for row in range(4):
+            wrong = list(gold)
+            wrong[row] = "n" if gold[row] == "p" else "p"
+            said = list(gold)
+            said[row] = invalid
+            assert one(name, gold, said, labels) == one(name, gold, wrong, labels) < 100
+
+
+def test_all_invalid_predictions_score_nothing():
+    gold, said = ["a", "b", "c", "a"], ["x", "", "y", "a "]
+    for name in ("accuracy", "macro_f1", "matthews"):
+        assert one(name, gold, said, LABELS) == 0
+    assert one("f1", ["n", "p"], ["", "?"], ("n", "p")) == 0
+
+
+def test_invalid_predictions_lower_macro_f1_as_an_unknown_number_does_in_t5():
+    gold, said = ["a", "a", "b", "b"], ["a", "junk", "b", "rubbish"]
+    # each class: 1 true positive, no false positive, 1 false negative -> 2 / 3
+    assert one("macro_f1", gold, said, LABELS) == pytest.approx(100 * 2 / 3)
+
+
+def test_matthews_takes_all_invalid_predictions_as_one_class():
+    gold, said = ["a", "b", "a", "b", "b"], ["a", "b", "x", "y", "z"]
+    expected = sk.matthews_corrcoef([0, 1, 0, 1, 1], [0, 1, -1, -1, -1])
+    assert one("matthews", gold, said, LABELS) == pytest.approx(100 * expected)
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "matthews", "accuracy"])
+def test_constant_answers_and_predictions_give_numbers_without_warnings(name):
+    for gold, said in ((["a"] * 4, ["b"] * 4), (["a"] * 4, list("abca")), (list("abca"), ["a"] * 4)):
+        assert math.isfinite(one(name, gold, said, LABELS))
+    assert one("matthews", ["a"] * 4, ["a"] * 4, LABELS) == 0
+    assert one("macro_f1", ["a"] * 4, ["a"] * 4, LABELS) == 100
+
+
+def test_f1_without_any_positive_is_zero():
+    assert one("f1", ["n", "n"], ["n", "n"], ("n", "p")) == 0
+
+
+def test_accuracy_accepts_any_of_several_answers():
+    assert score(["accuracy"], [("a", "b"), ("a",)], ["b", "b"]) == {"accuracy": 50.0}
+
+
+def test_exact_match_and_token_f1_follow_squad():
+    answers = [("the Eiffel Tower", "Eiffel-Tower!"), ("42",), ("red apple pie",)]
+    said = ["Eiffel tower.", "forty-two", "an apple pie"]
+    scores = score(["exact_match", "token_f1"], answers, said)
+    assert scores["exact_match"] == pytest.approx(100 / 3)
+    # 1; 0; precision 2 / 2, recall 2 / 3 -> 0.8
+    assert scores["token_f1"] == pytest.approx(100 * (1 + 0 + 0.8) / 3)
+
+
+def test_token_f1_of_texts_without_words():
+    assert one("token_f1", ["the"], [""]) == 100
+    assert one("token_f1", ["the"], ["x"]) == 0
+    assert one("token_f1", ["x"], ["..."]) == 0
+
+
+@given(st.lists(st.sampled_from("xyz"), max_size=6), st.lists(st.sampled_from("xyz"), max_size=6))
+def test_token_f1_equals_precision_and_recall_written_out(answer, said):
+    shared = sum((Counter(answer) & Counter(said)).values())
+    if answer and said and shared:
+        precision, recall = shared / len(said), shared / len(answer)
+        expected = 100 * 2 * precision * recall / (precision + recall)
+    else:
+        expected = 100.0 * (answer == said)
+    assert one("token_f1", [" ".join(answer)], [" ".join(said)]) == pytest.approx(expected)
+
+
+def test_correlations_equal_scipy_with_ties():
+    rng = np.random.default_rng(0)
+    gold, said = rng.integers(0, 6, 100) / 2, rng.integers(0, 6, 100) / 2
+    scores = score(["pearson_spearman"], [(str(value),) for value in gold], [str(value) for value in said])
+    ranks = [stats.rankdata(values) for values in (gold, said)]
+    assert scores["pearson"] == pytest.approx(100 * np.corrcoef(gold, said)[0, 1])
+    assert scores["spearman"] == pytest.approx(100 * np.corrcoef(*ranks)[0, 1])
+
+
+@pytest.mark.parametrize("junk", ["", "nan", "inf", "five", "-1e999"])
+def test_a_prediction_that_is_no_number_takes_the_far_end_of_the_range(junk):
+    answers = [("0.0",), ("1.0",), ("4.0",), ("5.0",)]
+    expected = score(["pearson_spearman"], answers, ["0.0", "5.0", "4.0", "0.0"])
+    assert score(["pearson_spearman"], answers, ["0.0", junk, "4.0", junk]) == expected
+
+
+@pytest.mark.parametrize(("gold", "said"), [(["1", "1"], ["1", "2"]), (["1", "2"], ["3", "3"]), (["1"], ["1"])])
+def test_undefined_correlations_are_zero(gold, said):
+    scores = score(["pearson_spearman"], [(value,) for value in gold], said)
+    assert scores == {"pearson": 0, "spearman": 0}
+
+
+@pytest.mark.parametrize("said", [["1e10", "10000000000.000002", "1e10"], ["-1e308", "1e308", "1e308"]])
+def test_extreme_predictions_give_numbers_without_warnings(said):
+    scores = score(["pearson_spearman"], [("1",), ("2",), ("3",)], said)
+    assert all(math.isfinite(value) for value in scores.values())
+
+
+def test_an_answer_that_is_no_number_is_refused():
+    message = "row 2: the answer 'five' is no number, which the metric pearson_spearman needs"
+    with pytest.raises(TaskError, match=message):
+        score(["pearson_spearman"], [("1",), ("five",)], ["1", "2"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from((*LABELS, "", "junk"))), min_size=1, max_size=30))
+def test_every_score_is_a_finite_percentage(rows):
+    answers = [(gold,) for gold, _ in rows]
+    scores = score(
+        ["accuracy", "macro_f1", "exact_match", "token_f1", "matthews"], answers, [s for _, s in rows], labels=LABELS
+    )
+    matthews = scores.pop("matthews")
+    assert -100 - 1e-9 <= matthews <= 100 + 1e-9
+    assert all(0 <= value <= 100 + 1e-9 for value in scores.values())
+
+
+def test_scores_keep_the_order_of_their_names_and_the_primary_is_their_mean():
+    scores = score(["macro_f1", "accuracy"], [("a",), ("a",), ("b",)], ["a", "b", "b"], labels=LABELS)
+    assert list(scores) == ["macro_f1", "accuracy"]
+    assert primary(scores) == pytest.approx((scores["macro_f1"] + scores["accuracy"]) / 2)
+    with pytest.raises(TaskError, match="no scores"):
+        primary({})
+
+
+def test_no_rows_and_metrics_that_do_not_fit_are_refused():
+    with pytest.raises(TaskError, match="no rows to score"):
+        score(["accuracy"], [], [])
+    with pytest.raises(TaskError, match="no metric 'acuracy'; did you mean 'accuracy'"):
+        score(["acuracy"], [("a",)], ["a"])
+    assert problems(["f1"], LABELS) == ["the metric f1 needs exactly two labels, found 3; take macro_f1"]
+    assert len(problems(["matthews", "macro_f1", "exact_match"], ())) == 2
+    assert problems(list(METRICS), ("n", "p")) == []
+
+
+def test_the_bootstrap_interval_of_rows_agrees_with_scipy_and_the_normal_one():
+    correct = np.random.default_rng(1).random(400) < 0.85
+    low, high = bootstrap_interval(correct)
+    reference = stats.bootstrap((correct,), np.mean, n_resamples=2000, method="percentile", rng=0).confidence_interval
+    assert (low, high) == pytest.approx((100 * reference.low, 100 * reference.high), abs=0.6)
+    half = 196 * math.sqrt(0.85 * 0.15 / 400)
+    assert high - low == pytest.approx(2 * half, rel=0.12)
+
+
+def test_the_interval_is_deterministic_and_certain_rows_have_none():
+    correct = [0, 1, 1, 0, 1]
+    assert bootstrap_interval(correct, seed=3) == bootstrap_interval(correct, seed=3)
+    assert bootstrap_interval(correct, seed=3) != bootstrap_interval(np.tile(correct, 5), seed=3)
+    assert bootstrap_interval([1, 1, 1]) == (100.0, 100.0)
+    assert bootstrap_interval([[0, 0], [0, 0]]) == (0.0, 0.0)
+
+
+def test_seeds_that_disagree_widen_the_interval_and_seeds_that_agree_do_not():
+    rows = np.random.default_rng(2).random(200) < 0.7
+    agree = bootstrap_interval(np.stack([rows, rows, rows]))
+    alone = bootstrap_interval(rows)
+    assert agree[1] - agree[0] == pytest.approx(alone[1] - alone[0], rel=0.15)
+    disagree = np.stack([np.ones(200), np.zeros(200), rows])
+    low, high = bootstrap_interval(disagree)
+    assert high - low > 2 * (alone[1] - alone[0])
+    assert low <= 100 * disagree.mean() <= high
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    hits = 0
+    for _ in range(200):
+        low, high = bootstrap_interval(rng.random(100) < 0.6, resamples=300)
+        hits += low <= 60 <= high
+    assert 180 <= hits <= 199
+
+
+@pytest.mark.parametrize("empty", [[], [[]], np.zeros((2, 2, 2))])
+def test_no_interval_without_rows(empty):
+    with pytest.raises(TaskError, match=r"no interval: expected scores of \[rows\] or \[seeds, rows\]"):
+        bootstrap_interval(empty)
+
+
+def test_relative_error_reduction():
+    assert relative_error_reduction(90, 80) == pytest.approx(50)
+    assert relative_error_reduction(70, 80) == pytest.approx(-50)
+    assert relative_error_reduction(80, 80) == 0
+    assert relative_error_reduction(100, 100) == 0
+    assert relative_error_reduction(99, 100) == -math.inf
+
+
+def test_importing_metrics_imports_no_heavy_package():
+    heavy = ("sklearn", "scipy", "numpy", "torch")
+    code = f"import sys, spot.metrics.scores; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

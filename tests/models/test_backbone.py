@@ -1,0 +1,237 @@
+"""The engine against plain transformers: the same model with the prompt's vectors put before every row by hand."""
+
+import hashlib
+import logging
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from spot.models.backbone import Backbone
+from spot.models.batch import IGNORED, Batch, Tree
+from spot.prompts.prompt import BackboneId
+
+FAMILIES = ("t5", "t5v11", "llama", "gpt2", "opt", "qwen2", "gemma2")
+ROWS = (  # tokens of the text, tokens of the target, prompt
+    ([3, 4, 5, 6, 7], [8, 9], 0),
+    ([10, 11], [12], 1),
+    ([13, 14, 15, 16, 17, 18, 19], [20, 21, 22], 0),
+)
+CHOICES = ([8, 9], [8, 10, 11], [12], [8, 9, 4])
+RELATIVE = 1e-5
+
+
+def frozen(tiny, family: str, **options) -> Backbone:
+    model, tokenizer = tiny(family)
+    kind = "seq2seq" if family.startswith("t5") else "causal"
+    return Backbone(model, tokenizer, BackboneId(family, kind, 32, model.config.vocab_size, "0"), **options)
+
+
+def prompts_for(length: int = 5, count: int = 2) -> torch.Tensor:
+    return torch.randn(count, length, 32, generator=torch.Generator().manual_seed(0)) * 0.5
+
+
+def batch_of(rows, side: str = "right") -> Batch:
+    width, targets = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
+    ids, mask, labels = [], [], []
+    for text, target, _ in rows:
+        pads = [0] * (width - len(text))
+        ids.append(pads + text if side == "left" else text + pads)
+        mask.append([0] * len(pads) + [1] * len(text) if side == "left" else [1] * len(text) + [0] * len(pads))
+        labels.append(target + [IGNORED] * (targets - len(target)))
+    return Batch(torch.tensor(ids), torch.tensor(mask), torch.tensor(labels), torch.tensor([row[2] for row in rows]))
+
+
+def by_hand(backbone: Backbone, row, prompts: torch.Tensor) -> torch.Tensor:
+    """The loss of one row, alone and unpadded, with its prompt concatenated to the embedded input."""
+    text, target, number = row
+    model, prompt = backbone.model, prompts[number]
+    embed = model.get_input_embeddings()
+    if backbone.id.kind == "seq2seq":
+        vectors = torch.cat([prompt, embed(torch.tensor(text))])[None]
+        logits = model(inputs_embeds=vectors, labels=torch.tensor([target])).logits[0]
+    else:
+        vectors = torch.cat([prompt, embed(torch.tensor(text + target))])[None]
+        first = len(prompt) + len(text) - 1
+        logits = model(inputs_embeds=vectors, use_cache=False).logits[0, first : first + len(target)]
+    return cross_entropy(logits, torch.tensor(target), reduction="sum")
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loss_and_gradient_equal_concatenation(tiny, family, side, checkpointing):
+    backbone = frozen(tiny, family, gradient_checkpointing=checkpointing)
+    expected_prompts = prompts_for().requires_grad_()
+    plain = frozen(tiny, family)
+    expected = torch.stack([by_hand(plain, row, expected_prompts) for row in ROWS])
+    expected.sum().backward()
+    prompts = prompts_for().requires_grad_()
+    losses = backbone.loss(batch_of(ROWS, side), prompts)
+    losses.sum().backward()
+    assert relative(losses.detach(), expected.detach()) < RELATIVE
+    assert relative(prompts.grad, expected_prompts.grad) < RELATIVE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_has_one_loss_alone_padded_and_in_a_gang(tiny, family):
+    backbone = frozen(tiny, family)
+    prompts = prompts_for(count=3)
+    gang = [(text, target, number % 3) for number, (text, target, _) in enumerate(ROWS * 2)]
+    together = backbone.loss(batch_of(gang), prompts)
+    alone = torch.cat([backbone.loss(batch_of([(t, a, 0)]), prompts[number][None]) for t, a, number in gang])
+    assert relative(together, alone) < RELATIVE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_a_prompt_the_model_is_itself(tiny, family):
+    backbone = frozen(tiny, family)
+    rows = [(text, target, 0) for text, target, _ in ROWS]
+    none = torch.zeros(1, 0, 32)
+    for side in ("left", "right"):
+        expected = torch.stack([by_hand(backbone, row, none) for row in rows])
+        assert relative(backbone.loss(batch_of(rows, side), none), expected) < RELATIVE
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_equal_each_choice_by_hand(tiny, family, checkpointing):
+    backbone = frozen(tiny, family, gradient_checkpointing=checkpointing)
+    plain, prompts = frozen(tiny, family), prompts_for()
+    with torch.no_grad():
+        pairs = [(text, list(choice), number) for text, _, number in ROWS for choice in CHOICES]
+        expected = torch.stack([-by_hand(plain, pair, prompts) for pair in pairs]).reshape(len(ROWS), len(CHOICES))
+    for side in ("left", "right"):
+        assert relative(backbone.score(batch_of(ROWS, side), prompts, CHOICES), expected) < RELATIVE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_generation_does_not_depend_on_padding_or_neighbours(tiny, family):
+    backbone = frozen(tiny, family)
+    prompts = prompts_for()
+    together = {side: backbone.generate(batch_of(ROWS, side), prompts, 6) for side in ("left", "right")}
+    alone = [backbone.generate(batch_of([row]), prompts, 6)[0] for row in ROWS]
+    assert together["left"] == together["right"] == alone
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_greedy_generation_equals_transformers(tiny, family):
+    backbone = frozen(tiny, family)
+    prompts = prompts_for()
+    text, target, number = ROWS[0]
+    vectors = torch.cat([prompts[number], backbone.embed(torch.tensor(text))])[None]
+    mask = torch.ones(vectors.shape[:2], dtype=torch.long)
+    expected = backbone.model.generate(inputs_embeds=vectors, attention_mask=mask, max_new_tokens=6, do_sample=False)
+    words = backbone.tokenizer.batch_decode(expected, skip_special_tokens=True)
+    assert backbone.generate(batch_of([(text, target, number)]), prompts, 6) == words
+
+
+@pytest.mark.filterwarnings("ignore")  # PEFT's own deprecations and its word on position ids
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen2", "t5", "t5v11"])
+def test_loss_and_gradient_equal_peft_on_unpadded_rows(tiny, family):
+    from peft import PromptTuningConfig, get_peft_model
+
+    backbone = frozen(tiny, family)
+    task = "SEQ_2_SEQ_LM" if backbone.id.kind == "seq2seq" else "CAUSAL_LM"
+    model, _ = tiny(family)
+    theirs = get_peft_model(
+        model, PromptTuningConfig(task_type=task, num_virtual_tokens=5, num_transformer_submodules=1)
+    )
+    weight = theirs.prompt_encoder["default"].embedding.weight
+    weight.data.copy_(prompts_for()[0])
+    text, target, _ = ROWS[2]
+    if backbone.id.kind == "seq2seq":
+        found = theirs(input_ids=torch.tensor([text]), labels=torch.tensor([target]))
+    else:
+        labels = torch.tensor([[IGNORED] * len(text) + target])
+        found = theirs(input_ids=torch.tensor([text + target]), labels=labels)
+    found.loss.backward()
+    prompts = prompts_for()[:1].requires_grad_()
+    loss = backbone.loss(batch_of([(text, target, 0)]), prompts)[0] / len(target)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(found.loss.detach()), rel=RELATIVE)
+    assert relative(prompts.grad[0], weight.grad) < RELATIVE
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen2"])
+def test_causal_families_share_the_prefix(tiny, family):
+    backbone = frozen(tiny, family)
+    assert backbone.shares_prefix
+    assert all(keys.shape[2] == 5 for keys, _ in backbone.prefix(prompts_for()).cache)
+
+
+def test_a_sliding_window_shorter_than_the_row_is_not_shared(tiny):
+    backbone = frozen(tiny, "gemma2")
+    long_row = batch_of(ROWS)
+    assert not backbone._fits_window(long_row, backbone.prefix(prompts_for()))
+    short = batch_of([([3], [4], 0)])
+    assert backbone._fits_window(short, backbone.prefix(prompts_for()))
+
+
+def test_a_cache_without_gradient_makes_the_engine_concatenate_and_say_so(tiny, monkeypatch, caplog):
+    prefill = Backbone._prefill
+
+    def without_gradient(self, prompts):
+        cache = prefill(self, prompts)
+        for layer in cache.layers:
+            layer.keys = layer.keys.detach()
+        return cache
+
+    monkeypatch.setattr(Backbone, "_prefill", without_gradient)
+    with caplog.at_level(logging.WARNING, logger="spot.models.backbone"):
+        backbone = frozen(tiny, "llama")
+    assert not backbone.shares_prefix
+    assert "the prompt is run once a row: 0 of 2 layers" in caplog.text
+    expected = torch.stack([by_hand(backbone, row, prompts_for()) for row in ROWS])
+    assert relative(backbone.loss(batch_of(ROWS), prompts_for()), expected) < RELATIVE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_weight_moves_and_none_has_a_gradient(tiny, family):
+    backbone = frozen(tiny, family)
+
+    def weights() -> str:
+        digest = hashlib.sha256()
+        for name, tensor in sorted(backbone.model.state_dict().items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    before = weights()
+    prompts = prompts_for().requires_grad_()
+    optimiser = torch.optim.AdamW([prompts], lr=0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        backbone.loss(batch_of(ROWS), prompts).sum().backward()
+        optimiser.step()
+    assert weights() == before
+    assert all(parameter.grad is None for parameter in backbone.model.parameters())
+    assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+
+
+def test_the_gradient_of_one_run_never_touches_another(tiny):
+    backbone = frozen(tiny, "llama")
+    prompts = prompts_for().requires_grad_()
+    only_first = [row for row in ROWS if row[2] == 0]
+    backbone.loss(batch_of(only_first), prompts).sum().backward()
+    assert prompts.grad[0].abs().sum() > 0
+    assert prompts.grad[1].abs().sum() == 0
+
+
+def test_choices_share_their_beginnings():
+    tree = Tree.of(CHOICES)
+    assert tree.tokens == (8, 10, 9)  # [8], [8, 10], [8, 9]; the last token of a choice is only predicted
+    assert tree.depths == (1, 2, 2)
+    assert tree.sees == ((True, False, False), (True, True, False), (True, False, True))
+    assert Tree.of([[5], [6]]).tokens == ()
+
+
+def test_loading_a_folder_names_it_and_keeps_its_fingerprint_across_dtypes(tiny_folder):
+    folder = tiny_folder("t5")
+    full, half = Backbone.load(str(folder)), Backbone.load(str(folder), dtype=torch.bfloat16)
+    assert full.id == half.id
+    assert full.id.name == folder.name and full.id.kind == "seq2seq" and full.id.width == 32
+    assert full.id.fingerprint != Backbone.load(str(tiny_folder("llama"))).id.fingerprint

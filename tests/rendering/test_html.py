@@ -1,0 +1,163 @@
+"""The report: self-contained, escaped, complete; and Markdown tables."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import UndefinedError
+
+from spot.rendering.html import render, table_text
+from spot.rendering.plots import learning_curves, similarity_bars
+
+VOID = {"meta", "link", "img", "br", "hr", "input", "source", "base"}
+HOSTILE = "<script>alert(1)</script><img src=https://example.org/x onerror='a'>\"'&{{ 7 * 7 }}"
+TABLE = {"columns": ["arm", "score (%)", "steps"], "rows": [["plain", 86.66, 36], ["frozen", None, 0]]}
+
+
+def page(**changes) -> dict:
+    sections = [
+        {"heading": "Results", "text": "One.\n\nTwo.", "table": TABLE},
+        {"heading": "Curves", "svg": learning_curves({"plain": [[(0, 50.0), (6, 70.0)]]})},
+        {"heading": "Sources", "svg": similarity_bars(["sst2", "trec"], [0.6, 0.1])},
+    ]
+    whole = {"title": "A report", "verdict": "It helped.", "facts": [("model", "tiny"), ("seeds", 3)]}
+    return {**whole, "sections": sections, "command": "spot demo --seeds 3", **changes}
+
+
+class Outline(HTMLParser):
+    """Tags in order, their attributes, and the text of each element; refuses tags that do not match."""
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(html)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and data.strip():
+            self.text.setdefault(self.open[-1], []).append(data.strip())
+
+    def names(self) -> list[str]:
+        return [tag for tag, _ in self.tags]
+
+
+def stands_alone(html: str) -> Outline:
+    """Check that a page is well-formed and loads, sends and runs nothing."""
+    outline = Outline(html)  # refuses tags that do not match
+    assert not {"script", "link", "img", "image", "iframe", "object", "embed", "base", "form"} & set(outline.names())
+    for tag, attributes in outline.tags:
+        for name, value in attributes.items():
+            assert name not in {"src", "srcset", "action", "data", "background", "poster"}, (tag, name)
+            assert not name.startswith("on"), (tag, name)
+            if name.endswith("href"):
+                assert value.startswith("#"), (tag, value)
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    return outline
+
+
+def test_the_page_needs_nothing_else():
+    stands_alone(render(page()))
+
+
+def test_what_was_given_is_there_in_order():
+    outline = Outline(render(page()))
+    assert outline.text["h1"] == ["A report"]
+    assert outline.text["title"][0] == "A report"
+    assert outline.text["p"] == ["It helped.", "One.", "Two."]
+    assert outline.text["dt"] == ["model", "seeds"] and outline.text["dd"] == ["tiny", "3"]
+    assert outline.text["h2"] == ["Results", "Curves", "Sources", "Make this report again"]
+    assert outline.text["th"] == ["arm", "score (%)", "steps", "plain", "frozen"]
+    assert outline.text["td"] == ["86.7", "36", "-", "0"]
+    assert outline.text["code"] == ["spot demo --seeds 3"]
+    assert outline.names().count("svg") == 2
+
+
+def test_numbers_stand_on_the_right():
+    columns = [attributes for tag, attributes in Outline(render(page())).tags if tag == "th"][:3]
+    assert [attributes.get("class") for attributes in columns] == [None, "number", "number"]
+
+
+def test_tables_scroll_and_can_be_reached_by_keyboard():
+    regions = [attributes for _, attributes in Outline(render(page())).tags if attributes.get("role") == "region"]
+    assert [(region["tabindex"], region["aria-label"]) for region in regions] == [("0", "Table: Results")]
+
+
+def test_hostile_text_is_text():
+    table = {"columns": [HOSTILE], "rows": [[HOSTILE]]}
+    svg = similarity_bars([HOSTILE], [0.5], title=HOSTILE)
+    section = {"heading": HOSTILE, "text": HOSTILE, "table": table, "svg": svg}
+    html = render(
+        {"title": HOSTILE, "verdict": HOSTILE, "facts": [(HOSTILE, HOSTILE)], "sections": [section], "command": HOSTILE}
+    )
+    outline = Outline(html)
+    assert not {"script", "img"} & set(outline.names())
+    for tag in ("h1", "p", "dt", "dd", "h2", "th", "code", "text"):
+        assert HOSTILE in outline.text[tag], tag
+    assert not any(name.startswith("on") for _, attributes in outline.tags for name in attributes)
+
+
+def test_ids_are_unique_and_labels_point_at_them():
+    tags = Outline(render(page())).tags
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labels = [attributes["aria-labelledby"] for _, attributes in tags if "aria-labelledby" in attributes]
+    assert len(labels) == 2 and {name for label in labels for name in label.split()} <= set(ids)
+
+
+def test_light_dark_phone_and_paper():
+    html = render(page())
+    assert "prefers-color-scheme: dark" in html and "@media print" in html
+    assert 'content="width=device-width, initial-scale=1"' in html
+    assert 'content="light dark"' in html
+
+
+def test_only_title_and_verdict_are_needed():
+    outline = Outline(render({"title": "A", "verdict": "B"}))
+    assert not {"dl", "section", "table", "pre"} & set(outline.names())
+    with pytest.raises(UndefinedError, match="verdict"):
+        render({"title": "A"})
+
+
+def test_equal_pages_give_equal_text():
+    assert render(page()) == render(page())
+
+
+def test_a_markdown_table_is_aligned():
+    expected = """\
+| arm    | score (%) | steps |
+| ------ | --------: | ----: |
+| plain  |      86.7 |    36 |
+| frozen |         - |     0 |"""
+    assert table_text(**TABLE) == expected
+
+
+def test_a_markdown_table_without_rows():
+    assert table_text(["a", "b"], []) == "| a   | b   |\n| --- | --- |"
+
+
+CELLS = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False, width=32) | st.text(max_size=20)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
+def test_no_cell_breaks_a_markdown_table(rows: list[tuple]):
+    lines = table_text(["one", "two"], rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    for line in lines:
+        assert len(re.findall(r"(?<!\\)\|", line)) == 3

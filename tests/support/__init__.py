@@ -1,0 +1,1 @@
+"""What several tests share: small tasks, prompts, records, and the command line under test."""

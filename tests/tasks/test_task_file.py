@@ -1,0 +1,386 @@
+"""A user's task file: what it may say, what is refused and how, and the file that `init` writes."""
+
+import gzip
+import json
+import re
+import tomllib
+
+import pyarrow
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spot.errors import TaskError
+from spot.tasks import registry
+from spot.tasks.task import roles
+from spot.tasks.task_file import init, load_task
+
+CSV = "text,label\nwell made,good\nfell apart,bad\n"
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes rows and a task file beside them, and returns the task file."""
+
+    def build(toml='rows = "rows.csv"', rows=CSV, file="rows.csv", name='name = "my/task"\n'):
+        (tmp_path / file).write_bytes(rows if isinstance(rows, bytes) else rows.encode())
+        path = tmp_path / "task.toml"
+        path.write_text(name + toml, encoding="utf-8")
+        return path
+
+    return build
+
+
+def refusal(path):
+    """The message with which a task file is refused."""
+    with pytest.raises(TaskError) as caught:
+        load_task(path)
+    return str(caught.value)
+
+
+def test_the_smallest_task_file(make):
+    task = load_task(make())
+    assert (task.name, task.splits, task.labels, task.metrics) == (
+        "my/task",
+        ("train",),
+        ("bad", "good"),
+        ("accuracy",),
+    )
+    rows = list(task.load("train"))
+    assert [(row.id, row.inputs, row.answers, row.texts) for row in rows] == [
+        ("train/1", "sentence: well made", ("good",), ("well made",)),
+        ("train/2", "sentence: fell apart", ("bad",), ("fell apart",)),
+    ]
+    assert list(task.load("train")) == rows  # may be read again
+
+
+def test_everything_a_task_file_may_say(make, tmp_path):
+    toml = r"""
+        title = "a task"
+        input = "{{premise}}: {first text} | {b}!"
+        label = "gold"
+        labels = { 1 = "yes", 0 = "no" }
+        metrics = ["f1", "accuracy"]
+        encoding = "CP1252"
+        quotes = false
+        [rows]
+        test = "sub/test.tsv"
+        train = "rows.tsv"
+    """
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "test.tsv").write_bytes("first text\tb\tgold\ncafé\t{b}\t0\n".encode("cp1252"))
+    rows = 'first text\tb\tgold\n"a\tx\t1\nb\ty\t 0 \n'
+    task = load_task(make(toml, rows, "rows.tsv"))
+    assert (task.splits, task.labels, task.metrics, task.title) == (
+        ("train", "test"),
+        ("yes", "no"),
+        ("f1", "accuracy"),
+        "a task",
+    )
+    assert [(row.inputs, row.answers) for row in task.load("train")] == [
+        ('{premise}: "a | x!', ("yes",)),
+        ("{premise}: b | y!", ("no",)),
+    ]
+    (only,) = task.load("test")
+    assert (only.inputs, only.texts) == ("{premise}: café | {b}!", ("café", "{b}"))
+    with pytest.raises(TaskError, match="my/task has no split 'validation'"):
+        next(task.load("validation"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv", "jsonl", "jsonl.gz", "arrow", "feather"])
+def test_every_format_gives_the_same_examples(make, tmp_path, suffix):
+    rows = [{"text": f"row, {number}", "label": number % 2} for number in range(8)]
+    path = tmp_path / f"rows.{suffix}"
+    if suffix in ("arrow", "feather"):
+        table = pyarrow.Table.from_pylist(rows)
+        with pyarrow.ipc.new_stream(str(path), table.schema) as out:
+            out.write_table(table)
+        data = path.read_bytes()
+    elif "json" in suffix:
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    else:
+        delimiter = "\t" if suffix == "tsv" else ","
+        data = "\n".join(delimiter.join(f'"{cell}"' for cell in row) for row in [rows[0], *map(dict.values, rows)])
+        data = data.encode()
+    data = gzip.compress(data) if suffix.endswith("gz") else data
+    task = load_task(make(f'rows = "rows.{suffix}"\nlabels = {{0 = "even", 1 = "odd"}}', data, path.name))
+    assert [(row.texts, row.answers) for row in task.load("train")] == [
+        ((f"row, {number}",), (("even", "odd")[number % 2],)) for number in range(8)
+    ]
+
+
+def test_labels_may_be_a_list_of_words_or_left_out(make):
+    assert load_task(make('rows = "rows.csv"\nlabels = ["good", "bad"]')).labels == ("good", "bad")
+    rows = "text,label\n" + "".join(f"t{number},{number}\n" for number in (10, 9, 2, 10))
+    assert load_task(make(rows=rows)).labels == ("2", "9", "10")
+    both = '{"text": "a", "label": true}\n{"text": "b", "label": false}\n{"text": "c", "label": 1.5}\n'
+    assert load_task(make('rows = "r.jsonl"', both, "r.jsonl")).labels == ("1.5", "false", "true")
+    merged = 'rows = "rows.csv"\nlabels = {good = "fine", bad = "poor", awful = "poor"}'
+    assert load_task(make(merged)).labels == ("fine", "poor")
+
+
+def test_open_answers(make):
+    rows = "question,reply\nwhat colour,red\nhow many,3 or 4\n"
+    task = load_task(make('rows = "rows.csv"\nanswer = "reply"\ninput = "question: {question}"', rows))
+    assert (task.labels, task.metrics) == ((), ("exact_match", "token_f1"))
+    assert [row.answers for row in task.load("train")] == [("red",), ("3 or 4",)]
+    assert load_task(make('rows = "rows.csv"\nanswer = "reply"', rows)).labels == ()  # the only other column
+    message = refusal(make('rows = "rows.csv"\nanswer = "reply"', "question,reply\na,x\nb, \n"))
+    assert "rows.csv, row 2: blank answer in column 'reply'" in message
+
+
+def test_the_revision_follows_the_bytes_of_rows_and_task_file(make, tmp_path):
+    first = load_task(make()).revision
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert load_task(make()).revision == first
+    assert load_task(make(rows=CSV + "new,good\n")).revision != first
+    assert load_task(make('rows = "rows.csv" # changed')).revision != first
+
+
+def test_all_mistakes_in_a_task_file_come_at_once(make):
+    message = refusal(
+        make(
+            """
+            row = "rows.csv"
+            lable = "x"
+            input = "sentence: {text"
+            metrics = ["acuracy"]
+            encoding = "utf-9"
+            labels = ["only"]
+            quotes = "no"
+            title = ""
+            """,
+            name='name = "two words"\n',
+        )
+    )
+    for part in (
+        "task.toml cannot be used:",
+        "unknown key 'row'; did you mean 'rows'?",
+        "unknown key 'lable'; did you mean 'label'",
+        "no key 'rows', which every task file has",
+        "name is 'two words', expected letters, digits",
+        "input 'sentence: {text' has a lone '{'",
+        "no metric 'acuracy'; did you mean 'accuracy' or",
+        "no encoding 'utf-9' of text",
+        "labels has the one word 'only', expected at least two",
+        "quotes is 'no', expected true or false",
+        "title is empty",
+    ):
+        assert part in message, part
+    assert len(message.splitlines()) == 11
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("rows = 3", "rows is 3, expected text or a table"),
+        ("rows = {}", "rows is empty"),
+        ('rows = {trian = "rows.csv"}', "rows has an unknown split 'trian'; did you mean 'train'?"),
+        ("rows = {train = 3}", "rows: train is 3, expected the path of a file"),
+        ('rows = "a\\u0000b"', "expected the path of a file"),
+        ('rows = {train = "rows.csv", test = "./rows.csv"}', "rows: train and test are the same file"),
+        ('rows = "rows.csv"\nlabels = {a = 1, b = ""}', "labels holds 1, '', expected words in quotation marks"),
+        ('rows = "rows.csv"\nlabels = [0, 1]', "labels holds 0, 1, expected words in quotation marks"),
+        ('rows = "rows.csv"\nanswer = "a"\nlabel = "b"', "answer stands beside label or labels"),
+        ('rows = "rows.csv"\ninput = "no column"', "input 'no column' names no column"),
+        ('rows = "rows.csv"\ninput = "{}"', "has a lone '{'"),
+        ('rows = "rows.csv"\nencoding = "hex"', "no encoding 'hex' of text"),
+        ('rows = "rows.csv"\nencoding = "a\\u0000"', "no encoding"),
+        ('rows = "rows.csv"\nmetrics = ["f1"]\nlabels = ["a", "b", "c"]', "f1 needs exactly two labels, found 3"),
+        ('rows = "rows.csv"\nmetrics = ["matthews"]\nanswer = "label"', "matthews needs labels"),
+        ("rows = ", "is not a task file in TOML (Invalid value"),
+    ],
+)
+def test_each_mistake_in_a_task_file_is_named(make, toml, message):
+    found = refusal(make(toml))
+    assert message in found and "task.toml" in found
+
+
+def test_a_wrong_kind_of_name_is_one_mistake(make):
+    message = refusal(make('rows = "rows.csv"', name="name = 7\n"))
+    assert message.splitlines()[1:] == ["  - name is 7, expected text"]
+
+
+BAD_ROWS = [
+    ("", "rows.csv is empty: expected a header and rows"),
+    ("text,label\n", "rows.csv has columns but no rows: expected at least one row below the header"),
+    (
+        "txt,lable\na,b\n",
+        "row 1 has no column 'label', which {task} asks for; its columns: 'txt', 'lable'; did you mean 'lable'?",
+    ),
+    ("x,y\na,b\n", "row 1 has no column 'label', which {task} asks for; its columns: 'x', 'y'. Name another column"),
+    ("a,b,label\n1,2,x\n3,4,y\n", "which column holds the text? Its columns: 'a', 'b', 'label'"),
+    (
+        "text,label\na,good\nb,good\n",
+        "rows.csv: all 2 rows have the label 'good'; expected at least two different labels",
+    ),
+    ("text,label\na,good\nb,\nc,bad\n", "row 2: blank label in column 'label'; known: 'bad', 'good'"),
+    ("text,label\na,good\n \t,bad\n", "row 2: no text in 'text'"),
+    ("text,label\na,good\nb\n", "row 2 (line 3): found 1 cells, the header has 2"),
+    ("text,label,text\na,good,b\n", "column 'text' stands in the header more than once"),
+    (b"text,label\na,good\nb\xe4,bad\n", "is not utf-8 text: byte 0xe4 at offset 19, line 3"),
+    ("text,label\n" + "".join(f"t,{n}\n" for n in range(201)), "holds 201 different values in train, more than 200"),
+]
+
+
+@pytest.mark.parametrize(("rows", "message"), BAD_ROWS)
+def test_bad_rows_are_refused_with_file_and_place(make, rows, message):
+    path = make(rows=rows)
+    found = refusal(path)
+    assert message.format(task=path) in found
+    assert "rows.csv" in found
+
+
+def test_an_unknown_label_is_refused_with_row_value_and_known_labels(make):
+    toml = 'rows = "rows.csv"\nlabels = {good = "good", bad = "bad"}'
+    found = refusal(make(toml, CSV + "so so,avarage\n"))
+    assert "rows.csv, row 3: unknown label 'avarage' in column 'label'; known: 'good', 'bad'." in found
+    assert "list the label under labels" in found
+
+
+def test_the_first_split_shows_the_labels_and_later_ones_may_lack_some(make, tmp_path):
+    toml = 'rows = {train = "rows.csv", validation = "more.csv"}'
+    (tmp_path / "more.csv").write_text("text,label\nnice,good\n")
+    assert load_task(make(toml)).splits == ("train", "validation")
+    (tmp_path / "more.csv").write_text("text,label\nnice,good\nso so,fair\n")
+    assert "more.csv, row 2: unknown label 'fair'" in refusal(make(toml))
+    (tmp_path / "more.csv").write_text("text,label\n")
+    assert "more.csv has columns but no rows" in refusal(make(toml))
+    (tmp_path / "more.csv").unlink()
+    assert "more.csv does not exist" in refusal(make(toml))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": 3, "label": "x"}, "r.jsonl, row 2: field 'text' holds 3, expected text"),
+        ({"text": "a", "label": None}, "r.jsonl, row 2: field 'label' holds None, expected text"),
+        ({"text": "a", "label": ["x"]}, "row 2: field 'label' holds ['x'], expected text"),
+        ({"text": "\ud800", "label": "x"}, "row 2: field 'text' holds half a surrogate pair"),
+        ({"label": "x"}, "row 2 has no column 'text'"),
+    ],
+)
+def test_json_rows_of_another_shape_are_refused(make, row, message):
+    rows = json.dumps({"text": "a", "label": "x"}) + "\n" + json.dumps(row)
+    assert message in refusal(make('rows = "r.jsonl"\ninput = "{text}"', rows, "r.jsonl"))
+
+
+def test_a_named_column_that_is_blank_beside_a_full_one_is_accepted(make):
+    rows = "title,body,label\n,some text,x\na title,,y\n"
+    task = load_task(make('rows = "rows.csv"\ninput = "title: {title} body: {body}"', rows))
+    assert [row.inputs for row in task.load("train")] == ["title:  body: some text", "title: a title body: "]
+
+
+def test_a_test_file_that_is_not_there_is_refused_before_the_report(make, tmp_path):
+    toml = 'rows = { train = "rows.csv", test = "tset.csv" }\nlabel = "label"\n'
+    message = refusal(make(toml))
+    assert message == f"{tmp_path / 'tset.csv'} does not exist: expected a file with rows. Check the path."
+    (tmp_path / "tset.csv").mkdir()
+    assert f"cannot read {tmp_path / 'tset.csv'}: Is a directory" in refusal(make(toml))
+    (tmp_path / "tset.csv").rmdir()
+    (tmp_path / "tset.csv").write_text("rows that are no table\n")
+    assert load_task(make(toml)).splits == ("train", "test"), "what stands in it is read for the report"
+
+
+def test_rows_instead_of_a_task_file_are_refused_with_the_way_out(make, tmp_path):
+    make()
+    message = refusal(tmp_path / "rows.csv")
+    assert "rows.csv is not a task file in TOML" in message
+    assert f"`spot tasks init {tmp_path / 'rows.csv'}` writes one" in message
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    assert "is not a task file in TOML" in refusal(tmp_path / "binary.toml")
+    assert "cannot read" in refusal(tmp_path)
+
+
+def test_the_registry_reads_task_files_and_their_roles_are_disjoint(make):
+    rows = "text,label\n" + "".join(f"row {n},{'ab'[n % 2]}\n" for n in range(300))
+    task = registry.get(make(rows=rows))
+    found = roles(task, 100, 30, 400, 0)
+    assert (len(found.train), len(found.select)) == (100, 30)
+    assert 40 <= len(found.report) <= 80
+    (report,) = registry.check(task)
+    assert (report.rows, report.labels, report.blank, report.duplicates) == (300, {"a": 150, "b": 150}, 0, 0)
+
+
+def test_init_writes_a_task_file_that_works_as_it_is(tmp_path):
+    rows = tmp_path / "data" / "my reviews.v2.csv"
+    rows.parent.mkdir()
+    lines = [f'{n},"Review number {n}, long enough",site{n % 2},{n % 3}' for n in range(30)]
+    rows.write_text("id,review,source,label\n" + "\n".join(lines))
+    out = tmp_path / "task.toml"
+    text = init(rows, out)
+    assert out.read_text() == text
+    assert tomllib.loads(text) == {
+        "name": "my_reviews",
+        "rows": "data/my reviews.v2.csv",
+        "input": "sentence: {review}",
+        "label": "label",
+        "labels": {"0": "0", "1": "1", "2": "2"},
+    }
+    assert text.count("\n#") + text.startswith("#") >= 6
+    task = load_task(out)
+    assert task.labels == ("0", "1", "2")
+    assert next(task.load("train")).inputs == "sentence: Review number 0, long enough"
+
+
+def test_init_guesses_pairs_and_a_label_column_without_a_usual_name(tmp_path):
+    rows = tmp_path / "pairs.jsonl"
+    data = [{"idx": n, "q1": f"question {n}?", "q2": f"other {n}?", "same": n % 2 == 0} for n in range(20)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in data))
+    found = tomllib.loads(init(rows, tmp_path / "task.toml"))
+    assert (found["input"], found["label"]) == ("q1: {q1} q2: {q2}", "same")
+    assert found["labels"] == {"false": "false", "true": "true"}
+    assert load_task(tmp_path / "task.toml").labels == ("false", "true")
+
+
+def test_init_leaves_out_columns_that_no_template_can_name(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("{odd},body,label\n" + "".join(f"odd {n},body {n},{'xy'[n % 2]}\n" for n in range(9)))
+    assert tomllib.loads(init(rows, tmp_path / "task.toml"))["input"] == "sentence: {body}"
+
+
+def test_init_takes_many_different_values_for_open_answers(tmp_path):
+    rows = tmp_path / "qa.tsv"
+    rows.write_text("question\tanswer\n" + "".join(f"question {n}\treply {n}\n" for n in range(300)))
+    found = tomllib.loads(init(rows, tmp_path / "task.toml"))
+    assert found["answer"] == "answer" and "label" not in found
+    assert load_task(tmp_path / "task.toml").labels == ()
+
+
+def test_init_refuses_to_overwrite_and_rows_without_text(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text(CSV)
+    out = tmp_path / "task.toml"
+    out.write_text("mine")
+    with pytest.raises(TaskError, match=r"task\.toml exists already and is left as it is"):
+        init(rows, out)
+    assert out.read_text() == "mine"
+    rows.write_text("a,label\n1,x\n2,y\n")
+    with pytest.raises(TaskError, match=r"rows\.csv: no column with text; its columns: 'a', 'label'"):
+        init(rows, tmp_path / "new.toml")
+    rows.write_text("text,label\n")
+    with pytest.raises(TaskError, match="has columns but no rows"):
+        init(rows, tmp_path / "new.toml")
+    with pytest.raises(TaskError, match="does not exist"):
+        init(tmp_path / "gone.csv", tmp_path / "new.toml")
+    assert not (tmp_path / "new.toml").exists()
+
+
+COLUMN = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="{}\0"), min_size=1, max_size=6)
+VALUE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(str.strip)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(columns=st.tuples(COLUMN, COLUMN).filter(lambda pair: pair[0] != pair[1]), values=st.tuples(VALUE, VALUE))
+def test_what_init_writes_is_toml_whatever_the_names_and_values_are(tmp_path, columns, values):
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "task.toml"
+    out.unlink(missing_ok=True)
+    text, label = columns
+    lines = [json.dumps({text: f"some text {number}", label: values[number % 2]}) for number in range(8)]
+    rows.write_text("\n".join(lines))
+    found = tomllib.loads(init(rows, out))
+    assert found["rows"] == "rows.jsonl"
+    shown = {value.strip() for value in values}
+    if found["label"] == label and len(shown) == 2:
+        assert set(found["labels"]) == shown
+        assert [row.texts for row in load_task(out).load("train")] == [(f"some text {n}",) for n in range(8)]

@@ -1,0 +1,102 @@
+"""Rules about the code itself that neither ruff nor the import contracts can state."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spot
+
+SOURCE = Path(spot.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+HELP = """
+import sys
+from spot.cli.app import app
+try:
+    app(args=["--help"], prog_name="spot")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+heavy = sorted({"torch", "transformers", "sklearn", "matplotlib", "pyarrow"} & set(sys.modules))
+assert not heavy, f"--help imported {heavy}"
+"""
+
+
+def where(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(SOURCE)}:{node.lineno}"
+
+
+def nodes(kind: type | tuple[type, ...]) -> list[tuple[Path, ast.AST]]:
+    return [(path, node) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, kind)]
+
+
+def last_name(node: ast.expr) -> str:
+    """`Library` of both `Library` and `library.Library`, and of `Library[str]`."""
+    if isinstance(node, ast.Subscript):
+        node = node.value
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def is_ours(statement: ast.AST) -> bool:
+    """Whether an import statement names this package."""
+    if isinstance(statement, ast.ImportFrom):
+        return bool(statement.level) or (statement.module or "").split(".")[0] == "spot"
+    return any(alias.name.split(".")[0] == "spot" for alias in statement.names)
+
+
+def test_no_class_inherits_implementation():
+    # Walking one file after another is enough: a base class is named as it was where it was defined.
+    own = {node.name for path, node in nodes(ast.ClassDef) if path.name != "errors.py"}
+    heirs = [
+        f"{where(path, node)} {node.name} inherits from {last_name(base)}"
+        for path, node in nodes(ast.ClassDef)
+        for base in node.bases
+        if last_name(base) in own
+    ]
+    assert not heirs, heirs
+
+
+def test_own_modules_are_imported_at_the_top_of_a_file():
+    # Commands alone may import when they run, so that `spot --help` need not wait for torch.
+    hidden = [
+        f"{where(path, statement)} in {function.name}"
+        for path, function in nodes((ast.FunctionDef, ast.AsyncFunctionDef))
+        if path.parent.name != "cli"
+        for statement in ast.walk(function)
+        if isinstance(statement, ast.Import | ast.ImportFrom) and is_ours(statement)
+    ]
+    assert not hidden, hidden
+
+
+def test_no_module_is_a_drawer_for_everything():
+    drawers = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
+    assert not [path for path in FILES if path.name in drawers]
+
+
+@pytest.mark.parametrize("package", [path for path in FILES if path.name == "__init__.py"], ids=str)
+def test_packages_import_none_of_their_modules(package: Path):
+    imports = [node for node in ast.walk(TREES[package]) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not [where(package, statement) for statement in imports if is_ours(statement)]
+
+
+@pytest.mark.parametrize("name", spot.__all__)
+def test_public_names_exist(name: str):
+    assert getattr(spot, name) is not None
+    assert name in dir(spot)
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="No spot attribute nothing"):
+        spot.nothing  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    check = "import spot, sys; assert not {'torch', 'numpy', 'typer'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_help_starts_without_torch():
+    subprocess.run([sys.executable, "-c", HELP], check=True, stdout=subprocess.DEVNULL)
