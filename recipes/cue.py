@@ -18,7 +18,7 @@ from spot.evaluation.evaluation import evaluate
 from spot.models.backbone import Backbone
 from spot.storage.run_dir import RunDir
 from spot.tasks import registry
-from spot.tasks.task import Roles, roles
+from spot.tasks.splits import Splits, split_rows
 from spot.training.tuning import prepare, tune
 
 CUES = ("\nAnswer:", "\nLabel:", " =>", "\n", "")
@@ -39,7 +39,7 @@ def main() -> None:
     backbone = Backbone.load()
     nothing = torch.zeros(0, backbone.id.width)
     tasks = {name: registry.get(name, data) for name in dict.fromkeys((*FROZEN, *to_tune))}
-    rows = {name: roles(task, None, CONFIG.select_rows, 1, 0) for name, task in tasks.items()}
+    rows = {name: split_rows(task, None, CONFIG.select_rows, 1, 0) for name, task in tasks.items()}
     columns = ("cue", *FROZEN, "mean", *(f"{name}, tuned" for name in to_tune))
     print("| " + " | ".join(columns) + " |")
     print("|---" * len(columns) + "|")
@@ -51,7 +51,7 @@ def main() -> None:
             frozen.append(found.primary)
         tuned = []
         for name in to_tune:
-            unseen = Roles(rows[name].train, rows[name].select, ())
+            unseen = Splits(rows[name].train, rows[name].select, ())
             with tempfile.TemporaryDirectory() as folder:
                 config = CONFIG.model_copy(update={"task": name})
                 tune([prepare(config, tasks[name], backbone, unseen)], backbone, Path(folder))

@@ -20,7 +20,7 @@ from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt
 from spot.storage.run_dir import RunDir
 from spot.tasks import registry
-from spot.tasks.task import Roles, roles
+from spot.tasks.splits import Splits, split_rows
 from spot.training.state import mixed
 from spot.training.tuning import prepare, prepare_members, tune, tune_model
 
@@ -53,13 +53,13 @@ CONFIG = TuneConfig(
 SEEDS = 2
 
 
-def rows_of(name: str, data: Path) -> tuple[Any, Roles]:
+def rows_of(name: str, data: Path) -> tuple[Any, Splits]:
     """A task and its rows."""
     task = registry.get(name, data)
-    return task, roles(task, CONFIG.train_rows, CONFIG.select_rows, CONFIG.report_rows, CONFIG.rows_seed)
+    return task, split_rows(task, CONFIG.train_rows, CONFIG.select_rows, CONFIG.report_rows, CONFIG.rows_seed)
 
 
-def config_of(name: str, found: Roles, backbone: Backbone, **settings: Any) -> TuneConfig:
+def config_of(name: str, found: Splits, backbone: Backbone, **settings: Any) -> TuneConfig:
     """As many steps as TOKENS allow, scored five times."""
     ids = backbone.tokenizer([row.inputs for row in found.train])["input_ids"]
     mean = np.mean([min(len(row) + 3, CONFIG.max_input_tokens) for row in ids])
@@ -98,7 +98,7 @@ def models(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
 def mixture(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
     """A mixture's prompt and each member's as sources of TARGETS, all with the same tokens."""
     members = mixed([rows_of(name, data) for name in MEMBERS], CONFIG)
-    every = Roles([row for member in members for row in member.roles.train], (), ())
+    every = Splits([row for member in members for row in member.splits.train], (), ())
     run = prepare_members(config_of("mixture", every, backbone), members, backbone, name="mixture:five of GLUE")
     sources = {"mixture": tune([run], backbone, out / "mixture" / "source")[0]}
     for name in MEMBERS:

@@ -14,7 +14,7 @@ from spot.config import TuneConfig
 from spot.models.backbone import Backbone
 from spot.storage.run_dir import RunDir
 from spot.tasks import registry
-from spot.tasks.task import roles
+from spot.tasks.splits import split_rows
 from spot.training.tuning import prepare, tune
 
 TOKENS = 20_000
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     arguments = parser.parse_args()
     task = registry.get(BASE.task, arguments.data)
-    rows = roles(task, BASE.train_rows, BASE.select_rows, BASE.report_rows, BASE.rows_seed)
+    rows = split_rows(task, BASE.train_rows, BASE.select_rows, BASE.report_rows, BASE.rows_seed)
     backbone = Backbone.load()
     lengths = [len(backbone.tokenizer(row.inputs)["input_ids"]) + 3 for row in rows.train]
     steps = round(TOKENS / (BASE.batch_size * sum(lengths) / len(lengths)))

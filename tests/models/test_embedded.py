@@ -17,7 +17,8 @@ from spot.models.backbone import Backbone
 from spot.retrieval.search import similarity, task_embedding
 from spot.strategies.transfers import embed_target
 from spot.tasks import registry
-from spot.tasks.task import Example, Task, roles
+from spot.tasks.splits import split_rows
+from spot.tasks.task import Example, Task
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +108,7 @@ def test_two_seeds_of_a_task_are_nearer_than_unrelated_tasks(backbone, shared, t
     task = registry.get("trec", shared / "data")
     embeddings = [task_embedding(library.get("trec").key, library.get("trec").start)]
     for seed in (1, 2):
-        rows = roles(task, 300, 20, 1, seed)
+        rows = split_rows(task, 300, 20, 1, seed)
         found = embed_target(task, rows, backbone, library.key_recipe, out=tmp_path / str(seed))
         embeddings.append(task_embedding(found.key, found.start))
     same = [similarity(a, b, "mean") for a, b in combinations(embeddings, 2)]

@@ -17,7 +17,7 @@ from spot.metrics.open_answers import exact_match
 from spot.models.backbone import Backbone
 from spot.study.config import look_up, read_study
 from spot.tasks import registry
-from spot.tasks.task import roles
+from spot.tasks.splits import split_rows
 from tests.support.commands import Spot
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "sandbox.py"
@@ -145,9 +145,9 @@ def test_task_files_can_be_used_and_their_rows_are_apart(made: Path):
     for name, family in families.items():
         task = registry.get(made / "tasks" / f"{name}.toml")
         assert task.name == name and name.split("-")[-1] == family and task.metrics == ("exact_match",)
-        rows = roles(task, None, 100, 200, 0)
+        rows = split_rows(task, None, 100, 200, 0)
         assert len(rows.train) == (64 if name.replace("-", " ") in sandbox.TARGETS else 1500)
-        assert len(rows.select) == 100 and len(rows.report) == 200
+        assert len(rows.selection) == 100 and len(rows.report) == 200
 
 
 def test_the_study_can_be_planned(made: Path):

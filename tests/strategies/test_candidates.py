@@ -24,7 +24,7 @@ from spot.strategies import comparison, plans, transfers
 from spot.strategies.comparison import TransferReport
 from spot.strategies.transfers import transfer
 from spot.tasks import registry
-from spot.tasks.task import LateRows, Roles, roles
+from spot.tasks.splits import LazyRows, Splits, split_rows
 from spot.training.loop import Diverged
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
@@ -92,7 +92,7 @@ def run(backbone, library, tmp_path) -> Callable[..., TransferReport]:
         strategy: str,
         out: str = "out",
         library: Library = library,
-        rows: Roles | None = None,
+        rows: Splits | None = None,
         progress: Any = None,
         data: Path | None = None,
         **settings: Any,
@@ -380,7 +380,7 @@ def test_report_rows_have_no_say_in_what_is_remembered(run, library, prompts, tm
     other = library_of(prompts, tmp_path / "other")
     ours = roles_of("toy")
     turned = tuple(replace(row, answers=("yes" if row.answers == ("no",) else "no",)) for row in ours.report)
-    report = run("best", "turned", other, Roles(ours.train, ours.select, turned))
+    report = run("best", "turned", other, Splits(ours.train, ours.selection, turned))
     assert other.transfers() == library.transfers()
     assert arm(report, "spot").score == pytest.approx(100 - arm(run("best"), "spot").score)
 
@@ -409,7 +409,7 @@ def known(backbone, tiny_folder, tmp_path) -> tuple[Library, Path]:
     for name in ("cr", "glue/sst2"):
         task = registry.get(name, data)
         config = source_config(name, tiny_folder("llama"), train_rows=16, select_rows=6)
-        made.add(tune_prompt(config, task, backbone, roles(task, 16, 6, 0, 0), out=tmp_path / name))
+        made.add(tune_prompt(config, task, backbone, split_rows(task, 16, 6, 0, 0), out=tmp_path / name))
     return made, data
 
 
@@ -437,18 +437,18 @@ def test_a_mixture_does_not_see_rows_of_the_target(run, known, monkeypatch):
     library, data = known
     ours, path = roles_of("toy"), registry.TABLE["cr"].folder
     file = data / path / "train.jsonl"
-    shared = [*ours.select[:2], *ours.report[:3]]
+    shared = [*ours.selection[:2], *ours.report[:3]]
     file.write_text("".join(json.dumps({"text": row.texts[0], "label": 0}) + "\n" for row in shared))
     seen: list[set[str]] = []
     tune_mixture = transfers.tune_mixture
 
     def watched(bench: Any, members: Any, steps: int) -> Any:
-        seen.append({row.texts[0] for member in members for row in member.roles.train})
+        seen.append({row.texts[0] for member in members for row in member.splits.train})
         return tune_mixture(bench, members, steps)
 
     monkeypatch.setattr(transfers, "tune_mixture", watched)
     report = run("mixture", library=library, data=data)
-    assert not seen[0] & {row.texts[0] for row in ours.select}
+    assert not seen[0] & {row.texts[0] for row in ours.selection}
     assert {row.texts[0] for row in ours.report[:3]} <= seen[0]
     assert report.left_out == 3 and report.rows["report"] == len(ours.report) - 3
 
@@ -461,7 +461,7 @@ def test_a_mixture_keeps_the_report_rows_shut(run, known, tmp_path):
         return roles_of("toy").report
 
     ours = roles_of("toy")
-    run("mixture", library=library, data=data, rows=Roles(ours.train, ours.select, LateRows(read)))
+    run("mixture", library=library, data=data, rows=Splits(ours.train, ours.selection, LazyRows(read)))
 
 
 def test_a_mixture_names_the_rows_that_are_missing(run, known, library, tmp_path):

@@ -16,7 +16,8 @@ from spot.prompts.overlap import contains
 from spot.prompts.prompt import Parent, load
 from spot.storage.run_dir import RunDir
 from spot.strategies.transfers import TransferReport, embed_target, transfer
-from spot.tasks.task import Example, Roles, Task
+from spot.tasks.splits import Splits
+from spot.tasks.task import Example, Task
 from spot.training.tuning import tune_prompt
 
 LABELS = ("no", "yes")
@@ -33,8 +34,8 @@ def named(name: str) -> Task:
     return Task(name, lambda split: iter(()), ("train",), LABELS, ("accuracy",))
 
 
-def roles_of(word: str) -> Roles:
-    return Roles(rows(word, 0, 24), rows(word, 100, 112), rows(word, 200, 216))
+def roles_of(word: str) -> Splits:
+    return Splits(rows(word, 0, 24), rows(word, 100, 112), rows(word, 200, 216))
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def seen_by(library: Library, word: str) -> tuple[Example, ...]:
 
 def test_rows_that_a_source_has_seen_are_left_out_for_every_arm(backbone, library, tmp_path, caplog):
     ours = roles_of("toy")
-    mixed = Roles(ours.train, ours.select, ours.report[:10] + seen_by(library, "red")[:4])
+    mixed = Splits(ours.train, ours.selection, ours.report[:10] + seen_by(library, "red")[:4])
     report = transfer(named("toy"), mixed, backbone, library, CONFIG, out=tmp_path)
     assert report.left_out == 4 and report.rows["report"] == 10
     assert "4 of 14 report rows are in a source's training rows" in caplog.text
@@ -164,13 +165,13 @@ def test_rows_that_a_source_has_seen_are_left_out_for_every_arm(backbone, librar
 
 
 def test_a_target_whose_rows_are_all_seen_is_refused(backbone, library, tmp_path):
-    seen = Roles(rows("toy", 0, 8), rows("toy", 9, 12), seen_by(library, "red"))
+    seen = Splits(rows("toy", 0, 8), rows("toy", 9, 12), seen_by(library, "red"))
     with pytest.raises(TaskError, match="no honest figure is possible"):
         transfer(named("toy"), seen, backbone, library, CONFIG, out=tmp_path)
 
 
 def test_the_target_itself_is_no_source(backbone, library, tmp_path):
-    fresh = Roles(rows("toy", 0, 24), rows("toy", 100, 112), rows("toy", 200, 216))
+    fresh = Splits(rows("toy", 0, 24), rows("toy", 100, 112), rows("toy", 200, 216))
     report = transfer(named("red"), fresh, backbone, library, CONFIG, out=tmp_path)
     assert {ranked.task for ranked in report.ranking} == {"green", "blue"}
 

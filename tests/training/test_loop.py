@@ -13,7 +13,8 @@ from spot.evaluation.evaluation import Prediction, evaluate, predict, predict_ea
 from spot.models.backbone import Backbone
 from spot.models.dropout import dropout
 from spot.storage.run_dir import RunDir
-from spot.tasks.task import Example, Roles, Task
+from spot.tasks.splits import Splits
+from spot.tasks.task import Example, Task
 from spot.training.loop import train
 from spot.training.state import Member
 from spot.training.tuning import MODEL, prepare, prepare_members, tune, tune_model
@@ -26,13 +27,13 @@ def example(number: int, words: str = "row") -> Example:
     return Example(str(number), f"sentence: {text}", (LABELS[number % 2],), texts=(text,))
 
 
-def rows_of(words: str = "row") -> Roles:
-    return Roles(*(tuple(example(n, words) for n in range(*part)) for part in ((0, 32), (100, 108), (200, 208))))
+def rows_of(words: str = "row") -> Splits:
+    return Splits(*(tuple(example(n, words) for n in range(*part)) for part in ((0, 32), (100, 108), (200, 208))))
 
 
 TASK = Task("toy", lambda split: iter(()), ("train",), LABELS, ("accuracy",))
 OTHER = Task("other", lambda split: iter(()), ("train",), ("good", "poor", "odd"), ("accuracy",))
-OTHER_ROWS = Roles(
+OTHER_ROWS = Splits(
     *(
         tuple(
             Example(f"o{n}", f"item: number {n} " * (1 + n % 3), (OTHER.labels[n % 3],), texts=(f"number {n}",))
@@ -279,7 +280,7 @@ def test_generated_answers_that_are_no_label_are_wrong_and_counted(tiny_folder, 
     backbone = Backbone.load(str(tiny_folder(family)))
     collator = collator_for(backbone, TASK)
     prompt = torch.randn(3, backbone.id.width, generator=torch.Generator().manual_seed(0))
-    examples = rows_of().select
+    examples = rows_of().selection
     free = evaluate(backbone, prompt, TASK, collator, examples, decode="generate")
     known = sum(prediction.text in LABELS for prediction in free.predictions)
     assert free.invalid == len(examples) - known

@@ -18,7 +18,8 @@ from spot.models.backbone import Backbone
 from spot.models.batch import Batch
 from spot.prompts.prompt import load
 from spot.storage.run_dir import RunDir
-from spot.tasks.task import Example, Roles, Task
+from spot.tasks.splits import Splits
+from spot.tasks.task import Example, Task
 from spot.training import loop
 from spot.training.loop import Diverged, Rule, seconds_of
 from spot.training.state import Run, State
@@ -35,7 +36,7 @@ def example(number: int) -> Example:
 
 
 TASK = Task("toy", lambda split: iter(()), ("train",), LABELS, ("accuracy",))
-ROWS = Roles(*(tuple(example(n) for n in range(*part)) for part in ((0, 32), (100, 108), (200, 208))))
+ROWS = Splits(*(tuple(example(n) for n in range(*part)) for part in ((0, 32), (100, 108), (200, 208))))
 
 
 def run(backbone: Backbone, **settings) -> Run:

@@ -16,7 +16,8 @@ from spot.models.backbone import Backbone
 from spot.prompts.overlap import contains
 from spot.prompts.prompt import load, save
 from spot.storage.run_dir import RunDir
-from spot.tasks.task import Example, LateRows, Roles, Task
+from spot.tasks.splits import LazyRows, Splits
+from spot.tasks.task import Example, Task
 from spot.training import state
 from spot.training.tuning import prepare, tune
 from tests.support.kills import run_killed
@@ -31,7 +32,7 @@ def example(number: int) -> Example:
 
 
 TASK = Task("toy", lambda split: iter(()), ("train",), LABELS, ("accuracy",))
-ROWS = Roles(*(tuple(example(n) for n in range(*part)) for part in ((0, 32), (100, 116), (200, 216))))
+ROWS = Splits(*(tuple(example(n) for n in range(*part)) for part in ((0, 32), (100, 116), (200, 216))))
 
 
 def config(folder: Path, **settings) -> TuneConfig:
@@ -229,8 +230,8 @@ def test_changed_report_rows_are_scored_anew_without_training(backbone, tiny_fol
     whole = run(backbone, tiny_folder)
     first = tune([whole], backbone, tmp_path / "run")[0]
     member = whole.members[0]
-    wrong = tuple(replace(row, answers=(LABELS[row.answers[0] == LABELS[0]],)) for row in member.roles.report)
-    changed = replace(whole, members=(replace(member, roles=replace(member.roles, report=wrong)),))
+    wrong = tuple(replace(row, answers=(LABELS[row.answers[0] == LABELS[0]],)) for row in member.splits.report)
+    changed = replace(whole, members=(replace(member, splits=replace(member.splits, report=wrong)),))
     second = tune([changed], backbone, tmp_path / "run")[0]
     assert second.scores["accuracy"] == pytest.approx(100 - first.scores["accuracy"])
     assert np.array_equal(second.value, first.value)
@@ -244,7 +245,7 @@ def test_a_prompt_is_kept_when_its_report_rows_cannot_be_read(backbone, tiny_fol
     def broken() -> tuple:
         raise TaskError("test.csv, row 3: no text")
 
-    later = replace(whole, members=(replace(member, roles=replace(member.roles, report=LateRows(broken))),))
+    later = replace(whole, members=(replace(member, splits=replace(member.splits, report=LazyRows(broken))),))
     with pytest.raises(TaskError, match="row 3"):
         tune([later], backbone, tmp_path / "run")
     kept = load(tmp_path / "run" / "prompt.safetensors")

@@ -218,7 +218,7 @@ def _to_score(task: "Task", split: str, rows: int | None, voters: int) -> list["
     Raises:
         TaskError: they have no answers, there are none, or several prompts have nothing to vote on.
     """
-    if split in task.unlabelled:
+    if split in task.hidden_labels:
         raise TaskError(
             f"the split {split!r} of {task.name} has no public answers, so nothing here can score it. `spot submit` "
             "writes what its benchmark's server scores, `spot predict` answers rows; or choose another split."

@@ -43,13 +43,13 @@ def retrieve(
     from spot.retrieval import ranking as experience
     from spot.retrieval import search
     from spot.tasks import registry
-    from spot.tasks.task import roles
+    from spot.tasks.splits import split_rows
 
     experience.check_metric(metric)
     opened = open_sources(library)
     found = registry.get(task, data)
     search.check_k(k, sum(entry.task != found.name for entry in opened.entries()), str(opened.path))
-    rows = roles(found, train_rows, select_rows, None, 0)
+    rows = split_rows(found, train_rows, select_rows, None, 0)
 
     from spot.models.backbone import Backbone
     from spot.strategies.transfers import embed_target

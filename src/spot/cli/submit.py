@@ -113,7 +113,7 @@ def _test_set(sheet: "Sheet", prompt: "SoftPrompt", data: Path | None) -> tuple[
 
     prefix = reading(prompt.config).task_prefix
     task = registry.get(sheet.task, data, prefix=prefix)
-    if TEST not in (*task.splits, *task.unlabelled):
+    if TEST not in (*task.splits, *task.hidden_labels):
         raise TaskError(
             f"{task.name} has no {TEST} split here; {did_you_mean(TEST, task.splits)} Give the data with it."
         )

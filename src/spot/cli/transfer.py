@@ -70,13 +70,13 @@ def transfer(
     in the library, or in the user's cache where that cannot be written.
     """
     from spot.tasks import registry
-    from spot.tasks.task import roles
+    from spot.tasks.splits import split_rows
 
     given = overrides(strategy=strategy, metric=metric, k=k, budget=budget, restarts=restarts, steps=steps, seeds=seeds)
     resolved = load_config(TransferConfig, config, [*(settings or []), *given])
     opened = open_sources(library)
     found = registry.get(task, data)
-    rows = roles(found, train_rows, select_rows, report_rows, 0)
+    rows = split_rows(found, train_rows, select_rows, report_rows, 0)
 
     from spot.models.backbone import Backbone
     from spot.strategies import transfers

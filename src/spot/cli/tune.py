@@ -66,7 +66,7 @@ def tune(
             for key in ("scores", "frozen_scores", "selection", "step", "steps", "tokens", "seconds", "diagnosis")
         },
     }
-    reported, selecting = (sum(len(getattr(m.roles, role)) for m in members) for role in ("report", "select"))
+    reported, selecting = (sum(len(getattr(m.splits, role)) for m in members) for role in ("report", "selection"))
     about = (
         f"on {reported} rows (without a prompt: {scores(value['frozen_scores'])})"
         if reported

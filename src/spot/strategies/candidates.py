@@ -21,7 +21,7 @@ from spot.storage.run_dir import RunDir
 from spot.strategies.comparison import Bench, mean_of, selection
 from spot.strategies.plans import PLAIN, Outcome, Plan, Start, amount_at, settle, standing_after
 from spot.tasks import mixtures, registry
-from spot.tasks.task import roles
+from spot.tasks.splits import split_rows
 from spot.training.loop import Diverged, Rule
 from spot.training.state import Member, Run, State, mixed
 from spot.training.tuning import prepare, prepare_from, prepare_members, prompt_names
@@ -128,7 +128,7 @@ def from_scratch(bench: Bench, init: str) -> Candidate:
     Raises:
         Diverged: every seed did.
     """
-    run = prepare(bench.config.model_copy(update={"init": init}), bench.task, bench.backbone, bench.roles)
+    run = prepare(bench.config.model_copy(update={"init": init}), bench.task, bench.backbone, bench.splits)
     runs, folder = bench.runs(run), f"plain-{init}"
     bench.tune(folder, runs)
     return Candidate(PLAIN, run.start, bench.curves(folder), _files(bench, folder, len(runs)), folder)
@@ -157,7 +157,7 @@ def carry_out(
     for number, start in enumerate(plan.starts):
         if start.kind == "mixture":
             prompt, before[number] = mixture(start)
-            runs[number] = prepare(_keyless(bench), bench.task, bench.backbone, bench.roles, prompt)
+            runs[number] = prepare(_keyless(bench), bench.task, bench.backbone, bench.splits, prompt)
         elif start != PLAIN:
             runs[number] = _run(bench, start, get)
     if plan.rungs:
@@ -185,9 +185,9 @@ def _run(bench: Bench, start: Start, get: Get) -> Run:
     config = _keyless(bench)
     if start.kind == "scratch":
         config = config.model_copy(update={"init_seed": config.init_seed + start.init_seed})
-        return prepare(config, bench.task, bench.backbone, bench.roles)
+        return prepare(config, bench.task, bench.backbone, bench.splits)
     sources = [get(prompt) for prompt in start.prompts]
-    return prepare_from(config, (Member(bench.task, bench.roles),), bench.backbone, sources, start.weights)
+    return prepare_from(config, (Member(bench.task, bench.splits),), bench.backbone, sources, start.weights)
 
 
 def _keyless(bench: Bench) -> TuneConfig:
@@ -311,14 +311,14 @@ def mixture_members(start: Start, get: Get, target: Member, data: Path | None) -
     Raises:
         TaskError: the rows of a source's task are not at hand; each is named.
     """
-    held = build(text for row in target.roles.select for text in row.texts)
+    held = build(text for row in target.splits.selection for text in row.texts)
     parts, missing = [], []
     for name, prompt in dict(zip(start.tasks, start.prompts, strict=True)).items():
         settings = get(prompt).config
         try:
             task = registry.get(name, data, bool(settings.get("task_prefix", False)))
             limits = (settings.get("train_rows"), int(settings.get("select_rows", 100)))
-            rows = roles(task, *limits, 0, int(settings.get("rows_seed", 0)))
+            rows = split_rows(task, *limits, 0, int(settings.get("rows_seed", 0)))
         except TaskError as error:
             missing.append(f"{name} ({error})")
             continue
@@ -328,7 +328,7 @@ def mixture_members(start: Start, get: Get, target: Member, data: Path | None) -
     if missing:
         raise _not_at_hand(missing, len(set(start.tasks)))
     sketch = build(text for _, rows in parts for row in rows.train for text in row.texts)
-    parts.append((target.task, target.roles))
+    parts.append((target.task, target.splits))
     return mixed(parts, TuneConfig(task=target.task.name)), sketch
 
 

@@ -20,7 +20,8 @@ from spot.retrieval.ranking import Ranking
 from spot.retrieval.search import Ranked
 from spot.storage.files import write_whole
 from spot.storage.run_dir import RunDir
-from spot.tasks.task import Roles, Task, data_digest
+from spot.tasks.splits import Splits
+from spot.tasks.task import Task, data_digest
 from spot.training.loop import Rule
 from spot.training.state import Member, Run
 from spot.training.tuning import prepare, tune, tune_model
@@ -120,7 +121,7 @@ class Bench:
     """What every arm of one transfer shares."""
 
     task: Task
-    roles: Roles
+    splits: Splits
     backbone: Backbone
     config: TuneConfig
     seeds: int
@@ -129,7 +130,7 @@ class Bench:
 
     def runs(self, run: Run) -> list[Run]:
         """The same run with every seed, as a gang; the report rows are kept from it."""
-        unseen = Member(self.task, Roles(self.roles.train, self.roles.select, ()))
+        unseen = Member(self.task, Splits(self.splits.train, self.splits.selection, ()))
         configs = [run.config.model_copy(update={"seed": seed}) for seed in range(self.seeds)]
         return [replace(run, config=config, members=(unseen,)) for config in configs]
 
@@ -144,7 +145,7 @@ class Bench:
     def tune_models(self, learning_rate: float) -> Trial:
         """Full model tuning at equal steps, one copy of the model a seed (paper, appendix C)."""
         changes = {"method": "model", "learning_rate": learning_rate, "weight_decay": 0.0, "key_step": None}
-        base = prepare(self.config.model_copy(update=changes), self.task, self.backbone, self.roles)
+        base = prepare(self.config.model_copy(update=changes), self.task, self.backbone, self.splits)
         folders, results = [], []
         for seed, run in enumerate(self.runs(base)):
             folders.append(tune_model(run, self.backbone, self.out / f"model-{seed}", self.progress))
@@ -168,7 +169,7 @@ class Bench:
             trial.arm,
             trial.source,
             float(np.mean(scores)),
-            interval(found, self.task, self.roles.report),
+            interval(found, self.task, self.splits.report),
             scores=scores,
             parameters=size,
             shipped=size,
@@ -205,7 +206,7 @@ class Bench:
             model: folder of a tuned model that takes the backbone's place.
         """
         tuned = model.parent.name if model else ""
-        content = prompt.numpy().tobytes() + (tuned + data_digest(self.roles.report)).encode()
+        content = prompt.numpy().tobytes() + (tuned + data_digest(self.splits.report)).encode()
         path = self.out / "report-rows" / f"{sha256(content).hexdigest()[:16]}.json"
         if path.exists():
             kept = json.loads(path.read_bytes())
@@ -220,7 +221,7 @@ class Bench:
             truncate=self.config.truncate,
             max_target_tokens=self.config.max_target_tokens,
         )
-        found = evaluate(backbone, prompt, self.task, collator, self.roles.report, progress=self.progress)
+        found = evaluate(backbone, prompt, self.task, collator, self.splits.report, progress=self.progress)
         texts = [prediction.text for prediction in found.predictions]
         kept = {"scores": found.scores, "correct": found.correct, "predictions": texts, "nats": found.nats}
         write_whole(path, json.dumps(kept).encode())
@@ -323,7 +324,7 @@ def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: in
         left_out: report rows that a source had seen.
         found: what else the report says of the strategy, as in `TransferReport`.
     """
-    task, roles = bench.task, bench.roles
+    task, splits = bench.task, bench.splits
     plain = max((arm for arm in arms if arm.arm.startswith("plain")), key=lambda arm: arm.selection)
     goal = plain.curve[-1]["score"]
     arms = tuple(replace(reached(arm, goal), relative_cost=arm.tokens / max(1.0, plain_tokens)) for arm in arms)
@@ -332,8 +333,8 @@ def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: in
     gain = bounds = None
     if spot is not None:
         gain = spot.score - plain.score
-        bounds = interval(spot.evaluations, task, roles.report, plain.evaluations)
-    rows = {"train": len(roles.train), "select": len(roles.select), "report": len(roles.report)}
+        bounds = interval(spot.evaluations, task, splits.report, plain.evaluations)
+    rows = {"train": len(splits.train), "select": len(splits.selection), "report": len(splits.report)}
     best = [max(point["scores"][seed] for point in chosen.curve) for seed in range(len(chosen.files))]
     prompt = chosen.files[best.index(max(best))]
     return TransferReport(

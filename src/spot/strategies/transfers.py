@@ -39,7 +39,8 @@ from spot.strategies.candidates import (
 )
 from spot.strategies.comparison import Bench, TransferReport, Trial, compare, mean_of, vectors
 from spot.strategies.plans import RACE_BUDGET, Plan, Start, choose, plan, price
-from spot.tasks.task import Example, LateRows, Roles, Task, data_digest
+from spot.tasks.splits import LazyRows, Splits
+from spot.tasks.task import Example, Task, data_digest
 from spot.training.loop import Diverged, seconds_of
 from spot.training.state import Member
 from spot.training.tuning import prepare, tune_prompt
@@ -51,7 +52,7 @@ USUAL_K = {"best": 1, "average": 3, "mixture": 3}  # where k is left out; SPoT's
 
 def embed_target(
     task: Task,
-    roles: Roles,
+    splits: Splits,
     backbone: Backbone,
     recipe: KeyRecipe,
     *,
@@ -62,14 +63,14 @@ def embed_target(
 
     Args:
         task: the target.
-        roles: its rows.
+        splits: its rows.
         backbone: the library's backbone.
         recipe: the library's key recipe.
         out: the run's folder; in the user's cache when left out.
         progress: called after every step.
     """
     config = recipe_config(task, recipe, steps=recipe.step, eval_every=recipe.step)
-    unseen = Roles(roles.train, roles.select, ())
+    unseen = Splits(splits.train, splits.selection, ())
     return tune_prompt(config, task, backbone, unseen, out=out, progress=progress)
 
 
@@ -87,7 +88,7 @@ def recipe_config(task: Task, recipe: KeyRecipe, **settings: Any) -> TuneConfig:
 
 def transfer(
     task: Task,
-    roles: Roles,
+    splits: Splits,
     backbone: Backbone,
     library: Library,
     config: TransferConfig,
@@ -100,7 +101,7 @@ def transfer(
 
     Args:
         task: the target.
-        roles: its rows; none of the report rows chooses anything.
+        splits: its rows; none of the report rows chooses anything.
         backbone: the library's backbone.
         library: source prompts with one key recipe, which the plain runs follow too; remembers what was found.
         config: strategy, similarity, steps and seeds.
@@ -120,13 +121,13 @@ def transfer(
         names = sorted({entry.task for entry in entries})
         check_rows(names, min(config.k or USUAL_K["mixture"], len(names)), data)
     sketches = [prompt.sketch for prompt in (library.get(entry.digest) for entry in entries) if prompt.sketch]
-    asked, roles = roles, _without_overlap(task, roles, sketches)
+    asked, splits = splits, _without_overlap(task, splits, sketches)
     tuning = recipe_config(task, entries[0].key_recipe, steps=config.steps, eval_every=config.eval_every)
     mark = digest(
-        tuning, data_digest(roles.train), data_digest(roles.select), backbone.id.fingerprint, str(config.seeds)
+        tuning, data_digest(splits.train), data_digest(splits.selection), backbone.id.fingerprint, str(config.seeds)
     )
     out = out or cache_dir() / "transfers" / f"{task.name.replace('/', '-')}-{mark}"
-    bench = Bench(task, roles, backbone, tuning, config.seeds, out, progress)
+    bench = Bench(task, splits, backbone, tuning, config.seeds, out, progress)
     budget = _budget(bench, config)
 
     plains = _plain(bench, config.starts)
@@ -137,14 +138,14 @@ def transfer(
     trials += more
     if config.model_learning_rate is not None:
         trials.append(bench.tune_models(config.model_learning_rate))
-    if left_out := len(asked.report) - len(roles.report):
+    if left_out := len(asked.report) - len(splits.report):
         log.warning(
             "%s: %d of %d report rows are in a source's training rows and are left out",
             task.name,
             left_out,
             len(asked.report),
         )
-    if not roles.report:
+    if not splits.report:
         raise TaskError(_all_seen(task, "report"))
     report = compare(bench, [bench.measure(trial) for trial in trials], first.spent("tokens"), left_out, **found)
     experience.remember(library, lessons)
@@ -169,7 +170,7 @@ def _by_strategy(
         return (), {"strategy": "none"}, []
     target = next(prompt for prompt in map(load, plain.files) if prompt.key is not None)
     ranking = _ranked(target, library, config, bench.out)
-    made, reason = _plan(config, ranking, bench.config, len(bench.roles.select), budget)
+    made, reason = _plan(config, ranking, bench.config, len(bench.splits.selection), budget)
     found: dict[str, Any] = {
         "strategy": made.strategy,
         "reason": reason,
@@ -231,7 +232,7 @@ def _budget(bench: Bench, config: TransferConfig) -> float | None:
     try:
         seconds = float(json.loads(path.read_bytes())["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
-        runs = bench.runs(prepare(bench.config, bench.task, bench.backbone, bench.roles))
+        runs = bench.runs(prepare(bench.config, bench.task, bench.backbone, bench.splits))
         seconds = seconds_of(runs, bench.backbone)
     if amount < seconds:
         raise ConfigError(
@@ -320,7 +321,7 @@ def _mixture(
     """A function that tunes a mixture's prompt; rows that it has seen are then left out of the report too."""
 
     def tuned(start: Start) -> tuple[SoftPrompt, dict[str, float]]:
-        unseen = Member(bench.task, Roles(bench.roles.train, bench.roles.select, ()))
+        unseen = Member(bench.task, Splits(bench.splits.train, bench.splits.selection, ()))
         members, sketch = mixture_members(start, get, unseen, data)
         sketches.append(sketch)
         return tune_mixture(bench, members, config.mixture_steps or config.steps)
@@ -363,11 +364,11 @@ def _lessons(bench: Bench, carried: Carried, target: SoftPrompt, plain: Candidat
     tuned = [one for one in carried.candidates if one.start.kind == "prompt" and not one.dropped and not one.diverged]
     if plain.diverged:
         return []
-    rows = [data_digest(part) for part in (bench.roles.train, bench.roles.select)]
+    rows = [data_digest(part) for part in (bench.splits.train, bench.splits.selection)]
     shared = {
         "target": bench.task.name,
         "steps": bench.config.steps,
-        "rows": len(bench.roles.train),
+        "rows": len(bench.splits.train),
         "seeds": bench.seeds,
         "embedding": experience.summaries(target),
     }
@@ -400,7 +401,7 @@ def _sources(library: Library, backbone: Backbone, task: Task) -> list[Entry]:
     return entries
 
 
-def _without_overlap(task: Task, roles: Roles, sketches: Sequence[Sketch]) -> Roles:
+def _without_overlap(task: Task, splits: Splits, sketches: Sequence[Sketch]) -> Splits:
     """Leave out selection and report rows that a source was trained on.
 
     Report rows are not read here, and those that more `sketches` hold by then are left out too.
@@ -410,10 +411,10 @@ def _without_overlap(task: Task, roles: Roles, sketches: Sequence[Sketch]) -> Ro
         known = seen_by_any(sketches, [row.texts for row in rows])
         return tuple(row for row, is_known in zip(rows, known, strict=True) if not is_known)
 
-    select = clean(roles.select)
+    select = clean(splits.selection)
     if not select:
         raise TaskError(_all_seen(task, "selection"))
-    return Roles(roles.train, select, LateRows(lambda: clean(roles.report)))
+    return Splits(splits.train, select, LazyRows(lambda: clean(splits.report)))
 
 
 def _all_seen(task: Task, role: str) -> str:

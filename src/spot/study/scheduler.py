@@ -29,7 +29,7 @@ from spot.study.config import Origin
 from spot.study.executors import Executor, Failure
 from spot.study.records import Record
 from spot.tasks import registry
-from spot.tasks.task import roles
+from spot.tasks.splits import split_rows
 
 log = logging.getLogger(__name__)
 
@@ -376,7 +376,7 @@ class _Desk:
             else:
                 config = self.plan.study.config.tuning("source", reference)
                 task = registry.get(reference, self.data, config.task_prefix)
-                train = roles(task, config.train_rows, config.select_rows, 0, config.rows_seed).train
+                train = split_rows(task, config.train_rows, config.select_rows, 0, config.rows_seed).train
                 self._sketches[reference] = (build(text for row in train for text in row.texts),)
         return self._sketches[reference]
 

@@ -24,7 +24,8 @@ from spot.study.cells import Cell, Done, Work, record_of
 from spot.study.records import Record
 from spot.study.scheduler import runs_folder
 from spot.tasks import registry
-from spot.tasks.task import Roles, Task, data_digest, roles
+from spot.tasks.splits import Splits, split_rows
+from spot.tasks.task import Task, data_digest
 from spot.training.loop import Diverged, named_scores
 from spot.training.state import Member, Run, collator_of, members_of, mixed
 from spot.training.tuning import prepare_from, prepare_members, tune, tune_model
@@ -154,7 +155,7 @@ def _fresh(folder: Path, tuning: Callable[[], Tuned]) -> Tuned:
 
 def _blind(member: Member) -> Member:
     """A member without its report rows, as it trains."""
-    return replace(member, roles=Roles(member.roles.train, member.roles.select, ()))
+    return replace(member, splits=Splits(member.splits.train, member.splits.selection, ()))
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _opened(members: Sequence[Member], sketches: Sequence[Sketch], backbone: Bac
     """Open the report rows, and leave out those that a source was trained on."""
     opened, overlap = [], 0
     for member in members:
-        report = member.roles.report
+        report = member.splits.report
         if not report:
             continue
         known = seen_by_any(sketches, [row.texts for row in report])
@@ -198,7 +199,7 @@ def _opened(members: Sequence[Member], sketches: Sequence[Sketch], backbone: Bac
                 "no honest figure is possible; give other rows, or leave that source out"
             )
         overlap += len(report) - len(rows)
-        opened.append(replace(member, roles=Roles(member.roles.train, member.roles.select, rows)))
+        opened.append(replace(member, splits=Splits(member.splits.train, member.splits.selection, rows)))
     return _Bench(members, opened, overlap, backbone)
 
 
@@ -223,7 +224,7 @@ def _scored(bench: _Bench, run: Run, value: Tensor, result: Mapping[str, Any]) -
     found = _answers(bench, run, value)
     only = bench.opened[0]
     scores = named_scores(run, [member.task.name for member in bench.opened], found)
-    bounds = interval(found, only.task, only.roles.report) if len(run.members) == 1 else None
+    bounds = interval(found, only.task, only.splits.report) if len(run.members) == 1 else None
     return {"scores": scores, "score": _mean(found), "interval": bounds}
 
 
@@ -231,7 +232,7 @@ def _answers(bench: _Bench, run: Run, value: Tensor) -> list[Evaluation]:
     """What a prompt [P, D] does on the report rows of each member."""
     value = value.to(bench.backbone.device)
     parts = [(member, collator_of(run, member, bench.backbone)) for member in bench.opened]
-    return [evaluate(bench.backbone, value, member.task, collator, member.roles.report) for member, collator in parts]
+    return [evaluate(bench.backbone, value, member.task, collator, member.splits.report) for member, collator in parts]
 
 
 def _mean(found: Sequence[Evaluation]) -> float:
@@ -243,10 +244,10 @@ def _record(
     bench: _Bench, cell: Cell, result: Mapping[str, Any], before: Mapping[str, Any], found: dict[str, Any]
 ) -> Record:
     """The record of a cell that was tuned."""
-    report = [row for member in bench.opened for row in member.roles.report]
-    select = [row for member in bench.members for row in member.roles.select]
+    report = [row for member in bench.opened for row in member.splits.report]
+    select = [row for member in bench.members for row in member.splits.selection]
     rows = {
-        "train": sum(len(member.roles.train) for member in bench.members),
+        "train": sum(len(member.splits.train) for member in bench.members),
         "select": len(select),
         "report": len(report),
         "overlap": bench.overlap,
@@ -278,12 +279,12 @@ def _mixtures(backbone: Backbone, item: Work) -> tuple[list[SoftPrompt], list[di
 def _mixed(cell: Cell, references: Sequence[str], data: Path | None) -> tuple[Member, ...]:
     """The target and the tasks that are mixed with it, each once, in proportion to their train rows."""
     config, target = cell.before, cell.config
-    parts: dict[str, tuple[Task, Roles]] = {}
+    parts: dict[str, tuple[Task, Splits]] = {}
     for reference in (target.task, *references):
         limits = target if reference == target.task else config
         task = registry.get(reference, data, limits.task_prefix)
         if task.name not in parts:
-            rows = roles(task, limits.train_rows, limits.select_rows, 0, limits.rows_seed)
+            rows = split_rows(task, limits.train_rows, limits.select_rows, 0, limits.rows_seed)
             parts[task.name] = task, rows
     return mixed(list(parts.values()), config)
 

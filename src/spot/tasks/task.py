@@ -1,18 +1,12 @@
 """What a task is: rows of text with label words, and which of them train, select and report."""
 
-import heapq
 import json
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b
-from itertools import accumulate
-from typing import Any
 
 from spot.errors import TaskError, did_you_mean
 from spot.storage.text import letters
-from spot.tasks.readers import some
 
 SPLITS = ("train", "validation", "test")
 
@@ -50,7 +44,7 @@ class Task:
         title: one line for people.
         size: official number of train examples, see `data_sets.DataSet`; None where unknown.
         kind: form of the answers: `label`, `number` or `text`.
-        unlabelled: splits that can be read but hold no answers: predictions of them are handed in.
+        hidden_labels: splits that can be read but hold no answers: predictions of them are handed in.
     """
 
     name: str
@@ -62,125 +56,7 @@ class Task:
     title: str = ""
     size: int | None = None
     kind: str = "label"
-    unlabelled: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Roles:
-    """The rows that train, those that choose (steps, settings, sources) and those that are only reported."""
-
-    train: Sequence[Example]
-    select: Sequence[Example]
-    report: Sequence[Example]
-
-
-class LateRows(Sequence[Example]):
-    """Rows that are read the first time that somebody asks for one, so that nothing can be learned from them before."""
-
-    def __init__(self, read: Callable[[], tuple[Example, ...]]):
-        """Keep `read` for later; it is called once."""
-        self._read = read
-
-    @cached_property
-    def _rows(self) -> tuple[Example, ...]:
-        return self._read()
-
-    def __getitem__(self, index: Any) -> Any:
-        """One row, or several as a tuple."""
-        return self._rows[index]
-
-    def __len__(self) -> int:
-        """How many rows there are."""
-        return len(self._rows)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether the rows are the same."""
-        return isinstance(other, Sequence) and self._rows == tuple(other)
-
-    __hash__ = None
-
-
-def roles(task: Task, train_rows: int | None, select_rows: int | None, report_rows: int | None, seed: int) -> Roles:
-    """Decide which rows train, select and report; no text is in two of the three.
-
-    Validation rows select and test rows report. Without a test split half of validation does, by hash; without
-    a validation split a fifth of train selects; of a lone train split 60 % train, 20 % select and 20 % report.
-    The seed only samples: the parts themselves are the same under every seed, so a row that selects under one
-    seed never reports under another. A text that trains and selects, or reports in the same split, only does the
-    latter. Rows of one group are never parted by a hash, and what selects or reports is sampled by whole groups, so
-    that a metric over groups means the same on a sample. A test split is not opened before its rows are asked for;
-    those whose text stands in another split are left out.
-
-    Args:
-        task: where the rows come from.
-        train_rows: at most this many train, sampled without replacement; None for all. Rows that are not drawn are
-            not kept in memory.
-        select_rows: at most this many select, or the rows of one group where that alone is larger; None for all.
-        report_rows: the same for what reports; 0 reports nothing and leaves a test split closed.
-        seed: of the samples. A smaller sample is a part of a larger one with the same seed.
-
-    Returns:
-        The rows of each role in the order of their file.
-
-    Raises:
-        TaskError: there is no train split, or a role would be empty that needs rows; for a test split when its rows
-            are asked for.
-    """
-    train, select, report = _parts(task)
-    reported = {text_key(row) for row in report}
-    select = [row for row in select if text_key(row) not in reported]
-    held_out = reported | {text_key(row) for row in select}
-    training = Counter()
-
-    def trains() -> Iterator[Example]:
-        for row in train():
-            if text_key(row) not in held_out:
-                training["rows"] += 1
-                yield row
-
-    limits = {"train": train_rows, "select": select_rows, "report": report_rows}
-    drawn = {
-        "train": _sample(trains(), train_rows, f"{seed}/train"),
-        "select": _sample_groups(select, select_rows, f"{seed}/select"),
-        "report": _sample_groups(report, report_rows, f"{seed}/report"),
-    }
-    found = {"train": training["rows"], "select": len(select), "report": len(report)}
-    needed = ["train", "select", "report"]
-    if report_rows == 0:
-        needed.remove("report")
-    elif "test" in task.splits:
-        needed.remove("report")
-        found["report"] = "later"
-        drawn["report"] = LateRows(lambda: _tested(task, limits, found, f"{seed}/report"))
-    for role in needed:
-        if not drawn[role]:
-            raise TaskError(_no_rows(task, role, limits, found))
-    return Roles(**drawn)
-
-
-def _tested(task: Task, limits: Mapping[str, int | None], found: Mapping[str, Any], salt: str) -> tuple[Example, ...]:
-    """The test rows that report: those whose text stands in no other split."""
-    rows = list(task.load("test"))
-    texts = {text_key(row) for row in rows}
-    elsewhere = set()
-    for split in task.splits:
-        if split != "test":
-            elsewhere |= {key for row in task.load(split) if (key := text_key(row)) in texts}
-    rows = [row for row in rows if text_key(row) not in elsewhere]
-    drawn = _sample_groups(rows, limits["report"], salt)
-    if not drawn:
-        raise TaskError(_no_rows(task, "report", limits, {**found, "report": len(rows)}))
-    return drawn
-
-
-def _no_rows(task: Task, role: str, limits: Mapping[str, int | None], found: Mapping[str, Any]) -> str:
-    """The message for a role that would be empty."""
-    counts = ", ".join(f"{count} to {name}" for name, count in found.items())
-    asked = "" if limits[role] is None else f" and {limits[role]} were asked for"
-    return (
-        f"{task.name} has no row left to {role}: found {counts}{asked}; each role needs at least one row of its "
-        f"own text. Ask for at least 1 row, or give more rows (splits here: {', '.join(task.splits)})."
-    )
+    hidden_labels: tuple[str, ...] = ()
 
 
 def text_key(example: Example) -> str:
@@ -207,60 +83,3 @@ def check_split(name: str, split: str, splits: Collection[str]) -> None:
     """
     if split not in splits:
         raise TaskError(f"{name} has no split {split!r}; {did_you_mean(split, splits)}")
-
-
-def _parts(task: Task) -> tuple[Callable[[], Iterable[Example]], list[Example], list[Example]]:
-    """A stream of all rows that may train, and those that may select and report, before equal texts are taken out.
-
-    A test split stays closed: its rows are no part of this.
-    """
-    if "train" not in task.splits:
-        raise TaskError(f"{task.name} has no train split; it has {some(task.splits)}. Give rows to train on.")
-    if "validation" in task.splits:
-        bounds = () if "test" in task.splits else (0.5,)
-        select, *report = _carve(task.load("validation"), bounds)
-        return lambda: task.load("train"), select, report[0] if report else []
-    first, *rest = (0.8,) if "test" in task.splits else (0.6, 0.8)
-    select, *report = _carve((row for row in task.load("train") if _share(row) >= first), rest)
-    return lambda: (row for row in task.load("train") if _share(row) < first), select, report[0] if report else []
-
-
-def _carve(rows: Iterable[Example], bounds: Sequence[float]) -> list[list[Example]]:
-    """Cut rows into parts by a hash in [0, 1) of their group or text: row order and other rows don't matter."""
-    parts: list[list[Example]] = [[] for _ in range(len(bounds) + 1)]
-    for row in rows:
-        parts[sum(_share(row) >= bound for bound in bounds)].append(row)
-    return parts
-
-
-def _share(row: Example) -> float:
-    """A hash of the row's group or text as a number in [0, 1)."""
-    return int.from_bytes(_hash(row.group or text_key(row))) / 2**64
-
-
-def _sample(rows: Iterable[Example], limit: int | None, salt: str) -> tuple[Example, ...]:
-    """Draw rows without replacement: those with the smallest salted hashes of their ids, in their old order."""
-    if limit is None:
-        return tuple(rows)
-    ranked = heapq.nsmallest(limit, enumerate(rows), key=lambda numbered: _hash(f"{salt}/{numbered[1].id}"))
-    return tuple(row for _, row in sorted(ranked, key=lambda numbered: numbered[0]))
-
-
-def _sample_groups(rows: Sequence[Example], limit: int | None, salt: str) -> tuple[Example, ...]:
-    """Draw whole groups without replacement while they fit, and at least one; a row without a group is its own.
-
-    They are those with the smallest salted hashes of their names; the rows stay in their old order.
-    """
-    if limit is None:
-        return tuple(rows)
-    ranks = [_hash(f"{salt}/{row.group or row.id}") for row in rows]
-    sizes = Counter(ranks)
-    order = sorted(sizes)
-    fitting = sum(total <= limit for total in accumulate(sizes[rank] for rank in order))
-    taken = set(order[: fitting or min(limit, 1)])
-    return tuple(row for row, rank in zip(rows, ranks, strict=True) if rank in taken)
-
-
-def _hash(text: str) -> bytes:
-    """Eight bytes that are the same on every machine, unlike Python's own hash."""
-    return blake2b(text.encode(), digest_size=8).digest()

@@ -272,11 +272,11 @@ def _select(state: State, backbone: Backbone, step: int, folder: RunDir) -> None
 
 def _evaluated(state: State, backbone: Backbone, step: int) -> list[Evaluation]:
     """What the selection rows say; a start that seeds of one run share is evaluated once."""
-    mark = (id(state.run.start), *(id(member.roles.select) for member in state.run.members))
+    mark = (id(state.run.start), *(id(member.splits.selection) for member in state.run.members))
     if step or mark not in state.known:
         prompt = state.prompt.detach()
         found = [
-            evaluate(backbone, prompt, part.member.task, part.collator, part.member.roles.select, part.select)
+            evaluate(backbone, prompt, part.member.task, part.collator, part.member.splits.selection, part.select)
             for part in state.members
         ]
         if step:

@@ -19,7 +19,8 @@ from spot.models.backbone import Backbone
 from spot.prompts.prompt import Parent
 from spot.storage.run_dir import RunDir
 from spot.tasks import mixtures, registry
-from spot.tasks.task import Roles, Task, data_digest, roles
+from spot.tasks.splits import Splits, split_rows
+from spot.tasks.task import Task, data_digest
 
 NOTES = (
     "best_step",
@@ -44,7 +45,7 @@ class Member:
     """One task of a run, with its rows and its share of the draws; most runs have one member."""
 
     task: Task
-    roles: Roles
+    splits: Splits
     rate: float = 1.0
 
 
@@ -86,7 +87,7 @@ class Run:
     def digest(self) -> str:
         """What decides the outcome: settings, backbone, rows, how they are scored, shares and initial value."""
         tasks = [repr((m.task.labels, m.task.metrics, m.task.revision)) for m in self.members]
-        rows = [data_digest(part) for m in self.members for part in (m.roles.train, m.roles.select)]
+        rows = [data_digest(part) for m in self.members for part in (m.splits.train, m.splits.selection)]
         rates = [repr(member.rate) for member in self.members] if len(self.members) > 1 else []
         last = ["last"] if self.keep == "last" else []
         return digest(self.settings, *tasks, *rows, *rates, *last, self.start.numpy().tobytes().hex())
@@ -154,9 +155,9 @@ def begin(run: Run, backbone: Backbone, encoded: dict[tuple, Encoded]) -> State:
     members = []
     for member in run.members:
         collator = collator_of(run, member, backbone)
-        mark = (id(member.roles.train), id(member.roles.select), member.task.name, collator.max_input_tokens)
+        mark = (id(member.splits.train), id(member.splits.selection), member.task.name, collator.max_input_tokens)
         if mark not in encoded:
-            rows = (collator.encode(member.roles.train), collator.encode(member.roles.select))
+            rows = (collator.encode(member.splits.train), collator.encode(member.splits.selection))
             encoded[mark] = Encoded(member, collator, *rows)
         members.append(encoded[mark])
     if config.method == "model":
@@ -256,13 +257,13 @@ def members_of(config: TuneConfig, data: Path | None) -> tuple[tuple[Member, ...
     else:
         tasks = mixtures.tasks_of(mixture, data, config.task_prefix)
     limits = (config.train_rows, config.select_rows, config.report_rows, config.rows_seed)
-    rows = [roles(task, *limits) for task in tasks]
+    rows = [split_rows(task, *limits) for task in tasks]
     if mixture is None:
         return (Member(tasks[0], rows[0]),), ""
     return mixed(list(zip(tasks, rows, strict=True)), config, mixture.rates), mixture.title
 
 
-def mixed(parts: Sequence[tuple[Task, Roles]], config: TuneConfig, rates: Sequence[float] = ()) -> tuple[Member, ...]:
+def mixed(parts: Sequence[tuple[Task, Splits]], config: TuneConfig, rates: Sequence[float] = ()) -> tuple[Member, ...]:
     """Tasks with their rows as members of a mixture.
 
     Args:

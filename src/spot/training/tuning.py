@@ -23,7 +23,8 @@ from spot.prompts.overlap import build
 from spot.prompts.prompt import KeyRecipe, Parent, SoftPrompt, check_fits, load, save
 from spot.storage.files import cache_dir
 from spot.storage.run_dir import RunDir
-from spot.tasks.task import Roles, Task, data_digest
+from spot.tasks.splits import Splits
+from spot.tasks.task import Task, data_digest
 from spot.training import initialisers
 from spot.training.loop import Rule, check_gang, named_scores, train
 from spot.training.state import Member, Run, State, collator_of
@@ -37,14 +38,16 @@ Part = tuple[Member, Collator, Sequence[Row]]  # a member with report rows, and 
 Scorer = Callable[[Run, Sequence[Part], dict[str, float], Progress | None], dict[str, float]]
 
 
-def prepare(config: TuneConfig, task: Task, backbone: Backbone, roles: Roles, source: SoftPrompt | None = None) -> Run:
+def prepare(
+    config: TuneConfig, task: Task, backbone: Backbone, splits: Splits, source: SoftPrompt | None = None
+) -> Run:
     """Resolve the initial prompt of a run on one task.
 
     Args:
         config: its `init` names the kind of start; `source` overrides it.
         task: gives the label words for `classes`.
         backbone: gives the embeddings.
-        roles: the task's rows.
+        splits: the task's rows.
         source: start from this prompt's value.
 
     Raises:
@@ -52,7 +55,7 @@ def prepare(config: TuneConfig, task: Task, backbone: Backbone, roles: Roles, so
         PromptError: the source belongs to another backbone.
         TaskError: a label has no tokens, or two labels have the same.
     """
-    return prepare_members(config, (Member(task, roles),), backbone, source)
+    return prepare_members(config, (Member(task, splits),), backbone, source)
 
 
 def prepare_members(
@@ -176,14 +179,14 @@ def tune_prompt(
     config: TuneConfig,
     task: Task,
     backbone: Backbone,
-    roles: Roles,
+    splits: Splits,
     *,
     source: SoftPrompt | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> SoftPrompt:
     """Train one prompt: `prepare` and `tune` for a single run, by default in the user's cache."""
-    run = prepare(config, task, backbone, roles, source)
+    run = prepare(config, task, backbone, splits, source)
     return tune([run], backbone, out or cache_dir() / "runs" / run.digest, progress)[0]
 
 
@@ -250,14 +253,14 @@ def _report(
     frozen: dict[str, dict[str, float]] = {}
     changed = False
     for run, found, scorer in zip(runs, result["runs"], scorers, strict=True):
-        members = [member for member in run.members if member.roles.report]
-        rows = "-".join(data_digest(member.roles.report) for member in members)
+        members = [member for member in run.members if member.splits.report]
+        rows = "-".join(data_digest(member.splits.report) for member in members)
         if found.get("reported", "") == rows:
             continue
         parts = []
         for member in members:
             collator = collator_of(run, member, backbone)
-            parts.append((member, collator, collator.encode(member.roles.report)))
+            parts.append((member, collator, collator.encode(member.splits.report)))
         if rows not in frozen:
             frozen[rows] = _scores(run, parts, backbone, torch.zeros(0, backbone.id.width), progress)
         found["scores"] = scorer(run, parts, frozen[rows], progress)
@@ -298,7 +301,7 @@ def _scores(
 ) -> dict[str, float]:
     """Scores on the report rows of the members that have any."""
     found = [
-        evaluate(backbone, prompt, member.task, collator, member.roles.report, rows, progress)
+        evaluate(backbone, prompt, member.task, collator, member.splits.report, rows, progress)
         for member, collator, rows in parts
     ]
     return named_scores(run, [member.task.name for member, _, _ in parts], found)
@@ -369,7 +372,7 @@ def _prompt(state: State, backbone: Backbone) -> SoftPrompt:
     """The finished run as a prompt file's content, with its selection scores; nothing depends on time or place."""
     run, config = state.run, state.run.config
     used = sorted({pair for batch in state.batches[: state.last_step] for pair in batch})
-    texts = (text for member, row in used for text in run.members[member].roles.train[row].texts)
+    texts = (text for member, row in used for text in run.members[member].splits.train[row].texts)
     kind = "prompt" if run.parents else config.init
     recipe = None
     if state.key is not None and _recipe_holds(config):
@@ -385,7 +388,7 @@ def _prompt(state: State, backbone: Backbone) -> SoftPrompt:
         )
         recipe = KeyRecipe(step=config.key_step, **{name: getattr(config, name) for name in names})
     task = run.members[0].task if len(run.members) == 1 else None
-    rows = [row for member in run.members for row in member.roles.train]
+    rows = [row for member in run.members for row in member.splits.train]
     return SoftPrompt(
         value=state.best["prompt"].cpu().numpy(),
         backbone=backbone.id,

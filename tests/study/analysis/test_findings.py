@@ -102,8 +102,8 @@ def test_targets_count_alike_whatever_their_number_of_seeds():
 
 
 def test_every_comparison_is_paired_and_has_its_interval(found: Findings, records: list[Record]):
-    roles = [one.role for one in found.comparisons if one.arm == "best of the 3 nearest"]
-    assert roles == ["plain", "equal_cost", "random", "always", "hindsight", "oracle"]
+    splits = [one.role for one in found.comparisons if one.arm == "best of the 3 nearest"]
+    assert splits == ["plain", "equal_cost", "random", "always", "hindsight", "oracle"]
     standings = {one.arm: one for one in found.arms}
     for one in found.comparisons:
         assert one.difference == pytest.approx(standings[one.arm].score - standings[one.against].score)

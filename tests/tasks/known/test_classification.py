@@ -14,7 +14,8 @@ from spot.tasks import registry
 from spot.tasks.known.classification import INTENTS
 from spot.tasks.known.classification import TABLE as CLASSES
 from spot.tasks.registry import TABLE
-from spot.tasks.task import Example, roles
+from spot.tasks.splits import split_rows
+from spot.tasks.task import Example
 
 REQUIRED = {
     "glue/sst2",
@@ -218,10 +219,10 @@ def test_every_data_set_loads_from_the_shared_folder(shared, name):
 
 @pytest.mark.parametrize("name", ["cr", "trec", "superglue/cb"])
 def test_roles_of_real_rows_share_no_text(shared, name):
-    found = roles(registry.get(name, shared / "data"), 100, 100, 400, 0)
+    found = split_rows(registry.get(name, shared / "data"), 100, 100, 400, 0)
     texts = [
         {"".join(filter(str.isalnum, " ".join(row.texts).lower())) for row in part}
-        for part in (found.train, found.select, found.report)
+        for part in (found.train, found.selection, found.report)
     ]
     assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
 

@@ -165,7 +165,7 @@ def test_the_table_is_sound_and_holds_what_the_server_asks_for():
     assert set(TABLE) == {sheet.task for sheet in SHEETS["glue"]} and len(TABLE) == 11
     for sheet in SHEETS["glue"]:
         row = TABLE[sheet.task]
-        assert row.unlabelled == ("test",) and row.kind == sheet.kind, sheet.task
+        assert row.hidden_labels == ("test",) and row.kind == sheet.kind, sheet.task
         assert set(row.labels) == set(sheet.written) or row.kind == "number", sheet.task
         assert set(row.labels) <= set(TABLE[sheet.source].labels), sheet.task
     for name, row in TABLE.items():

@@ -379,7 +379,7 @@ def test_the_table_is_sound_and_holds_what_the_server_asks_for():
     assert set(TABLE) == {sheet.task for sheet in SHEETS["superglue"]} and len(TABLE) == 10
     for sheet in SHEETS["superglue"]:
         row = TABLE[sheet.task]
-        assert row.unlabelled == ("test",), sheet.task
+        assert row.hidden_labels == ("test",), sheet.task
         assert set(row.labels) == set(sheet.written) or sheet.task == "superglue/wsc", sheet.task
         assert row.labels == TABLE[sheet.source].labels, sheet.task
     for name, row in TABLE.items():

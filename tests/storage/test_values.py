@@ -1,0 +1,54 @@
+"""Values from JSON: each wrong field is named with what it holds, and what is read is what was written."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import with_config
+
+from spot.errors import LibraryError
+from spot.storage.values import STRICT, read_value, to_json
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Point:
+    step: int
+    score: float | None = None
+    names: tuple[str, ...] = ()
+
+
+@given(
+    st.integers(-(2**63), 2**63 - 1), st.none() | st.floats(allow_nan=False, allow_infinity=False), st.lists(st.text())
+)
+def test_what_is_written_is_read(step: int, score: float | None, names: list[str]):
+    point = Point(step, score, tuple(names))
+    assert read_value(Point, to_json(point), "here", LibraryError) == point
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "line 3: the field 'step' is missing"),
+        ('{"step": true}', "the field 'step' holds True; it should be a valid integer"),
+        ('{"step": 1.5}', "the field 'step' holds 1.5"),
+        ('{"step": "1"}', "the field 'step' holds '1'"),
+        ('{"step": 1, "score": NaN}', "the field 'score' holds nan; it should be a finite number"),
+        ('{"step": 1, "score": 1e999}', "the field 'score' holds inf"),
+        ('{"step": 1, "names": ["a", 2]}', r"the field 'names\.1' holds 2"),
+        ('{"step": 1, "other": 2}', "there is a field 'other', which is not known here"),
+        ("[]", r"found \[\]; it should be an object"),
+        ("{", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+    ],
+)
+def test_a_wrong_value_is_named(text: str, message: str):
+    with pytest.raises(LibraryError, match=message):
+        read_value(Point, text, "line 3", LibraryError)
+
+
+def test_numbers_that_are_none_are_null():
+    assert to_json({"nats": float("nan"), "gain": float("inf"), "curve": (1, 2.5)}) == (
+        '{"curve": [1, 2.5], "gain": null, "nats": null}'
+    )
