@@ -180,7 +180,7 @@ def test_all_mistakes_in_a_task_file_come_at_once(make):
         ('rows = "rows.csv"\nlabels = {a = 1, b = ""}', "labels holds 1, '', expected words in quotation marks"),
         ('rows = "rows.csv"\nlabels = [0, 1]', "labels holds 0, 1, expected words in quotation marks"),
         ('rows = "rows.csv"\nanswer = "a"\nlabel = "b"', "answer stands beside label or labels"),
-        ('rows = "rows.csv"\ninput = "no column"', "input 'no column' names no column"),
+        ('rows = "rows.csv"\ninput = "no column"', "input 'no column' names no field"),
         ('rows = "rows.csv"\ninput = "{}"', "has a lone '{'"),
         ('rows = "rows.csv"\nencoding = "hex"', "no encoding 'hex' of text"),
         ('rows = "rows.csv"\nencoding = "a\\u0000"', "no encoding"),

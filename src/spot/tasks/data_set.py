@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spot.errors import TaskError
+from spot.reading import Reading
 from spot.tasks import origins
 from spot.tasks.readers import some, text_field
 from spot.tasks.task import Example, Task, check_split
@@ -185,11 +186,12 @@ def task_of(name: str, row: DataSet, data: Path | None = None, prefix: bool = Fa
         splits,
         row.labels,
         row.metrics,
-        _revision(row, prefix),
-        row.title,
-        row.size,
-        row.kind,
-        hidden_labels,
+        revision=_revision(row, prefix),
+        title=row.title,
+        size=row.size,
+        kind=row.kind,
+        hidden_labels=hidden_labels,
+        reading=Reading(form=name, task_prefix=prefix),
     )
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -20,15 +20,31 @@ from typing import Any
 
 from spot.errors import TaskError, did_you_mean
 from spot.metrics.scores import problems
+from spot.reading import DECODES, ENDS, Reading, parse_template
 from spot.tasks.readers import ROW_FORMATS, Rows, cannot_read, read_rows, row_format, some, text_field
 from spot.tasks.task import SPLITS, Example, Task, check_split
 
-KEYS = ("name", "title", "rows", "input", "label", "labels", "answer", "metrics", "encoding", "quotes")
+KEYS = (
+    "name",
+    "title",
+    "rows",
+    "input",
+    "cue",
+    "separator",
+    "end",
+    "decode",
+    "label",
+    "labels",
+    "answer",
+    "metrics",
+    "encoding",
+    "quotes",
+)
+MAY_BE_EMPTY = ("cue", "separator")  # word for word, also where that is nothing
 TEXT_COLUMNS = ("text", "sentence")
 MOST_LABELS = 200  # more different values than this are open answers, not labels
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-_TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|([{}])")
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,9 @@ class TaskFile:
         name: of the task.
         title: one line for people.
         rows: split -> file.
-        pieces: the input's template as (text before, column), the last column empty; empty for the default.
+        template: the input's, with columns in braces; empty for the default.
+        cue, separator: as in `Reading`; None for the default.
+        end, decode: as in `Reading`.
         label: the column with the label, empty for open answers.
         answer: the column with the open answer, empty for labels.
         labels: value in the rows -> label word; empty for the values that the first split shows.
@@ -53,7 +71,11 @@ class TaskFile:
     name: str
     title: str
     rows: dict[str, Path]
-    pieces: tuple[tuple[str, str], ...]
+    template: str
+    cue: str | None
+    separator: str | None
+    end: str
+    decode: str
     label: str
     answer: str
     labels: dict[str, str]
@@ -73,12 +95,22 @@ def load_task(path: Path) -> Task:
     """
     spec = read_task_file(path)
     labels = _shown_labels(spec) if spec.label and not spec.labels else spec.labels
-    words = tuple(dict.fromkeys(labels.values()))
+    reading = Reading(
+        template=spec.template or _default_template(spec),
+        cue=spec.cue,
+        separator=spec.separator,
+        labels=tuple(labels.items()),
+        decode=spec.decode,
+        end=spec.end,
+        encoding=spec.encoding,
+        quotes=spec.quotes,
+    )
+    words = reading.words
     metrics = spec.metrics or (("accuracy",) if words else ("exact_match", "token_f1"))
     for split, file in spec.rows.items():
         if split == "test" and len(spec.rows) > 1:
             continue
-        counts = Counter(row.answers[0] for row in _examples(spec, labels, split))
+        counts = Counter(row.answers[0] for row in _examples(spec, reading, split))
         if not counts:
             raise TaskError(f"{file} has columns but no rows: expected at least one row below the header.")
         if words and len(counts) == 1 and split == next(iter(spec.rows)):
@@ -88,9 +120,19 @@ def load_task(path: Path) -> Task:
             )
     if found := problems(metrics, words):
         raise TaskError(f"{path}: {'; '.join(found)}.")
-    load = partial(_examples, spec, labels)
+    load = partial(_examples, spec, reading)
     kind = "label" if words else "text"
-    return Task(spec.name, load, tuple(spec.rows), words, metrics, _revision(spec), spec.title, kind=kind)
+    return Task(
+        spec.name,
+        load,
+        tuple(spec.rows),
+        words,
+        metrics,
+        revision=_revision(spec),
+        title=spec.title,
+        kind=kind,
+        reading=reading,
+    )
 
 
 def raw_rows(path: Path, split: str) -> Rows:
@@ -119,7 +161,11 @@ def read_task_file(path: Path) -> TaskFile:
         name=found.get("name", "unnamed"),
         title=found.get("title", ""),
         rows=_row_files(path.parent, found.get("rows", {}), mistakes),
-        pieces=_pieces(found["input"], mistakes) if "input" in found else (),
+        template=_template(found.get("input", ""), mistakes),
+        cue=found.get("cue"),
+        separator=found.get("separator"),
+        end=_choice("end", found.get("end", "auto"), ENDS, mistakes),
+        decode=_choice("decode", found.get("decode", "rank"), DECODES, mistakes),
         label="" if "answer" in found else found.get("label", "label"),
         answer=found.get("answer", ""),
         labels=_label_words(found.get("labels", {}), mistakes),
@@ -149,7 +195,7 @@ def _wrong_keys(found: dict[str, Any]) -> list[str]:
         if not isinstance(found[key], allowed):
             expected = " or ".join(wanted[kind] for kind in allowed)
             mistakes.append(f"{key} is {found.pop(key)!r}, expected {expected}")
-        elif found[key] in ("", [], {}):
+        elif found[key] in ("", [], {}) and key not in MAY_BE_EMPTY:
             mistakes.append(f"{key} is empty: write a value or leave the key out")
             del found[key]
     return mistakes
@@ -165,25 +211,24 @@ def _codec(encoding: str, mistakes: list[str]) -> str:
         return encoding
 
 
-def _examples(spec: TaskFile, labels: dict[str, str], split: str) -> Iterator[Example]:
+def _examples(spec: TaskFile, reading: Reading, split: str) -> Iterator[Example]:
     """Stream the rows of a split as examples, each one checked."""
     check_split(spec.name, split, spec.rows)
     path = spec.rows[split]
-    pieces = spec.pieces
+    words = dict(reading.labels)
     for number, row in read_rows(path, spec.encoding, spec.quotes):
         place = f"{path}, row {number}"
-        pieces = pieces or _default_pieces(spec, place, row)
-        texts = tuple(_cell(row, column, place, spec) for _, column in pieces if column)
-        if not any(text.strip() for text in texts):
-            raise TaskError(f"{place}: no text in {some(column for _, column in pieces if column)}. Leave the row out.")
-        inputs = "".join(before + text for (before, _), text in zip(pieces, (*texts, ""), strict=True))
+        values = {column: _cell(row, column, place, spec) for column in reading.fields}
+        if not any(text.strip() for text in values.values()):
+            raise TaskError(f"{place}: no text in {some(values)}. Leave the row out.")
         if spec.answer:
             answer = _cell(row, spec.answer, place, spec).strip()
             if not answer:
                 raise TaskError(f"{place}: blank answer in column {spec.answer!r}. Fill it or leave the row out.")
         else:
-            answer = _word(_cell(row, spec.label, place, spec, plain=True).strip(), labels, place, spec)
-        yield Example(f"{split}/{number}", inputs, (answer,), texts=texts)
+            answer = _word(_cell(row, spec.label, place, spec, plain=True).strip(), words, place, spec)
+        texts = tuple(values[column] for _, column in reading.pieces if column)
+        yield Example(f"{split}/{number}", reading.render(values), (answer,), texts=texts)
 
 
 def _cell(row: dict[str, Any], column: str, place: str, spec: TaskFile, plain: bool = False) -> str:
@@ -228,34 +273,39 @@ def _shown_labels(spec: TaskFile) -> dict[str, str]:
     return {value: value for value in sorted(values, key=label_order)}
 
 
-def _default_pieces(spec: TaskFile, place: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The template where the task file has none: a column with a usual name, or the only other one."""
+def _default_template(spec: TaskFile) -> str:
+    """The template where the task file has none: of a column with a usual name, or of the only other one."""
+    path = next(iter(spec.rows.values()))
+    number, row = next(iter(read_rows(path, spec.encoding, spec.quotes)), (0, None))
+    if row is None:
+        raise TaskError(f"{path} has columns but no rows: expected at least one row below the header.")
     others = [column for column in row if column not in (spec.label, spec.answer)]
     candidates = [column for column in TEXT_COLUMNS if column in others][:1] or others
-    if len(candidates) != 1:
+    if len(candidates) != 1 or set("{}") & set(candidates[0]):
         raise TaskError(
-            f"{place}: which column holds the text? Its columns: {some(row)}. Name it in {spec.path}, for example "
-            'input = "sentence: {COLUMN}".'
+            f"{path}, row {number}: which column holds the text? Its columns: {some(row)}. Name it in {spec.path}, for "
+            'example input = "sentence: {COLUMN}".'
         )
-    return (("sentence: ", candidates[0]), ("", ""))
+    return f"sentence: {{{candidates[0]}}}"
 
 
-def _pieces(template: str, mistakes: list[str]) -> tuple[tuple[str, str], ...]:
-    """Cut a template into (text before, column); doubled braces are braces."""
-    pieces, before, end = [], "", 0
-    for match in _TEMPLATE.finditer(template):
-        before, end = before + template[end : match.start()], match.end()
-        if match[1]:
-            pieces.append((before, match[1]))
-            before = ""
-        elif match[2]:
-            mistakes.append(f"input {template!r} has a lone {match[2]!r}: write {{column}}, or double it for a brace")
-            return ()
-        else:
-            before += match[0][0]
-    if not pieces:
-        mistakes.append(f"input {template!r} names no column, expected for example 'sentence: {{text}}'")
-    return (*pieces, (before + template[end:], ""))
+def _template(template: str, mistakes: list[str]) -> str:
+    """A template that can be used, or nothing."""
+    try:
+        if template:
+            parse_template(template)
+        return template
+    except TaskError as error:
+        mistakes.append(f"input {str(error).removeprefix('the template ').rstrip('.')}")
+        return ""
+
+
+def _choice(key: str, value: str, choices: Sequence[str], mistakes: list[str]) -> str:
+    """One of a few words."""
+    if value not in choices:
+        mistakes.append(f"{key} is {value!r}; {did_you_mean(value, choices)}")
+        return choices[0]
+    return value
 
 
 def _row_files(folder: Path, rows: str | dict[str, Any], mistakes: list[str]) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
+from spot.reading import Reading
 from spot.tasks.data_set import DataSet, Row, Text
 from spot.tasks.readers import open_text
 from spot.tasks.task import Example, Task, check_split
@@ -97,7 +98,8 @@ def text_task(name: str, path: Path, spans: bool = False) -> Task:
     form = (split.__name__, CHUNK, DENSITY, SPAN)
     revision = blake2b(repr(form).encode(), digest_size=4).hexdigest()
     title = f"{'spans' if spans else 'continuation'} of {path.name}"
-    return Task(name, load, ("train",), (), ("likelihood",), revision, title, kind="text")
+    reading = Reading(template="{text}")
+    return Task(name, load, ("train",), (), ("likelihood",), revision, title, kind="text", reading=reading)
 
 
 def _form(split: Split) -> Callable[[Row, bool], Iterable[Text]]:
