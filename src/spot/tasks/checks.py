@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from spot.tasks.task import Task, text_key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitCheck:
     """What the rows of one split look like.
 

@@ -103,7 +103,7 @@ ALL_SPLITS = ("train", "validation", "test")
 Form = Callable[[Row, bool], Iterable[Text]]  # (row, whether it trains) -> none, one or several examples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """How the rows of one data set become examples.
 

@@ -47,7 +47,7 @@ MOST_LABELS = 200  # more different values than this are open answers, not label
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskFile:
     """A task file as its user wrote it.
 

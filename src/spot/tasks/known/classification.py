@@ -132,164 +132,190 @@ YELP_LICENCE = "Yelp dataset terms, research use"
 TWITTER_LICENCE = "per task; Twitter terms"
 
 
-def _texts_set(title: str, folder: str, words: tuple[str, ...], hub: str = "", **known: Any) -> DataSet:
-    """A set of single texts with numbered classes."""
-    return DataSet(title, classes(TEXT, words), folder, hub, words, **known)
-
-
-def _tweets(title: str, name: str, words: tuple[str, ...], **known: Any) -> DataSet:
+def _tweets(
+    name: str,
+    *,
+    title: str,
+    labels: tuple[str, ...],
+    size: int,
+    splits: tuple[str, ...] = ALL_SPLITS,
+    licence: str = TWITTER_LICENCE,
+) -> DataSet:
     """One set of TweetEval."""
-    known = {"licence": TWITTER_LICENCE, "splits": ALL_SPLITS, **known}
-    return _texts_set(
-        title,
-        f"tweet_eval_{name}",
-        words,
-        f"cardiffnlp/tweet_eval:{name}",
+    return DataSet(
+        title=title,
+        form=classes(TEXT, labels),
+        folder=f"tweet_eval_{name}",
+        hub=f"cardiffnlp/tweet_eval:{name}",
+        labels=labels,
         metrics=("macro_f1", "accuracy"),
+        splits=splits,
         paper="arXiv:2010.12421",
-        **known,
+        licence=licence,
+        size=size,
     )
 
 
-def _ratings(title: str, domain: str) -> DataSet:
+def _ratings(domain: str, *, title: str) -> DataSet:
     """One domain of the VADER ratings."""
-    return DataSet(title, rated(domain), "vader", "", POLARITY, licence="MIT")
+    return DataSet(title=title, form=rated(domain), folder="vader", labels=POLARITY, licence="MIT")
 
 
 TABLE: dict[str, DataSet] = {
     "trec": DataSet(
-        "type of a question's answer",
-        classes(TEXT, QUESTION_TYPES, "coarse_label"),
-        "trec",
-        "",
-        QUESTION_TYPES,
+        title="type of a question's answer",
+        form=classes(TEXT, QUESTION_TYPES, "coarse_label"),
+        folder="trec",
+        labels=QUESTION_TYPES,
         licence="not stated (Li & Roth 2002), research use",
         size=5_452,
     ),
-    "ag_news": _texts_set(
-        "topic of a news item",
-        "ag_news",
-        TOPICS,
-        "fancyzhx/ag_news",
-        size=120_000,
-        paper="arXiv:1509.01626",
+    "ag_news": DataSet(
+        title="topic of a news item",
+        form=classes(TEXT, TOPICS),
+        folder="ag_news",
+        hub="fancyzhx/ag_news",
+        labels=TOPICS,
         hub_splits={"train": "train", "validation": "test"},
+        paper="arXiv:1509.01626",
         licence="not stated, non-commercial research use",
+        size=120_000,
     ),
     "dbpedia_14": DataSet(
-        "kind of thing an article is on",
-        classes(ARTICLE, CATEGORIES),
-        "dbpedia_14",
-        "fancyzhx/dbpedia_14",
-        CATEGORIES,
+        title="kind of thing an article is on",
+        form=classes(ARTICLE, CATEGORIES),
+        folder="dbpedia_14",
+        hub="fancyzhx/dbpedia_14",
+        labels=CATEGORIES,
         hub_splits={"train": "train", "validation": "test"},
         paper="arXiv:1509.01626",
         licence="CC BY-SA 3.0",
         size=560_000,
     ),
     "banking77": DataSet(
-        "intent of a bank customer's question",
-        spelled(TEXT, INTENTS, "label_text"),
-        "banking77",
-        "mteb/banking77",
-        INTENTS,
+        title="intent of a bank customer's question",
+        form=spelled(TEXT, INTENTS, "label_text"),
+        folder="banking77",
+        hub="mteb/banking77",
+        labels=INTENTS,
         hub_splits={"train": "train", "validation": "test"},
         paper="arXiv:2003.04807",
         licence="CC BY 4.0",
         size=10_003,
     ),
-    "cr": _texts_set(
-        "sentiment of product review sentences", "cr", POLARITY, licence="not stated (Hu & Liu 2004), research use"
+    "cr": DataSet(
+        title="sentiment of product review sentences",
+        form=classes(TEXT, POLARITY),
+        folder="cr",
+        labels=POLARITY,
+        licence="not stated (Hu & Liu 2004), research use",
     ),
-    "mr": _texts_set(
-        "sentiment of film review sentences",
-        "mr",
-        POLARITY,
-        "cornell-movie-review-data/rotten_tomatoes",
+    "mr": DataSet(
+        title="sentiment of film review sentences",
+        form=classes(TEXT, POLARITY),
+        folder="mr",
+        hub="cornell-movie-review-data/rotten_tomatoes",
+        labels=POLARITY,
         splits=ALL_SPLITS,
         licence="not stated (Pang & Lee 2005), research use",
         size=8_530,
     ),
-    "mpqa": _texts_set(
-        "sentiment of opinion phrases", "mpqa", POLARITY, licence="not stated (Wiebe et al. 2005), research use"
+    "mpqa": DataSet(
+        title="sentiment of opinion phrases",
+        form=classes(TEXT, POLARITY),
+        folder="mpqa",
+        labels=POLARITY,
+        licence="not stated (Wiebe et al. 2005), research use",
     ),
-    "sst5": _texts_set(
-        "sentiment of film sentences, five steps", "sst5", FIVE_WAY, splits=ALL_SPLITS, licence=SST_LICENCE, size=8_544
-    ),
-    "imdb": _texts_set(
-        "sentiment of whole film reviews",
-        "imdb",
-        POLARITY,
-        "stanfordnlp/imdb",
+    "sst5": DataSet(
+        title="sentiment of film sentences, five steps",
+        form=classes(TEXT, FIVE_WAY),
+        folder="sst5",
+        labels=FIVE_WAY,
         splits=ALL_SPLITS,
-        size=25_000,
+        licence=SST_LICENCE,
+        size=8_544,
+    ),
+    "imdb": DataSet(
+        title="sentiment of whole film reviews",
+        form=classes(TEXT, POLARITY),
+        folder="imdb",
+        hub="stanfordnlp/imdb",
+        labels=POLARITY,
+        splits=ALL_SPLITS,
         hub_splits={"train": "train", "test": "test"},
         licence="not stated (Maas et al. 2011), research use",
+        size=25_000,
     ),
-    "yelp_polarity": _texts_set(
-        "sentiment of local reviews",
-        "yelp_polarity",
-        POLARITY,
-        "fancyzhx/yelp_polarity",
+    "yelp_polarity": DataSet(
+        title="sentiment of local reviews",
+        form=classes(TEXT, POLARITY),
+        folder="yelp_polarity",
+        hub="fancyzhx/yelp_polarity",
+        labels=POLARITY,
         splits=ALL_SPLITS,
         hub_splits={"train": "train", "test": "test"},
+        paper="arXiv:1509.01626",
+        licence=YELP_LICENCE,
         size=560_000,
-        paper="arXiv:1509.01626",
-        licence=YELP_LICENCE,
     ),
-    "yelp_review_full": _texts_set(
-        "stars of local reviews",
-        "yelp_review_full",
-        STARS,
-        "Yelp/yelp_review_full",
-        paper="arXiv:1509.01626",
+    "yelp_review_full": DataSet(
+        title="stars of local reviews",
+        form=classes(TEXT, STARS),
+        folder="yelp_review_full",
+        hub="Yelp/yelp_review_full",
+        labels=STARS,
         hub_splits={"train": "train", "validation": "test"},
-        size=650_000,
+        paper="arXiv:1509.01626",
         licence=YELP_LICENCE,
+        size=650_000,
     ),
     "amazon_polarity": DataSet(
-        "sentiment of product reviews",
-        classes(ARTICLE, POLARITY),
-        "amazon_polarity",
-        "fancyzhx/amazon_polarity",
-        POLARITY,
+        title="sentiment of product reviews",
+        form=classes(ARTICLE, POLARITY),
+        folder="amazon_polarity",
+        hub="fancyzhx/amazon_polarity",
+        labels=POLARITY,
         hub_splits={"train": "train", "validation": "test"},
         paper="arXiv:1509.01626",
         licence="not stated, research use",
         size=3_600_000,
     ),
-    "tweet_eval/emotion": _tweets("emotion of tweets", "emotion", EMOTIONS, size=3_257),
-    "tweet_eval/hate": _tweets("hate against women and immigrants in tweets", "hate", ("not hate", "hate"), size=9_000),
-    "tweet_eval/offensive": _tweets("offensive tweets", "offensive", ("not offensive", "offensive"), size=11_916),
+    "tweet_eval/emotion": _tweets("emotion", title="emotion of tweets", labels=EMOTIONS, size=3_257),
+    "tweet_eval/hate": _tweets(
+        "hate", title="hate against women and immigrants in tweets", labels=("not hate", "hate"), size=9_000
+    ),
+    "tweet_eval/offensive": _tweets(
+        "offensive", title="offensive tweets", labels=("not offensive", "offensive"), size=11_916
+    ),
     "tweet_eval/sentiment": _tweets(
-        "sentiment of tweets",
         "sentiment",
-        ("negative", "neutral", "positive"),
-        size=45_615,
+        title="sentiment of tweets",
+        labels=("negative", "neutral", "positive"),
         splits=("train", "validation"),
         licence="CC BY 3.0; Twitter terms",
+        size=45_615,
     ),
-    "vader/tweets": _ratings("rated sentiment of tweets", "tweets"),
-    "vader/amazon": _ratings("rated sentiment of product review sentences", "amazon"),
-    "vader/nyt": _ratings("rated sentiment of newspaper editorials", "nyt"),
-    "vader/movie": _ratings("rated sentiment of film review sentences", "movies"),
+    "vader/tweets": _ratings("tweets", title="rated sentiment of tweets"),
+    "vader/amazon": _ratings("amazon", title="rated sentiment of product review sentences"),
+    "vader/nyt": _ratings("nyt", title="rated sentiment of newspaper editorials"),
+    "vader/movie": _ratings("movies", title="rated sentiment of film review sentences"),
     "snli": DataSet(
-        "three-way inference on image captions",
-        classes(INFERENCE, THREE_WAY),
-        "snli",
-        "stanfordnlp/snli",
-        THREE_WAY,
+        title="three-way inference on image captions",
+        form=classes(INFERENCE, THREE_WAY),
+        folder="snli",
+        hub="stanfordnlp/snli",
+        labels=THREE_WAY,
         paper="arXiv:1508.05326",
         licence="CC BY-SA 4.0",
         size=549_367,
     ),
     "quora_pairs": DataSet(
-        "duplicate questions, a balanced partition",
-        classes(QUESTIONS, DUPLICATE),
-        "quora_pairs",
-        "",
-        DUPLICATE,
-        ("f1", "accuracy"),
+        title="duplicate questions, a balanced partition",
+        form=classes(QUESTIONS, DUPLICATE),
+        folder="quora_pairs",
+        labels=DUPLICATE,
+        metrics=("f1", "accuracy"),
         paper="arXiv:1702.03814",
         licence="Quora terms, non-commercial",
         size=384_348,

@@ -160,27 +160,51 @@ def _packed(words: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _corpus(title: str, folder: str, licence: str, split: Split, **known: object) -> DataSet:
-    """One corpus in one of the two forms."""
-    return DataSet(
-        title=title,
-        form=_form(split),
-        folder=folder,
-        licence=licence,
-        metrics=("likelihood",),
-        kind="text",
-        name="",
-        **known,
-    )
-
-
-C4 = {"hub": "allenai/c4:en", "paper": "arXiv:1910.10683", "size": 364_868_892}
+C4_DOCUMENTS = 364_868_892
 C4_LICENCE = "ODC-BY; Common Crawl terms"
 NLTK_LICENCE = "per corpus (see NLTK index): ABC non-commercial, speeches public domain, webtext non-commercial"
 
 TABLE: dict[str, DataSet] = {
-    "c4": _corpus("continuation of web pages", "c4", C4_LICENCE, prefix_split, **C4),
-    "c4/spans": _corpus("missing spans of web pages", "c4", C4_LICENCE, corrupt, **C4),
-    "nltk_text": _corpus("continuation of news, speeches and chat", "nltk_text", NLTK_LICENCE, prefix_split, hub=""),
-    "nltk_text/spans": _corpus("missing spans of news, speeches and chat", "nltk_text", NLTK_LICENCE, corrupt, hub=""),
+    "c4": DataSet(
+        title="continuation of web pages",
+        form=_form(prefix_split),
+        folder="c4",
+        hub="allenai/c4:en",
+        metrics=("likelihood",),
+        paper="arXiv:1910.10683",
+        licence=C4_LICENCE,
+        size=C4_DOCUMENTS,
+        kind="text",
+        name="",
+    ),
+    "c4/spans": DataSet(
+        title="missing spans of web pages",
+        form=_form(corrupt),
+        folder="c4",
+        hub="allenai/c4:en",
+        metrics=("likelihood",),
+        paper="arXiv:1910.10683",
+        licence=C4_LICENCE,
+        size=C4_DOCUMENTS,
+        kind="text",
+        name="",
+    ),
+    "nltk_text": DataSet(
+        title="continuation of news, speeches and chat",
+        form=_form(prefix_split),
+        folder="nltk_text",
+        metrics=("likelihood",),
+        licence=NLTK_LICENCE,
+        kind="text",
+        name="",
+    ),
+    "nltk_text/spans": DataSet(
+        title="missing spans of news, speeches and chat",
+        form=_form(corrupt),
+        folder="nltk_text",
+        metrics=("likelihood",),
+        licence=NLTK_LICENCE,
+        kind="text",
+        name="",
+    ),
 }

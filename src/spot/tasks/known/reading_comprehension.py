@@ -167,13 +167,13 @@ EMOTIONS = (
 ANSWER = ("exact_match", "token_f1")
 
 
-def _mrqa(name: str, title: str, size: int, subset: str) -> DataSet:
+def _mrqa(name: str, *, title: str, subset: str, size: int) -> DataSet:
     """One set of MRQA 2019, whose contexts are cut to 800 tokens in the data itself."""
     return DataSet(
-        title,
-        mrqa(subset),
-        f"mrqa_{name}",
-        "mrqa-workshop/mrqa",
+        title=title,
+        form=mrqa(subset),
+        folder=f"mrqa_{name}",
+        hub="mrqa-workshop/mrqa",
         metrics=ANSWER,
         paper="arXiv:1910.09753",
         size=size,
@@ -181,14 +181,14 @@ def _mrqa(name: str, title: str, size: int, subset: str) -> DataSet:
     )
 
 
-def _anli(number: int, size: int) -> DataSet:
+def _anli(number: int, *, size: int) -> DataSet:
     """One round of adversarial inference."""
     return DataSet(
-        f"adversarial three-way inference, round {number}",
-        inference("context", THREE_WAY),
-        f"anli_r{number}",
-        "facebook/anli",
-        THREE_WAY,
+        title=f"adversarial three-way inference, round {number}",
+        form=inference("context", THREE_WAY),
+        folder=f"anli_r{number}",
+        hub="facebook/anli",
+        labels=THREE_WAY,
         hub_splits={"train": f"train_r{number}", "validation": f"dev_r{number}"},
         paper="arXiv:1910.14599",
         licence="CC BY-NC 4.0",
@@ -198,10 +198,10 @@ def _anli(number: int, size: int) -> DataSet:
 
 TABLE: dict[str, DataSet] = {
     "squad": DataSet(
-        "questions on Wikipedia paragraphs",
-        squad,
-        "squad",
-        "rajpurkar/squad",
+        title="questions on Wikipedia paragraphs",
+        form=squad,
+        folder="squad",
+        hub="rajpurkar/squad",
         metrics=ANSWER,
         paper="arXiv:1606.05250",
         licence="CC BY-SA 4.0",
@@ -209,65 +209,69 @@ TABLE: dict[str, DataSet] = {
         kind="text",
     ),
     "drop": DataSet(
-        "questions that need counting and arithmetic on paragraphs",
-        drop,
-        "drop",
-        "ucinlp/drop",
+        title="questions that need counting and arithmetic on paragraphs",
+        form=drop,
+        folder="drop",
+        hub="ucinlp/drop",
         metrics=ANSWER,
         paper="arXiv:1903.00161",
         licence="CC BY-SA 4.0",
         size=77_400,
         kind="text",
     ),
-    "mrqa/squad": _mrqa("squad", "SQuAD as in MRQA 2019", 86_588, "SQuAD"),
-    "mrqa/newsqa": _mrqa("newsqa", "questions on news (NewsQA as in MRQA 2019)", 74_160, "NewsQA"),
-    "mrqa/triviaqa": _mrqa("triviaqa", "trivia on web pages (TriviaQA as in MRQA 2019)", 61_688, "TriviaQA-web"),
-    "mrqa/searchqa": _mrqa("searchqa", "Jeopardy on search results (SearchQA as in MRQA 2019)", 117_384, "SearchQA"),
-    "mrqa/hotpotqa": _mrqa("hotpotqa", "questions on two paragraphs (HotpotQA as in MRQA 2019)", 72_928, "HotpotQA"),
+    "mrqa/squad": _mrqa("squad", title="SQuAD as in MRQA 2019", subset="SQuAD", size=86_588),
+    "mrqa/newsqa": _mrqa("newsqa", title="questions on news (NewsQA as in MRQA 2019)", subset="NewsQA", size=74_160),
+    "mrqa/triviaqa": _mrqa(
+        "triviaqa", title="trivia on web pages (TriviaQA as in MRQA 2019)", subset="TriviaQA-web", size=61_688
+    ),
+    "mrqa/searchqa": _mrqa(
+        "searchqa", title="Jeopardy on search results (SearchQA as in MRQA 2019)", subset="SearchQA", size=117_384
+    ),
+    "mrqa/hotpotqa": _mrqa(
+        "hotpotqa", title="questions on two paragraphs (HotpotQA as in MRQA 2019)", subset="HotpotQA", size=72_928
+    ),
     "mrqa/naturalquestions": _mrqa(
         "naturalquestions",
-        "search queries on Wikipedia (Natural Questions as in MRQA 2019)",
-        104_071,
-        "NaturalQuestionsShort",
+        title="search queries on Wikipedia (Natural Questions as in MRQA 2019)",
+        subset="NaturalQuestionsShort",
+        size=104_071,
     ),
-    "anli/r1": _anli(1, 16_946),
-    "anli/r2": _anli(2, 45_460),
-    "anli/r3": _anli(3, 100_459),
+    "anli/r1": _anli(1, size=16_946),
+    "anli/r2": _anli(2, size=45_460),
+    "anli/r3": _anli(3, size=100_459),
     "docnli": DataSet(
-        "two-way inference on documents (the hub's copy has 861,708 train rows)",
-        inference("premise", TWO_WAY),
-        "docnli",
-        "tasksource/doc-nli",
-        TWO_WAY,
-        size=942_314,
+        title="two-way inference on documents (the hub's copy has 861,708 train rows)",
+        form=inference("premise", TWO_WAY),
+        folder="docnli",
+        hub="tasksource/doc-nli",
+        labels=TWO_WAY,
         paper="ACL:2021.findings-acl.435",
+        size=942_314,
     ),
     "cxc": DataSet(
-        "similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)",
-        rated("score"),
-        "cxc",
-        "",
-        SIMILARITIES,
-        ("pearson_spearman",),
+        title="similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)",
+        form=rated("score"),
+        folder="cxc",
+        labels=SIMILARITIES,
+        metrics=("pearson_spearman",),
         paper="arXiv:2004.15020",
         size=88_054,
         kind="number",
     ),
     "goemotions": DataSet(
-        "emotions of comments, 28 classes",
-        emotions,
-        "goemotions",
-        "google-research-datasets/go_emotions:simplified",
-        EMOTIONS,
+        title="emotions of comments, 28 classes",
+        form=emotions,
+        folder="goemotions",
+        hub="google-research-datasets/go_emotions:simplified",
+        labels=EMOTIONS,
         paper="arXiv:2005.00547",
         size=43_410,
     ),
     "sentiment140": DataSet(
-        "sentiment of tweets, labelled by their emoticons",
-        tweet_polarity,
-        "sentiment140",
-        "",
-        ("negative", "positive"),
+        title="sentiment of tweets, labelled by their emoticons",
+        form=tweet_polarity,
+        folder="sentiment140",
+        labels=("negative", "positive"),
         size=1_600_000,
     ),
 }
