@@ -90,7 +90,7 @@ def predict(
         collator: of the rows' task; ranks its labels, or generates where it has none.
         rows: encoded by the same collator.
         progress: called after every batch.
-        decode: `rank` the labels, or `generate` the answer freely, which may be no label; left out: as the reading says.
+        decode: `rank` the labels, or `generate` the answer, which may be no label; left out: as the reading says.
     """
     return predict_each(backbone, prompt[None], collator, rows, progress, decode)[0]
 

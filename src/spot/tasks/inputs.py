@@ -8,44 +8,58 @@ from typing import Any
 from spot.errors import TaskError, did_you_mean
 from spot.reading import Reading
 from spot.tasks.data_set import Row, named
-from spot.tasks.readers import is_utf8, read_rows, some, text_field
+from spot.tasks.readers import ROW_FORMATS, is_utf8, read_rows, row_format, some, text_field, text_lines
 from spot.tasks.registry import TABLE
-from spot.tasks.task import TEXT_COLUMNS, Example
+from spot.tasks.task import Example
+from spot.tasks.task_file import TEXT_COLUMNS
 
 log = logging.getLogger(__name__)
 
 LINE = "text"  # a plain line is a row with this one field
+LINES = ".txt"
 STDIN = "-"
 
 Fields = Mapping[str, Any]
 
 
 def read_inputs(
-    source: str, reading: Reading, *, format: str | None = None, encoding: str | None = None, quotes: bool | None = None
+    source: str, reading: Reading, *, kind: str = "", encoding: str = "", quotes: bool | None = None
 ) -> list[Example]:
     """The rows of a file, or of standard input where `source` is `-`, without answers.
 
     Args:
         source: a file in a format that task files may name, or `.txt`: a text a line.
         reading: how rows become text.
-        format: of the rows, such as `csv`; left out: the ending of the file's name. Standard input needs one.
+        kind: format of the rows, such as `csv`; left out: the ending of the file's name. Standard input needs one.
         encoding: of the file; left out: UTF-8 where the file is that, else the one that training read.
         quotes: as in `Reading`; left out: as training read.
 
     Raises:
         TaskError: the file is missing, empty, damaged or of no known format, or a row lacks a field.
     """
-    if source == STDIN and format is None:
-        raise TaskError("standard input has no name that says what it holds: give --format csv, tsv, jsonl, json or txt.")
-    path = Path("/dev/stdin") if source == STDIN else Path(source).expanduser()
-    if encoding is None:
-        encoding = "utf-8" if source == STDIN or is_utf8(path) else reading.encoding
-    quotes = reading.quotes if quotes is None else quotes
-    place = "standard input" if source == STDIN else source
-    rows = [(f"{place}, row {number}", row) for number, row in read_rows(path, encoding, quotes, format=format)]
-    if not rows:
+    is_pipe = source == STDIN
+    known = [ending.removeprefix(".") for ending in (*ROW_FORMATS, LINES)]
+    if kind and kind not in known:
+        raise TaskError(f"no format of rows {kind!r}; {did_you_mean(kind, known)}")
+    if is_pipe and not kind:
+        raise TaskError(f"standard input has no name that says what it holds: give --format, one of {some(known)}.")
+    path = Path("/dev/stdin") if is_pipe else Path(source).expanduser()
+    ending = f".{kind}" if kind else row_format(path)
+    if ending not in (*ROW_FORMATS, LINES):
+        raise TaskError(
+            f"{source}: no known format of rows; known are {', '.join((*ROW_FORMATS, LINES))} (also with .gz); or name a "
+            "format beside it (--format)."
+        )
+    encoding = encoding or ("utf-8" if is_pipe or is_utf8(path) else reading.encoding)
+    place = "standard input" if is_pipe else source
+    if ending == LINES:
+        rows: Iterable[tuple[int, str | Fields]] = text_lines(path, encoding)
+    else:
+        rows = read_rows(path, encoding, reading.quotes if quotes is None else quotes, ending)
+    examples = list(inputs_of(((f"{place}, row {number}", row) for number, row in rows), reading))
+    if not examples:
         raise TaskError(f"{place} holds no rows: expected at least one to answer.")
-    return list(inputs_of(rows, reading))
+    return examples
 
 
 def inputs_of(rows: Iterable[tuple[str, str | Fields]], reading: Reading) -> Iterator[Example]:
@@ -59,10 +73,10 @@ def inputs_of(rows: Iterable[tuple[str, str | Fields]], reading: Reading) -> Ite
         TaskError: nothing is known of how rows are read, or a row lacks a field, holds no text in it, or is blank.
     """
     if not reading.template and reading.form not in TABLE:
+        unknown = f" (its task {reading.form!r} is not known here)" if reading.form else ""
         raise TaskError(
-            f"the prompt does not say which fields it reads{f' (its task {reading.form!r} is not known here)' * bool(reading.form)}:"
-            " name its task file with --task FILE, or say how a row becomes text with a template such as "
-            "'sentence: {text}'."
+            f"the prompt does not say which fields it reads{unknown}: name the file of its task (--task FILE), or say "
+            "how a row becomes text (--template 'sentence: {text}')."
         )
     is_said = False
     for number, (place, row) in enumerate(rows, start=1):
@@ -137,5 +151,4 @@ def _by_form(place: str, row: str | Fields, reading: Reading) -> tuple[str, Sequ
         if text is None:
             raise TaskError(f"{place} makes no input of {name}: its text is blank. Fill it or leave the row out.")
         return (named(name, TABLE[name], text.inputs) if reading.task_prefix else text.inputs), ()
-    near = "" if isinstance(row, str) else f" The row has {some(row)}; {did_you_mean('text', row)}" * 0
-    raise TaskError(f"{refusal} {name} needs it.{near}") from refusal
+    raise TaskError(f"{refusal} The prompt's task {name} reads it.") from refusal
