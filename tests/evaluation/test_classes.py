@@ -138,9 +138,7 @@ def test_rows_that_cannot_be_counted_are_refused():
         class_report((), [("a",)], ["a"])
     with pytest.raises(TaskError, match="no classes to report: found no rows"):
         class_report(LABELS, [], [])
-    with pytest.raises(
-        TaskError, match="row 2: found the answers 'x', expected labels of the task, which are 'a'"
-    ):
+    with pytest.raises(TaskError, match="row 2: found the answers 'x', expected labels of the task, which are 'a'"):
         class_report(LABELS, [("a",), ("x",)], ["a", "x"])
     with pytest.raises(TaskError, match="row 1: found the answers none, expected labels"):
         class_report(LABELS, [()], ["a"])
