@@ -10,8 +10,20 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from spot.errors import TaskError
-from spot.evaluation.classes import FEWEST_ROWS, ClassReport, ClassScores, class_report
+from spot.evaluation.classes import (
+    FEWEST_ROWS,
+    MOST_CLASSES,
+    MOST_PAIRS,
+    ClassReport,
+    ClassScores,
+    class_report,
+    class_sections,
+    class_table,
+    confusion_table,
+)
 from spot.metrics.scores import invalid, score
+from spot.rendering.html import render
+from spot.rendering.tables import table_text
 
 LABELS = ("a", "b", "c", "d")
 INVALID = ("", "e", "A", "a ")
@@ -142,6 +154,66 @@ def test_rows_that_cannot_be_counted_are_refused():
         class_report(LABELS, [("a",), ("x",)], ["a", "x"])
     with pytest.raises(TaskError, match="row 1: found the answers none, expected labels"):
         class_report(LABELS, [()], ["a"])
+
+
+def test_the_table_of_classes():
+    assert table_text(**class_table(fraud(answered=1, missed=3, legit=16))).splitlines()[2:] == [
+        "| fraud |         100.0 |       25.0 |   40.0 |    4 |         1 |",
+        "| legit |          84.2 |      100.0 |   91.4 |   16 |        19 |",
+    ]
+
+
+def test_the_matrix_has_a_line_an_answer_and_a_column_a_prediction():
+    assert (
+        table_text(**confusion_table(fraud(answered=1, missed=3, legit=16)))
+        == """\
+| answer / predicted | fraud | legit |
+| ------------------ | ----: | ----: |
+| fraud              |     1 |     3 |
+| legit              |     0 |    16 |"""
+    )
+
+
+def test_the_matrix_has_a_column_of_invalid_answers_where_there_are_any():
+    table = confusion_table(report_of([("a", "b"), ("b", "?"), ("b", "")], ("a", "b")))
+    assert table == {"columns": ("answer / predicted", "a", "b", "no label"), "rows": [("a", 0, 1, 0), ("b", 0, 0, 2)]}
+
+
+def test_a_wide_matrix_has_numbers_for_headings():
+    labels = [f"{'very ' * 3}long label {number}" for number in range(MOST_CLASSES)]
+    table = confusion_table(report_of([(label, labels[0]) for label in labels], labels))
+    assert table["columns"] == ("answer / predicted", *(str(number) for number in range(1, 13)))
+    assert [row[0] for row in table["rows"]] == [f"{number} {label}" for number, label in enumerate(labels, start=1)]
+    assert [row[1:] for row in table["rows"]] == [(1, *[0] * 11)] * 12
+
+
+def test_of_many_classes_the_most_confused_pairs_are_shown():
+    labels = [f"c{number}" for number in range(MOST_CLASSES + 1)]
+    pairs = [("c1", "c2")] * 3 + [("c1", "c1")] * 9 + [("c2", "?")] * 2 + [("c3", "c4")] * 2 + [("c5", "c5")] * 20
+    table = confusion_table(report_of(pairs, labels))
+    assert table["rows"] == [("c1", "c2", 3, 25.0), ("c2", "no label", 2, 100.0), ("c3", "c4", 2, 100.0)]
+    everything = confusion_table(report_of([(a, b) for a in labels for b in labels], labels))
+    assert len(everything["rows"]) == MOST_PAIRS
+    assert confusion_table(report_of([(label, label) for label in labels], labels))["rows"] == []
+
+
+@pytest.mark.parametrize("count", [2, MOST_CLASSES, MOST_CLASSES + 1])
+def test_sections_of_a_page(count: int):
+    labels = [f"<b>{number}</b>" for number in range(count)]
+    report = report_of([(label, labels[0]) for label in labels * 2] + [(labels[1], "?")], labels)
+    scores, matrix = class_sections(report, "the chosen prompt")
+    assert scores["heading"] == "How the chosen prompt answers each class"
+    assert scores["text"].startswith(f"Accuracy {report.accuracy:.1f} %, macro F1 {report.macro_f1:.1f} % on")
+    assert "and 1 invalid answers." in scores["text"] and "Read this with care: never answers '<b>1" in scores["text"]
+    assert scores["table"] == class_table(report) and matrix["table"] == confusion_table(report)
+    page = render({"title": "t", "verdict": "v", "sections": [scores, matrix]})
+    assert "<b>" not in page and "&lt;b&gt;1&lt;/b&gt;" in page
+    assert page.count("<table>") == 2
+
+
+def test_a_report_without_doubts_has_no_warning():
+    report = report_of([(label, label) for label in LABELS * 5])
+    assert report.warnings == () and "care" not in class_sections(report)[0]["text"]
 
 
 def test_the_classes_know_no_tensors():

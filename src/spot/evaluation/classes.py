@@ -1,4 +1,7 @@
-"""Report how a model answers each class: confusion matrix, and precision, recall and F1 of every label."""
+"""Report how a model answers each class: confusion matrix, and precision, recall and F1 of every label.
+
+The numbers are counted by `class_report`; `confusion_table`, `class_table` and `class_sections` show them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +10,17 @@ from typing import Any
 from spot.errors import TaskError
 from spot.metrics.open_answers import Answers
 from spot.metrics.scores import answer_class
+from spot.rendering.html import Section
+from spot.rendering.tables import Table
 from spot.storage.values import plain
 from spot.tasks.readers import some
 
 FEWEST_ROWS = 5  # of a class, below which one row moves its recall by more than 20 points
+MOST_CLASSES = 12  # of a matrix that people can read; of more, the most confused pairs are shown
+MOST_PAIRS = 12
+WIDEST = 80  # characters of a matrix; one whose headings are wider has numbers for headings
+CORNER = "answer / predicted"  # above the answers, beside the predictions
+NO_LABEL = "no label"  # heading of the invalid answers
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,74 @@ def class_report(labels: Sequence[str], answers: Answers, predictions: Sequence[
         invalid=sum(row[-1] for row in counts),
         rows=len(answers),
     )
+
+
+def class_table(report: ClassReport) -> Table:
+    """The scores of every class, in the task's order."""
+    return {
+        "columns": ("class", "precision (%)", "recall (%)", "F1 (%)", "rows", "predicted"),
+        "rows": [
+            (scores.label, scores.precision, scores.recall, scores.f1, scores.support, scores.predicted)
+            for scores in report.classes
+        ],
+    }
+
+
+def confusion_table(report: ClassReport) -> Table:
+    """The confusion matrix, a line an answer; of more than twelve classes the pairs that are confused most often.
+
+    Invalid answers have a column where there are any. Where the headings would be wide they are the numbers of the
+    classes, which stand before their names in the first column.
+    """
+    labels, counts = report.confusion.labels, report.confusion.counts
+    if len(labels) > MOST_CLASSES:
+        return _confused_pairs(report.confusion)
+    extra = [NO_LABEL] if report.invalid else []
+    numbers = [str(number) for number in range(1, len(labels) + 1)]
+    first = max(map(len, (CORNER, *labels)))
+    if first + sum(len(heading) + 3 for heading in (*labels, *extra)) <= WIDEST:
+        lines, headings = labels, labels
+    else:
+        lines, headings = [f"{number} {label}" for number, label in zip(numbers, labels, strict=True)], numbers
+    cells = [row if extra else row[:-1] for row in counts]
+    return {
+        "columns": (CORNER, *headings, *extra),
+        "rows": [(line, *row) for line, row in zip(lines, cells, strict=True)],
+    }
+
+
+def class_sections(report: ClassReport, subject: str = "the model") -> tuple[Section, Section]:
+    """The class report as two sections of a page: the scores of every class, and what is taken for what.
+
+    Args:
+        report: of some rows.
+        subject: who answered them, such as `the chosen prompt`.
+    """
+    invalid = f", and {report.invalid} invalid answers" if report.invalid else ""
+    text = f"Accuracy {report.accuracy:.1f} %, macro F1 {report.macro_f1:.1f} % on {report.rows} rows{invalid}."
+    if report.warnings:
+        text += f"\n\nRead this with care: {'; '.join(report.warnings)}."
+    if len(report.classes) > MOST_CLASSES:
+        meaning = f"The pairs that are confused most often, {MOST_PAIRS} at most."
+    else:
+        meaning = "Numbers of rows. A line of the table is a right answer, a column what was predicted."
+    return (
+        {"heading": f"How {subject} answers each class", "text": text, "table": class_table(report)},
+        {"heading": "Which class is taken for which", "text": meaning, "table": confusion_table(report)},
+    )
+
+
+def _confused_pairs(confusion: Confusion) -> Table:
+    """The pairs of an answer and another prediction that most rows have, the most frequent first."""
+    names = (*confusion.labels, NO_LABEL)
+    pairs = [
+        (label, names[column], count, 100 * count / sum(counts))
+        for row, (label, counts) in enumerate(zip(confusion.labels, confusion.counts, strict=True))
+        for column, count in enumerate(counts)
+        if count and column != row
+    ]
+    pairs.sort(key=lambda pair: -pair[2])
+    return {"columns": ("answer", "predicted", "rows", "of the answer's rows (%)"), "rows": pairs[:MOST_PAIRS]}
 
 
 def _class_scores(confusion: Confusion, number: int) -> ClassScores:
