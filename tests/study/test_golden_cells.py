@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 
 from spot.library.library import open_library
-from spot.study.cells import StudyPlan, plan
-from spot.study.config import look_up, read_study
+from spot.study.cells import StudyPlan, finished, read_plan
 from spot.study.records import Record, write
 from spot.study.report import page
 from spot.study.report.figures import Picture
-from spot.study.scheduler import finished
 from spot.study.teaching import lessons
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +20,7 @@ COUNT = 523
 
 @pytest.fixture(scope="module")
 def planned() -> StudyPlan:
-    return plan(look_up(read_study(ROOT / "studies" / "smollm2.toml")))
+    return read_plan(ROOT / "studies" / "smollm2.toml")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,7 @@ def test_a_record_that_is_read_and_written_keeps_its_bytes(records: list[Record]
 def report(planned: StudyPlan, records: list[Record], folder: Path) -> dict[str, bytes]:
     """The files of the report that are committed too."""
     config = planned.study.config
-    page.write(config.name, records, folder, strategies=config.strategies, ks=config.k, metric=config.metric)
+    page.write_report(config.name, records, folder, strategies=config.strategies, ks=config.k, metric=config.metric)
     return {path.name: path.read_bytes() for path in folder.iterdir() if (REPORT / path.name).exists()}
 
 
