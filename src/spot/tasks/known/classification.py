@@ -140,6 +140,7 @@ def _tweets(
     size: int,
     splits: tuple[str, ...] = ALL_SPLITS,
     licence: str = TWITTER_LICENCE,
+    revisions: tuple[str, str],
 ) -> DataSet:
     """One set of TweetEval."""
     return DataSet(
@@ -153,12 +154,13 @@ def _tweets(
         paper="arXiv:2010.12421",
         licence=licence,
         size=size,
+        revisions=revisions,
     )
 
 
-def _ratings(domain: str, *, title: str) -> DataSet:
+def _ratings(domain: str, *, title: str, revisions: tuple[str, str]) -> DataSet:
     """One domain of the VADER ratings."""
-    return DataSet(title=title, form=rated(domain), folder="vader", labels=POLARITY, licence="MIT")
+    return DataSet(title=title, form=rated(domain), folder="vader", labels=POLARITY, licence="MIT", revisions=revisions)
 
 
 TABLE: dict[str, DataSet] = {
@@ -169,6 +171,7 @@ TABLE: dict[str, DataSet] = {
         labels=QUESTION_TYPES,
         licence="not stated (Li & Roth 2002), research use",
         size=5_452,
+        revisions=("adea993d", "edee4366"),
     ),
     "ag_news": DataSet(
         title="topic of a news item",
@@ -180,6 +183,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1509.01626",
         licence="not stated, non-commercial research use",
         size=120_000,
+        revisions=("a2094226", "f27c677a"),
     ),
     "dbpedia_14": DataSet(
         title="kind of thing an article is on",
@@ -191,6 +195,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1509.01626",
         licence="CC BY-SA 3.0",
         size=560_000,
+        revisions=("f117d8b5", "e2bb09a6"),
     ),
     "banking77": DataSet(
         title="intent of a bank customer's question",
@@ -202,6 +207,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:2003.04807",
         licence="CC BY 4.0",
         size=10_003,
+        revisions=("aba65b96", "52d22735"),
     ),
     "cr": DataSet(
         title="sentiment of product review sentences",
@@ -209,6 +215,7 @@ TABLE: dict[str, DataSet] = {
         folder="cr",
         labels=POLARITY,
         licence="not stated (Hu & Liu 2004), research use",
+        revisions=("b006d66b", "7501a1ef"),
     ),
     "mr": DataSet(
         title="sentiment of film review sentences",
@@ -219,6 +226,7 @@ TABLE: dict[str, DataSet] = {
         splits=ALL_SPLITS,
         licence="not stated (Pang & Lee 2005), research use",
         size=8_530,
+        revisions=("8050545e", "fdcd7ace"),
     ),
     "mpqa": DataSet(
         title="sentiment of opinion phrases",
@@ -226,6 +234,7 @@ TABLE: dict[str, DataSet] = {
         folder="mpqa",
         labels=POLARITY,
         licence="not stated (Wiebe et al. 2005), research use",
+        revisions=("c904c244", "a662d794"),
     ),
     "sst5": DataSet(
         title="sentiment of film sentences, five steps",
@@ -235,6 +244,7 @@ TABLE: dict[str, DataSet] = {
         splits=ALL_SPLITS,
         licence=SST_LICENCE,
         size=8_544,
+        revisions=("336504e6", "dd0b5022"),
     ),
     "imdb": DataSet(
         title="sentiment of whole film reviews",
@@ -246,6 +256,7 @@ TABLE: dict[str, DataSet] = {
         hub_splits={"train": "train", "test": "test"},
         licence="not stated (Maas et al. 2011), research use",
         size=25_000,
+        revisions=("6ad8d324", "b65c53b0"),
     ),
     "yelp_polarity": DataSet(
         title="sentiment of local reviews",
@@ -258,6 +269,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1509.01626",
         licence=YELP_LICENCE,
         size=560_000,
+        revisions=("d3d61399", "f73c65c6"),
     ),
     "yelp_review_full": DataSet(
         title="stars of local reviews",
@@ -269,6 +281,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1509.01626",
         licence=YELP_LICENCE,
         size=650_000,
+        revisions=("f8f59391", "e057b717"),
     ),
     "amazon_polarity": DataSet(
         title="sentiment of product reviews",
@@ -280,13 +293,24 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1509.01626",
         licence="not stated, research use",
         size=3_600_000,
+        revisions=("36e2c446", "47a1765b"),
     ),
-    "tweet_eval/emotion": _tweets("emotion", title="emotion of tweets", labels=EMOTIONS, size=3_257),
+    "tweet_eval/emotion": _tweets(
+        "emotion", title="emotion of tweets", labels=EMOTIONS, size=3_257, revisions=("8640e7a2", "50aa682c")
+    ),
     "tweet_eval/hate": _tweets(
-        "hate", title="hate against women and immigrants in tweets", labels=("not hate", "hate"), size=9_000
+        "hate",
+        title="hate against women and immigrants in tweets",
+        labels=("not hate", "hate"),
+        size=9_000,
+        revisions=("3a3373b6", "65601130"),
     ),
     "tweet_eval/offensive": _tweets(
-        "offensive", title="offensive tweets", labels=("not offensive", "offensive"), size=11_916
+        "offensive",
+        title="offensive tweets",
+        labels=("not offensive", "offensive"),
+        size=11_916,
+        revisions=("bbf185a0", "d65c8d0d"),
     ),
     "tweet_eval/sentiment": _tweets(
         "sentiment",
@@ -295,11 +319,16 @@ TABLE: dict[str, DataSet] = {
         splits=("train", "validation"),
         licence="CC BY 3.0; Twitter terms",
         size=45_615,
+        revisions=("49a705b2", "afd53488"),
     ),
-    "vader/tweets": _ratings("tweets", title="rated sentiment of tweets"),
-    "vader/amazon": _ratings("amazon", title="rated sentiment of product review sentences"),
-    "vader/nyt": _ratings("nyt", title="rated sentiment of newspaper editorials"),
-    "vader/movie": _ratings("movies", title="rated sentiment of film review sentences"),
+    "vader/tweets": _ratings("tweets", title="rated sentiment of tweets", revisions=("b0142c37", "fc7c82c9")),
+    "vader/amazon": _ratings(
+        "amazon", title="rated sentiment of product review sentences", revisions=("5eeaecbf", "d27cc0dc")
+    ),
+    "vader/nyt": _ratings("nyt", title="rated sentiment of newspaper editorials", revisions=("0016585b", "3f445c1b")),
+    "vader/movie": _ratings(
+        "movies", title="rated sentiment of film review sentences", revisions=("36e459c2", "15f92dc8")
+    ),
     "snli": DataSet(
         title="three-way inference on image captions",
         form=classes(INFERENCE, THREE_WAY),
@@ -309,6 +338,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1508.05326",
         licence="CC BY-SA 4.0",
         size=549_367,
+        revisions=("4111acf1", "01327c2b"),
     ),
     "quora_pairs": DataSet(
         title="duplicate questions, a balanced partition",
@@ -319,5 +349,6 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1702.03814",
         licence="Quora terms, non-commercial",
         size=384_348,
+        revisions=("2f1308c6", "b647321c"),
     ),
 }

@@ -149,7 +149,7 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def _wmt(language: str, *, year: int, size: int) -> DataSet:
+def _wmt(language: str, *, year: int, size: int, revisions: tuple[str, str]) -> DataSet:
     """One WMT pair, from English."""
     return DataSet(
         title=f"English to {LANGUAGES[language]}, WMT {year}",
@@ -159,11 +159,19 @@ def _wmt(language: str, *, year: int, size: int) -> DataSet:
         metrics=("bleu",),
         size=size,
         kind="text",
+        revisions=revisions,
     )
 
 
 def _gem(
-    name: str, *, title: str, form: Form, metrics: tuple[str, ...], size: int | None = None, hub: str = ""
+    name: str,
+    *,
+    title: str,
+    form: Form,
+    hub: str = "",
+    metrics: tuple[str, ...],
+    size: int | None = None,
+    revisions: tuple[str, str],
 ) -> DataSet:
     """One GEM set, in the fields of GEM 1.1."""
     return DataSet(
@@ -175,15 +183,16 @@ def _gem(
         paper="arXiv:2102.01672",
         size=size,
         kind="text",
+        revisions=revisions,
     )
 
 
 DATA_TO_TEXT = ("bleu", "rouge")
 
 TABLE: dict[str, DataSet] = {
-    "wmt/en_de": _wmt("de", year=2014, size=4_500_000),
-    "wmt/en_fr": _wmt("fr", year=2015, size=40_850_000),
-    "wmt/en_ro": _wmt("ro", year=2016, size=610_320),
+    "wmt/en_de": _wmt("de", year=2014, size=4_500_000, revisions=("96ee2e53", "945d13d0")),
+    "wmt/en_fr": _wmt("fr", year=2015, size=40_850_000, revisions=("b28525e4", "022a8837")),
+    "wmt/en_ro": _wmt("ro", year=2016, size=610_320, revisions=("beb4f050", "768f59d4")),
     "aeslc": DataSet(
         title="subject lines of mails",
         form=summary("email_body", "subject_line"),
@@ -193,6 +202,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1906.03497",
         size=14_436,
         kind="text",
+        revisions=("1fa39058", "c32378cc"),
     ),
     "billsum": DataSet(
         title="summaries of bills (the hub has no validation split: its test split stands in)",
@@ -204,6 +214,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1910.00523",
         size=18_949,
         kind="text",
+        revisions=("9e98b3d2", "5fd9f696"),
     ),
     "cnn_dailymail": DataSet(
         title="highlights of news",
@@ -213,6 +224,7 @@ TABLE: dict[str, DataSet] = {
         metrics=("rouge",),
         size=287_113,
         kind="text",
+        revisions=("2d5c9f53", "fe150fc9"),
     ),
     "wiki_lingua": DataSet(
         title="summaries of how-to pages, English (the hub has a train split only)",
@@ -224,6 +236,7 @@ TABLE: dict[str, DataSet] = {
         hub_splits={"train": "train"},
         paper="arXiv:2010.03093",
         kind="text",
+        revisions=("47697d1d", "15edad61"),
     ),
     "gigaword": DataSet(
         title="headlines of news",
@@ -233,6 +246,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1509.00685",
         size=3_803_957,
         kind="text",
+        revisions=("7afa1a0d", "278c6089"),
     ),
     "multi_news": DataSet(
         title="summaries of several news items",
@@ -242,6 +256,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1906.01749",
         size=44_972,
         kind="text",
+        revisions=("80ce5414", "b0a3eda4"),
     ),
     "newsroom": DataSet(
         title="summaries written in newsrooms",
@@ -251,6 +266,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1804.11283",
         size=995_041,
         kind="text",
+        revisions=("e19d47c8", "97dbd275"),
     ),
     "samsum": DataSet(
         title="summaries of chats",
@@ -261,6 +277,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1911.12237",
         size=14_732,
         kind="text",
+        revisions=("f5d1abc2", "a5039f80"),
     ),
     "xsum": DataSet(
         title="one-sentence summaries of news",
@@ -271,6 +288,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1808.08745",
         size=204_045,
         kind="text",
+        revisions=("603f86c8", "55324e6c"),
     ),
     "gem/common_gen": _gem(
         "common_gen",
@@ -279,6 +297,7 @@ TABLE: dict[str, DataSet] = {
         hub="allenai/common_gen",
         metrics=DATA_TO_TEXT,
         size=67_389,
+        revisions=("7d2c0685", "c67e6727"),
     ),
     "gem/dart": _gem(
         "dart",
@@ -286,6 +305,7 @@ TABLE: dict[str, DataSet] = {
         form=gem("triples", triples),
         metrics=DATA_TO_TEXT,
         size=62_659,
+        revisions=("a8fb739f", "6d933509"),
     ),
     "gem/e2e_nlg": _gem(
         "e2e_nlg",
@@ -293,6 +313,7 @@ TABLE: dict[str, DataSet] = {
         form=gem("meaning", field("meaning_representation")),
         metrics=DATA_TO_TEXT,
         size=33_525,
+        revisions=("ab4c0e6f", "4f6f7cea"),
     ),
     "gem/schema_guided_dialog": _gem(
         "schema_guided_dialog",
@@ -300,6 +321,7 @@ TABLE: dict[str, DataSet] = {
         form=gem("acts", dialogue),
         metrics=DATA_TO_TEXT,
         size=164_982,
+        revisions=("c5f46d00", "f1ce6fc6"),
     ),
     "gem/web_nlg": _gem(
         "web_nlg",
@@ -307,9 +329,15 @@ TABLE: dict[str, DataSet] = {
         form=gem("triples", joined_triples),
         metrics=DATA_TO_TEXT,
         size=35_426,
+        revisions=("7d663493", "2488a704"),
     ),
     "gem/wiki_auto": _gem(
-        "wiki_auto", title="simpler sentences", form=gem("simplify", field("source")), metrics=("bleu",), size=483_801
+        "wiki_auto",
+        title="simpler sentences",
+        form=gem("simplify", field("source")),
+        metrics=("bleu",),
+        size=483_801,
+        revisions=("468456cb", "7e823afb"),
     ),
     "gem/xsum": _gem(
         "xsum",
@@ -317,11 +345,13 @@ TABLE: dict[str, DataSet] = {
         form=gem("summarize", field("document")),
         metrics=("rouge",),
         size=23_206,
+        revisions=("d19d5262", "a805bc1c"),
     ),
     "gem/wiki_lingua": _gem(
         "wiki_lingua",
         title="summaries of how-to pages, into English",
         form=gem("summarize", field("source")),
         metrics=("rouge",),
+        revisions=("e09e3b98", "0130eec2"),
     ),
 }

@@ -60,6 +60,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1805.12471",
         licence="not stated; sentences from published linguistics literature, research use",
         size=8_551,
+        revisions=("1b44b79f", "98939ded"),
     ),
     "glue/sst2": DataSet(
         title="sentiment of film review phrases",
@@ -73,6 +74,7 @@ TABLE: dict[str, DataSet] = {
         paper="ACL:D13-1170",
         licence="not stated (Stanford Sentiment Treebank), research use",
         size=67_349,
+        revisions=("ff58aa97", "09846f46"),
     ),
     "glue/mrpc": DataSet(
         title="paraphrase of news sentences",
@@ -87,6 +89,7 @@ TABLE: dict[str, DataSet] = {
         paper="ACL:I05-5002",
         licence="Microsoft Research licence, research use",
         size=3_668,
+        revisions=("45cbeb6c", "6ec2fa25"),
     ),
     "glue/qqp": DataSet(
         title="duplicate questions",
@@ -99,6 +102,7 @@ TABLE: dict[str, DataSet] = {
         paper=BENCHMARK,
         licence="Quora terms, non-commercial",
         size=363_846,
+        revisions=("2a264abc", "bcce038d"),
     ),
     "glue/stsb": DataSet(
         title="similarity of two sentences from 0.0 to 5.0",
@@ -114,6 +118,7 @@ TABLE: dict[str, DataSet] = {
         licence="CC BY-SA 4.0 (STS benchmark; parts carry their own terms)",
         size=5_749,
         kind="number",
+        revisions=("cac9e104", "3c7f9158"),
     ),
     "glue/mnli": DataSet(
         title="three-way inference over genres",
@@ -126,6 +131,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1704.05426",
         licence=MNLI_LICENCE,
         size=392_702,
+        revisions=("21424278", "fd33b62a"),
     ),
     "glue/mnli_mismatched": DataSet(
         title="three-way inference over genres that MNLI's train rows lack; for evaluation",
@@ -139,6 +145,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1704.05426",
         licence=MNLI_LICENCE,
         name="mnli ",
+        revisions=("ca9d6959", "307f9bc2"),
     ),
     "glue/qnli": DataSet(
         title="does the sentence answer the question",
@@ -150,6 +157,7 @@ TABLE: dict[str, DataSet] = {
         paper=BENCHMARK,
         licence="CC BY-SA 4.0",
         size=104_743,
+        revisions=("67e062d1", "a66f8791"),
     ),
     "glue/rte": DataSet(
         title="two-way inference on news",
@@ -161,6 +169,7 @@ TABLE: dict[str, DataSet] = {
         paper=BENCHMARK,
         licence="SuperGLUE terms: each task under its own licence, research use",
         size=2_490,
+        revisions=("ecdb371f", "2ae061ca"),
     ),
     "glue/wnli": DataSet(
         title="what a pronoun refers to, as inference",
@@ -171,6 +180,7 @@ TABLE: dict[str, DataSet] = {
         hidden_labels=TEST,
         paper=BENCHMARK,
         size=635,
+        revisions=("8df8c766", "25cea6cf"),
     ),
     "glue/ax": DataSet(
         title="three-way inference by linguistic phenomenon (diagnostic set, test only)",
@@ -183,5 +193,6 @@ TABLE: dict[str, DataSet] = {
         hidden_labels=TEST,
         paper=BENCHMARK,
         name="mnli ",
+        revisions=("2c4b6dee", "b0f75c60"),
     ),
 }

@@ -167,7 +167,7 @@ EMOTIONS = (
 ANSWER = ("exact_match", "token_f1")
 
 
-def _mrqa(name: str, *, title: str, subset: str, size: int) -> DataSet:
+def _mrqa(name: str, *, title: str, subset: str, size: int, revisions: tuple[str, str]) -> DataSet:
     """One set of MRQA 2019, whose contexts are cut to 800 tokens in the data itself."""
     return DataSet(
         title=title,
@@ -178,10 +178,11 @@ def _mrqa(name: str, *, title: str, subset: str, size: int) -> DataSet:
         paper="arXiv:1910.09753",
         size=size,
         kind="text",
+        revisions=revisions,
     )
 
 
-def _anli(number: int, *, size: int) -> DataSet:
+def _anli(number: int, *, size: int, revisions: tuple[str, str]) -> DataSet:
     """One round of adversarial inference."""
     return DataSet(
         title=f"adversarial three-way inference, round {number}",
@@ -193,6 +194,7 @@ def _anli(number: int, *, size: int) -> DataSet:
         paper="arXiv:1910.14599",
         licence="CC BY-NC 4.0",
         size=size,
+        revisions=revisions,
     )
 
 
@@ -207,6 +209,7 @@ TABLE: dict[str, DataSet] = {
         licence="CC BY-SA 4.0",
         size=87_599,
         kind="text",
+        revisions=("40d73f1f", "dde0b53e"),
     ),
     "drop": DataSet(
         title="questions that need counting and arithmetic on paragraphs",
@@ -218,27 +221,49 @@ TABLE: dict[str, DataSet] = {
         licence="CC BY-SA 4.0",
         size=77_400,
         kind="text",
+        revisions=("3179f8b1", "616a1497"),
     ),
-    "mrqa/squad": _mrqa("squad", title="SQuAD as in MRQA 2019", subset="SQuAD", size=86_588),
-    "mrqa/newsqa": _mrqa("newsqa", title="questions on news (NewsQA as in MRQA 2019)", subset="NewsQA", size=74_160),
+    "mrqa/squad": _mrqa(
+        "squad", title="SQuAD as in MRQA 2019", subset="SQuAD", size=86_588, revisions=("2ead6c1d", "1046d583")
+    ),
+    "mrqa/newsqa": _mrqa(
+        "newsqa",
+        title="questions on news (NewsQA as in MRQA 2019)",
+        subset="NewsQA",
+        size=74_160,
+        revisions=("5050a9e4", "5c71e4bf"),
+    ),
     "mrqa/triviaqa": _mrqa(
-        "triviaqa", title="trivia on web pages (TriviaQA as in MRQA 2019)", subset="TriviaQA-web", size=61_688
+        "triviaqa",
+        title="trivia on web pages (TriviaQA as in MRQA 2019)",
+        subset="TriviaQA-web",
+        size=61_688,
+        revisions=("d445977f", "115fd644"),
     ),
     "mrqa/searchqa": _mrqa(
-        "searchqa", title="Jeopardy on search results (SearchQA as in MRQA 2019)", subset="SearchQA", size=117_384
+        "searchqa",
+        title="Jeopardy on search results (SearchQA as in MRQA 2019)",
+        subset="SearchQA",
+        size=117_384,
+        revisions=("b73d40f3", "b8b51e1a"),
     ),
     "mrqa/hotpotqa": _mrqa(
-        "hotpotqa", title="questions on two paragraphs (HotpotQA as in MRQA 2019)", subset="HotpotQA", size=72_928
+        "hotpotqa",
+        title="questions on two paragraphs (HotpotQA as in MRQA 2019)",
+        subset="HotpotQA",
+        size=72_928,
+        revisions=("7bf2c4f3", "5b4ab49a"),
     ),
     "mrqa/naturalquestions": _mrqa(
         "naturalquestions",
         title="search queries on Wikipedia (Natural Questions as in MRQA 2019)",
         subset="NaturalQuestionsShort",
         size=104_071,
+        revisions=("f18e67cf", "6b01ad76"),
     ),
-    "anli/r1": _anli(1, size=16_946),
-    "anli/r2": _anli(2, size=45_460),
-    "anli/r3": _anli(3, size=100_459),
+    "anli/r1": _anli(1, size=16_946, revisions=("0232a9f7", "19fad992")),
+    "anli/r2": _anli(2, size=45_460, revisions=("d90495cb", "a36aae34")),
+    "anli/r3": _anli(3, size=100_459, revisions=("c0b1fa5f", "d1c6ed7e")),
     "docnli": DataSet(
         title="two-way inference on documents (the hub's copy has 861,708 train rows)",
         form=inference("premise", TWO_WAY),
@@ -247,6 +272,7 @@ TABLE: dict[str, DataSet] = {
         labels=TWO_WAY,
         paper="ACL:2021.findings-acl.435",
         size=942_314,
+        revisions=("5ad423e8", "d9568cdc"),
     ),
     "cxc": DataSet(
         title="similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)",
@@ -257,6 +283,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:2004.15020",
         size=88_054,
         kind="number",
+        revisions=("fb744a8e", "d521a719"),
     ),
     "goemotions": DataSet(
         title="emotions of comments, 28 classes",
@@ -266,6 +293,7 @@ TABLE: dict[str, DataSet] = {
         labels=EMOTIONS,
         paper="arXiv:2005.00547",
         size=43_410,
+        revisions=("2cc53b64", "b79888ff"),
     ),
     "sentiment140": DataSet(
         title="sentiment of tweets, labelled by their emoticons",
@@ -273,5 +301,6 @@ TABLE: dict[str, DataSet] = {
         folder="sentiment140",
         labels=("negative", "positive"),
         size=1_600_000,
+        revisions=("dbd98c22", "c85a18a4"),
     ),
 }

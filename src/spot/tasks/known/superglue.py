@@ -108,6 +108,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1905.10044",
         licence="CC BY-SA 3.0",
         size=9_427,
+        revisions=("6e57d2bb", "5c0d88ac"),
     ),
     "superglue/cb": DataSet(
         title="three-way inference on embedded clauses",
@@ -120,6 +121,7 @@ TABLE: dict[str, DataSet] = {
         paper=BENCHMARK,
         licence=TERMS,
         size=250,
+        revisions=("adcacf99", "79bcf58a"),
     ),
     "superglue/copa": DataSet(
         title="the likelier cause or effect",
@@ -131,6 +133,7 @@ TABLE: dict[str, DataSet] = {
         paper=BENCHMARK,
         licence="BSD 2-clause",
         size=400,
+        revisions=("ececd90d", "e3791d70"),
     ),
     "superglue/multirc": DataSet(
         title="is an answer to a question on a paragraph right",
@@ -143,6 +146,7 @@ TABLE: dict[str, DataSet] = {
         paper="ACL:N18-1023",
         licence=TERMS,
         size=27_243,
+        revisions=("9bc7b962", "56fa22dc"),
     ),
     "superglue/record": DataSet(
         title="the entity that a query on news lacks",
@@ -155,6 +159,7 @@ TABLE: dict[str, DataSet] = {
         licence=TERMS,
         size=138_854,
         kind="text",
+        revisions=("7dea3a82", "e39c004c"),
     ),
     "superglue/rte": DataSet(
         title="two-way inference on news",
@@ -166,6 +171,7 @@ TABLE: dict[str, DataSet] = {
         paper=BENCHMARK,
         licence=TERMS,
         size=2_490,
+        revisions=("d4fa2d6e", "a81dfd05"),
     ),
     "superglue/wic": DataSet(
         title="does a word have one sense in two sentences",
@@ -177,6 +183,7 @@ TABLE: dict[str, DataSet] = {
         paper="arXiv:1808.09121",
         licence="CC BY-NC 4.0",
         size=5_428,
+        revisions=("944f6de2", "6b071e43"),
     ),
     "superglue/wsc": DataSet(
         title="what a pronoun refers to (only true pairs train)",
@@ -190,6 +197,7 @@ TABLE: dict[str, DataSet] = {
         size=259,
         kind="text",
         name="wsc: ",
+        revisions=("b350b54f", "8b5ec546"),
     ),
     "superglue/axb": DataSet(
         title="two-way inference by linguistic phenomenon (diagnostic set, test only)",
@@ -202,6 +210,7 @@ TABLE: dict[str, DataSet] = {
         hidden_labels=TEST,
         paper=BENCHMARK,
         name="rte ",
+        revisions=("45e6697a", "01bb2156"),
     ),
     "superglue/axg": DataSet(
         title="two-way inference on pronouns of either gender (diagnostic set, test only)",
@@ -213,5 +222,6 @@ TABLE: dict[str, DataSet] = {
         hidden_labels=TEST,
         paper="arXiv:1804.09301",
         name="rte ",
+        revisions=("4db3351b", "4762ffc1"),
     ),
 }
