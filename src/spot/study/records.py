@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spot.errors import StudyError
-from spot.retrieval.ranking import decoded, encoded
+from spot.library.history import decode_summary, encode_summary
 from spot.storage.files import cache_dir, write_whole
 
 FORMAT = 1
@@ -103,7 +103,7 @@ def write(record: Record, folder: Path) -> Path:
     """
     plain = asdict(replace(record, embedding={}))
     plain["score"] = None if math.isnan(record.score) else record.score
-    plain["embedding"] = encoded(record.embedding)
+    plain["embedding"] = {name: encode_summary(row) for name, row in record.embedding.items()}
     text = json.dumps({"format": FORMAT, **plain}, indent=1, sort_keys=True, allow_nan=False)
     path = folder / f"{record.digest}.json"
     write_whole(path, f"{text}\n".encode())
@@ -123,7 +123,7 @@ def read(path: Path) -> Record:
         known = {one.name for one in fields(Record)}
         values = {name: value for name, value in plain.items() if name in known}
         values["score"] = math.nan if values.get("score") is None else float(values["score"])
-        values["embedding"] = {name: decoded(row) for name, row in values.get("embedding", {}).items()}
+        values["embedding"] = {name: decode_summary(row) for name, row in values.get("embedding", {}).items()}
         for name in ("sources", "weights", "needs"):
             values[name] = tuple(values.get(name, ()))
         if values.get("interval") is not None:

@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from spot.config import digest
 from spot.errors import LibraryError, PromptError, StudyError
+from spot.library.history import TransferRecord, encode_summary
 from spot.library.library import Library
 from spot.prompts.prompt import header
-from spot.retrieval import ranking
 from spot.study.analysis.groups import Block, blocks, plain_selection, selection
 from spot.study.cells import StudyPlan, finished
 from spot.study.records import Record, prompt_file
@@ -46,7 +45,7 @@ def teach(plan: StudyPlan, library: Library) -> Taught:
     return Taught(transfers=len(found), new=len(library.transfers()) - before)
 
 
-def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]) -> list[dict[str, Any]]:
+def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]) -> list[TransferRecord]:
     """Gains over plain tuning from the better start, points on selection rows; report rows teach nothing.
 
     Args:
@@ -67,26 +66,29 @@ def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]
         for pair in block.pairs.values() if block.plain else ():
             if known.get(pair.needs[0]) in prompts:
                 found.setdefault((block.target, known[pair.needs[0]]), []).append((block, pair))
-    made: list[dict[str, Any]] = []
-    taught: set[str] = set()
+    taught: list[TransferRecord] = []
+    embedded: set[str] = set()
     for (target, prompt), runs in sorted(found.items()):
         gains = [selection(pair) - plain_selection(block) for block, pair in runs]
         first, pair = runs[0]
-        lesson = {
-            "id": digest(plan.study.config.tuning("target", target), prompt, *[pair.digest for _, pair in runs]),
-            "source": prompt,
-            "source_task": pair.sources[0],
-            "target": target,
-            "gain": sum(gains) / len(gains),
-            "steps": pair.steps,
-            "rows": pair.rows.get("train", 0),
-            "seeds": len(runs),
-        }
-        if target not in taught and first.plain[0].embedding:
-            lesson["embedding"] = ranking.encoded(first.plain[0].embedding)
-            taught.add(target)
-        made.append(lesson)
-    return made
+        embedding = None
+        if target not in embedded and first.plain[0].embedding:
+            embedding = {name: encode_summary(row) for name, row in first.plain[0].embedding.items()}
+            embedded.add(target)
+        taught.append(
+            TransferRecord(
+                id=digest(plan.study.config.tuning("target", target), prompt, *[pair.digest for _, pair in runs]),
+                source=prompt,
+                source_task=pair.sources[0],
+                target=target,
+                gain=sum(gains) / len(gains),
+                steps=pair.steps,
+                rows=pair.rows.get("train", 0),
+                seeds=len(runs),
+                embedding=embedding,
+            )
+        )
+    return taught
 
 
 def _digest(cell: str) -> str:
