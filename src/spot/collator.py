@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -176,7 +177,7 @@ class Collator:
         plain = sorted(self._words(label) for label in self.labels)
         goes_on = any(longer[: len(shorter)] == shorter for shorter, longer in pairwise(plain))
         if self.kind == "seq2seq" or goes_on or not self.labels:
-            return (self.tokenizer.eos_token_id,)
+            return (cast(int, self.tokenizer.eos_token_id),)
         return ()
 
 
@@ -218,11 +219,12 @@ def split_lengths(task: Task, split: str, collator: Collator) -> SplitLengths:
         raise TaskError(f"{task.name} has no rows in its split {split!r}; expected at least one. Give other data.")
     inputs, targets = np.array(lengths).T
     return SplitLengths(
-        split,
-        len(lengths),
-        dict(labels),
-        *(_quantiles(part) for part in (inputs, targets)),
-        100 * float(np.mean(inputs > collator.max_input_tokens)),
+        split=split,
+        rows=len(lengths),
+        labels=dict(labels),
+        inputs=_quantiles(inputs),
+        targets=_quantiles(targets),
+        cut=100 * float(np.mean(inputs > collator.max_input_tokens)),
     )
 
 

@@ -288,9 +288,7 @@ def _scores(
     """What prompts [R, P, D] do on rows of a task: the scores of the only one, or of a vote and of each voter."""
     collator = collator_for(backbone, task, length=vectors.shape[1], reading=reading)
     if len(vectors) == 1:
-        evaluations = [
-            rows_.evaluate(backbone, vectors[0], task, collator, examples, progress=progress, decode=decode)
-        ]
+        evaluations = [rows_.evaluate(backbone, vectors[0], task, collator, examples, progress=progress, decode=decode)]
     else:
         ballots = rows_.predict_each(backbone, vectors, collator, collator.encode(examples), progress, decode)
         evaluations = [rows_.scored(task, examples, ballot) for ballot in (rows_.vote(ballots), *ballots)]

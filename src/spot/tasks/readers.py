@@ -19,6 +19,7 @@ ROW_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".arrow", ".feather
 Rows = Iterator[tuple[int, dict[str, Any]]]
 
 _ENOUGH = 10  # names listed in full in a message
+_LINE_END = re.compile(r"\r?\n")  # form feeds, U+2028 and the like stand inside a text
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -88,14 +89,16 @@ def read_rows(path: Path, encoding: str = "utf-8", quotes: bool = True, kind: st
 
 
 def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """Stream the lines of a plain text with their numbers; only line feeds end them, after a carriage return or not.
+    """The lines of a plain text with their numbers.
 
     Raises:
         TaskError: the file is missing, damaged or in another encoding.
     """
-    with open_text(path, encoding) as lines:
-        for number, line in enumerate(lines, start=1):
-            yield number, line.removesuffix("\n").removesuffix("\r")
+    with open_text(path, encoding) as stream:
+        lines = _LINE_END.split(stream.read())
+    if not lines[-1]:
+        lines.pop()
+    yield from enumerate(lines, start=1)
 
 
 def is_utf8(path: Path) -> bool:
