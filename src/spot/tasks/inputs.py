@@ -47,7 +47,7 @@ def read_inputs(
     ending = f".{kind}" if kind else row_format(path)
     if ending not in (*ROW_FORMATS, LINES):
         raise TaskError(
-            f"{source}: no known format of rows; expected {', '.join((*ROW_FORMATS, LINES))} (texts also with .gz). Name "
+            f"{source}: no known format of rows; expected {', '.join((*ROW_FORMATS, LINES))} (also .gz). Name "
             "it so, or give its --format."
         )
     encoding = encoding or ("utf-8" if is_pipe or is_utf8(path) else reading.encoding)
