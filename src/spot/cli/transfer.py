@@ -1,8 +1,8 @@
 """`spot transfer`: tune a new task from the right prompt, and show whether that helped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,9 @@ from spot.cli.options import (
 )
 from spot.cli.output import cell, emit, progress, table
 from spot.config import TransferConfig, load_config
+
+if TYPE_CHECKING:
+    from spot.strategies.comparison import CandidateSummary
 
 app = typer.Typer()
 
@@ -119,9 +122,9 @@ def _shown(report: Any) -> list[Any]:
     ]
 
 
-def _candidates(found: Sequence[Mapping[str, Any]]) -> Any:
+def _candidates(candidates: "Sequence[CandidateSummary]") -> Any:
     """The candidates of a strategy as a table."""
-    rows = [(one["source"], one["steps"], one["selection"], one["tokens"], one["ended"]) for one in found]
+    rows = [(entry.source, entry.steps, entry.selection, entry.tokens, entry.ended) for entry in candidates]
     return table(("candidate", "steps", "selection score", "text tokens", "ended"), rows)
 
 

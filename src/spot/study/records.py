@@ -8,7 +8,7 @@ cache.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ import numpy as np
 from spot.errors import StudyError
 from spot.retrieval.ranking import decoded, encoded
 from spot.storage.files import write_whole
+from spot.training.result import CurvePoint
 
 FORMAT = 1
 
@@ -47,7 +48,7 @@ class Record:
         frozen: the score without a prompt; None where it was not measured.
         similarity: metric -> similarity of source and target; of a `pair`.
         embedding: `mean`, `token` -> float32 [D], summary of the task embedding; of `source` and `plain` with a key.
-        curve: points with `step`, `score` and `nats` on selection rows, `tokens` and `seconds`.
+        curve: evaluations on selection rows.
         steps: taken.
         tokens: text tokens trained, those of the mixture before included.
         seconds: of training, the mixture before included.
@@ -76,7 +77,7 @@ class Record:
     frozen: float | None = None
     similarity: Mapping[str, float] = field(default_factory=dict)
     embedding: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
-    curve: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    curve: tuple[CurvePoint, ...] = field(default=(), repr=False)
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -119,6 +120,7 @@ def read(path: Path) -> Record:
         values = {name: value for name, value in plain.items() if name in known}
         values["score"] = math.nan if values.get("score") is None else float(values["score"])
         values["embedding"] = {name: decoded(row) for name, row in values.get("embedding", {}).items()}
+        values["curve"] = tuple(CurvePoint(**point) for point in values.get("curve", ()))
         for name in ("sources", "weights", "needs"):
             values[name] = tuple(values.get(name, ()))
         if values.get("interval") is not None:
