@@ -18,6 +18,7 @@ from spot.storage.run_dir import RunDir
 from spot.strategies.transfers import TransferReport, embed_target, transfer
 from spot.tasks.splits import Splits
 from spot.tasks.task import Example, Task
+from spot.training.result import read_results
 from spot.training.tuning import tune_prompt
 
 LABELS = ("no", "yes")
@@ -105,14 +106,14 @@ def test_best_of_k_is_chosen_on_selection_rows(backbone, library, tmp_path):
     config = CONFIG.model_copy(update={"k": 3, "seeds": 1})
     report = transfer(named("toy"), roles_of("toy"), backbone, library, config, out=tmp_path)
     spot = report.arms[-1]
-    runs = [RunDir(folder).result()["runs"][0] for folder in tmp_path.glob("spot-*")]
-    selections = [max(point["score"] for point in run["curve"]) for run in runs]
+    runs = [read_results(RunDir(folder))[0] for folder in tmp_path.glob("spot-*")]
+    selections = [max(point.score for point in run.curve) for run in runs]
     assert len(selections) == 3 and spot.selection == max(selections)
     assert spot.folder is not None and load(tmp_path / spot.folder / "prompt.safetensors").parents
     assert report.prompt is not None and report.prompt.parent.name == next(
         arm.folder for arm in report.arms if arm.arm == report.chosen
     )
-    wanted = pytest.approx(sum(run["seconds"] for run in runs), abs=0.01)
+    wanted = pytest.approx(sum(run.seconds for run in runs), abs=0.01)
     assert spot.seconds == wanted, "the price of three runs belongs to the arm"
 
 

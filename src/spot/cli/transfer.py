@@ -1,8 +1,8 @@
 """`spot transfer`: tune a new task from the right prompt, and show whether that helped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ from spot.cli.options import (
 from spot.cli.output import emit, progress, table
 from spot.config import TransferConfig, load_config
 from spot.rendering.tables import cell_text
+
+if TYPE_CHECKING:
+    from spot.strategies.comparison import CandidateSummary
 
 app = typer.Typer()
 
@@ -120,9 +123,9 @@ def _shown(report: Any) -> list[Any]:
     ]
 
 
-def _candidates(found: Sequence[Mapping[str, Any]]) -> Any:
+def _candidates(candidates: "Sequence[CandidateSummary]") -> Any:
     """The candidates of a strategy as a table."""
-    rows = [(one["source"], one["steps"], one["selection"], one["tokens"], one["ended"]) for one in found]
+    rows = [(entry.source, entry.steps, entry.selection, entry.tokens, entry.ended) for entry in candidates]
     return table(("candidate", "steps", "selection score", "text tokens", "ended"), rows)
 
 
