@@ -95,7 +95,7 @@ def models(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
             print(name, seed, "done", flush=True)
 
 
-def mixture(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
+def mixture(_names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
     """A mixture's prompt and each member's as sources of TARGETS, all with the same tokens."""
     members = mixed([rows_of(name, data) for name in MEMBERS], CONFIG)
     every = Splits([row for member in members for row in member.splits.train], (), ())

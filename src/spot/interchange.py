@@ -217,16 +217,22 @@ def _check_type(config: Mapping[str, Any], backbone: BackboneId, origin: str) ->
 def _counts(config: Mapping[str, Any], origin: str) -> tuple[int, int]:
     """Prompt tokens P, and how many prompts of P rows the weights hold one after another."""
     most = 2 if config.get("task_type") == _TASK_TYPES["seq2seq"] else 1
-    tokens, parts = config.get("num_virtual_tokens"), config.get("num_transformer_submodules")
-    parts = most if parts is None else parts  # as PEFT takes it
-    for name, count, bound in (("num_virtual_tokens", tokens, None), ("num_transformer_submodules", parts, most)):
-        if type(count) is not int or count < 1 or (bound and count > bound):
-            expected = f"to {bound}" if bound else "up"
-            raise PromptError(
-                f"{origin}: {CONFIG_FILE} has {name} {count!r}; expected a whole number from 1 {expected}. Save the "
-                "adapter again."
-            )
-    return tokens, parts
+    parts = config.get("num_transformer_submodules")
+    return (
+        _count("num_virtual_tokens", config.get("num_virtual_tokens"), None, origin),
+        _count("num_transformer_submodules", most if parts is None else parts, most, origin),  # as PEFT takes it
+    )
+
+
+def _count(name: str, value: Any, most: int | None, origin: str) -> int:
+    """A whole number from 1 to `most` out of an adapter's configuration."""
+    if type(value) is not int or value < 1 or (most and value > most):
+        expected = f"to {most}" if most else "up"
+        raise PromptError(
+            f"{origin}: {CONFIG_FILE} has {name} {value!r}; expected a whole number from 1 {expected}. Save the "
+            "adapter again."
+        )
+    return value
 
 
 def _adapter_folder(directory: Path) -> Path:

@@ -210,7 +210,7 @@ def test_what_a_race_costs_is_what_it_trained(race):
 
 def test_only_the_survivors_of_a_race_are_remembered(race):
     ended = {one["source"] for one in race.report.candidates if one["steps"] == STEPS and one["kind"] == "prompt"}
-    assert {record["source_task"] for record in race.library.transfers()} == ended
+    assert {record.source_task for record in race.library.transfers()} == ended
 
 
 def test_the_first_start_from_scratch_is_the_plain_run(run, monkeypatch):
@@ -298,7 +298,7 @@ def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbon
     monkeypatch.setattr(plans, "FEW_ROWS", 1)
     run("oracle")
     past = [
-        {**record, "target": "other", "id": f"other {number}", "gain": float(number)}
+        replace(record, target="other", id=f"other {number}", gain=float(number))
         for number, record in enumerate(library.transfers())
     ]
     ranking.remember(library, past)
@@ -306,8 +306,7 @@ def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbon
     assert report.metric == "learned" and len(report.expected) == 3 and "expected result" in report.reason
     assert all("expected" in one for one in report.to_json()["ranking"])
     ranking.remember(
-        library,
-        [{**record, "id": record["id"] + " again", "target": "third", "gain": -record["gain"]} for record in past],
+        library, [replace(record, id=f"{record.id} again", target="third", gain=-record.gain) for record in past]
     )
     assert run("auto").to_json() == report.to_json(), "what is learned later does not change what is there"
     assert run("auto", metric="max").metric == "max"
@@ -364,12 +363,12 @@ def test_every_source_that_was_tuned_to_the_end_is_remembered_once(run, library,
     records = library.transfers()
     plain = arm(report, "plain:vocabulary")
     target = load(tmp_path / "out" / "plain-vocabulary" / "prompt.safetensors")
-    assert [record["source"] for record in records] == [one.prompt for one in report.ranking]
+    assert [record.source for record in records] == [one.prompt for one in report.ranking]
     for record, one in zip(records, report.candidates, strict=True):
-        assert record["gain"] == pytest.approx(one["selection"] - plain.selection)
-        assert (record["source_task"], record["target"]) == (one["source"], "toy")
-        assert (record["steps"], record["rows"], record["seeds"]) == (STEPS, 24, 1)
-        assert record["embedding"] == ranking.summaries(target)
+        assert record.gain == pytest.approx(one["selection"] - plain.selection)
+        assert (record.source_task, record.target) == (one["source"], "toy")
+        assert (record.steps, record.rows, record.seeds) == (STEPS, 24, 1)
+        assert record.embedding == ranking.summaries(target)
     run("best", k=3)
     run("oracle")
     assert library.transfers() == records
@@ -501,7 +500,7 @@ def test_a_transfer_goes_on_without_a_candidate_that_diverged(run, burst, caplog
     ended = {one["source"]: one["ended"] for one in report.candidates}
     assert "training diverged" in ended["burst"] and "kept" in ended.values()
     assert "going on without the start from burst: the loss of toy at step 1" in caplog.text
-    assert "burst" not in {record["source_task"] for record in burst.transfers()}
+    assert "burst" not in {record.source_task for record in burst.transfers()}
     assert json.dumps(report.to_json(), allow_nan=False)
     again = run(strategy, library=burst, **({"budget": "9x"} if strategy == "race" else {}))
     assert {one["source"]: one["steps"] for one in again.candidates} == {

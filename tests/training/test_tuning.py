@@ -68,7 +68,11 @@ def test_a_prompt_carries_value_key_start_sketch_and_scores(backbone, tiny_folde
     assert prompt.key_recipe.step == 2 and prompt.key_recipe.learning_rate == 0.05
     assert contains(prompt.sketch, ROWS.train[3].texts[0]) and not contains(prompt.sketch, ROWS.report[3].texts[0])
     assert set(prompt.scores) == set(prompt.frozen_scores) == {"accuracy"}
-    assert prompt.config["labels"] == ["no", "yes"] and "/" not in prompt.config["backbone"]
+    assert (
+        prompt.reading.words == ("no", "yes")
+        and prompt.reading.cue == "\nAnswer:"
+        and "/" not in prompt.config["backbone"]
+    )
     result = RunDir(tmp_path / "run").result()["runs"][0]
     assert [point["step"] for point in result["curve"]] == [0, 2, 4, 6]
 

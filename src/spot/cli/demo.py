@@ -8,6 +8,7 @@ import typer
 from spot.cli.options import PACKAGED, Json, example, open_sources
 from spot.cli.output import emit, note, progress, table
 from spot.cli.transfer import ranked
+from spot.errors import LibraryError
 
 app = typer.Typer()
 
@@ -30,6 +31,8 @@ def demo(
     from spot.models.backbone import Backbone
 
     library = open_sources(PACKAGED)
+    if library.backbone is None:
+        raise LibraryError(f"the library that ships here is empty ({library.path}): install spot-transfer again")
     with progress(f"loading {library.backbone.name}"):
         model = Backbone.load(library.backbone.name)
     note(f"{model.id.name}: {model.parameters:,} parameters, of which 0 train")

@@ -78,7 +78,8 @@ def _memory() -> tuple[float | None, float | None]:
     """Free and total memory in GB, where the system tells."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return tuple(int(lines[name].split()[0]) * 1024 / GB for name in ("MemAvailable", "MemTotal"))
+        free, total = (int(lines[name].split()[0]) * 1024 / GB for name in ("MemAvailable", "MemTotal"))
+        return free, total
     except (OSError, KeyError, ValueError):
         return None, None
 
@@ -93,7 +94,7 @@ def _packages() -> Iterator[Check]:
         yield Check(DISTRIBUTION, False, "runs from a folder that is not installed", "pip install -e .")
         return
     for requirement in requirements:
-        name = re.match(r"[\w.-]+", requirement)[0]
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
         if name == "torch" or (extra and extra[1] == "dev"):
             continue

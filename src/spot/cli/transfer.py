@@ -23,8 +23,9 @@ from spot.cli.options import (
     overrides,
     setting,
 )
-from spot.cli.output import cell, emit, progress, table
+from spot.cli.output import emit, progress, table
 from spot.config import TransferConfig, load_config
+from spot.rendering.tables import cell_text
 
 app = typer.Typer()
 
@@ -97,7 +98,7 @@ def _shown(report: Any) -> list[Any]:
             arm.arm,
             arm.source,
             arm.score,
-            f"{cell(arm.interval[0])} to {cell(arm.interval[1])}",
+            f"{cell_text(arm.interval[0])} to {cell_text(arm.interval[1])}",
             arm.steps,
             arm.seconds,
             f"{arm.relative_cost:.2f}x",

@@ -80,7 +80,7 @@ def predict(
     collator: Collator,
     rows: Sequence[Row],
     progress: Progress | None = None,
-    decode: str = RANK,
+    decode: str | None = None,
 ) -> list[Prediction]:
     """Answer every row, in the rows' order.
 
@@ -90,7 +90,7 @@ def predict(
         collator: of the rows' task; ranks its labels, or generates where it has none.
         rows: encoded by the same collator.
         progress: called after every batch.
-        decode: `rank` the labels, or `generate` the answer freely, which may be no label.
+        decode: `rank` the labels, or `generate` the answer, which may be no label; left out: as the reading says.
     """
     return predict_each(backbone, prompt[None], collator, rows, progress, decode)[0]
 
@@ -102,7 +102,7 @@ def predict_each(
     collator: Collator,
     rows: Sequence[Row],
     progress: Progress | None = None,
-    decode: str = RANK,
+    decode: str | None = None,
 ) -> list[list[Prediction]]:
     """Answer every row with each of R prompts [R, P, D], all of them in one batch; R lists in the rows' order."""
     count = len(prompts)
@@ -112,7 +112,7 @@ def predict_each(
         picked = [rows[number] for number in numbers]
         index = [prompt for prompt in range(count) for _ in numbers]
         batch = collator.batch(picked * count, index)
-        if collator.labels and decode == RANK:
+        if collator.labels and (decode or collator.reading.decode) == RANK:
             scores = backbone.score(batch, prefix, collator.choices).tolist()
             best = [max(range(len(row)), key=row.__getitem__) for row in scores]
             answers = [Prediction(collator.labels[i], tuple(row)) for i, row in zip(best, scores, strict=True)]
@@ -176,7 +176,7 @@ def evaluate(
     examples: Sequence[Example],
     rows: Sequence[Row] | None = None,
     progress: Progress | None = None,
-    decode: str = RANK,
+    decode: str | None = None,
 ) -> Evaluation:
     """Score a prompt on examples with the task's own metrics.
 
@@ -188,7 +188,7 @@ def evaluate(
         examples: at least one, each with an answer.
         rows: the same examples encoded, where the caller has them.
         progress: called after every batch.
-        decode: `rank` the labels, or `generate` the answer freely.
+        decode: `rank` the labels, or `generate` the answer freely; left out: as the reading says.
     """
     rows = collator.encode(examples) if rows is None else rows
     if task.metrics == (LIKELIHOOD,):

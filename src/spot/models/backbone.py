@@ -10,6 +10,7 @@ expansion. A sequence-to-sequence model reads the prompt before the embedded enc
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutput, ModelOutput
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
 from spot.errors import BackboneError
@@ -62,7 +63,9 @@ class Backbone:
         self._window = _sliding_window(model)
         # A slice of the hidden states that is not contiguous would be multiplied row by row, each row reading the
         # whole vocabulary projection anew.
-        model.get_output_embeddings().register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
+        projection = model.get_output_embeddings()
+        if projection is not None:
+            projection.register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
         self._checkpointed: list[GradientCheckpointingLayer] = []
         if self.shares_prefix:
             self._check_prefix()
@@ -98,7 +101,8 @@ class Backbone:
         auto = AutoModelForSeq2SeqLM if checkpoint.id.kind == "seq2seq" else AutoModelForCausalLM
         try:
             tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
-            model = auto.from_pretrained(checkpoint.source, dtype=precision).to(place)
+            model: Any = auto.from_pretrained(checkpoint.source, dtype=precision)
+            model.to(place)
         except (OSError, ValueError, RuntimeError) as error:
             raise BackboneError(
                 f"the backbone {name!r} is there but cannot be loaded: {str(error)[:300]}; "
@@ -125,11 +129,11 @@ class Backbone:
 
     def embeddings(self) -> Tensor:
         """The input embedding, [V, D] float32."""
-        return self.model.get_input_embeddings().weight.detach().float()
+        return self._input_embedding.weight.detach().float()
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Token ids [B, S] to input vectors [B, S, D], through the model's own embedding module."""
-        return self.model.get_input_embeddings()(input_ids)
+        return self._input_embedding(input_ids)
 
     def prefix(self, prompts: Tensor) -> Prefix:
         """Prepare prompts [R, P, D] for any number of batches; differentiable.
@@ -142,8 +146,7 @@ class Backbone:
         recomputes = bool(self._checkpointed) and torch.is_grad_enabled()
         if not self.shares_prefix or recomputes or prompts.shape[1] == 0:
             return Prefix(prompts)
-        cache = self._prefill(prompts)
-        return Prefix(prompts, tuple((layer.keys, layer.values) for layer in cache.layers))
+        return Prefix(prompts, tuple(_keys_and_values(layer) for layer in self._prefill(prompts).layers))
 
     def loss(self, batch: Batch, prompts: Tensor | Prefix) -> Tensor:
         """Negative log-probability of each row's target.
@@ -175,12 +178,10 @@ class Backbone:
         packs = self.id.kind == "causal" and (not tree.tokens or (shared and self._fits_window(batch, prefix, tree)))
         positions = (1 + len(tree.tokens)) if packs else sum(len(choice) for choice in choices)
         rows = max(1, LOGIT_BYTES // (4 * self.id.vocabulary * positions))
-        score = self._score_tree if packs else self._score_each
-        parts = [
-            score(batch.rows(start, start + rows), prefix, tree if packs else choices)
-            for start in range(0, len(batch.input_ids), rows)
-        ]
-        return torch.cat(parts)
+        parts = [batch.rows(start, start + rows) for start in range(0, len(batch.input_ids), rows)]
+        if packs:
+            return torch.cat([self._score_tree(part, prefix, tree) for part in parts])
+        return torch.cat([self._score_each(part, prefix, choices) for part in parts])
 
     @torch.no_grad()
     def generate(self, batch: Batch, prompts: Tensor | Prefix, max_new_tokens: int) -> list[str]:
@@ -225,14 +226,23 @@ class Backbone:
         return self.tokenizer.batch_decode(torch.cat(tokens, dim=1), skip_special_tokens=True)
 
     @property
+    def _input_embedding(self) -> Any:
+        """The model's module from token ids to vectors, with a `weight` [V, D]; its class is the model's own affair."""
+        return self.model.get_input_embeddings()
+
+    @property
     def _ends(self) -> Tensor:
         """The end-of-sequence token ids."""
         ends = self.model.generation_config.eos_token_id
         ends = self.tokenizer.eos_token_id if ends is None else ends
         return torch.tensor(ends, device=self.device).reshape(-1)
 
-    def _run(self, module: torch.nn.Module, **arguments: object) -> ModelOutput:
-        """Call the model or its encoder, with gradient checkpointing exactly where there is a gradient."""
+    def _run(self, module: torch.nn.Module, **arguments: object) -> Any:
+        """Call the model or its encoder, with gradient checkpointing exactly where there is a gradient.
+
+        Returns:
+            A transformers `ModelOutput`; each kind of model has one of its own.
+        """
         for layer in self._checkpointed:
             layer.training = torch.is_grad_enabled()  # of the layer alone: dropout inside stays in evaluation mode
         return module(**arguments)
@@ -297,7 +307,7 @@ class Backbone:
         memory = self._run(self.model.get_encoder(), inputs_embeds=vectors, attention_mask=mask)
         return memory.last_hidden_state, mask
 
-    def _causal_arguments(self, batch: Batch, prefix: Prefix, targets: Tensor) -> dict:
+    def _causal_arguments(self, batch: Batch, prefix: Prefix, targets: Tensor) -> dict[str, Any]:
         """What a causal model takes for left-padded rows and target tokens [B, T - 1]; pads cost no position."""
         known = (targets != IGNORED).long()
         ids = torch.cat([batch.input_ids, targets.masked_fill(known == 0, 0)], dim=1)
@@ -307,7 +317,7 @@ class Backbone:
         if prefix.length == 0:
             return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         if prefix.cache is not None and self._fits_window(batch, prefix):
-            cache = self._expanded(prefix, batch.prompt_index)
+            cache = self._expanded(prefix.cache, batch.prompt_index)
             return {
                 "input_ids": ids,
                 "attention_mask": mask,
@@ -320,10 +330,10 @@ class Backbone:
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         return {"inputs_embeds": vectors, "attention_mask": mask, "position_ids": positions, "use_cache": False}
 
-    def _expanded(self, prefix: Prefix, prompt_index: Tensor) -> DynamicCache:
+    def _expanded(self, layers: Sequence[tuple[Tensor, Tensor]], prompt_index: Tensor) -> DynamicCache:
         """A cache for the rows whose keys and values are those of their prompts."""
         cache = DynamicCache(config=self.model.config)
-        for layer, (keys, values) in enumerate(prefix.cache):
+        for layer, (keys, values) in enumerate(layers):
             if len(keys) == 1:
                 rows = (len(prompt_index), -1, -1, -1)
                 cache.update(keys.expand(rows), values.expand(rows), layer)
@@ -371,6 +381,11 @@ def _nats(logits: Tensor, labels: Tensor) -> Tensor:
     flat = logits.flatten(0, 1).float()
     losses = functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="none")
     return losses.reshape(labels.shape).sum(dim=1)
+
+
+def _keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
+    """Of one layer of a cache that `Backbone._check_prefix` has found fit to be shared."""
+    return layer.keys, layer.values
 
 
 def _sliding_window(model: PreTrainedModel) -> int | None:

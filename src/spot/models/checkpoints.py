@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from spot.errors import BackboneError, did_you_mean
 from spot.models import embedded
@@ -139,7 +139,8 @@ def _stored_tensors(source: str) -> Iterator[tuple[str, tuple[int, ...], str]]:
         try:
             if file.endswith(".safetensors"):
                 with safe_open(file, framework="pt") as stored:
-                    for name in stored.keys():
+                    names = stored.keys()
+                    for name in names:
                         yield name, tuple(stored.get_slice(name).get_shape()), file
             else:
                 for name, tensor in torch.load(file, map_location="cpu", weights_only=True, mmap=True).items():
@@ -163,11 +164,22 @@ def _first_rows(name: str, file: str) -> bytes:
 def _weight_files(source: str) -> list[str]:
     """The stored weight files of a folder or hub id; safetensors where there is a choice."""
     for whole in ("model.safetensors", "pytorch_model.bin"):
-        found = cached_file(source, whole, _raise_exceptions_for_missing_entries=False)
-        if found:
-            return [found]
-        index = cached_file(source, f"{whole}.index.json", _raise_exceptions_for_missing_entries=False)
-        if index:
+        if file := _stored_file(source, whole):
+            return [file]
+        if index := _stored_file(source, f"{whole}.index.json"):
             shards = sorted(set(json.loads(Path(index).read_text())["weight_map"].values()))
-            return [cached_file(source, shard) for shard in shards]
+            return [_shard(source, shard, index) for shard in shards]
     raise BackboneError(f"{source} holds neither model.safetensors nor pytorch_model.bin; expected one of them")
+
+
+def _shard(source: str, name: str, index: str) -> str:
+    """The path of one of several weight files."""
+    file = _stored_file(source, name)
+    if file is None:
+        raise BackboneError(f"{source} holds no {name}, which {index} names; is the download complete?")
+    return file
+
+
+def _stored_file(source: str, name: str) -> str | None:
+    """The path of a file of a folder or hub id, or None where it has none of that name."""
+    return cached_file(source, name, _raise_exceptions_for_missing_entries=False)

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from spot.errors import RunError, StorageError
-from spot.storage.files import cannot_write, lock, remove_leftovers, write_all, write_whole
+from spot.storage.files import cannot_write, lock, remove_leftovers, write_whole
+from spot.storage.jsonl import append_lines
 
 _DIGEST_LINE = "# spot run {digest}\n"
 _DIGEST_PATTERN = re.compile(r"# spot run ([0-9a-f]+)\n")
@@ -107,22 +108,7 @@ class RunDir:
             StorageError: the log cannot be written; it ends with the record before.
         """
         self._assert_held()
-        path = self.path / "log.jsonl"
-        line = (json.dumps(record) + "\n").encode()
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                size = os.fstat(descriptor).st_size
-                try:
-                    write_all(descriptor, line)
-                    os.fsync(descriptor)
-                except OSError:
-                    os.ftruncate(descriptor, size)
-                    raise
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise StorageError(cannot_write(path, len(line), error)) from error
+        append_lines(self.path / "log.jsonl", [f"{json.dumps(record)}\n".encode()])
 
     def read_log(self) -> list[dict[str, Any]]:
         """All records; a last line that a kill tore is left out.

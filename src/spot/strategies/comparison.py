@@ -213,14 +213,8 @@ class Bench:
             predictions = tuple(Prediction(text) for text in kept["predictions"])
             return Evaluation(kept["scores"], tuple(kept["correct"]), predictions, kept["nats"])
         backbone = self.backbone if model is None else Backbone.load(str(model))
-        collator = collator_for(
-            backbone,
-            self.task,
-            length=self.config.length,
-            max_input_tokens=self.config.max_input_tokens,
-            truncate=self.config.truncate,
-            max_target_tokens=self.config.max_target_tokens,
-        )
+        reading = self.task.reading.with_limits(self.config)
+        collator = collator_for(backbone, self.task, length=self.config.length, reading=reading)
         found = evaluate(backbone, prompt, self.task, collator, self.splits.report, progress=self.progress)
         texts = [prediction.text for prediction in found.predictions]
         kept = {"scores": found.scores, "correct": found.correct, "predictions": texts, "nats": found.nats}

@@ -19,6 +19,7 @@ from spot.config import TransferConfig, TuneConfig, digest, read_budget
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
 from spot.evaluation.evaluation import Progress
 from spot.library.entries import differing_settings
+from spot.library.history import TransferRecord
 from spot.library.library import Entry, Library
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
@@ -160,7 +161,7 @@ def _by_strategy(
     budget: float | None,
     data: Path | None,
     sketches: list[Sketch],
-) -> tuple[tuple[Trial, ...], dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[tuple[Trial, ...], dict[str, Any], list[TransferRecord]]:
     """Rank the sources, carry out the strategy's plan, and say what was found.
 
     Returns:
@@ -359,27 +360,25 @@ def _later(result: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     return {**result, "seconds": result["seconds"] + seconds, "curve": curve}
 
 
-def _lessons(bench: Bench, carried: Carried, target: SoftPrompt, plain: Candidate) -> list[dict[str, Any]]:
+def _lessons(bench: Bench, carried: Carried, target: SoftPrompt, plain: Candidate) -> list[TransferRecord]:
     """What each source that was tuned to the end gained over plain tuning, points on selection rows."""
     tuned = [one for one in carried.candidates if one.start.kind == "prompt" and not one.dropped and not one.diverged]
     if plain.diverged:
         return []
     rows = [data_digest(part) for part in (bench.splits.train, bench.splits.selection)]
-    shared = {
-        "target": bench.task.name,
-        "steps": bench.config.steps,
-        "rows": len(bench.splits.train),
-        "seeds": bench.seeds,
-        "embedding": experience.summaries(target),
-    }
+    embedding = experience.summaries(target)
     return [
-        {
-            "id": digest(bench.config, prompt, *rows, str(bench.seeds), bench.backbone.id.fingerprint),
-            "source": prompt,
-            "source_task": task,
-            "gain": one.selection - plain.selection,
-            **shared,
-        }
+        TransferRecord(
+            id=digest(bench.config, prompt, *rows, str(bench.seeds), bench.backbone.id.fingerprint),
+            source=prompt,
+            source_task=task,
+            target=bench.task.name,
+            gain=one.selection - plain.selection,
+            steps=bench.config.steps,
+            rows=len(bench.splits.train),
+            seeds=bench.seeds,
+            embedding=embedding,
+        )
         for one in tuned
         for prompt, task in zip(one.start.prompts, one.start.tasks, strict=True)
     ]

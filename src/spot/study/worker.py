@@ -21,8 +21,7 @@ from spot.prompts.prompt import SoftPrompt, from_bytes, to_bytes
 from spot.retrieval import ranking
 from spot.storage.run_dir import RunDir
 from spot.study.cells import Cell, Done, Work, record_of
-from spot.study.records import Record
-from spot.study.scheduler import runs_folder
+from spot.study.records import Record, runs_folder
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task, data_digest

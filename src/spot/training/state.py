@@ -17,6 +17,7 @@ from spot.config import TuneConfig, digest
 from spot.evaluation.evaluation import Evaluation
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import Parent
+from spot.reading import Reading
 from spot.storage.run_dir import RunDir
 from spot.tasks import mixtures, registry
 from spot.tasks.splits import Splits, split_rows
@@ -87,10 +88,11 @@ class Run:
     def digest(self) -> str:
         """What decides the outcome: settings, backbone, rows, how they are scored, shares and initial value."""
         tasks = [repr((m.task.labels, m.task.metrics, m.task.revision)) for m in self.members]
+        spelled = [words for m in self.members if (words := m.task.reading.spelling)]
         rows = [data_digest(part) for m in self.members for part in (m.splits.train, m.splits.selection)]
         rates = [repr(member.rate) for member in self.members] if len(self.members) > 1 else []
         last = ["last"] if self.keep == "last" else []
-        return digest(self.settings, *tasks, *rows, *rates, *last, self.start.numpy().tobytes().hex())
+        return digest(self.settings, *tasks, *spelled, *rows, *rates, *last, self.start.numpy().tobytes().hex())
 
 
 @dataclass(frozen=True)
@@ -169,17 +171,24 @@ def begin(run: Run, backbone: Backbone, encoded: dict[tuple, Encoded]) -> State:
     return State(run, tuple(members), _plan(config, members), trained, best, drawn=drawn)
 
 
+def reading_of(run: Run, member: Member) -> Reading:
+    """How a run reads the rows of one of its members."""
+    return member.task.reading.with_limits(run.config)
+
+
+def reading_of_run(run: Run) -> Reading:
+    """How rows are read that the run's prompt is to answer; of a mixture, what its members' rows have in common."""
+    if len(run.members) == 1:
+        return reading_of(run, run.members[0])
+    readings = [member.task.reading for member in run.members]
+    spelling = {(reading.cue, reading.separator, reading.end) for reading in readings}
+    cue, separator, end = spelling.pop() if len(spelling) == 1 else (None, None, "auto")
+    return Reading(cue=cue, separator=separator, end=end).with_limits(run.config)
+
+
 def collator_of(run: Run, member: Member, backbone: Backbone) -> Collator:
     """The collator of one member of a run."""
-    config = run.config
-    return collator_for(
-        backbone,
-        member.task,
-        length=len(run.start),
-        max_input_tokens=config.max_input_tokens,
-        truncate=config.truncate,
-        max_target_tokens=config.max_target_tokens,
-    )
+    return collator_for(backbone, member.task, length=len(run.start), reading=reading_of(run, member))
 
 
 def _plan(config: TuneConfig, members: Sequence[Encoded]) -> list[list[tuple[int, int]]]:

@@ -27,7 +27,7 @@ from spot.tasks.splits import Splits
 from spot.tasks.task import Task, data_digest
 from spot.training import initialisers
 from spot.training.loop import Rule, check_gang, named_scores, train
-from spot.training.state import Member, Run, State, collator_of
+from spot.training.state import Member, Run, State, collator_of, reading_of_run
 
 log = logging.getLogger(__name__)
 
@@ -402,14 +402,9 @@ def _prompt(state: State, backbone: Backbone) -> SoftPrompt:
         initialiser=kind,
         parents=run.parents,
         key_recipe=recipe,
-        config={
-            **config.model_dump(mode="json"),
-            "task": run.title,
-            "backbone": backbone.id.name,
-            "init": kind,
-            "labels": list(task.labels) if task else [],
-        },
+        config={**config.model_dump(mode="json"), "task": run.title, "backbone": backbone.id.name, "init": kind},
         scores=state.best_scores,
         data_digest=data_digest(rows),
         code_version=version("spot-transfer"),
+        reading=reading_of_run(run).for_kind(backbone.id.kind),
     )
