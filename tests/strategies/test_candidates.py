@@ -22,7 +22,7 @@ from spot.retrieval import ranking
 from spot.storage.run_dir import RunDir
 from spot.strategies import comparison, plans, transfers
 from spot.strategies.comparison import TransferReport
-from spot.strategies.transfers import transfer
+from spot.strategies.transfers import transfer_rows
 from spot.tasks import registry
 from spot.tasks.splits import LazyRows, Splits, split_rows
 from spot.training.loop import Diverged
@@ -144,7 +144,7 @@ RACE = CONFIG.model_copy(update={"strategy": "race", "budget": "9x", "seeds": 2}
 def race(backbone, prompts, tmp_path_factory) -> Race:
     folder = tmp_path_factory.mktemp("race")
     library = library_of(prompts, folder / "library")
-    report = transfer(named("toy"), roles_of("toy"), backbone, library, RACE, out=folder / "out")
+    report = transfer_rows(named("toy"), roles_of("toy"), backbone, library, RACE, out=folder / "out")
     return Race(report, folder / "out", library)
 
 
@@ -159,7 +159,7 @@ def tokens(run: RunResult, step: int) -> float:
 def test_a_race_walks_together_and_equals_the_same_runs_alone(race, backbone, prompts, tmp_path):
     config = RACE.model_copy(update={"strategy": "best", "k": 3, "budget": None})
     library = library_of(prompts, tmp_path / "library")
-    best = transfer(named("toy"), roles_of("toy"), backbone, library, config, out=race.folder)
+    best = transfer_rows(named("toy"), roles_of("toy"), backbone, library, config, out=race.folder)
     found = race.report.candidates
     assert [one.source for one in found] == [*(one.task for one in best.ranking), "scratch"]
     assert (race.report.strategy, race.report.k, best.strategy, best.k) == ("race", 3, "best", 3)
@@ -518,7 +518,7 @@ def test_plain_tuning_that_diverges_is_an_error(prompts, backbone, tmp_path, mon
     made = Library.create(tmp_path / "hot")
     made.add(replace(prompts[0], key_recipe=replace(prompts[0].key_recipe, learning_rate=BURST)))
     with pytest.raises(RunError, match="training diverged with adamw at learning rate 1000000"):
-        transfer(named("toy"), roles_of("toy"), backbone, made, CONFIG, out=tmp_path / "out")
+        transfer_rows(named("toy"), roles_of("toy"), backbone, made, CONFIG, out=tmp_path / "out")
 
 
 def test_a_further_plain_start_that_diverges_is_no_arm(run, monkeypatch, caplog):

@@ -114,9 +114,11 @@ def test_damage_is_named_with_file_and_field(tmp_path, text, named):
 
 
 def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path):
-    with RunDir(tmp_path) as folder, pytest.raises(RunError, match="cannot be written as JSON"):
+    wrong = RunResult(**{**vars(RESULT), "seconds": float("nan")})
+    with RunDir(tmp_path) as folder:
         folder.create("", "0123")
-        write_results(folder, [RunResult(**{**vars(RESULT), "seconds": float("nan")})])
+        with pytest.raises(RunError, match="cannot be written as JSON"):
+            write_results(folder, [wrong])
     assert read_results(RunDir(tmp_path)) is None
 
 

@@ -89,7 +89,7 @@ def transfer(
     with progress(f"loading {name}"):
         model = Backbone.load(name)
     with progress(f"tuning {found.name} from scratch and from the library") as step:
-        report = transfers.transfer(found, rows, model, opened, resolved, out=out, progress=step, data=data)
+        report = transfers.transfer_rows(found, rows, model, opened, resolved, out=out, progress=step, data=data)
     emit(report.to_json(), as_json, *_shown(report))
 
 

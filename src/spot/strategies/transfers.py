@@ -88,7 +88,7 @@ def recipe_config(task: Task, recipe: KeyRecipe, **settings: Any) -> TuneConfig:
     return TuneConfig(**settings)
 
 
-def transfer(
+def transfer_rows(
     task: Task,
     splits: Splits,
     backbone: Backbone,
