@@ -301,7 +301,7 @@ def test_a_transfer_reads_no_report_row_before_the_last_arm_is_tuned(t5: Path, s
         return report
 
     def run(out: Path, rows: Any, steps: list[tuple[int, int]]) -> Any:
-        return transfer(
+        return transfer_rows(
             named("toy"),
             Splits(train, select, rows),
             backbone,

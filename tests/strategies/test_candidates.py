@@ -99,7 +99,7 @@ def run(backbone, library, tmp_path) -> Callable[..., TransferReport]:
         **settings: Any,
     ) -> TransferReport:
         config = TransferConfig(**{**CONFIG.model_dump(), "strategy": strategy, **settings})
-        return transfer(
+        return transfer_rows(
             named("toy"),
             rows or roles_of("toy"),
             backbone,
@@ -256,8 +256,8 @@ def test_a_killed_race_ends_as_one_left_alone(race, backbone, prompts, tmp_path,
     library = library_of(prompts, tmp_path / "library")
     given = (named("toy"), roles_of("toy"), backbone, library, RACE)
     with pytest.raises(Stopped):
-        transfer(*given, out=tmp_path / "part", progress=stopping)
-    part = transfer(*given, out=tmp_path / "part")
+        transfer_rows(*given, out=tmp_path / "part", progress=stopping)
+    part = transfer_rows(*given, out=tmp_path / "part")
     assert timeless(part) == timeless(race.report) and library.transfers() == race.library.transfers()
     assert part.prompt.read_bytes() == race.report.prompt.read_bytes()
 

@@ -96,7 +96,7 @@ def replace_seeds(config: TransferConfig, seeds: int) -> TransferConfig:
 def test_a_finished_transfer_is_only_read(backbone, library, tmp_path):
     first = transfer_rows(named("toy"), roles_of("toy"), backbone, library, CONFIG, out=tmp_path)
     steps = []
-    again = transfer(
+    again = transfer_rows(
         named("toy"), roles_of("toy"), backbone, library, CONFIG, out=tmp_path, progress=lambda *at: steps.append(at)
     )
     assert again.to_json() == first.to_json() and steps == []
