@@ -82,9 +82,9 @@ def cell(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def scores(found: Mapping[str, float]) -> str:
+def scores(percents: Mapping[str, float]) -> str:
     """Metric values on one line, such as `accuracy 86.3, f1 80.1`."""
-    return ", ".join(f"{name} {percent:.1f}" for name, percent in found.items()) or "-"
+    return ", ".join(f"{name} {percent:.1f}" for name, percent in percents.items()) or "-"
 
 
 @contextmanager
