@@ -196,9 +196,10 @@ def _task_name(prompt: "SoftPrompt") -> str:
 
 def _lines(member: "TaskScores", prompts: Sequence[str]) -> "list[str | Table]":
     """The scores on one task as people read them."""
-    from spot.evaluation.classes import class_table, confusion_table
+    from spot.evaluation.classes import class_table, confusion_table, titled_scores
 
-    lines: list[str | Table] = [f"{member.task} {member.split}, {member.rows} rows: {scores(member.scores)}"]
+    titled = titled_scores(member.scores, member.classes, member.positive) if member.classes else member.scores
+    lines: list[str | Table] = [f"{member.task} {member.split}, {member.rows} rows: {scores(titled)}"]
     if member.invalid:
         lines.append(f"{member.invalid} of the answers are no label and count as wrong")
     lines += [f"  {prompt} alone: {scores(voter)}" for prompt, voter in zip(prompts, member.each, strict=False)]

@@ -43,6 +43,7 @@ class TaskScores:
         rows: how many there are.
         scores: metric -> percent.
         invalid: answers that are no label, each of which counts as wrong.
+        positive: the label that F1 is of; empty where there is none.
         classes: confusion matrix, and precision, recall and F1 of each class; None for open answers.
         each: of a vote, the scores of each voter alone.
         predictions: of each row.
@@ -53,6 +54,7 @@ class TaskScores:
     rows: int
     scores: Mapping[str, float]
     invalid: int = 0
+    positive: str = ""
     classes: ClassReport | None = None
     each: tuple[Mapping[str, float], ...] = ()
     predictions: tuple[Prediction, ...] = field(default=(), repr=False)
@@ -337,6 +339,7 @@ def _scores(
         ballots = rows_.predict_each(backbone, vectors, collator, collator.encode(examples), progress, decode)
         evaluations = [rows_.scored(task, examples, ballot) for ballot in (rows_.vote(ballots), *ballots)]
     result: Evaluation = evaluations[0]
+    positive = (task.labels[-1] if task.positive is None and task.labels else task.positive) or ""
     answers = [example.answers for example in examples]
     texts = [prediction.text for prediction in result.predictions]
     return TaskScores(
@@ -345,6 +348,7 @@ def _scores(
         rows=len(examples),
         scores=result.scores,
         invalid=result.invalid,
+        positive=positive,
         classes=class_report(task.labels, answers, texts) if task.labels else None,
         each=tuple(voter.scores for voter in evaluations[1:]),
         predictions=result.predictions,

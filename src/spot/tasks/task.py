@@ -47,6 +47,7 @@ class Task:
         kind: form of the answers: `label`, `number` or `text`.
         hidden_labels: splits that can be read but hold no answers: predictions of them are handed in.
         reading: how a row becomes text, and what may be answered.
+        positive: the label that F1 is of; empty where none is named, None where it is the last one, as in benchmarks.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Task:
     kind: str = "label"
     hidden_labels: tuple[str, ...] = ()
     reading: Reading = field(default_factory=Reading)
+    positive: str | None = None
 
     def __post_init__(self) -> None:
         """The reading names the labels too, so that it can stand by itself in a prompt file."""

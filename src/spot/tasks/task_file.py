@@ -37,6 +37,7 @@ KEYS = (
     "labels",
     "answer",
     "metrics",
+    "positive",
     "encoding",
     "quotes",
 )
@@ -63,6 +64,7 @@ class TaskFile:
         answer: the column with the open answer, empty for labels.
         labels: value in the rows -> label word; empty for the values that the first split shows.
         metrics: names from `spot.metrics.scores.METRICS`; empty for the default.
+        positive: the label word that F1 is of; empty where none is named.
         encoding: of the rows.
         quotes: whether a quotation mark encloses cells of CSV and TSV or is text like any other.
     """
@@ -80,6 +82,7 @@ class TaskFile:
     answer: str
     labels: dict[str, str]
     metrics: tuple[str, ...]
+    positive: str
     encoding: str
     quotes: bool
 
@@ -118,7 +121,7 @@ def load_task(path: Path) -> Task:
                 f"{file}: all {sum(counts.values())} rows have the label {next(iter(counts))!r}; expected at least "
                 "two different labels, as one class leaves nothing to learn. Add rows of another class."
             )
-    if found := problems(metrics, words):
+    if found := problems(metrics, words, spec.positive):
         raise TaskError(f"{path}: {'; '.join(found)}.")
     load = partial(_examples, spec, reading)
     kind = "label" if words else "text"
@@ -132,6 +135,7 @@ def load_task(path: Path) -> Task:
         title=spec.title,
         kind=kind,
         reading=reading,
+        positive=spec.positive,
     )
 
 
@@ -170,6 +174,7 @@ def read_task_file(path: Path) -> TaskFile:
         answer=found.get("answer", ""),
         labels=_label_words(found.get("labels", {}), mistakes),
         metrics=tuple(map(str, found.get("metrics", ()))),
+        positive=found.get("positive", ""),
         encoding=_codec(found.get("encoding", "utf-8"), mistakes),
         quotes=found.get("quotes", True),
     )
@@ -177,8 +182,9 @@ def read_task_file(path: Path) -> TaskFile:
         mistakes.append(f"name is {spec.name!r}, expected letters, digits and . _ - /, such as 'my/reviews'")
     if spec.answer and ("label" in found or "labels" in found):
         mistakes.append("answer stands beside label or labels: answer is for open answers, drop one of the two")
-    # Two labels stand for those that the rows will show.
-    mistakes += problems(spec.metrics, () if spec.answer else tuple(set(spec.labels.values())) or ("", " "))
+    # Two labe    words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
+    # Two labels stand for those that the rows will show, with the positive one among them.
+    mistakes += problems(spec.metrics, words or (() if spec.answer else (spec.positive or "", " ")), spec.positive)ple(set(spec.labels.values())) or ("", " "))
     if mistakes:
         raise TaskError("\n  - ".join([f"{path} cannot be used:", *mistakes]))
     return spec
