@@ -339,7 +339,8 @@ def _scores(
         ballots = rows_.predict_each(backbone, vectors, collator, collator.encode(examples), progress, decode)
         evaluations = [rows_.scored(task, examples, ballot) for ballot in (rows_.vote(ballots), *ballots)]
     result: Evaluation = evaluations[0]
-    positive = (task.labels[-1] if task.positive is None and task.labels else task.positive) or ""
+    last = task.labels[-1] if "f1" in task.metrics else ""
+    positive = last if task.positive is None else task.positive
     answers = [example.answers for example in examples]
     texts = [prediction.text for prediction in result.predictions]
     return TaskScores(

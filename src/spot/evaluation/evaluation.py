@@ -214,7 +214,7 @@ def scored(task: Task, examples: Sequence[Example], predictions: Sequence[Predic
     answers = [example.answers for example in examples]
     texts = [prediction.text for prediction in predictions]
     groups = [example.group for example in examples]
-    scores = score(task.metrics, answers, texts, groups, task.labels, task.positive)
+    scores = score(task.metrics, answers, texts, groups, task.labels, positive=task.positive)
     correct = tuple(text in accepted for text, accepted in zip(texts, answers, strict=True))
     nats = _nats(predictions, answers, task.labels)
     return Evaluation(scores, correct, tuple(predictions), nats, invalid(texts, task.labels))
@@ -256,7 +256,7 @@ def interval(
         texts = [evaluation.predictions[row].text for _, row in pairs]
         answers = [examples[row].answers for _, row in pairs]
         groups = [examples[row].group and f"{number}/{examples[row].group}" for number, row in pairs]
-        return primary(score(task.metrics, answers, texts, groups, task.labels, task.positive))
+        return primary(score(task.metrics, answers, texts, groups, task.labels, positive=task.positive))
 
     values = []
     for _ in range(resamples // 5):

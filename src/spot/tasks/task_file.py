@@ -182,9 +182,10 @@ def read_task_file(path: Path) -> TaskFile:
         mistakes.append(f"name is {spec.name!r}, expected letters, digits and . _ - /, such as 'my/reviews'")
     if spec.answer and ("label" in found or "labels" in found):
         mistakes.append("answer stands beside label or labels: answer is for open answers, drop one of the two")
-    # Two labe    words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
-    # Two labels stand for those that the rows will show, with the positive one among them.
-    mistakes += problems(spec.metrics, words or (() if spec.answer else (spec.positive or "", " ")), spec.positive)ple(set(spec.labels.values())) or ("", " "))
+    words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
+    # Two labels stand for those that the rows will show, the positive one among them.
+    shown = () if spec.answer else (spec.positive, " ")
+    mistakes += problems(spec.metrics, words or shown, spec.positive)
     if mistakes:
         raise TaskError("\n  - ".join([f"{path} cannot be used:", *mistakes]))
     return spec
