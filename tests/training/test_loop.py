@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spot.collator import Row, collator_for, plan_token_batches
+from spot.collator import Row, collator_for
 from spot.config import TuneConfig
 from spot.errors import ConfigError
 from spot.evaluation.evaluation import Prediction, evaluate, predict, predict_each, vote
@@ -17,6 +17,7 @@ from spot.tasks.splits import Splits
 from spot.tasks.task import Example, Task
 from spot.training.loop import train
 from spot.training.result import read_results
+from spot.training.sampling import sample_batches
 from spot.training.state import Member
 from spot.training.tuning import MODEL, prepare, prepare_members, tune, tune_model
 
@@ -83,9 +84,7 @@ def test_model_tuning_equals_a_plain_loop_and_leaves_the_backbone_alone(tiny_fol
         plan = train([run.__class__(config(steps=0), run.members, torch.zeros(3, backbone.id.width))], backbone, log)
     rows, collator = plan[0].members[0].train, plan[0].members[0].collator
     optimiser = torch.optim.AdamW(oracle.model.parameters(), lr=0.001, weight_decay=0.0)
-    from spot.collator import plan_batches
-
-    for numbers in plan_batches([len(row.input_ids) for row in rows], 4, 4, 0):
+    for numbers in sample_batches([len(row.input_ids) for row in rows], 4, 4, 0):
         optimiser.zero_grad()
         total = 0.0
         for number in numbers:  # row by row, by transformers' own loss
@@ -141,15 +140,6 @@ def test_small_steps_in_memory_give_the_same_gradient(backbone, tmp_path):
     ]
     for other in prompts[1:]:
         np.testing.assert_allclose(other.value, prompts[0].value, atol=2e-5)
-
-
-def test_token_budgets_hold_and_every_row_is_drawn():
-    lengths = [3 + 7 * (n % 9) for n in range(50)]
-    plan = plan_token_batches(lengths, 120, 400, 0)
-    assert len(plan) == 400 and plan == plan_token_batches(lengths, 120, 400, 0)
-    assert all(max(lengths[row] for row in batch) * len(batch) <= 120 for batch in plan)
-    assert {row for batch in plan for row in batch} == set(range(50))
-    assert all(len(batch) == 1 for batch in plan_token_batches([90, 100], 50, 6, 0))
 
 
 def test_a_run_by_tokens_is_a_mean_over_the_rows_of_each_step(backbone, tmp_path):

@@ -13,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from spot.collator import Collator, Row, collator_for, plan_batches, plan_token_batches
+from spot.collator import Collator, Row, collator_for
 from spot.config import TuneConfig, digest
 from spot.evaluation.evaluation import Evaluation
 from spot.models.backbone import Backbone
@@ -24,6 +24,7 @@ from spot.tasks import mixtures, registry
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task, data_digest
 from spot.training.result import CurvePoint, RunResult
+from spot.training.sampling import Draw, sample_draws
 
 NOTES = (
     "best_step",
@@ -113,7 +114,7 @@ class State:
 
     run: Run
     members: tuple[Encoded, ...]
-    batches: list[list[tuple[int, int]]]  # a step: (member, row) pairs
+    batches: list[list[Draw]]  # of each step
     trained: dict[str, Tensor]  # `prompt` [P, D], or the model's parameters
     best: dict[str, Tensor]
     key: Tensor | None = None
@@ -170,7 +171,9 @@ def begin(run: Run, backbone: Backbone, encoded: dict[tuple, Encoded]) -> State:
         trained = {"prompt": run.start.to(backbone.device).clone().requires_grad_()}
     best = {name: part.detach().clone() for name, part in trained.items()}
     drawn = [[0, 0.0] for _ in members]
-    return State(run, tuple(members), _plan(config, members), trained, best, drawn=drawn)
+    lengths = [[len(row.input_ids) for row in part.train] for part in members]
+    batches = sample_draws(config, lengths, [member.rate for member in run.members])
+    return State(run, tuple(members), batches, trained, best, drawn=drawn)
 
 
 def reading_of(run: Run, member: Member) -> Reading:
@@ -214,21 +217,6 @@ def result_of(state: State, diagnosis: Sequence[str] = ()) -> RunResult:
 def collator_of(run: Run, member: Member, backbone: Backbone) -> Collator:
     """The collator of one member of a run."""
     return collator_for(backbone, member.task, length=len(run.start), reading=reading_of(run, member))
-
-
-def _plan(config: TuneConfig, members: Sequence[Encoded]) -> list[list[tuple[int, int]]]:
-    """Which rows each step takes; equal pairs are one object."""
-    lengths = [[len(row.input_ids) for row in part.train] for part in members]
-    if len(members) > 1:
-        rates = [part.member.rate for part in members]
-        counts = [len(rows) for rows in lengths]
-        return mixtures.plan(rates, counts, config.batch_size, config.steps, config.seed, lengths=lengths)
-    if config.batch_tokens is not None:
-        plan = plan_token_batches(lengths[0], config.batch_tokens, config.steps, config.seed)
-    else:
-        plan = plan_batches(lengths[0], config.batch_size, config.steps, config.seed)
-    pairs = [(0, row) for row in range(len(lengths[0]))]
-    return [[pairs[row] for row in batch] for batch in plan]
 
 
 def save_states(folder: RunDir, states: Sequence[State], optimiser: torch.optim.Optimizer, step: int) -> None:
