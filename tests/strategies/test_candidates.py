@@ -18,7 +18,7 @@ from spot.errors import ConfigError, LibraryError, RunError, TaskError
 from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, load, save
-from spot.retrieval import ranking
+from spot.retrieval import predictor, ranking
 from spot.storage.run_dir import RunDir
 from spot.strategies import comparison, plans, transfers
 from spot.strategies.comparison import TransferReport
@@ -293,7 +293,7 @@ def test_auto_says_why_and_does_what_it_says(run, monkeypatch):
 
 
 def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbone, monkeypatch):
-    monkeypatch.setattr(ranking.learned, "FEWEST_RESULTS", 3)
+    monkeypatch.setattr(predictor, "FEWEST_RESULTS", 3)
     monkeypatch.setattr(plans, "FEW_ROWS", 1)
     run("oracle")
     past = [
