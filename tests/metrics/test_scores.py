@@ -1,9 +1,11 @@
 """Scores against scikit-learn, scipy and arithmetic by hand, on ordinary and hostile predictions."""
 
+import itertools
 import math
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from spot.metrics.scores import (
     METRICS,
     bootstrap_interval,
     is_of_one_class,
+    nested_bootstrap_interval,
     primary,
     problems,
     relative_error_reduction,
@@ -287,6 +290,34 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_no_interval_without_rows(empty):
     with pytest.raises(TaskError, match=r"no interval: expected scores of \[rows\] or \[seeds, rows\]"):
         bootstrap_interval(empty)
+
+
+def test_the_nested_interval_is_that_of_all_draws():
+    scores = {"a": [50.0, 52.0], "b": [80.0, 83.0], "c": [60.0, 66.0, 61.5]}
+    chances: dict[float, float] = defaultdict(float)
+    for drawn in itertools.product(scores.values(), repeat=3):
+        means = [[fmean(draw) for draw in itertools.product(values, repeat=len(values))] for values in drawn]
+        for three in itertools.product(*means):
+            chances[fmean(three)] += 1 / 27 / math.prod(map(len, means))
+    values = sorted(chances)
+    reached = np.cumsum([chances[value] for value in values])
+    assert reached[-1] == pytest.approx(1)
+    exact = [values[int(np.searchsorted(reached, share))] for share in (0.025, 0.975)]
+    groups = [name for name, members in scores.items() for _ in members]
+    flat = [value for members in scores.values() for value in members]
+    assert nested_bootstrap_interval(flat, groups, resamples=40_000) == pytest.approx(tuple(exact), abs=0.3)
+    assert nested_bootstrap_interval(flat, groups) == nested_bootstrap_interval(flat, groups)
+    assert nested_bootstrap_interval(flat, groups, seed=1) != nested_bootstrap_interval(flat, groups)
+
+
+def test_the_nested_interval_draws_groups_and_then_their_scores():
+    # Of one group only its scores are drawn; of groups with one score each only these.
+    assert nested_bootstrap_interval([7.0, 7.0], ["a", "a"]) == (7.0, 7.0)
+    assert nested_bootstrap_interval([0.0, 10.0], ["a", "b"]) == (0.0, 10.0)
+    many = nested_bootstrap_interval([0.0] * 50 + [10.0] * 50, ["a"] * 50 + ["b"] * 50)
+    assert many == (0.0, 10.0)  # as many scores as one likes: it is two groups
+    with pytest.raises(TaskError, match="no interval: expected at least one score with its group"):
+        nested_bootstrap_interval([], [])
 
 
 def test_relative_error_reduction():

@@ -298,6 +298,44 @@ def bootstrap_interval(correct: "ArrayLike", resamples: int = 2000, seed: int = 
     return 100 * float(low), 100 * float(high)
 
 
+def nested_bootstrap_interval(
+    scores: Sequence[float], groups: Sequence[str], resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval (percentiles) of a mean over groups of means within them.
+
+    Groups are drawn anew, then the scores within each, such as targets and then their seeds: other than in
+    `bootstrap_interval`, groups share nothing, and each counts the same however many scores it has.
+
+    Args:
+        scores: [N], in any unit.
+        groups: [N], of which group each is.
+        resamples: how many means are drawn.
+        seed: of the draws.
+
+    Returns:
+        The two ends, in the unit of the scores.
+
+    Raises:
+        TaskError: there are no scores.
+    """
+    import numpy as np
+
+    if not len(scores):
+        raise TaskError("no interval: expected at least one score with its group.")
+    names = np.asarray(groups)
+    members = [np.asarray(scores, np.float64)[names == name] for name in sorted(set(groups))]
+    random = np.random.default_rng(seed)
+    drawn = random.integers(len(members), size=(resamples, len(members)))
+    means = np.empty(drawn.shape)
+    for number, values in enumerate(members):
+        places = drawn == number
+        # A group that is drawn twice draws its scores twice.
+        draws = random.integers(len(values), size=(int(places.sum()), len(values)))
+        means[places] = values[draws].mean(axis=1)
+    low, high = np.percentile(means.mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def relative_error_reduction(transfer: float, baseline: float) -> float:
     """By which share of the baseline's error the transfer lowers it, in percent; negative when it raises it.
 
