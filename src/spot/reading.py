@@ -107,6 +107,14 @@ class Reading:
         """The fields that the template reads, each once, in their order."""
         return tuple(dict.fromkeys(field for _, field in self.pieces if field))
 
+    @property
+    def spelling(self) -> str:
+        """What a run depends on beside its rows and labels, in one spelling; empty where all is by default."""
+        default = Reading()
+        names = ("cue", "separator", "decode", "end")
+        changed = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(default, name)}
+        return repr(changed) if changed else ""
+
     def render(self, values: Mapping[str, str]) -> str:
         """The input that the template makes of a row's fields: their texts are put in as they are."""
         return "".join(before + (values[field] if field else "") for before, field in self.pieces)

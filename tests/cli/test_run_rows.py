@@ -16,7 +16,6 @@ from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import load
 from spot.storage.run_dir import RunDir
-from spot.strategies.transfers import transfer
 from spot.tasks.registry import get
 from spot.tasks.splits import LazyRows, Splits, split_rows
 from spot.tasks.task import Example, Task

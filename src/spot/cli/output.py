@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from spot.rendering.tables import cell_text
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -71,15 +73,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
         numeric = all(isinstance(row[number], int | float | None) for row in rows)
         result.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        result.add_row(*(Text(cell(value)) for value in row))
+        result.add_row(*(Text(cell_text(value)) for value in row))
     return result
-
-
-def cell(value: object) -> str:
-    """One value as people read it."""
-    if value is None:
-        return "-"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def scores(percents: Mapping[str, float]) -> str:

@@ -215,6 +215,11 @@ def primary(scores: Mapping[str, float]) -> float:
     return sum(scores.values()) / len(scores)
 
 
+def answer_class(accepted: Sequence[str], prediction: str) -> str:
+    """The class that a row counts for: the accepted answer that was predicted, else the first accepted one."""
+    return prediction if prediction in accepted else accepted[0]
+
+
 def invalid(predictions: Sequence[str], labels: Sequence[str]) -> int:
     """How many predictions are no label; every metric over labels counts them as wrong.
 
@@ -314,9 +319,10 @@ def _percent(values: Sequence[float]) -> float:
 
 
 def _classes(answers: Answers, predictions: Sequence[str], labels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """First answers and predictions, every prediction that is no label replaced by one word for all of them."""
-    known = set(labels)
-    return [accepted[0] for accepted in answers], [said if said in known else _INVALID for said in predictions]
+    """Classes of rows and of predictions, every prediction that is no label replaced by one word for all of them."""
+    words = set(labels)
+    rows = [answer_class(accepted, text) for accepted, text in zip(answers, predictions, strict=True)]
+    return rows, [text if text in words else _INVALID for text in predictions]
 
 
 def _correlation(measure: Callable[..., Any], gold: list[float], said: list[float]) -> float:

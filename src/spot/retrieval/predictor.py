@@ -16,14 +16,13 @@ Nothing is fitted besides means and standard deviations: slopes that were learne
 than these equal ones on both public matrices.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from spot.errors import LibraryError
+from spot.library.history import TransferRecord
 
 # This and the scale of the exponent are round numbers near the best of both public matrices together; chosen on
 # one matrix alone, the gain over `mean` on the other is +0.07 and +0.08, where these give +0.11 on the two.
@@ -123,41 +122,27 @@ def predict(predictor: Predictor, to_sources: np.ndarray, to_targets: np.ndarray
     return NEARNESS * nearness + track
 
 
-def table(records: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+def table(records: Sequence[TransferRecord], sources: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """Past transfers as the table that `fit` takes.
 
     Gains are compared only where the same target was tuned for as many steps on as many rows: each such setting is a
     row of its own. Several gains of one source in one setting, such as seeds, are averaged.
 
     Args:
-        records: finished transfers: `source` and `target` (names or digests), `gain` (points over plain tuning), and
-            `steps` and `rows` where they are known.
+        records: finished transfers.
         sources: the N candidates, named as in the records; transfers from others are passed over.
 
     Returns:
         The target of each row, in order of first appearance, and float64 [T, N], NaN where it was not tried.
-
-    Raises:
-        LibraryError: a record lacks one of the three, or its gain is not finite.
     """
     column = {name: number for number, name in enumerate(sources)}
-    found: dict[tuple[str, Any, Any], dict[int, list[float]]] = {}
+    found: dict[tuple[str, int | None, int | None], dict[int, list[float]]] = {}
     for record in records:
-        gain = record.get("gain")
-        if "source" not in record or "target" not in record or isinstance(gain, bool) or not _finite(gain):
-            raise LibraryError(
-                f"a record of a transfer needs `source`, `target` and `gain` (a number); found {dict(record)}"
-            )
-        if record["source"] in column:
-            setting = (record["target"], record.get("steps"), record.get("rows"))
-            found.setdefault(setting, {}).setdefault(column[record["source"]], []).append(float(gain))
+        if record.source in column:
+            setting = (record.target, record.steps, record.rows)
+            found.setdefault(setting, {}).setdefault(column[record.source], []).append(record.gain)
     results = np.full((len(found), len(column)), np.nan)
     for row, gains in enumerate(found.values()):
         for number, values in gains.items():
             results[row, number] = sum(values) / len(values)
     return tuple(target for target, _, _ in found), results
-
-
-def _finite(value: object) -> bool:
-    """Whether a value of a record is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -21,7 +21,6 @@ from typing import Any
 from spot.errors import TaskError, did_you_mean
 from spot.metrics.scores import problems
 from spot.reading import DECODES, ENDS, Reading, parse_template
-from spot.storage.files import write_whole
 from spot.tasks.readers import ROW_FORMATS, Rows, cannot_read, read_rows, row_format, some, text_field
 from spot.tasks.task import SPLITS, Example, Task, check_split
 
@@ -43,14 +42,12 @@ KEYS = (
 )
 MAY_BE_EMPTY = ("cue", "separator")  # word for word, also where that is nothing
 TEXT_COLUMNS = ("text", "sentence")
-LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "answer")
 MOST_LABELS = 200  # more different values than this are open answers, not labels
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-_NUMBER = re.compile(r"\s*[-+]?[\d.,]*\s*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskFile:
     """A task file as its user wrote it.
 
@@ -187,34 +184,6 @@ def read_task_file(path: Path) -> TaskFile:
     return spec
 
 
-def init(rows_path: Path, out: Path) -> str:
-    """Write a commented task file for a file of rows, with guessed columns, labels and template.
-
-    Args:
-        rows_path: rows in any format that a task file may name.
-        out: the task file to write; the rows are named relative to its folder.
-
-    Returns:
-        What was written.
-
-    Raises:
-        TaskError: the rows cannot be read or have no text, or there is a file already.
-        StorageError: the file cannot be written.
-    """
-    if out.exists():
-        raise TaskError(f"{out} exists already and is left as it is. Choose another path, or move it away.")
-    columns: dict[str, list[Any]] = {}
-    for _, row in read_rows(rows_path):
-        for column, value in row.items():
-            columns.setdefault(column, []).append(value)
-    if not columns:
-        raise TaskError(f"{rows_path} has columns but no rows: expected at least one row below the header.")
-    label = _guess_label(columns)
-    text = _commented(os.path.relpath(rows_path, out.parent), columns, label, _guess_texts(rows_path, columns, label))
-    write_whole(out, text.encode("utf-8", "replace"))
-    return text
-
-
 def _wrong_keys(found: dict[str, Any]) -> list[str]:
     """Mistakes in the keys of a task file; a value of the wrong kind is taken out of it."""
     mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in found if key not in KEYS]
@@ -275,8 +244,8 @@ def _cell(row: dict[str, Any], column: str, place: str, spec: TaskFile, plain: b
     return text_field(row, column, place)
 
 
-def _by_number(value: str) -> tuple[bool, int, str]:
-    """Sorts whole numbers by size, before words."""
+def label_order(value: str) -> tuple[bool, int, str]:
+    """The key that label values are sorted by: whole numbers by size, before words."""
     return (not value.isdecimal(), len(value) if value.isdecimal() else 0, value)
 
 
@@ -301,7 +270,7 @@ def _shown_labels(spec: TaskFile) -> dict[str, str]:
             f"{path}: column {spec.label!r} holds {len(values)} different values in {split}, more than {MOST_LABELS}: "
             f'no labels. For open answers write answer = "{spec.label}" in {spec.path}, or list the labels.'
         )
-    return {value: value for value in sorted(values, key=_by_number)}
+    return {value: value for value in sorted(values, key=label_order)}
 
 
 def _default_template(spec: TaskFile) -> str:
@@ -369,70 +338,6 @@ def _label_words(labels: dict[str, Any] | list[Any], mistakes: list[str]) -> dic
     if labels and len(set(named.values())) < 2:
         mistakes.append(f"labels has the one word {next(iter(named.values()))!r}, expected at least two")
     return named
-
-
-def _guess_label(columns: dict[str, list[Any]]) -> str:
-    """The column with a usual name, or the one with the fewest values, or the last."""
-    named = {column.lower(): column for column in columns}
-    if usual := [named[name] for name in LABEL_COLUMNS if name in named]:
-        return usual[0]
-    different = {column: len(set(map(str, values))) for column, values in columns.items()}
-    few = [column for column, count in different.items() if 2 <= count <= max(2, len(columns[column]) // 2)]
-    return min(few, key=lambda column: different[column], default=list(columns)[-1])
-
-
-def _guess_texts(path: Path, columns: dict[str, list[Any]], label: str) -> list[str]:
-    """The columns with text: no numbers, not the same few values again and again."""
-    texts = [
-        column
-        for column, values in columns.items()
-        if column != label
-        and not set("{}") & set(column)
-        and all(isinstance(value, str) for value in values)
-        and not all(_NUMBER.fullmatch(value) for value in values)
-    ]
-    varied = [column for column in texts if len(set(columns[column])) * 4 > len(columns[column])]
-    if not texts:
-        raise TaskError(f"{path}: no column with text; its columns: {some(columns)}. Give rows that hold text.")
-    return varied or texts
-
-
-def _commented(rows: str, columns: dict[str, list[Any]], label: str, texts: list[str]) -> str:
-    """The text of a new task file."""
-    name = re.sub(r"\W+", "_", Path(rows).name.split(".")[0]).strip("_") or "task"
-    found = (value if isinstance(value, str) else json.dumps(value) for value in columns[label] if value is not None)
-    values = sorted({value.strip() for value in found} - {""}, key=_by_number)
-    template = " ".join(f"{'sentence' if len(texts) == 1 else column}: {{{column}}}" for column in texts)
-    lines = [
-        "# A task: which rows, what the model reads, which words it answers with.",
-        f"# Columns of the rows: {', '.join(map(_quoted, columns))}.",
-        f"name = {_quoted(name)}",
-        "",
-        "# One file is parted by itself into rows that train, select and report. Or name files:",
-        '# rows = { train = "train.csv", validation = "validation.csv", test = "test.csv" }',
-        f"rows = {_quoted(rows)}",
-        "",
-        "# What the model reads; a column's name in braces stands for its text.",
-        f"input = {_quoted(template)}",
-        "",
-    ]
-    if len(values) > MOST_LABELS:
-        return "\n".join([*lines, "# The column with the answer, any text.", f"answer = {_quoted(label)}", ""])
-    lines += [
-        "# The column with the label.",
-        f"label = {_quoted(label)}",
-        "",
-        "# A value of that column = the word that the model answers with; plain words of its language work best.",
-        "[labels]",
-        *(f"{_quoted(value)} = {_quoted(value)}" for value in values),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """A TOML string; JSON's escapes are TOML's but for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _revision(spec: TaskFile) -> str:

@@ -183,17 +183,6 @@ def test_the_tasks_import_without_heavy_packages():
     assert done.stdout.strip() == "[]"
 
 
-def test_check_counts_labels_duplicates_conflicts_and_shared_texts(tmp_path):
-    train = [("Fine.", 1), ("fine", 1), ("FINE!", 0), ("poor", 0), (" ", 0)]
-    write(tmp_path / "cr", [{"text": text, "label": label} for text, label in train])
-    write(tmp_path / "cr", [{"text": "Poor?", "label": 0}, {"text": "new", "label": 1}], "validation")
-    found, validation = registry.check(registry.get("cr", tmp_path))
-    assert (found.split, found.rows, found.labels) == ("train", 5, {"negative": 3, "positive": 2})
-    assert (found.blank, found.duplicates, found.conflicts) == (1, 2, 1)
-    assert (found.shared, validation.shared) == ({"validation": 1}, {"train": 1})
-    assert found.longest == len("sentence: Fine.")
-
-
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_every_data_set_loads_from_the_shared_folder(shared, name):
     task = registry.get(name, shared / "data")
