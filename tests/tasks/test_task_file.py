@@ -217,7 +217,7 @@ BAD_ROWS = [
     ("text,label\na,good\nb\n", "row 2 (line 3): found 1 cells, the header has 2"),
     ("text,label,text\na,good,b\n", "column 'text' stands in the header more than once"),
     (b"text,label\na,good\nb\xe4,bad\n", "is not utf-8 text: byte 0xe4 at offset 19, line 3"),
-    ("text,label\n" + "".join(f"t,{n}\n" for n in range(201)), "holds 201 different values in train, more than 200"),
+    ("text,label\n" + "".join(f"t,{n}\n" for n in range(201)), "holds 201 different values, more than 200"),
 ]
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from spot.errors import TaskError
+from spot.tasks.columns import TEXT_COLUMNS
 from spot.tasks.data_set import Row, named
 from spot.tasks.readers import ROW_FORMATS, open_text, read_rows, row_format, some, text_field
 from spot.tasks.registry import TABLE
 from spot.tasks.task import Example
-from spot.tasks.task_file import TEXT_COLUMNS, read_task_file
+from spot.tasks.task_file import read_task_file
 
 READY = "inputs"  # a field of this name is what the model reads, word for word
 PLAIN = "text"  # a plain line is a row with this one field

@@ -13,6 +13,7 @@ from typing import Any
 from spot.errors import TaskError
 from spot.reading import Reading
 from spot.tasks import origins
+from spot.tasks.columns import Text
 from spot.tasks.readers import some, text_field
 from spot.tasks.task import Example, Task, check_split
 
@@ -37,7 +38,7 @@ class Row:
         Raises:
             TaskError: the field is missing or holds no text.
         """
-        return text_field(dict(self.fields), field, self.place)
+        return text_field(self.fields, field, self.place)
 
     def texts(self, field: str) -> tuple[str, ...]:
         """A list of texts.
@@ -81,16 +82,6 @@ class Row:
         if field not in self.fields:
             raise TaskError(f"{self.place} has no field {field!r}; it has {some(self.fields)}.")
         return self.fields[field]
-
-
-@dataclass(frozen=True)
-class Text:
-    """What a form makes of a row: an example but for its id."""
-
-    inputs: str
-    answers: tuple[str, ...]
-    group: str = ""
-    texts: tuple[str, ...] = ()
 
 
 THREE_WAY = ("entailment", "neutral", "contradiction")

@@ -7,11 +7,11 @@ from typing import Any
 
 from spot.errors import TaskError, did_you_mean
 from spot.reading import Reading
+from spot.tasks.columns import TEXT_COLUMNS
 from spot.tasks.data_set import Row, named
 from spot.tasks.readers import ROW_FORMATS, is_utf8, read_rows, row_format, some, text_field, text_lines
 from spot.tasks.registry import TABLE
 from spot.tasks.task import Example
-from spot.tasks.task_file import TEXT_COLUMNS
 
 log = logging.getLogger(__name__)
 

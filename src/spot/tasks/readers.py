@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -117,7 +117,7 @@ def row_format(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
-def text_field(row: dict[str, Any], field: str, place: str) -> str:
+def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
     """One text of a row.
 
     Args:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_set import ALL_SPLITS, DataSet, Form, Row, Text, keyed
+from spot.tasks.columns import Text
+from spot.tasks.data_set import ALL_SPLITS, DataSet, Form, Row, keyed
 
 CHOICES = ("choice1", "choice2", "choice3", "choice4", "choice5")
 LETTERS = ("A", "B", "C", "D", "E")

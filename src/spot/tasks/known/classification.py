@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from spot.errors import TaskError
-from spot.tasks.data_set import ALL_SPLITS, DUPLICATE, POLARITY, THREE_WAY, DataSet, Form, Row, Text, keyed
+from spot.tasks.columns import Text
+from spot.tasks.data_set import ALL_SPLITS, DUPLICATE, POLARITY, THREE_WAY, DataSet, Form, Row, keyed
 
 Keys = tuple[tuple[str, str], ...]  # (key in the input, field of the row), in the order of the input
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from spot.errors import TaskError
-from spot.tasks.data_set import DataSet, Form, Row, Text
+from spot.tasks.columns import Text
+from spot.tasks.data_set import DataSet, Form, Row
 
 LANGUAGES = {"de": "German", "fr": "French", "ro": "Romanian"}
 ACTS = (

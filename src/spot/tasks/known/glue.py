@@ -6,6 +6,7 @@ rows are MNLI's: they are answered by its prompt, and have its name where inputs
 
 from collections.abc import Iterator
 
+from spot.tasks.columns import Text
 from spot.tasks.data_set import (
     ALL_SPLITS,
     DUPLICATE,
@@ -15,7 +16,6 @@ from spot.tasks.data_set import (
     DataSet,
     Form,
     Row,
-    Text,
     keyed,
     rated,
 )

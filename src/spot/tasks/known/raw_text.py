@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from spot.reading import Reading
-from spot.tasks.data_set import DataSet, Row, Text
+from spot.tasks.columns import Text
+from spot.tasks.data_set import DataSet, Row
 from spot.tasks.readers import open_text
 from spot.tasks.task import Example, Task, check_split
 

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_set import SIMILARITIES, THREE_WAY, DataSet, Form, Row, Text, keyed, rated
+from spot.tasks.columns import Text
+from spot.tasks.data_set import SIMILARITIES, THREE_WAY, DataSet, Form, Row, keyed, rated
 
 _MARK = re.compile(r"(\W)", re.ASCII)
 _BLANKS = re.compile(r"[\t\n\f\r ]+")  # what the regular expressions of T5 (RE2) call white space

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 
 from spot.errors import TaskError
-from spot.tasks.data_set import DataSet, Row, Text, keyed
+from spot.tasks.columns import Text
+from spot.tasks.data_set import DataSet, Row, keyed
 from spot.tasks.known.glue import TEST, TWO_WAY, classes
 
 _BREAK = re.compile(r"<br>")
