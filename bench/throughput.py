@@ -25,7 +25,7 @@ from peft import PromptTuningConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import T5Config, T5ForConditionalGeneration
 
-from spot.collator import Collator, Row, plan_batches
+from spot.collator import Collator, Row
 from spot.evaluation.evaluation import predict
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
@@ -34,6 +34,7 @@ from spot.reading import Reading
 from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
 from spot.tasks.readers import read_rows
 from spot.training import initialisers
+from spot.training.sampling import sample_batches
 
 BATCH = 16
 ROWS = 256  # one pool of the batch plan
@@ -108,7 +109,7 @@ def training(backbone: Backbone, collator: Collator, rows: Sequence[Row], length
         length: P.
         paired: how many steps each of PEFT's sides is timed.
     """
-    plan = plan_batches([len(row.input_ids) for row in rows], BATCH, len(rows) // BATCH, seed=0)
+    plan = sample_batches([len(row.input_ids) for row in rows], BATCH, len(rows) // BATCH, seed=0)
     order = np.random.default_rng(1).permutation(len(rows))
     shuffled = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     vectors = initialisers.vocabulary(backbone.embeddings(), length, seed=0)

@@ -23,7 +23,6 @@ from spot.tasks.task import Example, Task
 log = logging.getLogger(__name__)
 
 CHUNK = 1000  # rows that are tokenised at a time where only their lengths are kept
-POOL = 16  # batches that are sorted by length together: little padding, much shuffling
 
 
 @dataclass(frozen=True)
@@ -264,63 +263,12 @@ def collator_named(backbone: str, task: Task, max_input_tokens: int | None = Non
     return Collator(tokenizer, checkpoint.id.kind, replace(task.reading, max_input_tokens=limit))
 
 
-def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
-    """Which rows each step takes: endless shuffled epochs, cut into pools that are sorted by length.
-
-    A pool holds at most one epoch.
-
-    Args:
-        lengths: tokens of each row.
-        batch_size: rows a step.
-        steps: number of batches.
-        seed: the plan depends on nothing else.
-
-    Returns:
-        `steps` lists of `batch_size` row numbers.
-    """
-    random = np.random.default_rng(seed)
-    # A pool of several epochs would bring the copies of a row side by side.
-    pool_rows = batch_size * min(POOL, max(1, len(lengths) // batch_size))
-    order: list[int] = []
-    batches: list[list[int]] = []
-    while len(batches) < steps:
-        while len(order) < pool_rows:
-            order.extend(random.permutation(len(lengths)).tolist())
-        pool, order = sorted(order[:pool_rows], key=lengths.__getitem__), order[pool_rows:]
-        cut = [pool[start : start + batch_size] for start in range(0, pool_rows, batch_size)]
-        batches.extend(cut[number] for number in random.permutation(len(cut)))
-    return batches[:steps]
-
-
-def plan_token_batches(lengths: Sequence[int], tokens: int, steps: int, seed: int) -> list[list[int]]:
-    """As `plan_batches`, with as many rows a step as `tokens` padded input tokens hold, and at least one.
-
-    Args:
-        lengths: tokens of each row.
-        tokens: longest row times rows, of each step.
-        steps: number of batches.
-        seed: the plan depends on nothing else.
-    """
-    random = np.random.default_rng(seed)
-    mean = max(1, round(sum(lengths) / len(lengths)))
-    pool_rows = min(POOL * max(1, tokens // mean), len(lengths))
-    order: list[int] = []
-    batches: list[list[int]] = []
-    while len(batches) < steps:
-        while len(order) < pool_rows:
-            order.extend(random.permutation(len(lengths)).tolist())
-        cut = _packed(order[:pool_rows], lengths, tokens)
-        order = order[pool_rows:]
-        batches.extend(cut[number] for number in random.permutation(len(cut)))
-    return batches[:steps]
-
-
 def by_length(rows: Sequence[Row], tokens: int) -> list[list[int]]:
     """Row numbers in batches of similar length, each of at most `tokens` padded input tokens."""
-    return _packed(range(len(rows)), [len(row.input_ids) for row in rows], tokens)
+    return packed(range(len(rows)), [len(row.input_ids) for row in rows], tokens)
 
 
-def _packed(rows: Iterable[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+def packed(rows: Iterable[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Rows, the longest first, in batches of at most `tokens` padded tokens and at least one row."""
     batches: list[list[int]] = []
     for row in sorted(rows, key=lambda row: -lengths[row]):

@@ -1,4 +1,4 @@
-"""Configurations: defaults and bounds live here and nowhere else.
+"""Read, check and write configurations; their defaults and bounds live here and nowhere else.
 
 A configuration comes from a TOML file and `key=value` overrides; all mistakes in both are reported at once.
 """
@@ -139,8 +139,8 @@ class TuneConfig(BaseModel):
         is_path = "/" in init or init.endswith(".safetensors") or os.path.exists(os.path.expanduser(init))
         if init in INITS or is_named or is_path:
             return init
-        known = [*INITS, "text:WORDS", "PATH.safetensors", "packaged:TASK"]
-        raise ValueError(f"should be one of {', '.join(known)}; {did_you_mean(init, known)}")
+        accepted = [*INITS, "text:WORDS", "PATH.safetensors", "packaged:TASK"]
+        raise ValueError(f"should be one of {', '.join(accepted)}; {did_you_mean(init, accepted)}")
 
     @field_validator("key_step")
     @classmethod

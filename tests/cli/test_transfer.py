@@ -10,7 +10,7 @@ from spot.config import TuneConfig
 from spot.library.history import TransferRecord
 from spot.library.library import Library
 from spot.models.backbone import Backbone
-from spot.retrieval import ranking
+from spot.retrieval import predictor, ranking
 from spot.strategies import plans
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
@@ -72,7 +72,7 @@ def test_past_transfers_rank(spot: Spot, words, monkeypatch):
         replace(record, target="another", id=f"another {number}", gain=float(number))
         for number, record in enumerate(_learned_from(spot, words, library))
     ]
-    monkeypatch.setattr(ranking.learned, "FEWEST_RESULTS", 3)
+    monkeypatch.setattr(predictor, "FEWEST_RESULTS", 3)
     ranking.remember(library, past)
     found = spot(*asked, "--json").json
     assert (found["target"], found["metric"]) == ("mood", "learned")

@@ -20,6 +20,7 @@ from spot.evaluation.classes import (
     class_sections,
     class_table,
     confusion_table,
+    titled_scores,
 )
 from spot.metrics.scores import invalid, score
 from spot.rendering.html import render
@@ -154,6 +155,23 @@ def test_rows_that_cannot_be_counted_are_refused():
         class_report(LABELS, [("a",), ("x",)], ["a", "x"])
     with pytest.raises(TaskError, match="row 1: found the answers none, expected labels"):
         class_report(LABELS, [()], ["a"])
+
+
+def test_accuracy_and_macro_f1_stand_beside_the_scores_of_a_task():
+    report = fraud(answered=0, missed=20, legit=180)
+    titled = titled_scores({"accuracy": 90.0}, report)
+    assert titled == {"accuracy": 90.0, "macro_f1": report.macro_f1}
+    titled = titled_scores({"matthews": 0.0}, report)
+    assert list(titled) == ["matthews", "accuracy", "macro_f1"]
+
+
+def test_f1_says_which_class_it_is_of():
+    report = fraud(answered=1, missed=3, legit=16)
+    titled = titled_scores({"accuracy": 85.0}, report, "fraud")
+    assert titled == {"accuracy": 85.0, "f1 of 'fraud'": 40.0, "macro_f1": report.macro_f1}
+    # The metric's own number stands, which takes an invalid answer as the other label.
+    assert titled_scores({"f1": 39.0}, report, "fraud")["f1 of 'fraud'"] == 39.0
+    assert "f1 of 'fraud'" not in titled_scores({"f1": 39.0}, report)
 
 
 def test_the_table_of_classes():

@@ -206,6 +206,16 @@ def test_open_answers_and_the_other_settings():
     assert (reading.cue, reading.separator, reading.decode, reading.end) == ("\nStars:", "", "generate", "always")
 
 
+def test_f1_is_of_the_label_that_is_named():
+    rows = [{"text": "a", "label": "spam"}, {"text": "b", "label": "ham"}]
+    assert Task.from_rows(rows, metrics="f1", positive="spam").positive == "spam"
+    assert Task.from_rows(rows).positive == ""
+    with pytest.raises(TaskError, match="positive is 'spam', but open answers have no classes"):
+        Task.from_rows(rows, answer="label", positive="spam")
+    with pytest.raises(TaskError, match='positive = "ham" or positive = "spam"'):
+        Task.from_rows(rows, metrics="f1")
+
+
 def test_the_revision_follows_rows_and_form():
     form = {"text": "review", "label": "stars"}
     changed = [{**ROWS[0], "review": "other"}, *ROWS[1:]]

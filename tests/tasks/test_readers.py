@@ -20,11 +20,8 @@ CELL = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="
 @given(rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8))
 def test_tables_written_by_the_csv_module_are_read_back(tmp_path, suffix, rows):
     path = tmp_path / f"rows.{suffix}"
-    with (
-        gzip.open(path, "wt", encoding="utf-8", newline="")
-        if "gz" in suffix
-        else path.open("w", newline="", encoding="utf-8") as file
-    ):
+    opener = gzip.open if "gz" in suffix else open
+    with opener(path, "wt", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t" if "tsv" in suffix else ",")
         writer.writerows([("text", "the, label"), *rows])
     assert list(read_rows(path)) == [(n, {"text": a, "the, label": b}) for n, (a, b) in enumerate(rows, start=1)]

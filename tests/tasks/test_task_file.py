@@ -59,6 +59,7 @@ def test_everything_a_task_file_may_say(make, tmp_path):
         label = "gold"
         labels = { 1 = "yes", 0 = "no" }
         metrics = ["f1", "accuracy"]
+        positive = "yes"
         encoding = "CP1252"
         quotes = false
         [rows]

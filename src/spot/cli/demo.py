@@ -27,7 +27,7 @@ def demo(
 
     Takes about ten minutes on two cores; started again, it goes on where it was, and a second time it is quick.
     """
-    from spot import demo as main_job
+    from spot.demo import ARM_COLUMNS, TARGET, arm_rows, run
     from spot.models.backbone import Backbone
 
     library = open_sources(PACKAGED)
@@ -37,16 +37,16 @@ def demo(
         model = Backbone.load(library.backbone.name)
     note(f"{model.id.name}: {model.parameters:,} parameters, of which 0 train")
     with progress("tuning from scratch and from the library") as step:
-        found, page = main_job.run(model, library, target=target or main_job.TARGET, out=out, progress=step)
+        report, page = run(model, library, target=target or TARGET, out=out, progress=step)
     emit(
-        {**found.to_json(), "report": str(page)},
+        {**report.to_json(), "report": str(page)},
         as_json,
-        found.reason,
+        report.reason,
         "",
-        ranked(found.ranking, found.expected),
+        ranked(report.ranking, report.expected),
         "",
-        table(main_job.COLUMNS, main_job.table(found)),
+        table(ARM_COLUMNS, arm_rows(report)),
         "",
-        found.verdict,
+        report.verdict,
         f"report: {page}",
     )

@@ -77,9 +77,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
     return result
 
 
-def scores(found: Mapping[str, float]) -> str:
+def scores(percents: Mapping[str, float]) -> str:
     """Metric values on one line, such as `accuracy 86.3, f1 80.1`."""
-    return ", ".join(f"{name} {percent:.1f}" for name, percent in found.items()) or "-"
+    return ", ".join(f"{name} {percent:.1f}" for name, percent in percents.items()) or "-"
 
 
 @contextmanager

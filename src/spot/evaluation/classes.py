@@ -3,13 +3,13 @@
 The numbers are counted by `class_report`; `confusion_table`, `class_table` and `class_sections` show them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spot.errors import TaskError
-from spot.metrics.open_answers import Answers
-from spot.metrics.scores import answer_class
+from spot.metrics.predicted_rows import Answers, answer_class
+from spot.metrics.scores import score_title
 from spot.rendering.html import Section
 from spot.rendering.tables import Table
 from spot.storage.values import plain
@@ -133,6 +133,21 @@ def class_report(labels: Sequence[str], answers: Answers, predictions: Sequence[
         invalid=sum(row[-1] for row in counts),
         rows=len(answers),
     )
+
+
+def titled_scores(scores: Mapping[str, float], report: ClassReport, positive: str = "") -> dict[str, float]:
+    """A task's scores as people read them, with accuracy, macro F1 and the F1 of its positive class beside them.
+
+    Args:
+        scores: of the task's own metrics, percent; what they hold is not said twice.
+        report: of the same rows.
+        positive: the label that f1 is of; empty where the task names none.
+    """
+    titled = {score_title(name, positive): percent for name, percent in scores.items()}
+    beside = {"accuracy": report.accuracy}
+    beside |= {score_title("f1", positive): part.f1 for part in report.classes if part.label == positive}
+    beside["macro_f1"] = report.macro_f1
+    return titled | {name: percent for name, percent in beside.items() if name not in titled}
 
 
 def class_table(report: ClassReport) -> Table:

@@ -4,6 +4,7 @@ Both go by what the prompt's file says of how rows are read, so neither needs to
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from spot.collator import Collator, collator_for
-from spot.config import TuneConfig
-from spot.errors import PromptError, TaskError
+from spot.config import TuneConfig, load_config
+from spot.errors import PromptError, RunError, TaskError
 from spot.evaluation import evaluation as rows_
 from spot.evaluation.classes import ClassReport, class_report
 from spot.evaluation.evaluation import LIKELIHOOD, Evaluation, Prediction, Progress
@@ -22,6 +23,8 @@ from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, check_fits, reading_of
 from spot.reading import Reading
+from spot.storage.run_dir import RunDir
+from spot.storage.values import plain
 from spot.tasks import mixtures, registry
 from spot.tasks.inputs import inputs_of, rows_of
 from spot.tasks.splits import split_rows
@@ -40,6 +43,7 @@ class TaskScores:
         rows: how many there are.
         scores: metric -> percent.
         invalid: answers that are no label, each of which counts as wrong.
+        positive: the label that F1 is of; empty where there is none.
         classes: confusion matrix, and precision, recall and F1 of each class; None for open answers.
         each: of a vote, the scores of each voter alone.
         predictions: of each row.
@@ -50,9 +54,16 @@ class TaskScores:
     rows: int
     scores: Mapping[str, float]
     invalid: int = 0
+    positive: str = ""
     classes: ClassReport | None = None
     each: tuple[Mapping[str, float], ...] = ()
     predictions: tuple[Prediction, ...] = field(default=(), repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The scores as plain values, without the predictions."""
+        value = plain(replace(self, predictions=(), classes=None))
+        del value["predictions"]
+        return {**value, "classes": None if self.classes is None else self.classes.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +81,25 @@ class MixtureScores:
     members: tuple[TaskScores, ...]
     missing: Mapping[str, str]
     averages: Mapping[str, float | None]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tasks."""
+        return sum(member.rows for member in self.members)
+
+    def to_json(self) -> dict[str, Any]:
+        """The scores as plain values; those of all members together are named by task and metric."""
+        members = [member.to_json() for member in self.members]
+        return {
+            "task": self.task,
+            "split": self.members[0].split,
+            "rows": self.rows,
+            "scores": {f"{part.task} {name}": value for part in self.members for name, value in part.scores.items()},
+            "invalid": sum(member.invalid for member in self.members),
+            "averages": dict(self.averages),
+            "members": members,
+            "missing": dict(self.missing),
+        }
 
 
 def predict(
@@ -100,7 +130,7 @@ def predict(
         PromptError: the prompt belongs to another backbone.
         TaskError: a row lacks a field, nothing says which fields are read, or there are no rows.
     """
-    reading = reading_for(prompt, backbone, task, template=template)
+    reading = reading_for(prompt, task, template=template)
     return predict_inputs(prompt, backbone, list(inputs_of(rows_of(rows), reading)), reading, decode, progress)
 
 
@@ -121,7 +151,7 @@ def predict_inputs(
 
 def evaluate(
     prompt: SoftPrompt | Sequence[SoftPrompt] | None,
-    backbone: Backbone,
+    backbone: Backbone | str,
     task: Task | str,
     *,
     split: str | None = None,
@@ -135,7 +165,7 @@ def evaluate(
 
     Args:
         prompt: several vote, and must be of one length; None for the model alone.
-        backbone: the frozen model that they belong to.
+        backbone: the frozen model that they belong to, or its name: it is loaded when the rows have been read.
         task: or the name of a known task or mixture, or the path of a task file.
         split: train, validation or test; left out: validation, and of a task without one, the rows that neither
             trained nor selected by the prompt's settings.
@@ -151,47 +181,46 @@ def evaluate(
         TaskError: there are no rows with answers, or an unknown split.
     """
     prompts = [] if prompt is None else [prompt] if isinstance(prompt, SoftPrompt) else list(prompt)
-    vectors = stacked(prompts, backbone)
     shared = common_reading(prompts, limits)
     prefix = shared.task_prefix if shared is not None else bool(limits.get("task_prefix"))
     mixture = mixtures.find(task) if isinstance(task, str) else None
-    tasks = (
-        mixtures.tasks_of(mixture, data, prefix)
-        if mixture is not None
-        else (registry.get(task, data, prefix=prefix) if isinstance(task, str) else task,)
-    )
-    members, missing = [], {}
+    if isinstance(task, Task):
+        tasks: tuple[Task, ...] = (task,)
+    elif mixture is not None:
+        tasks = mixtures.tasks_of(mixture, data, prefix)
+    else:
+        tasks = (registry.get(task, data, prefix=prefix),)
+    chosen, missing = [], {}
     for member in tasks:
         try:
-            name, examples = rows_to_score(member, split, rows, prompts)
+            chosen.append((member, *rows_to_score(member, split, rows, prompts)))
         except TaskError as error:
             if mixture is None:
                 raise
             missing[member.name] = str(error)  # the others are scored all the same
-            continue
-        reading = _of_task(member, shared, limits)
-        members.append(_scores(backbone, vectors, member, reading, name, examples, decode, progress))
+    if mixture is not None and not chosen:
+        raise TaskError(f"no task of {mixture.title} can be scored. {next(iter(missing.values()))}")
+    model = Backbone.load(backbone) if isinstance(backbone, str) else backbone
+    vectors = stacked(prompts, model)
+    members = [
+        _scores(model, vectors, member, _of_task(member, shared, limits), part, examples, decode, progress)
+        for member, part, examples in chosen
+    ]
     if mixture is None:
         return members[0]
-    if not members:
-        raise TaskError(f"no task of {mixture.title} can be scored. {next(iter(missing.values()))}")
     averages = _averages(members, missing)
     return MixtureScores(task=mixture.title, members=tuple(members), missing=missing, averages=averages)
 
 
-def reading_for(
-    prompt: SoftPrompt | None, backbone: Backbone, task: Task | None = None, *, template: str = ""
-) -> Reading:
+def reading_for(prompt: SoftPrompt | None, task: Task | None = None, *, template: str = "") -> Reading:
     """How rows are read for a prompt: its own words, and of a task that is named, fields and labels.
 
     Raises:
-        PromptError: the prompt belongs to another backbone, or its settings cannot be read by.
+        PromptError: the prompt's settings cannot be read by.
         TaskError: neither a prompt nor a task says it.
     """
     if prompt is None and task is None:
         raise TaskError("without a prompt nothing says how a row becomes text: expected a task. Name one.")
-    if prompt is not None:
-        check_fits(prompt, backbone.id)
     shared = reading_of(prompt) if prompt is not None else None
     reading = _of_task(task, shared, {}) if task is not None else shared
     assert reading is not None
@@ -246,6 +275,23 @@ def rows_to_score(
     return split, examples
 
 
+def limits_of_run(folder: Path) -> dict[str, Any]:
+    """The limits that a tuned model was trained with, read from the run whose folder holds it; none for other models.
+
+    Args:
+        folder: of the model.
+    """
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        return {}
+    with suppress(RunError):  # a config.toml that no run wrote
+        if RunDir(folder.parent).digest() is not None:
+            config = load_config(TuneConfig, folder.parent / "config.toml")
+            names = ("max_input_tokens", "max_target_tokens", "truncate", "task_prefix")
+            return {name: getattr(config, name) for name in names} if config.method == "model" else {}
+    return {}
+
+
 def stacked(prompts: Sequence[SoftPrompt], backbone: Backbone) -> Tensor:
     """Prompts as a tensor [R, P, D] on the backbone's device; without any, one of no tokens.
 
@@ -293,6 +339,8 @@ def _scores(
         ballots = rows_.predict_each(backbone, vectors, collator, collator.encode(examples), progress, decode)
         evaluations = [rows_.scored(task, examples, ballot) for ballot in (rows_.vote(ballots), *ballots)]
     result: Evaluation = evaluations[0]
+    last = task.labels[-1] if "f1" in task.metrics else ""
+    positive = last if task.positive is None else task.positive
     answers = [example.answers for example in examples]
     texts = [prediction.text for prediction in result.predictions]
     return TaskScores(
@@ -301,6 +349,7 @@ def _scores(
         rows=len(examples),
         scores=result.scores,
         invalid=result.invalid,
+        positive=positive,
         classes=class_report(task.labels, answers, texts) if task.labels else None,
         each=tuple(voter.scores for voter in evaluations[1:]),
         predictions=result.predictions,

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,17 +30,24 @@ class Prediction:
         text: the answer: a label word, or generated text.
         log_probabilities: of every label, nats, in the task's order; empty for generated text. Of unlabelled text one
             number: the mean over the tokens of its target.
+        labels: the label words that were ranked; none for generated text.
     """
 
     text: str
     log_probabilities: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
 
-    def probabilities(self, labels: Sequence[str]) -> dict[str, float]:
-        """Probability of each label among the labels."""
-        if not self.log_probabilities:
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Probability of each label among the labels; empty for generated text."""
+        if not self.labels:
             return {}
         shares = np.exp(np.array(self.log_probabilities) - np.logaddexp.reduce(self.log_probabilities))
-        return dict(zip(labels, shares.tolist(), strict=True))
+        return dict(zip(self.labels, shares.tolist(), strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """`label` and `probabilities` where labels were ranked, else `text`."""
+        return {"label": self.text, "probabilities": self.probabilities} if self.labels else {"text": self.text}
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,9 @@ def predict_each(
         if collator.labels and (decode or collator.reading.decode) == RANK:
             scores = backbone.score(batch, prefix, collator.choices).tolist()
             best = [max(range(len(row)), key=row.__getitem__) for row in scores]
-            answers = [Prediction(collator.labels[i], tuple(row)) for i, row in zip(best, scores, strict=True)]
+            answers = [
+                Prediction(collator.labels[i], tuple(row), collator.labels) for i, row in zip(best, scores, strict=True)
+            ]
         else:
             most = max(map(len, collator.choices), default=collator.max_target_tokens)
             texts = backbone.generate(batch, prefix, most)
@@ -147,7 +157,7 @@ def vote(ballots: Sequence[Sequence[Prediction]]) -> list[Prediction]:
         # Every vote for a label names the place of its own largest log-probability.
         place = {prediction.text: int(np.argmax(prediction.log_probabilities)) for prediction in tied if means}
         best = max(tied, key=lambda prediction: means[place[prediction.text]]) if means else tied[0]
-        decided.append(Prediction(best.text, means))
+        decided.append(Prediction(best.text, means, best.labels))
     return decided
 
 
@@ -204,7 +214,7 @@ def scored(task: Task, examples: Sequence[Example], predictions: Sequence[Predic
     answers = [example.answers for example in examples]
     texts = [prediction.text for prediction in predictions]
     groups = [example.group for example in examples]
-    scores = score(task.metrics, answers, texts, groups, task.labels)
+    scores = score(task.metrics, answers, texts, groups, task.labels, positive=task.positive)
     correct = tuple(text in accepted for text, accepted in zip(texts, answers, strict=True))
     nats = _nats(predictions, answers, task.labels)
     return Evaluation(scores, correct, tuple(predictions), nats, invalid(texts, task.labels))
@@ -246,7 +256,7 @@ def interval(
         texts = [evaluation.predictions[row].text for _, row in pairs]
         answers = [examples[row].answers for _, row in pairs]
         groups = [examples[row].group and f"{number}/{examples[row].group}" for number, row in pairs]
-        return primary(score(task.metrics, answers, texts, groups, task.labels))
+        return primary(score(task.metrics, answers, texts, groups, task.labels, positive=task.positive))
 
     values = []
     for _ in range(resamples // 5):

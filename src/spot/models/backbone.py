@@ -1,4 +1,4 @@
-"""The frozen model: embed, loss, score and generate with a soft prompt in front of every row.
+"""Embed, compute losses, score and generate on a frozen model with a soft prompt in front of every row.
 
 Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, R prompts in one call, C choices,
 V vocabulary.
@@ -28,8 +28,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
 from spot.errors import BackboneError
-from spot.models.batch import IGNORED, Batch, Prefix, Tree, prompt_before_text, tree_mask
-from spot.models.checkpoints import locate, placement
+from spot.models.batch import IGNORED, Batch, Prefix, prompt_before_text
+from spot.models.checkpoints import locate
+from spot.models.choice_tree import ChoiceTree, tree_mask
+from spot.models.device import placement
 from spot.prompts.prompt import BackboneId
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class Backbone:
             self._check_prefix()
         if gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-            self._checkpointed = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+            self._checkpointed = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
             for layer in self._checkpointed:  # these checkpoint in training mode alone, where OPT's drop out themselves
                 vars(layer).update({name: 0.0 for name in vars(layer) if name.endswith("dropout")})
 
@@ -88,7 +90,7 @@ class Backbone:
 
         Args:
             name: `embedded`, a local folder in Hugging Face layout, or a hub id.
-            device: where it runs, see `checkpoints.placement`.
+            device: where it runs, see `device.placement`.
             dtype: of the weights, likewise. Prompts are float32 everywhere.
             gradient_checkpointing: trade time for memory in training.
 
@@ -173,7 +175,7 @@ class Backbone:
             [B, C] nats, summed over the tokens of a choice.
         """
         prefix = self._as_prefix(prompts)
-        tree = Tree.of(choices)
+        tree = ChoiceTree.of(choices)
         shared = prefix.length == 0 or prefix.cache is not None
         packs = self.id.kind == "causal" and (not tree.tokens or (shared and self._fits_window(batch, prefix, tree)))
         positions = (1 + len(tree.tokens)) if packs else sum(len(choice) for choice in choices)
@@ -267,8 +269,8 @@ class Backbone:
         probe = self.embeddings()[None, :3].clone().requires_grad_()
         with torch.enable_grad():
             layers = getattr(self._prefill(probe), "layers", [])
-        kept = [getattr(layer, "keys", None) for layer in layers]
-        whole = [keys is not None and keys.ndim == 4 and keys.shape[2] == 3 and keys.requires_grad for keys in kept]
+        keys = [getattr(layer, "keys", None) for layer in layers]
+        whole = [part is not None and part.ndim == 4 and part.shape[2] == 3 and part.requires_grad for part in keys]
         if len(whole) != self.model.config.get_text_config().num_hidden_layers or not all(whole):
             self.shares_prefix = False
             log.warning(
@@ -278,7 +280,7 @@ class Backbone:
                 len(whole),
             )
 
-    def _fits_window(self, batch: Batch, prefix: Prefix, tree: "Tree | None" = None) -> bool:
+    def _fits_window(self, batch: Batch, prefix: Prefix, tree: ChoiceTree | None = None) -> bool:
         """Whether no layer's sliding window is shorter than the whole row."""
         targets = batch.labels.shape[1] if tree is None else tree.depth
         return self._window is None or prefix.length + batch.input_ids.shape[1] + targets <= self._window
@@ -309,9 +311,9 @@ class Backbone:
 
     def _causal_arguments(self, batch: Batch, prefix: Prefix, targets: Tensor) -> dict[str, Any]:
         """What a causal model takes for left-padded rows and target tokens [B, T - 1]; pads cost no position."""
-        known = (targets != IGNORED).long()
-        ids = torch.cat([batch.input_ids, targets.masked_fill(known == 0, 0)], dim=1)
-        text_mask = torch.cat([batch.attention_mask, known], dim=1)
+        target_mask = (targets != IGNORED).long()
+        ids = torch.cat([batch.input_ids, targets.masked_fill(target_mask == 0, 0)], dim=1)
+        text_mask = torch.cat([batch.attention_mask, target_mask], dim=1)
         positions = prefix.length + (text_mask.cumsum(dim=1) - 1).clamp(min=0)
         mask = functional.pad(text_mask, (prefix.length, 0), value=1)
         if prefix.length == 0:
@@ -341,7 +343,7 @@ class Backbone:
                 cache.update(keys[prompt_index], values[prompt_index], layer)
         return cache
 
-    def _score_tree(self, batch: Batch, prefix: Prefix, tree: Tree) -> Tensor:
+    def _score_tree(self, batch: Batch, prefix: Prefix, tree: ChoiceTree) -> Tensor:
         """Score choices that stand behind the text as one tree: a token that choices share is read once a row."""
         batch = batch.aligned("left")
         nodes = len(tree.tokens)
@@ -370,8 +372,13 @@ class Backbone:
             )
             logits = output.logits
         else:
-            wide = Batch(batch.input_ids[pairs], batch.attention_mask[pairs], labels, batch.prompt_index[pairs])
-            logits = self._target_logits(wide, prefix)
+            paired = Batch(
+                input_ids=batch.input_ids[pairs],
+                attention_mask=batch.attention_mask[pairs],
+                labels=labels,
+                prompt_index=batch.prompt_index[pairs],
+            )
+            logits = self._target_logits(paired, prefix)
         return -_nats(logits, labels).reshape(rows, len(choices))
 
 

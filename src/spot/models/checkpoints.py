@@ -1,8 +1,7 @@
-"""Where a frozen model's files are, and what they are: the backbone id that every prompt carries."""
+"""Find the files of a frozen model and identify it by them: the backbone id that every prompt carries."""
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +17,11 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils.hub import cached_file
 
-from spot.errors import BackboneError, did_you_mean
+from spot.errors import BackboneError
 from spot.models import embedded
 from spot.prompts.prompt import BackboneId
 
 EMBEDDING_ROWS = 64  # rows of the stored embedding that enter the fingerprint
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -39,30 +37,6 @@ class Checkpoint:
     id: BackboneId
 
 
-def placement(device: str | None = None, dtype: torch.dtype | None = None) -> tuple[torch.device, torch.dtype]:
-    """Where a model runs and in which precision: as told, else as `$SPOT_DEVICE` and `$SPOT_DTYPE` say.
-
-    Args:
-        device: such as `cuda:1`; without any word the first GPU where there is one, else the CPU.
-        dtype: of the weights; without any word bfloat16 on a GPU and float32 elsewhere.
-
-    Raises:
-        BackboneError: there is no such device or dtype.
-    """
-    wanted = device or os.environ.get("SPOT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.empty(0, device=wanted).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BackboneError(
-            f"the device {wanted!r} cannot be used: {str(error).splitlines()[0]}; expected cpu, cuda or cuda:1, as "
-            "this machine has it. Set SPOT_DEVICE to one of them, or leave it out."
-        ) from error
-    named = os.environ.get("SPOT_DTYPE")
-    if dtype is None and named and named not in DTYPES:
-        raise BackboneError(f"SPOT_DTYPE is {named!r}: {did_you_mean(named, DTYPES)}")
-    return place, dtype or DTYPES[named or ("bfloat16" if place.type == "cuda" else "float32")]
-
-
 def locate(name: str) -> Checkpoint:
     """Find a frozen model by name and identify it by its files.
 
@@ -74,8 +48,8 @@ def locate(name: str) -> Checkpoint:
     """
     if name == embedded.NAME:
         folder = embedded.ensure()
-        mark = json.loads((folder / "spot.json").read_text())["fingerprint"]
-        return Checkpoint(str(folder), _identify(name, str(folder), mark))
+        fingerprint = json.loads((folder / "spot.json").read_text())["fingerprint"]
+        return Checkpoint(str(folder), _identify(name, str(folder), fingerprint))
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -83,14 +57,14 @@ def locate(name: str) -> Checkpoint:
                 f"the folder {name} holds no config.json; expected a model saved with save_pretrained "
                 "(config.json, model.safetensors, tokenizer files)"
             )
-        return Checkpoint(str(path), _identify(path.resolve().name, str(path), None))
+        return Checkpoint(str(path), _identify(path.resolve().name, str(path)))
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise BackboneError(f"no folder {name!r}, and it is no hub id; expected 'embedded', a folder or 'owner/name'")
-    return Checkpoint(name, _identify(name, name, None))
+    return Checkpoint(name, _identify(name, name))
 
 
-def _identify(name: str, source: str, mark: str | None) -> BackboneId:
-    """Read kind, width and vocabulary from the configuration, and the fingerprint from the files."""
+def _identify(name: str, source: str, fingerprint: str | None = None) -> BackboneId:
+    """Read kind, width and vocabulary from the configuration, and the fingerprint from the files if it is not given."""
     try:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
@@ -110,7 +84,11 @@ def _identify(name: str, source: str, mark: str | None) -> BackboneId:
             "language model"
         )
     return BackboneId(
-        name, kind, config.hidden_size, config.vocab_size, mark or _fingerprint(source, config.vocab_size)
+        name=name,
+        kind=kind,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        fingerprint=fingerprint or _fingerprint(source, config.vocab_size),
     )
 
 

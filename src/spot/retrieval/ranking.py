@@ -20,8 +20,8 @@ from spot.library import history
 from spot.library.history import TransferRecord, encode_summary
 from spot.library.library import Library
 from spot.prompts.prompt import SoftPrompt
-from spot.retrieval import predictor as learned
 from spot.retrieval import search
+from spot.retrieval.predictor import BASIS, FEWEST_RESULTS, Gain, expected
 from spot.retrieval.search import Ranked, retrieve, summary, task_embedding
 from spot.storage.files import lock, write_whole
 
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 LEARNED = "learned"
 METRICS = (*search.METRICS, LEARNED)
 KEPT = ("mean", "token")  # summaries of a target that its records hold, one of them at least
-_BASE = "mean"  # the similarity that `learned` works with, and falls back to
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Ranking:
     Attributes:
         sources: with their similarities; those of `mean` where past transfers rank.
         metric: that ranks them: `mean` where `learned` was asked for and the record is too small.
-        expected: of each source, what past transfers lead to expect, see `learned.predict`; of `learned` only.
+        expected: of each source, what past transfers lead to expect, see `predictor.expected`; of `learned` only.
     """
 
     sources: tuple[Ranked, ...]
@@ -87,10 +86,10 @@ def rank(target: SoftPrompt, library: Library, metric: str, k: int, without: Col
             "%d results of past transfers from these sources are known, and `%s` takes %d: ranked by `%s`",
             results,
             LEARNED,
-            learned.FEWEST_RESULTS,
-            _BASE,
+            FEWEST_RESULTS,
+            BASIS,
         )
-        metric = _BASE
+        metric = BASIS
     return Ranking(tuple(retrieve(target, library, metric, k, without)), metric)
 
 
@@ -102,22 +101,18 @@ def by_experience(
     Arguments and errors are those of `rank`. The target's own past never counts.
     """
     count = sum(entry.task not in without for entry in library.entries(target.backbone))
-    sources = retrieve(target, library, _BASE, max(k, count), without)
-    own, digests = {target.task, *without}, [one.prompt for one in sources]
-    records = [record for record in read(library) if record.target not in own]
+    sources = retrieve(target, library, BASIS, max(k, count), without)
+    records = [record for record in read(library) if record.target not in {target.task, *without}]
+    ours = summary(task_embedding(target.key, target.start), BASIS)[0]
     rows = ((record.target, _summary(record, target.value.shape[1])) for record in records)
-    seen = {name: row for name, row in rows if row is not None}  # of each target, as its last record has it
-    records = [record for record in records if record.source in digests and record.target in seen]
-    targets, results = learned.table(records, digests)
-    predictor = learned.fit(results)
-    if predictor.falls_back:
-        return None, predictor.results
-    ours = summary(task_embedding(target.key, target.start), _BASE)[0]
-    to_targets = np.array([float(ours @ seen[name]) for name in targets])
-    expected = learned.predict(predictor, np.array([one.similarity for one in sources]), to_targets)
-    order = np.lexsort((digests, -expected))[:k]
-    ranking = Ranking(tuple(sources[i] for i in order), LEARNED, tuple(float(expected[i]) for i in order))
-    return ranking, predictor.results
+    to_targets = {name: float(ours @ row) for name, row in rows if row is not None}  # as the last record has it
+    gains = [Gain(record.source, record.target, record.gain, (record.steps, record.rows)) for record in records]
+    expectation = expected(gains, {source.prompt: source.similarity for source in sources}, to_targets)
+    if expectation.falls_back:
+        return None, expectation.results
+    best = sorted(sources, key=lambda source: (-expectation.scores[source.prompt], source.prompt))[:k]
+    ranking = Ranking(tuple(best), LEARNED, tuple(expectation.scores[source.prompt] for source in best))
+    return ranking, expectation.results
 
 
 def kept(path: Path, prompts: Collection[str], make: Callable[[], Ranking]) -> Ranking:
@@ -183,7 +178,7 @@ def remember(library: Library, records: Sequence[TransferRecord]) -> None:
 
 def _summary(record: TransferRecord, width: int) -> np.ndarray | None:
     """The recorded target's summary [D]; None where the record has none of this width."""
-    if record.embedding is None or _BASE not in record.embedding:
+    if record.embedding is None or BASIS not in record.embedding:
         return None
-    row = history.decode_summary(record.embedding[_BASE]).astype(np.float64)
+    row = history.decode_summary(record.embedding[BASIS]).astype(np.float64)
     return row if row.shape == (width,) else None

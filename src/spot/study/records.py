@@ -23,6 +23,7 @@ import numpy as np
 from spot.errors import StudyError
 from spot.library.history import decode_summary, encode_summary
 from spot.storage.files import cache_dir, write_whole
+from spot.training.result import CurvePoint
 
 FORMAT = 1
 
@@ -52,7 +53,7 @@ class Record:
         frozen: the score without a prompt; None where it was not measured.
         similarity: metric -> similarity of source and target; of a `pair`.
         embedding: `mean`, `token` -> float32 [D], summary of the task embedding; of `source` and `plain` with a key.
-        curve: points with `step`, `score` and `nats` on selection rows, `tokens` and `seconds`.
+        curve: evaluations on selection rows.
         steps: taken.
         tokens: text tokens trained, those of the mixture before included.
         seconds: of training, the mixture before included.
@@ -81,7 +82,7 @@ class Record:
     frozen: float | None = None
     similarity: Mapping[str, float] = field(default_factory=dict)
     embedding: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
-    curve: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    curve: tuple[CurvePoint, ...] = field(default=(), repr=False)
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -124,6 +125,7 @@ def read(path: Path) -> Record:
         values = {name: value for name, value in plain.items() if name in known}
         values["score"] = math.nan if values.get("score") is None else float(values["score"])
         values["embedding"] = {name: decode_summary(row) for name, row in values.get("embedding", {}).items()}
+        values["curve"] = tuple(CurvePoint(**point) for point in values.get("curve", ()))
         for name in ("sources", "weights", "needs"):
             values[name] = tuple(values.get(name, ()))
         if values.get("interval") is not None:

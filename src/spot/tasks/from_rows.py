@@ -47,11 +47,13 @@ class Settings(TypedDict, total=False):
     Attributes:
         title: one line for people.
         metrics: names from `spot.metrics.scores.METRICS`.
+        positive: the label word that F1 is of.
         cue, separator, decode, end: as in `spot.reading.Reading`.
     """
 
     title: str
     metrics: str | Sequence[str]
+    positive: str
     cue: str | None
     separator: str | None
     decode: Literal["rank", "generate"]
@@ -147,7 +149,7 @@ def read_contents(
         check_classes(Counter(text.answers[0] for text in texts[first]), first)
     metrics = settings.get("metrics", ())
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics) or default_metrics(reading.words)
-    if mistakes := problems(metrics, reading.words):
+    if mistakes := problems(metrics, reading.words, settings.get("positive", "")):
         raise TaskError(f"{OWNER}: {'; '.join(mistakes)}")
     return Contents(texts=texts, reading=reading, metrics=metrics, revision=_revision(texts, reading))
 

@@ -9,6 +9,7 @@ from spot.errors import TaskError, did_you_mean
 from spot.reading import Reading
 from spot.tasks.columns import TEXT_COLUMNS
 from spot.tasks.data_set import Row, named
+from spot.tasks.from_rows import items_of
 from spot.tasks.readers import ROW_FORMATS, is_utf8, read_rows, row_format, some, text_field, text_lines
 from spot.tasks.registry import TABLE
 from spot.tasks.task import Example
@@ -47,7 +48,7 @@ def read_inputs(
     ending = f".{kind}" if kind else row_format(path)
     if ending not in (*ROW_FORMATS, LINES):
         raise TaskError(
-            f"{source}: no known format of rows; expected {', '.join((*ROW_FORMATS, LINES))} (texts also with .gz). Name "
+            f"{source}: no known format of rows; expected {', '.join((*ROW_FORMATS, LINES))} (also .gz). Name "
             "it so, or give its --format."
         )
     encoding = encoding or ("utf-8" if is_pipe or is_utf8(path) else reading.encoding)
@@ -99,12 +100,8 @@ def rows_of(values: Any) -> list[tuple[str, str | Fields]]:
     if isinstance(values, str | bytes | Mapping):
         kind = "text" if isinstance(values, str | bytes) else "mapping"
         raise TaskError(f"one {kind} was given: expected a list of texts or of mappings; put it into a list.")
-    if hasattr(values, "to_pylist"):  # pyarrow
-        values = values.to_pylist()
-    elif hasattr(values, "to_dict") and hasattr(values, "columns"):  # pandas
-        values = values.to_dict(orient="records")
     try:
-        items = list(values)
+        items = list(items_of(values, "the rows"))
     except TypeError as error:
         raise TaskError(f"found {values!r:.60}, expected a list of texts or of mappings, or a table.") from error
     if not items:

@@ -51,6 +51,7 @@ class Task:
         kind: form of the answers: `label`, `number` or `text`.
         hidden_labels: splits that can be read but hold no answers: predictions of them are handed in.
         reading: how a row becomes text, and what may be answered.
+        positive: the label that F1 is of; empty where none is named, None where it is the last one, as in benchmarks.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Task:
     kind: str = "label"
     hidden_labels: tuple[str, ...] = ()
     reading: Reading = field(default_factory=Reading)
+    positive: str | None = None
 
     def __post_init__(self) -> None:
         """The reading names the labels too, so that it can stand by itself in a prompt file."""
@@ -98,7 +100,8 @@ class Task:
                 are those of the first split.
             template: how a row becomes text, such as `"review: {title} | {body}"`, instead of `text`.
             name: of the task.
-            **settings: `title`, `metrics`, and `cue`, `separator`, `decode` and `end` of `Reading`.
+            **settings: `title`, `metrics`, `positive` (the label that F1 is of), and `cue`, `separator`, `decode` and
+                `end` of `Reading`.
 
         Raises:
             TaskError: the rows are of no known kind, or there are none; a column is missing; a row has no text, or no
@@ -118,6 +121,7 @@ class Task:
             title=settings.get("title", ""),
             kind="label" if contents.reading.words else "text",
             reading=contents.reading,
+            positive=settings.get("positive", ""),
         )
 
 

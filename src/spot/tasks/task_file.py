@@ -45,6 +45,7 @@ KEYS = (
     "labels",
     "answer",
     "metrics",
+    "positive",
     "encoding",
     "quotes",
 )
@@ -67,6 +68,7 @@ class TaskFile:
         answer: the column with the open answer, empty for labels.
         labels: value in the rows -> label word; empty for the values that the first split shows.
         metrics: names from `spot.metrics.scores.METRICS`; empty for the default.
+        positive: the label word that F1 is of; empty where none is named.
         encoding: of the rows.
         quotes: whether a quotation mark encloses cells of CSV and TSV or is text like any other.
     """
@@ -84,6 +86,7 @@ class TaskFile:
     answer: str
     labels: dict[str, str]
     metrics: tuple[str, ...]
+    positive: str
     encoding: str
     quotes: bool
 
@@ -129,7 +132,7 @@ def load_task(path: Path) -> Task:
             raise TaskError(f"{file} has columns but no rows: expected at least one row below the header.")
         if words and split == first:
             check_classes(counts, str(file))
-    if mistakes := problems(metrics, words):
+    if mistakes := problems(metrics, words, spec.positive):
         raise TaskError(f"{path}: {'; '.join(mistakes)}.")
     load = partial(_examples, spec, reading)
     kind = "label" if words else "text"
@@ -143,6 +146,7 @@ def load_task(path: Path) -> Task:
         title=spec.title,
         kind=kind,
         reading=reading,
+        positive=spec.positive,
     )
 
 
@@ -181,14 +185,17 @@ def read_task_file(path: Path) -> TaskFile:
         answer=found.get("answer", ""),
         labels=_label_words(found.get("labels", {}), mistakes),
         metrics=tuple(map(str, found.get("metrics", ()))),
+        positive=found.get("positive", ""),
         encoding=_codec(found.get("encoding", "utf-8"), mistakes),
         quotes=found.get("quotes", True),
     )
     mistakes += name_mistakes(spec.name)
     if spec.answer and ("label" in found or "labels" in found):
         mistakes.append("answer stands beside label or labels: answer is for open answers, drop one of the two")
-    # Two labels stand for those that the rows will show.
-    mistakes += problems(spec.metrics, () if spec.answer else tuple(set(spec.labels.values())) or ("", " "))
+    words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
+    # Two labels stand for those that the rows will show, the positive one among them.
+    shown = () if spec.answer else (spec.positive, " ")
+    mistakes += problems(spec.metrics, words or shown, spec.positive)
     if mistakes:
         raise TaskError("\n  - ".join([f"{path} cannot be used:", *mistakes]))
     return spec
