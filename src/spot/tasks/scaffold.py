@@ -73,8 +73,8 @@ def _guess_texts(path: Path, columns: dict[str, list[Any]], label: str) -> list[
 def _commented(rows: str, columns: dict[str, list[Any]], label: str, texts: list[str]) -> str:
     """The text of a new task file."""
     name = re.sub(r"\W+", "_", Path(rows).name.split(".")[0]).strip("_") or "task"
-    found = (value if isinstance(value, str) else json.dumps(value) for value in columns[label] if value is not None)
-    values = sorted({value.strip() for value in found} - {""}, key=label_order)
+    spelled = (value if isinstance(value, str) else json.dumps(value) for value in columns[label] if value is not None)
+    values = sorted({value.strip() for value in spelled} - {""}, key=label_order)
     lines = [
         "# A task: which rows, what the model reads, which words it answers with.",
         f"# Columns of the rows: {', '.join(map(_quoted, columns))}.",

@@ -47,7 +47,7 @@ class Task:
         metrics: names from `spot.metrics.scores.METRICS`.
         revision: changes when the rows or their form change; empty where unknown.
         title: one line for people.
-        size: official number of train examples, see `data_sets.DataSet`; None where unknown.
+        size: official number of train examples, see `data_set.DataSet`; None where unknown.
         kind: form of the answers: `label`, `number` or `text`.
         hidden_labels: splits that can be read but hold no answers: predictions of them are handed in.
         reading: how a row becomes text, and what may be answered.

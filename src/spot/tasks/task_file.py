@@ -1,4 +1,4 @@
-"""A user's own task: a TOML file that names files with rows and says how a row becomes text and a label.
+"""Read a user's own task: a TOML file that names files with rows and says how a row becomes text and a label.
 
 Rows are CSV, TSV or JSON lines, each also as `.gz`, or Arrow (IPC stream or file, Feather). The rows are read
 through once when the task is loaded, so that every mistake in them shows before any model is. A test file stays closed
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from spot.errors import TaskError, did_you_mean
 from spot.metrics.scores import problems
@@ -49,6 +49,8 @@ KEYS = (
     "encoding",
     "quotes",
 )
+Word = TypeVar("Word", bound=str)
+
 MAY_BE_EMPTY = ("cue", "separator")  # word for word, also where that is nothing
 
 
@@ -80,8 +82,8 @@ class TaskFile:
     template: str
     cue: str | None
     separator: str | None
-    end: str
-    decode: str
+    end: Literal["auto", "always", "never"]
+    decode: Literal["rank", "generate"]
     label: str
     answer: str
     labels: dict[str, str]
@@ -150,7 +152,7 @@ def load_task(path: Path) -> Task:
     )
 
 
-def raw_rows(path: Path, split: str) -> Rows:
+def file_rows(path: Path, split: str) -> Rows:
     """The rows of one split of a task file, as its file of rows has them, with their numbers."""
     spec = read_task_file(path)
     check_split(spec.name, split, spec.rows)
@@ -164,33 +166,33 @@ def read_task_file(path: Path) -> TaskFile:
         TaskError: it is missing, no TOML, or wrong; all its mistakes in one message.
     """
     try:
-        found = tomllib.loads(path.read_bytes().decode("utf-8"))
+        keys = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
         raise TaskError(cannot_read(path, error).replace("a file with rows", "a task file")) from error
     except ValueError as error:
         hint = f"`spot tasks init {path}` writes one for these rows" if row_format(path) in ROW_FORMATS else "mend it"
         raise TaskError(f"{path} is not a task file in TOML ({error}): {hint}.") from error
-    mistakes = _wrong_keys(found)
+    mistakes = _wrong_keys(keys)
     spec = TaskFile(
         path=path,
-        name=found.get("name", "unnamed"),
-        title=found.get("title", ""),
-        rows=_row_files(path.parent, found.get("rows", {}), mistakes),
-        template=_template(found.get("input", ""), mistakes),
-        cue=found.get("cue"),
-        separator=found.get("separator"),
-        end=_choice("end", found.get("end", "auto"), ENDS, mistakes),
-        decode=_choice("decode", found.get("decode", "rank"), DECODES, mistakes),
-        label="" if "answer" in found else found.get("label", "label"),
-        answer=found.get("answer", ""),
-        labels=_label_words(found.get("labels", {}), mistakes),
-        metrics=tuple(map(str, found.get("metrics", ()))),
-        positive=found.get("positive", ""),
-        encoding=_codec(found.get("encoding", "utf-8"), mistakes),
-        quotes=found.get("quotes", True),
+        name=keys.get("name", "unnamed"),
+        title=keys.get("title", ""),
+        rows=_row_files(path.parent, keys.get("rows", {}), mistakes),
+        template=_template(keys.get("input", ""), mistakes),
+        cue=keys.get("cue"),
+        separator=keys.get("separator"),
+        end=_choice("end", keys.get("end", "auto"), ENDS, mistakes),
+        decode=_choice("decode", keys.get("decode", "rank"), DECODES, mistakes),
+        label="" if "answer" in keys else keys.get("label", "label"),
+        answer=keys.get("answer", ""),
+        labels=_label_words(keys.get("labels", {}), mistakes),
+        metrics=tuple(map(str, keys.get("metrics", ()))),
+        positive=keys.get("positive", ""),
+        encoding=_codec(keys.get("encoding", "utf-8"), mistakes),
+        quotes=keys.get("quotes", True),
     )
     mistakes += name_mistakes(spec.name)
-    if spec.answer and ("label" in found or "labels" in found):
+    if spec.answer and ("label" in keys or "labels" in keys):
         mistakes.append("answer stands beside label or labels: answer is for open answers, drop one of the two")
     words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
     # Two labels stand for those that the rows will show, the positive one among them.
@@ -201,20 +203,20 @@ def read_task_file(path: Path) -> TaskFile:
     return spec
 
 
-def _wrong_keys(found: dict[str, Any]) -> list[str]:
+def _wrong_keys(keys: dict[str, Any]) -> list[str]:
     """Mistakes in the keys of a task file; a value of the wrong kind is taken out of it."""
-    mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in found if key not in KEYS]
-    mistakes += [f"no key {key!r}, which every task file has" for key in ("name", "rows") if key not in found]
+    mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in keys if key not in KEYS]
+    mistakes += [f"no key {key!r}, which every task file has" for key in ("name", "rows") if key not in keys]
     kinds = {"labels": (dict, list), "rows": (str, dict), "metrics": (list,), "quotes": (bool,)}
-    wanted = {dict: "a table", list: "a list of texts", str: "text", bool: "true or false"}
-    for key in [key for key in KEYS if key in found]:
+    descriptions = {dict: "a table", list: "a list of texts", str: "text", bool: "true or false"}
+    for key in [key for key in KEYS if key in keys]:
         allowed = kinds.get(key, (str,))
-        if not isinstance(found[key], allowed):
-            expected = " or ".join(wanted[kind] for kind in allowed)
-            mistakes.append(f"{key} is {found.pop(key)!r}, expected {expected}")
-        elif found[key] in ("", [], {}) and key not in MAY_BE_EMPTY:
+        if not isinstance(keys[key], allowed):
+            expected = " or ".join(descriptions[kind] for kind in allowed)
+            mistakes.append(f"{key} is {keys.pop(key)!r}, expected {expected}")
+        elif keys[key] in ("", [], {}) and key not in MAY_BE_EMPTY:
             mistakes.append(f"{key} is empty: write a value or leave the key out")
-            del found[key]
+            del keys[key]
     return mistakes
 
 
@@ -259,12 +261,13 @@ def _template(template: str, mistakes: list[str]) -> str:
         return ""
 
 
-def _choice(key: str, value: str, choices: Sequence[str], mistakes: list[str]) -> str:
+def _choice(key: str, value: str, choices: Sequence[Word], mistakes: list[str]) -> Word:
     """One of a few words."""
-    if value not in choices:
-        mistakes.append(f"{key} is {value!r}; {did_you_mean(value, choices)}")
-        return choices[0]
-    return value
+    for choice in choices:
+        if choice == value:
+            return choice
+    mistakes.append(f"{key} is {value!r}; {did_you_mean(value, choices)}")
+    return choices[0]
 
 
 def _row_files(folder: Path, rows: str | dict[str, Any], mistakes: list[str]) -> dict[str, Path]:
