@@ -229,6 +229,7 @@ def test_the_revision_follows_rows_and_form():
         Task.from_rows({"train": ROWS, "test": changed}, **form),
         Task.from_rows(ROWS, label="stars", template="text: {review}"),
         Task.from_rows(ROWS, **form, cue=" ="),
+        Task.from_rows(ROWS, **form, positive="1"),
         Task.from_rows(ROWS, **form, labels={0: "0", 1: "1", 2: "two"}),
     ]
     assert len({task.revision for task in tasks}) == len(tasks)
@@ -296,6 +297,8 @@ REFUSED = [
     (ROWS, {"metrics": ["acuracy"]}, r"no metric 'acuracy'; did you mean 'accuracy'"),
     (ROWS, {"metrics": "f1"}, "f1 needs exactly two labels, found 3"),
     (ROWS, {"name": "two words"}, "name is 'two words', expected letters, digits"),
+    (datasets.DatasetDict(), {}, "found no split, expected one of 'train'"),
+    (ROWS, {"lable": "stars"}, r"unknown keyword 'lable'; did you mean 'label' or 'labels'"),
     (ROWS, {"decode": "guess"}, "decode is 'guess'"),
 ]
 

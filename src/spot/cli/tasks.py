@@ -93,8 +93,8 @@ def stats(
     task: TaskName,
     backbone: CountingBackbone = None,
     limit: Annotated[
-        int, typer.Option("--max-input-tokens", min=1, help="Inputs beyond this many tokens would be cut.")
-    ] = 96,
+        int | None, typer.Option("--max-input-tokens", min=1, help="Inputs beyond this many tokens would be cut.")
+    ] = None,
     prefix: Prefix = False,
     data: Data = None,
     as_json: Json = False,
@@ -103,6 +103,7 @@ def stats(
     from spot.tasks import registry
 
     chosen = registry.get(task, data, prefix)
+    limit = limit or chosen.reading.max_input_tokens
     with progress(f"counting {chosen.name}"):
         from spot.collator import collator_named, split_lengths
 

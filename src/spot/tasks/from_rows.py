@@ -12,7 +12,7 @@ from hashlib import blake2b
 from os import PathLike
 from typing import Any, Literal, TypedDict
 
-from spot.errors import TaskError
+from spot.errors import TaskError, did_you_mean
 from spot.metrics.scores import problems
 from spot.reading import Reading
 from spot.tasks.columns import (
@@ -116,6 +116,9 @@ def read_contents(
     Raises:
         TaskError: the rows or what is said of them cannot be used.
     """
+    if unknown := sorted(set(settings) - set(Settings.__annotations__)):
+        names = ("text", "template", "label", "answer", "labels", "name", *Settings.__annotations__)
+        raise TaskError(f"{OWNER}: unknown keyword {unknown[0]!r}; {did_you_mean(unknown[0], names)}")
     if answer and (label or labels):
         raise TaskError(f"{OWNER}: answer stands beside label or labels. It is for open answers: drop one of the two.")
     template = _template(text, template)
@@ -151,7 +154,8 @@ def read_contents(
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics) or default_metrics(reading.words)
     if mistakes := problems(metrics, reading.words, settings.get("positive", "")):
         raise TaskError(f"{OWNER}: {'; '.join(mistakes)}")
-    return Contents(texts=texts, reading=reading, metrics=metrics, revision=_revision(texts, reading))
+    revision = _revision(texts, reading, settings.get("positive", ""))
+    return Contents(texts=texts, reading=reading, metrics=metrics, revision=revision)
 
 
 def check_name(name: str) -> None:
@@ -186,9 +190,12 @@ def _splits(rows: Any, splits: Sequence[str]) -> dict[str, Any]:
     if not is_dataset_dict and not any(map(_is_table, rows.values())):
         return {splits[0]: rows}
     unknown = [split for split in rows if split not in splits]
-    if unknown and (not is_dataset_dict or len(unknown) == len(rows)):
+    tables = {split: rows[split] for split in splits if split in rows}
+    if unknown and not (is_dataset_dict and tables):
         raise TaskError(f"{OWNER}: unknown split {unknown[0]!r}, expected {some(splits)}. Rename it, or leave it out.")
-    return {split: rows[split] for split in splits if split in rows}
+    if not tables:
+        raise TaskError(f"{OWNER}: found no split, expected one of {some(splits)} at least.")
+    return tables
 
 
 def _is_table(value: object) -> bool:
@@ -344,9 +351,9 @@ def _label_words(labels: Any, names: Sequence[str]) -> dict[str, str]:
     return words
 
 
-def _revision(texts: Mapping[str, tuple[Text, ...]], reading: Reading) -> str:
-    """Sixteen hex digits over the texts of rows and how they were made."""
-    form = (reading.template, reading.cue, reading.separator, reading.labels, reading.decode, reading.end)
+def _revision(texts: Mapping[str, tuple[Text, ...]], reading: Reading, positive: str) -> str:
+    """Sixteen hex digits over the texts of rows, how they were made and what F1 is of."""
+    form = (reading.template, reading.cue, reading.separator, reading.labels, reading.decode, reading.end, positive)
     digest = blake2b(json.dumps(form).encode(), digest_size=8)
     for split, rows in texts.items():
         digest.update(f"\0{split}\0".encode())
