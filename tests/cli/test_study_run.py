@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from spot.cli import study as commands_of_study
 from spot.library.library import Library
 from spot.prompts.prompt import load
 from spot.storage.files import lock
-from spot.study import records
-from spot.study import scheduler as study
+from spot.study import records, scheduler
+from spot.study.executors import EXECUTORS
+from spot.study.records import prompt_file
 from tests.support.commands import Result, call, refused
 from tests.support.small_runs import user_task
 
@@ -124,7 +124,7 @@ def test_a_report_is_written_from_the_records(spot, folder, monkeypatch):
     refused(
         spot("report", "study.toml"),
         "studies/toy/cells holds no finished cell of toy (12 are planned)",
-        "spot study run study.toml",
+        "spot study run",
     )
     spot("run", "study.toml")
     value = spot("report", "study.toml", "--out", "report", "--json").json
@@ -140,15 +140,15 @@ def test_cells_that_cannot_be_tuned_are_said_and_the_exit_code_tells(spot, folde
 
 
 def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(spot, folder, monkeypatch):
-    real = study._Desk.store
+    land = scheduler._land
 
-    def interrupted(self, gang, found):
-        real(self, gang, found)
+    def interrupted(gang, done, folder):
+        land(gang, done, folder)
         if gang.cells[0].kind == "plain":
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(study._Desk, "store", interrupted)
+        patch.setattr(scheduler, "_land", interrupted)
         result = spot("run", "study.toml")
     assert result.code == 130 and "goes on" in result.err
     assert len(records.read_all(folder / "studies" / "toy" / "cells")) == 6
@@ -159,7 +159,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(spot, folder, monkeypat
     ("words", "parts"),
     [
         (("run", "none.toml"), ("none.toml: there is no such file",)),
-        (("run", "study.toml", "--executor", "rey"), ("--executor is 'rey'", "did you mean 'ray'?")),
+        (("run", "study.toml", "--executor", "rey"), ("the executor is 'rey'", "did you mean 'ray'?")),
         (("plan", "study.toml", "--set", 'strategies=["bst"]'), ("did you mean 'best'?",)),
         (("status", "study.toml", "--set", "k=[3]"), ("k: 3 is beyond the 2 sources",)),
         (("run", "study.toml", "--set", 'targets=["blue.tml"]'), ("no task 'blue.tml'",)),
@@ -194,19 +194,19 @@ def test_the_commands_are_listed(spot):
     result: Result = spot("--help")
     for name in ("plan", "run", "status", "report", "replay"):
         assert name in result.out
-    assert commands_of_study.EXECUTORS == ("serial", "ray")
+    assert EXECUTORS == ("serial", "ray")
 
 
 def test_a_library_learns_what_a_study_showed_and_once(spot, folder):
     spot("run", "study.toml")
     found = records.read_all(folder / "studies" / "toy" / "cells")
     library = Library.create(folder / "library")
-    prompts = {one.digest: load(study.prompt_file(one.digest)) for one in found if one.kind == "source"}
+    prompts = {one.digest: load(prompt_file(one.digest)) for one in found if one.kind == "source"}
     for prompt in prompts.values():
         library.add(prompt)
     value = spot("teach", "study.toml", "--library", library.path, "--json").json
     assert value == {"library": str(library.path), "transfers": 4, "new": 4}
-    best = {one.digest: max(point["score"] for point in one.curve) for one in found if one.curve}
+    best = {one.digest: max(point.score for point in one.curve) for one in found if one.curve}
     plain = {seed: max(best[one.digest] for one in found if (one.kind, one.seed) == ("plain", seed)) for seed in (0, 1)}
     gains = {prompts[one.needs[0]].digest: best[one.digest] - plain[one.seed] for one in found if one.kind == "pair"}
     lessons = library.transfers()

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from spot.config import TuneConfig
-from spot.study.cells import Cell, StudyPlan, gangs, plan
-from spot.study.config import look_up, read_study
+from spot.study.cells import Cell, StudyPlan, gangs, read_plan
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "paper"
 STUDY = """
@@ -33,7 +32,7 @@ def planned(tmp_path):
     def make(*overrides: str, text: str = STUDY) -> StudyPlan:
         path = tmp_path / "study.toml"
         path.write_text(text)
-        return plan(look_up(read_study(path, list(overrides))))
+        return read_plan(path, overrides)
 
     return make
 
@@ -147,7 +146,7 @@ def test_an_existing_prompt_is_one_cell_that_all_seeds_need(planned):
     [("study26", 16 * 3, 10 * 3, 160 * 3), ("table1", 14 * 3, 16 * 3, 14 * 16 * 3 - 3), ("table4", 3, 8 * 3, 8 * 3)],
 )
 def test_the_papers_studies_have_the_papers_cells(name, sources, embeddings, pairs):
-    made = plan(look_up(read_study(RECIPES / f"{name}.toml")))
+    made = read_plan(RECIPES / f"{name}.toml")
     keyed = [cell for cell in of(made, kind="plain") if cell.config.key_step is not None]
     assert (len(of(made, kind="source")), len(keyed), len(of(made, kind="pair"))) == (sources, embeddings, pairs)
     for config in (cell.config for cell in made.cells):

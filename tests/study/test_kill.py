@@ -198,4 +198,4 @@ def test_work_that_kills_its_workers_is_given_up(cluster, tmp_path):
 
     found = dict(executors.ray(cluster.address)(lambda: 10, work, [0, 1, 2]))
     assert (found[0], found[2]) == (10, 12)
-    assert isinstance(found[1], executors.Failure) and found[1].reason.startswith("3 workers died of it")
+    assert isinstance(found[1], executors.GivenUp) and found[1].reason.startswith("3 workers died of it")

@@ -17,11 +17,11 @@ from spot.prompts.overlap import contains
 from spot.prompts.prompt import from_bytes, save, to_bytes
 from spot.storage import files
 from spot.storage.files import lock
-from spot.study import records
-from spot.study import scheduler as study
-from spot.study.cells import Cell, Done, StudyPlan, Work, plan, record_of
-from spot.study.config import look_up, read_study
-from spot.study.executors import Failure, serial
+from spot.study import records, scheduler
+from spot.study.cells import Cell, Done, StudyPlan, Work, finished, read_plan, record_of
+from spot.study.executors import GivenUp, serial
+from spot.study.records import prompt_file
+from spot.study.status import KindStatus, study_status
 from tests.support.prompts import library_prompt
 
 STUDY = """
@@ -52,7 +52,7 @@ def planned(tmp_path):
     def make(*overrides: str) -> StudyPlan:
         path = tmp_path / "study.toml"
         path.write_text(STUDY)
-        return plan(look_up(read_study(path, list(overrides))))
+        return read_plan(path, overrides)
 
     return make
 
@@ -91,9 +91,9 @@ class Worker:
             made = replace(made, key=None, key_recipe=None)
         return record_of(cell, score=float(number % 100), data=f"rows of {cell.task}"), to_bytes(made)
 
-    def run(self, made: StudyPlan, **options) -> study.Outcome:
+    def run(self, made: StudyPlan, **options) -> scheduler.StudyOutcome:
         self.items = []
-        return study.run(made, serial, self.load, self.work, **options)
+        return scheduler.run(made, serial, self.load, self.work, **options)
 
     @property
     def done(self) -> Counter:
@@ -125,7 +125,7 @@ def test_a_study_is_finished_once(planned, worker):
 def test_transfers_start_from_the_prompts_of_their_seed(planned, worker):
     made = planned()
     worker.run(made)
-    prompts = {cell.digest: study.prompt_file(cell.digest).read_bytes() for cell in made.cells}
+    prompts = {cell.digest: prompt_file(cell.digest).read_bytes() for cell in made.cells}
     pairs = [item for item in worker.items if item.gang.cells[0].kind == "pair"]
     assert len(pairs) == 2 + 3
     for item in pairs:
@@ -143,7 +143,7 @@ def test_pairs_have_their_similarities(planned, worker):
     for cell in made.cells:
         if cell.kind == "pair":
             record = records.read(made.records / f"{cell.digest}.json")
-            source, target = (from_bytes(study.prompt_file(need).read_bytes()) for need in cell.needs)
+            source, target = (from_bytes(prompt_file(need).read_bytes()) for need in cell.needs)
             ours, theirs = target.key - target.start, source.key - source.start
             table = np.array([[cosine(one, other) for other in theirs] for one in ours])
             assert record.similarity["mean"] == pytest.approx(cosine(ours.mean(axis=0), theirs.mean(axis=0)), 1e-5)
@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_what_is_finished(planned, worker, monkeypatch):
         with pytest.raises(StorageError, match="No space left on device"):
             worker.run(made)
     before = read(made)
-    assert before and len(before) == len(study.finished(made))
+    assert before and len(before) == len(finished(made))
     outcome = worker.run(made)
     assert outcome.finished == len(made.cells) and before.items() <= read(made).items()
 
@@ -261,7 +261,7 @@ def test_a_diverged_source_has_a_record_and_so_have_its_pairs(planned, worker):
     assert worker.run(made).new == 0 and worker.items == []
 
 
-@pytest.mark.parametrize("trouble", [Done(reason="no rows here"), Failure("3 workers died of it")])
+@pytest.mark.parametrize("trouble", [Done(reason="no rows here"), GivenUp("3 workers died of it")])
 def test_what_is_given_up_is_said_and_tried_again(planned, worker, trouble):
     made = planned('strategies=["best"]')
     worker.broken["source", "red"] = trouble
@@ -322,7 +322,7 @@ def test_a_damaged_record_is_named(planned, worker):
     worker.run(made)
     path = next(made.records.iterdir())
     path.write_bytes(path.read_bytes()[:100])
-    for ask in (lambda: worker.run(made), lambda: study.status(made)):
+    for ask in (lambda: worker.run(made), lambda: study_status(made)):
         with pytest.raises(StudyError, match=f"{path.name} is no record.*Delete it"):
             ask()
     path.unlink()
@@ -352,15 +352,15 @@ def test_the_status_counts_by_kind_and_shows_what_has_begun(planned, worker, own
     folder.mkdir(parents=True)
     lines = [{"step": step, "score": 50.0} for step in (0, 2, 4)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    counts, running = study.status(made)
-    assert counts["source"] == study.Count(6, 5, 1, 0, 0)
-    assert counts["plain"] == study.Count(4, 4, 0, 0, 0)
-    assert counts["pair"] == study.Count(10, 3, 2, 2, 3)
-    [one] = running
+    status = study_status(made)
+    assert status.kinds["source"] == KindStatus(6, 5, 1, 0, 0)
+    assert status.kinds["plain"] == KindStatus(4, 4, 0, 0, 0)
+    assert status.kinds["pair"] == KindStatus(10, 3, 2, 2, 3)
+    [one] = status.running
     assert (one.title, one.step, one.steps) == ("pair green -> pink, seeds 0, 1", 4, 8) and 0 <= one.idle < 60
 
 
 def test_cells_that_left_the_study_are_not_its_own(planned, worker):
     worker.run(planned())
     made = planned('strategies=["none"]')
-    assert set(study.finished(made)) == {cell.digest for cell in made.cells} < {p.stem for p in made.records.iterdir()}
+    assert set(finished(made)) == {cell.digest for cell in made.cells} < {p.stem for p in made.records.iterdir()}

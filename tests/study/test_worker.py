@@ -14,11 +14,10 @@ from spot.models.batch import Batch
 from spot.prompts.overlap import build
 from spot.prompts.prompt import SoftPrompt, from_bytes
 from spot.study import records
-from spot.study import scheduler as study
-from spot.study.cells import Cell, Gang, StudyPlan, Work, gangs, plan
-from spot.study.config import look_up, read_study
+from spot.study.cells import Cell, Gang, StudyPlan, Work, gangs, read_plan
 from spot.study.executors import serial
-from spot.study.records import Record
+from spot.study.records import Record, prompt_file, runs_folder
+from spot.study.scheduler import run
 from spot.study.worker import work
 from spot.tasks.splits import Splits
 from spot.training.state import collator_of, members_of
@@ -76,7 +75,7 @@ def planned(tmp_path, tiny_folder):
     def make(*overrides: str) -> StudyPlan:
         path = tmp_path / "study.toml"
         path.write_text(STUDY)
-        return plan(look_up(read_study(path, [f"backbone={tiny_folder('llama')}", *overrides])))
+        return read_plan(path, [f"backbone={tiny_folder('llama')}", *overrides])
 
     return make
 
@@ -122,7 +121,7 @@ def test_a_gang_from_scratch_is_the_runs_of_its_seeds(planned, backbone, tmp_pat
         np.testing.assert_allclose(record.embedding["mean"], moved / np.linalg.norm(moved), rtol=1e-5)
         assert record.rows == {"train": 24, "select": 12, "report": 16, "overlap": 0}
         assert (record.steps, record.tuned, record.shipped) == (4, 3 * 32, 3 * 32) and record.as_is is None
-        assert [point["step"] for point in record.curve] == [0, 2, 4] and record.tokens > 0
+        assert [point.step for point in record.curve] == [0, 2, 4] and record.tokens > 0
         assert record.digest == cell.digest and record.config["backbone_parameters"] == backbone.parameters
 
 
@@ -161,11 +160,11 @@ def test_a_mixture_is_tuned_on_all_its_tasks_to_the_end_before(planned, backbone
     gang = gang_of(made, "mixture", "blue")
     item = Work(gang, starts=((b"",),) * 2, sources=(("red",),) * 2, mixed=((str(tmp_path / "red.toml"),),) * 2)
     for at, (_, record, prompt) in enumerate(done(backbone, item)):
-        folder = study.runs_folder() / f"{gang.digest}-before"
+        folder = runs_folder() / f"{gang.digest}-before"
         before = from_bytes((folder / f"prompt-{at}.safetensors").read_bytes())
         assert before.task == "mixture of blue + red" and before.step == 6
         np.testing.assert_array_equal(prompt.start, before.value)
-        assert record.tokens > record.curve[-1]["tokens"] and record.sources == ("red",)
+        assert record.tokens > record.curve[-1].tokens and record.sources == ("red",)
 
 
 def test_report_rows_that_a_source_has_seen_are_left_out(planned, backbone):
@@ -190,7 +189,7 @@ def test_a_whole_model_is_tuned_measured_and_thrown_away(planned, backbone):
     found = work(backbone, Work(gang))
     [record] = found.records
     assert found.prompts == (b"",) and record.tuned == record.shipped == backbone.parameters
-    assert 0 <= record.score <= 100 and record.interval and not (study.runs_folder() / gang.digest).exists()
+    assert 0 <= record.score <= 100 and record.interval and not (runs_folder() / gang.digest).exists()
 
 
 def test_multi_task_model_tuning_tunes_on_the_mixture_first(planned, backbone, tmp_path):
@@ -199,8 +198,8 @@ def test_multi_task_model_tuning_tunes_on_the_mixture_first(planned, backbone, t
     alone = gang_of(made, "model", "blue", sources=())
     after = gang_of(made, "model", "blue", sources=("mixture:both",))
     [one], [other] = (work(backbone, Work(gang)).records for gang in (alone, after))
-    assert one.curve[0]["nats"] != other.curve[0]["nats"] and other.tokens > other.curve[-1]["tokens"]
-    assert one.tokens == one.curve[-1]["tokens"]
+    assert one.curve[0].nats != other.curve[0].nats and other.tokens > other.curve[-1].tokens
+    assert one.tokens == one.curve[-1].tokens
 
 
 @pytest.mark.parametrize("broken", [(1,), (0, 1)])
@@ -237,14 +236,14 @@ def test_a_run_in_the_cache_of_other_rows_is_made_again(planned, backbone, tmp_p
 
 def test_a_study_with_real_workers_finishes_and_starts_transfers_where_it_should(planned, backbone):
     made = planned("restarts=1")
-    outcome = study.run(made, serial, lambda: backbone, work)
+    outcome = run(made, serial, lambda: backbone, work)
     assert outcome.finished == outcome.cells == len(made.cells) and not outcome.failed
     found = {record.digest: record for record in records.read_all(made.records)}
     for cell in made.cells:
         assert found[cell.digest].reason or 0 <= found[cell.digest].score <= 100
         if cell.kind == "pair":
-            prompt = from_bytes(study.prompt_file(cell.digest).read_bytes())
-            source = from_bytes(study.prompt_file(cell.needs[0]).read_bytes())
+            prompt = from_bytes(prompt_file(cell.digest).read_bytes())
+            source = from_bytes(prompt_file(cell.needs[0]).read_bytes())
             np.testing.assert_array_equal(prompt.start, source.value)
             assert set(found[cell.digest].similarity) == {"mean", "token", "max"}
     report_rows = {record.data for record in found.values() if record.kind != "source"}

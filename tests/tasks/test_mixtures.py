@@ -1,19 +1,17 @@
-"""Mixtures: the paper's and users' own, their rates, the plan of their draws, and the members of a run."""
+"""Mixtures: the paper's and users' own, their rates, and the members of a run."""
 
 import json
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, TaskError
 from spot.tasks import registry
-from spot.tasks.mixtures import MIXTURES, POOL, Mixture, find, plan, pool_batches, rates, tasks_of
+from spot.tasks.mixtures import MIXTURES, Mixture, find, rates, tasks_of
 from spot.tasks.splits import split_rows
 from spot.training.state import members_of
 
@@ -161,119 +159,6 @@ def test_the_settings_are_checked():
         load_config(TuneConfig, overrides=["task=mixture:glue", *wrong])
     for part in ("did you mean 'proportional'", "mixing_cap is 0", "temperature is 0", "did you mean 'official'"):
         assert part in str(caught.value)
-
-
-# The plan of the draws
-
-
-@st.composite
-def plans(draw) -> dict:
-    """Arguments of a plan, without its steps."""
-    members = draw(st.integers(1, 4))
-    counts = draw(st.lists(st.integers(1, 30), min_size=members, max_size=members))
-    found = {
-        "rates": draw(st.lists(st.floats(0.01, 10), min_size=members, max_size=members)),
-        "counts": counts,
-        "batch_size": draw(st.integers(1, 5)),
-        "seed": draw(st.integers(0, 2**32 - 1)),
-    }
-    if draw(st.booleans()):
-        found["lengths"] = [draw(st.lists(st.integers(1, 9), min_size=n, max_size=n)) for n in counts]
-    return found
-
-
-@given(plans(), st.integers(0, 40), st.integers(0, 40))
-@settings(deadline=None)
-def test_a_longer_plan_begins_with_the_shorter_one(arguments, steps, more):
-    short = plan(**arguments, steps=steps)
-    assert short == plan(**arguments, steps=steps + more)[:steps] == plan(**arguments, steps=steps)
-    assert [len(batch) for batch in short] == [arguments["batch_size"]] * steps
-    assert all(0 <= row < arguments["counts"][member] for batch in short for member, row in batch)
-
-
-@given(plans(), st.integers(1, 5))
-@settings(deadline=None)
-def test_every_pool_has_its_shares_and_epochs_hold(arguments, pools):
-    shares = np.array(arguments["rates"]) / sum(arguments["rates"])
-    size = pool_batches(shares, arguments["counts"], arguments["batch_size"])
-    batches = plan(**arguments, steps=pools * size)
-    rows = size * arguments["batch_size"]
-    wanted = rows * np.array(arguments["rates"]) / sum(arguments["rates"])
-    seen: Counter[tuple[int, int]] = Counter()
-    for number in range(pools):
-        pool = [pair for batch in batches[number * size : (number + 1) * size] for pair in batch]
-        drawn = Counter(member for member, _ in pool)
-        for member, count in enumerate(arguments["counts"]):
-            assert abs(drawn[member] - wanted[member]) < 1 + 1e-6
-            seen.update(pair for pair in pool if pair[0] == member)
-            times = [seen[member, row] for row in range(count)]
-            assert max(times) - min(times) <= 1
-
-
-@given(plans(), st.integers(1, 60))
-@settings(deadline=None)
-def test_without_lengths_no_row_comes_again_before_all_have_come(arguments, steps):
-    arguments.pop("lengths", None)
-    seen: Counter[tuple[int, int]] = Counter()
-    for pair in (pair for batch in plan(**arguments, steps=steps) for pair in batch):
-        assert seen[pair] == min(seen[pair[0], row] for row in range(arguments["counts"][pair[0]]))
-        seen[pair] += 1
-
-
-def test_each_epoch_and_each_seed_has_an_order_of_its_own():
-    rows = [pair[1] for batch in plan([1, 1], [50, 50], 10, 40, 0) for pair in batch if pair[0] == 0]
-    assert sorted(rows[:50]) == sorted(rows[50:100]) == list(range(50))
-    assert len({tuple(rows[:50]), tuple(rows[50:100]), tuple(range(50))}) == 3
-    other = [pair[1] for batch in plan([1, 1], [50, 50], 10, 40, 0) for pair in batch if pair[0] == 1]
-    assert rows[:50] != other[:50]
-    assert plan([1, 1], [50, 50], 10, 40, 0) != plan([1, 1], [50, 50], 10, 40, 1)
-
-
-def test_a_members_order_of_rows_does_not_depend_on_its_rate():
-    rows = [
-        [row for batch in plan(rates, [40, 40], 8, 60, 3) for member, row in batch if member == 1][:40]
-        for rates in ([1, 1], [5, 1])
-    ]
-    assert rows[0] == rows[1]
-
-
-@pytest.mark.parametrize("lengths", [None, [[3] * 10, list(range(1, 11))]], ids=["plain", "lengths"])
-def test_a_rare_members_share_is_right_from_the_first_step_on(lengths):
-    # 0.5 % of 16 * 4 rows is a third of a row a pool: only chance can be right, and it must be on average.
-    first = [pair for seed in range(3000) for pair in plan([199, 1], [10, 10], 4, 1, seed, lengths=lengths)[0]]
-    share = sum(member for member, _ in first) / len(first)
-    assert share == pytest.approx(0.005, abs=4 * (0.005 / len(first)) ** 0.5)
-
-
-def test_the_shares_of_glue_come_out():
-    found = rates(GLUE_SIZES, "proportional", CAP, 1.0)
-    drawn = Counter(member for batch in plan(found, list(GLUE_SIZES.values()), 32, 5_120, 0) for member, _ in batch)
-    shares = [drawn[member] / (32 * 5_120) for member in range(8)]
-    np.testing.assert_allclose(shares, found, atol=1 / (POOL * 32))
-    assert dict(zip(GLUE_SIZES, map(percent, shares), strict=True))["glue/mnli"] == "41.4"
-
-
-def test_lengths_only_sort_the_rows_of_a_pool():
-    random = np.random.default_rng(0)
-    lengths = [random.integers(5, 100, 300).tolist(), random.integers(50, 400, 200).tolist()]
-    sizes = [300, 200]
-    plain = plan([3, 1], sizes, 8, POOL, 5)
-    by_length = plan([3, 1], sizes, 8, POOL, 5, lengths=lengths)
-    assert Counter(pair for batch in plain for pair in batch) == Counter(pair for batch in by_length for pair in batch)
-    spans = [[lengths[member][row] for member, row in batch] for batch in by_length]
-    ordered = sorted(spans, key=min)
-    assert all(max(one) <= min(other) for one, other in pairwise(ordered))
-    assert spans != ordered
-    waste = [
-        sum(max(lengths[m][r] for m, r in batch) * 8 - sum(lengths[m][r] for m, r in batch) for batch in batches)
-        for batches in (plain, by_length)
-    ]
-    assert waste[1] < waste[0] / 5
-
-
-def test_a_plan_needs_rows_of_every_member():
-    with pytest.raises(TaskError, match=r"have \[3, 0\] train rows; expected at least one row each"):
-        plan([1, 1], [3, 0], 2, 1, 0)
 
 
 # Users' mixtures

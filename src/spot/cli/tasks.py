@@ -138,9 +138,10 @@ def stats(
 def check(task: TaskName, data: Data = None, as_json: Json = False) -> None:
     """Read every row of a task and count labels, blank and repeated texts, and texts that splits share."""
     from spot.tasks import registry
+    from spot.tasks.checks import check_task
 
     found = registry.get(task, data)
-    checked = registry.check(found)
+    checked = check_task(found)
     columns = ("split", "rows", "blank", "repeated", "contradicting", "in other splits", "longest", "labels")
     rows = [
         (
@@ -166,9 +167,9 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Write a commented task file for a file of rows, with guessed columns, labels and template."""
-    from spot.tasks import task_file
+    from spot.tasks import scaffold
 
     path = out or Path(str(rows).removesuffix(".gz")).with_suffix(".toml")
-    text = task_file.init(rows, path)
+    text = scaffold.init(rows, path)
     lines = (text, f"wrote {path}: look it through, then run", f"  spot tasks check {path}")
     emit({"path": str(path), "text": text}, as_json, *lines)

@@ -19,8 +19,8 @@ from typing import Any
 
 from spot.config import TuneConfig, digest
 from spot.prompts.overlap import Sketch
-from spot.study.config import COMBINED, PAIRED, Origin, Study, StudyConfig
-from spot.study.records import CellKind, Record
+from spot.study.config import COMBINED, PAIRED, Origin, Study, StudyConfig, look_up, read_study
+from spot.study.records import CellKind, Record, read_finished
 
 MOST = 8  # cells of a gang: the rows of a step of all of them stand in memory together
 FORMAT = 1  # of cells: another one gives all of them other ids
@@ -154,9 +154,31 @@ class StudyPlan:
         return self.folder / "cells"
 
 
-def plan(study: Study) -> StudyPlan:
+def read_plan(path: Path, overrides: Sequence[str] = ()) -> StudyPlan:
+    """The study of a TOML file and its cells; neither rows nor the backbone are read.
+
+    Args:
+        path: of the study's file.
+        overrides: `key=value`, see `config.read_study`.
+
+    Raises:
+        ConfigError: all mistakes in form at once, or all names that are unknown.
+    """
+    return plan_cells(look_up(read_study(path, list(overrides))))
+
+
+def plan_cells(study: Study) -> StudyPlan:
     """Lay out the cells of a study, those that others need first."""
     return StudyPlan(study, (*_prompt_cells(study.config, study.sources, study.targets), *_model_cells(study)))
+
+
+def finished(plan: StudyPlan) -> dict[str, Record]:
+    """The records of a study's cells, by digest.
+
+    Raises:
+        StudyError: a record is damaged.
+    """
+    return read_finished(plan.records, {cell.digest for cell in plan.cells})
 
 
 def gangs(cells: Iterable[Cell]) -> list[Gang]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from spot.errors import MissingExtra, StorageError, StudyError
+from spot.errors import ConfigError, MissingExtra, StorageError, StudyError, did_you_mean
 
 log = logging.getLogger(__name__)
 
+EXECUTORS = ("serial", "ray")
 TRIES = 3  # workers that an item may lose
 ANSWER = 10  # seconds that a cluster has to answer
 SETTINGS = 4  # the frame that both sides of HTTP/2 begin with (RFC 9113, sections 3.4 and 6.5)
@@ -27,7 +28,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Failure:
+class GivenUp:
     """Why an item was given up."""
 
     reason: str
@@ -38,7 +39,7 @@ class Executor(Protocol):
 
     def __call__(
         self, load: Callable[[], Held], work: Callable[[Held, Item], Found], items: Iterable[Item | None]
-    ) -> Iterator[tuple[Item, Found | Failure]]:
+    ) -> Iterator[tuple[Item, Found | GivenUp]]:
         """Do all items.
 
         Args:
@@ -53,9 +54,26 @@ class Executor(Protocol):
         """
 
 
+def executor_named(name: str, address: str | None = None) -> Executor:
+    """An executor by its name; an address of a cluster implies `ray`.
+
+    Args:
+        name: one of `EXECUTORS`.
+        address: as in `ray`.
+
+    Raises:
+        ConfigError: the name is unknown.
+        MissingExtra: Ray is not installed.
+        StudyError: no cluster answers.
+    """
+    if name not in EXECUTORS:
+        raise ConfigError(f"the executor is {name!r}: {did_you_mean(name, EXECUTORS)}")
+    return serial if name == "serial" and address is None else ray(address)
+
+
 def serial(
     load: Callable[[], Held], work: Callable[[Held, Item], Found], items: Iterable[Item | None]
-) -> Iterator[tuple[Item, Found | Failure]]:
+) -> Iterator[tuple[Item, Found | GivenUp]]:
     """Do one item after another in this process; see `Executor`."""
     held: Any = None
     for item in items:
@@ -207,7 +225,7 @@ class _Pool:
 
 def _on_cluster(
     api: Any, load: Callable[[], Held], work: Callable[[Held, Item], Found], items: Iterable[Item | None]
-) -> Iterator[tuple[Item, Found | Failure]]:
+) -> Iterator[tuple[Item, Found | GivenUp]]:
     """Do items on the actors of a cluster; see `Executor`."""
     pool = _Pool(api, load, work)
     feed = iter(items)
@@ -255,7 +273,7 @@ def _landed(pool: _Pool, reference: Any) -> Iterator[tuple[Any, Any]]:
             log.warning("a worker died (%s): its work is done again", reason)
             pool.again.append((item, lost + 1))
             return
-        yield item, Failure(f"{TRIES} workers died of it; the last: {reason}")
+        yield item, GivenUp(f"{TRIES} workers died of it; the last: {reason}")
         return
     pool.idle.append(actor)
     if not is_new:

@@ -1,6 +1,9 @@
 """The record of a finished cell of a study: one small JSON file, which a study keeps and which counts as finished.
 
-studies/NAME/cells/<digest>.json
+studies/NAME/cells/<digest>.json                   a record
+studies/NAME/pending/                              records of the last gang, until all of them are among the others
+$SPOT_CACHE/studies/prompts/<digest>.safetensors   the prompt of a cell, which others start from
+$SPOT_CACHE/studies/runs/<digest>/                 the run of a gang, to go on from
 
 Everything that a report says can be worked out from the records alone; prompts and checkpoints stay in the user's
 cache.
@@ -8,7 +11,9 @@ cache.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +22,8 @@ import numpy as np
 
 from spot.errors import StudyError
 from spot.library.history import decode_summary, encode_summary
-from spot.storage.files import write_whole
+from spot.storage.files import cache_dir, write_whole
+from spot.training.result import CurvePoint
 
 FORMAT = 1
 
@@ -47,7 +53,7 @@ class Record:
         frozen: the score without a prompt; None where it was not measured.
         similarity: metric -> similarity of source and target; of a `pair`.
         embedding: `mean`, `token` -> float32 [D], summary of the task embedding; of `source` and `plain` with a key.
-        curve: points with `step`, `score` and `nats` on selection rows, `tokens` and `seconds`.
+        curve: evaluations on selection rows.
         steps: taken.
         tokens: text tokens trained, those of the mixture before included.
         seconds: of training, the mixture before included.
@@ -76,7 +82,7 @@ class Record:
     frozen: float | None = None
     similarity: Mapping[str, float] = field(default_factory=dict)
     embedding: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
-    curve: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    curve: tuple[CurvePoint, ...] = field(default=(), repr=False)
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -119,6 +125,7 @@ def read(path: Path) -> Record:
         values = {name: value for name, value in plain.items() if name in known}
         values["score"] = math.nan if values.get("score") is None else float(values["score"])
         values["embedding"] = {name: decode_summary(row) for name, row in values.get("embedding", {}).items()}
+        values["curve"] = tuple(CurvePoint(**point) for point in values.get("curve", ()))
         for name in ("sources", "weights", "needs"):
             values[name] = tuple(values.get(name, ()))
         if values.get("interval") is not None:
@@ -142,3 +149,97 @@ def read_all(folder: Path) -> list[Record]:
         StudyError: a file is no record.
     """
     return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def read_finished(folder: Path, cells: Collection[str]) -> dict[str, Record]:
+    """The records of some cells by digest; those of other cells, as an earlier study's file had them, are left out.
+
+    Args:
+        folder: of the records.
+        cells: digests.
+
+    Raises:
+        StudyError: a file is no record.
+    """
+    return {record.digest: record for record in read_all(folder) if record.digest in cells}
+
+
+def runs_folder() -> Path:
+    """Where the runs of gangs are on this machine."""
+    return cache_dir() / "studies" / "runs"
+
+
+def prompt_file(cell: str) -> Path:
+    """Where the prompt of a cell, given by its digest, is on this machine."""
+    return cache_dir() / "studies" / "prompts" / f"{cell}.safetensors"
+
+
+class RecordFolder:
+    """Owns the records of a study while a run holds its lock.
+
+    Records of a gang land together: they are staged in a folder that is renamed, so that a kill leaves all of them or
+    none. Were it to part a gang, the rest would walk as another gang, and a float would round otherwise.
+
+    Args:
+        study: the study's folder.
+        titles: of its cells, by digest.
+    """
+
+    def __init__(self, study: Path, titles: Mapping[str, str]) -> None:
+        """Land what a killed run left, and read what is there.
+
+        Raises:
+            StudyError: a record is damaged.
+        """
+        self.titles = titles
+        self.path = study / "cells"
+        self._pending = study / "pending"
+        self._staged = study / f".pending.{os.getpid()}"
+        self._land()
+        self.records = read_finished(self.path, titles)
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Write records, all or none.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        shutil.rmtree(self._staged, ignore_errors=True)
+        try:
+            for record in records:
+                write(record, self._staged)
+            if records:
+                self._staged.rename(self._pending)
+        finally:
+            shutil.rmtree(self._staged, ignore_errors=True)
+        self._land()
+        self.records |= {record.digest: record for record in records}
+
+    def on_other_rows(self, records: Sequence[Record]) -> str:
+        """Why records of one gang may not stand beside those that are there: arms share a target's report rows.
+
+        Returns:
+            Empty where they may.
+        """
+        task = records[0].task
+        ours = {record.data for record in records if record.data and record.kind != "source"}
+        others = [
+            record
+            for record in self.records.values()
+            if record.task == task and record.kind != "source" and record.data and record.data not in ours
+        ]
+        if not ours or not others:
+            return ""
+        return (
+            f"its report rows are not those of {len(others)} finished cells of {task}: the data differ, or a "
+            "new source has seen some of these rows. Delete these to have them made again, or restore the data: "
+            + " ".join(str(self.path / f"{record.digest}.json") for record in others)
+        )
+
+    def _land(self) -> None:
+        """Move the records of the last gang to the others."""
+        if self._pending.is_dir():
+            self.path.mkdir(parents=True, exist_ok=True)
+            for path in sorted(self._pending.glob("*.json")):
+                path.replace(self.path / path.name)
+            shutil.rmtree(self._pending)

@@ -1,15 +1,48 @@
 """What the pairs of a study teach a library: the gains of its prompts, as its record of transfers has them."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from spot.config import digest
-from spot.errors import PromptError
+from spot.errors import LibraryError, PromptError, StudyError
 from spot.library.history import TransferRecord, encode_summary
+from spot.library.library import Library
 from spot.prompts.prompt import header
 from spot.study.analysis.groups import Block, blocks, plain_selection, selection
-from spot.study.cells import StudyPlan
-from spot.study.records import Record
-from spot.study.scheduler import prompt_file
+from spot.study.cells import StudyPlan, finished
+from spot.study.records import Record, prompt_file
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a library has learned of a study.
+
+    Attributes:
+        transfers: of its prompts in the study.
+        new: of these, the ones that it did not know.
+    """
+
+    transfers: int
+    new: int
+
+
+def teach(plan: StudyPlan, library: Library) -> Taught:
+    """Let a library remember what a study's pairs showed; each pair that started from one of its prompts once.
+
+    Raises:
+        StudyError: a record is damaged, or no finished pair started from a prompt of the library.
+        LibraryError: the library cannot be written.
+    """
+    found = lessons(plan, list(finished(plan).values()), {entry.digest for entry in library.entries()})
+    if not found:
+        raise StudyError(
+            f"no finished pair of {plan.records} started from a prompt of {library.path}: expected the "
+            "library that the study's sources are in, or that its prompts were added to."
+        )
+    before = len(library.transfers())
+    if not library.record_transfers(found):
+        raise LibraryError(f"{library.path} cannot be written: copy it, and teach the copy.")
+    return Taught(transfers=len(found), new=len(library.transfers()) - before)
 
 
 def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]) -> list[TransferRecord]:

@@ -7,11 +7,11 @@ from is `spot.tasks.origins`' business.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from spot.errors import TaskError
+from spot.reading import Reading
 from spot.tasks import origins
 from spot.tasks.readers import some, text_field
 from spot.tasks.task import Example, Task, check_split
@@ -102,13 +102,16 @@ ALL_SPLITS = ("train", "validation", "test")
 Form = Callable[[Row, bool], Iterable[Text]]  # (row, whether it trains) -> none, one or several examples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """How the rows of one data set become examples.
 
     Attributes:
         title: one line for people.
         form: row and whether it trains -> its texts.
+        revisions: a word that stands for the examples that the set makes, and one for those with the task's name in
+            front. Records of studies name them, so both get a new word (any that the set has not had) whenever its
+            text, answers, label words or files change, and keep their word otherwise.
         folder: under a data folder; the name with `_` for `/` where empty.
         hub: `name` or `name:configuration` on the Hugging Face hub; empty where no copy loads without its own code.
         labels: the label words; empty for open answers.
@@ -126,6 +129,7 @@ class DataSet:
 
     title: str
     form: Form
+    revisions: tuple[str, str]
     folder: str = ""
     hub: str = ""
     labels: tuple[str, ...] = ()
@@ -179,17 +183,19 @@ def task_of(name: str, row: DataSet, data: Path | None = None, prefix: bool = Fa
     splits = origins.splits(row, data)
     load = partial(_load, name, row, data, prefix)
     hidden_labels = tuple(split for split in row.hidden_labels if split not in splits)
+    plain, with_prefix = row.revisions
     return Task(
         name,
         load,
         splits,
         row.labels,
         row.metrics,
-        _revision(row, prefix),
-        row.title,
-        row.size,
-        row.kind,
-        hidden_labels,
+        revision=with_prefix if prefix else plain,
+        title=row.title,
+        size=row.size,
+        kind=row.kind,
+        hidden_labels=hidden_labels,
+        reading=Reading(form=name, task_prefix=prefix),
     )
 
 
@@ -216,11 +222,3 @@ def _load(name: str, row: DataSet, data: Path | None, prefix: bool, split: str) 
 def named(name: str, row: DataSet, inputs: str) -> str:
     """Inputs with the task's name in front, as T5 writes them."""
     return (f"{name.rpartition('/')[2]} " if row.name is None else row.name) + inputs
-
-
-def _revision(row: DataSet, prefix: bool) -> str:
-    """Eight hex digits that change with the form, the words or the files of a data set."""
-    cells = [cell.cell_contents for cell in getattr(row.form, "__closure__", None) or ()]
-    values = [getattr(value, "__qualname__", None) or repr(value) for value in cells]
-    form = (row.folder, row.form.__qualname__, values, row.labels, row.name if prefix else None, prefix)
-    return blake2b(repr(form).encode(), digest_size=4).hexdigest()

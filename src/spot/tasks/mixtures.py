@@ -1,4 +1,4 @@
-"""Mixtures of tasks: the paper's by name (`mixture:glue`), a user's own by TOML file, their rates and their draws.
+"""Mixtures of tasks: the paper's by name (`mixture:glue`), a user's own by TOML file, and their rates.
 
 A mixture holds names of tasks. How often each is drawn follows from its number of train rows, as in T5 and SPoT, or
 from the rates in the file.
@@ -7,12 +7,10 @@ from the rates in the file.
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from spot.errors import TaskError, did_you_mean
 from spot.tasks import registry
@@ -20,7 +18,6 @@ from spot.tasks.readers import some
 from spot.tasks.task import Task
 
 PREFIX = "mixture:"  # in front of a known mixture's name where a task is asked for
-POOL = 16  # batches that are drawn and sorted by length together
 KEYS = ("name", "tasks", "rates", "outputs")
 MOST = 1e12  # largest rate in a file
 
@@ -131,79 +128,6 @@ def rates(sizes: Mapping[str, int | None], mixing: str, cap: int, temperature: f
     counted = [min(size, cap) for size in sizes.values() if size is not None]
     largest = max(counted)
     return _shares([(size / largest) ** (1 / temperature) for size in counted])
-
-
-def plan(
-    rates: Sequence[float],
-    counts: Sequence[int],
-    batch_size: int,
-    steps: int,
-    seed: int,
-    *,
-    lengths: Sequence[Sequence[int]] | None = None,
-) -> list[list[tuple[int, int]]]:
-    """Which rows each step takes: members drawn by rate, each one's rows in endless shuffled epochs of its own.
-
-    Draws are made in pools of at most POOL batches and at most an epoch of any member. In every pool a member has its
-    share of the rows to within one row, and at the end of every pool no row of it has been drawn more than once more
-    than another. A longer plan begins with the shorter one.
-
-    Args:
-        rates: of the members; only their proportions matter.
-        counts: rows of each member.
-        batch_size: rows a step.
-        steps: number of batches.
-        seed: the plan depends on nothing else.
-        lengths: tokens of each member's rows; then pools are sorted by length, so that batches need little padding.
-
-    Returns:
-        `steps` lists of `batch_size` (member, row) pairs.
-
-    Raises:
-        TaskError: a member has no rows.
-    """
-    if not all(counts):
-        raise TaskError(f"the members of a mixture have {list(counts)} train rows; expected at least one row each")
-    random = np.random.default_rng(seed)
-    streams = [
-        _epochs(member, count, own)
-        for (member, count), own in zip(enumerate(counts), random.spawn(len(counts)), strict=True)
-    ]
-    shares = _shares(rates)
-    edges = np.cumsum(shares)
-    pool = pool_batches(shares, counts, batch_size)
-    pool_rows = pool * batch_size
-    batches: list[list[tuple[int, int]]] = []
-    while len(batches) < steps:
-        points = (np.arange(pool_rows) + random.random()) / pool_rows
-        members = np.searchsorted(edges[:-1], points, side="right")
-        drawn = [next(streams[member]) for member in random.permutation(members).tolist()]
-        order = np.arange(pool)
-        if lengths is not None:
-            drawn.sort(key=lambda pair: lengths[pair[0]][pair[1]])
-            order = random.permutation(pool)
-        batches.extend(drawn[number * batch_size : (number + 1) * batch_size] for number in order.tolist())
-    return batches[:steps]
-
-
-def pool_batches(shares: Sequence[float], counts: Sequence[int], batch_size: int) -> int:
-    """Batches that are drawn together: a pool of several epochs of a member would bring copies of a row side by side.
-
-    Args:
-        shares: of the members, in sum 1.
-        counts: rows of each member.
-        batch_size: rows a step.
-    """
-    epoch = min(count / share for count, share in zip(counts, shares, strict=True))
-    return min(POOL, max(1, int(epoch) // batch_size))
-
-
-def _epochs(member: int, count: int, random: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """One member's rows, shuffled anew each time that all have been drawn; equal pairs are one object."""
-    pairs = [(member, row) for row in range(count)]
-    while True:
-        for row in random.permutation(count).tolist():
-            yield pairs[row]
 
 
 def _shares(values: Sequence[float]) -> tuple[float, ...]:

@@ -30,7 +30,7 @@ TSV_HEAD = ("index", "prediction")
 _SHOWN = 5  # ids or labels in one message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sheet:
     """One file of a submission.
 
@@ -82,29 +82,29 @@ _TRUTH = {"False": "false", "True": "true"}
 
 SHEETS: Mapping[str, tuple[Sheet, ...]] = {
     "glue": (
-        Sheet("glue/cola", "CoLA.tsv", 1063, _digits("unacceptable", "acceptable")),
-        Sheet("glue/sst2", "SST-2.tsv", 1821, _digits("negative", "positive")),
-        Sheet("glue/mrpc", "MRPC.tsv", 1725, _digits("not_equivalent", "equivalent")),
-        Sheet("glue/stsb", "STS-B.tsv", 1379, kind="number"),
-        Sheet("glue/qqp", "QQP.tsv", 390965, _digits("not_duplicate", "duplicate")),
-        Sheet("glue/mnli", "MNLI-m.tsv", 9796, _THREE_WAY),
-        Sheet("glue/mnli_mismatched", "MNLI-mm.tsv", 9847, _THREE_WAY, prompt="glue/mnli"),
-        Sheet("glue/qnli", "QNLI.tsv", 5463, _TWO_WAY),
-        Sheet("glue/rte", "RTE.tsv", 3000, _TWO_WAY),
-        Sheet("glue/wnli", "WNLI.tsv", 146, _digits("not_entailment", "entailment")),
-        Sheet("glue/ax", "AX.tsv", 1104, _THREE_WAY, prompt="glue/mnli"),
+        Sheet(task="glue/cola", name="CoLA.tsv", rows=1063, written=_digits("unacceptable", "acceptable")),
+        Sheet(task="glue/sst2", name="SST-2.tsv", rows=1821, written=_digits("negative", "positive")),
+        Sheet(task="glue/mrpc", name="MRPC.tsv", rows=1725, written=_digits("not_equivalent", "equivalent")),
+        Sheet(task="glue/stsb", name="STS-B.tsv", rows=1379, kind="number"),
+        Sheet(task="glue/qqp", name="QQP.tsv", rows=390965, written=_digits("not_duplicate", "duplicate")),
+        Sheet(task="glue/mnli", name="MNLI-m.tsv", rows=9796, written=_THREE_WAY),
+        Sheet(task="glue/mnli_mismatched", name="MNLI-mm.tsv", rows=9847, written=_THREE_WAY, prompt="glue/mnli"),
+        Sheet(task="glue/qnli", name="QNLI.tsv", rows=5463, written=_TWO_WAY),
+        Sheet(task="glue/rte", name="RTE.tsv", rows=3000, written=_TWO_WAY),
+        Sheet(task="glue/wnli", name="WNLI.tsv", rows=146, written=_digits("not_entailment", "entailment")),
+        Sheet(task="glue/ax", name="AX.tsv", rows=1104, written=_THREE_WAY, prompt="glue/mnli"),
     ),
     "superglue": (
-        Sheet("superglue/boolq", "BoolQ.jsonl", 3245, _TRUTH),
-        Sheet("superglue/cb", "CB.jsonl", 250, _same("entailment", "contradiction", "neutral")),
-        Sheet("superglue/copa", "COPA.jsonl", 500, _numbered("choice1", "choice2")),
-        Sheet("superglue/multirc", "MultiRC.jsonl", 9693, _numbered("False", "True")),
-        Sheet("superglue/record", "ReCoRD.jsonl", 10000, kind="text"),
-        Sheet("superglue/rte", "RTE.jsonl", 3000, _TWO_WAY),
-        Sheet("superglue/wic", "WiC.jsonl", 1400, _TRUTH),
-        Sheet("superglue/wsc", "WSC.jsonl", 146, _same("False", "True")),
-        Sheet("superglue/axb", "AX-b.jsonl", 1104, _TWO_WAY, prompt="superglue/rte"),
-        Sheet("superglue/axg", "AX-g.jsonl", 356, _TWO_WAY, prompt="superglue/rte"),
+        Sheet(task="superglue/boolq", name="BoolQ.jsonl", rows=3245, written=_TRUTH),
+        Sheet(task="superglue/cb", name="CB.jsonl", rows=250, written=_same("entailment", "contradiction", "neutral")),
+        Sheet(task="superglue/copa", name="COPA.jsonl", rows=500, written=_numbered("choice1", "choice2")),
+        Sheet(task="superglue/multirc", name="MultiRC.jsonl", rows=9693, written=_numbered("False", "True")),
+        Sheet(task="superglue/record", name="ReCoRD.jsonl", rows=10000, kind="text"),
+        Sheet(task="superglue/rte", name="RTE.jsonl", rows=3000, written=_TWO_WAY),
+        Sheet(task="superglue/wic", name="WiC.jsonl", rows=1400, written=_TRUTH),
+        Sheet(task="superglue/wsc", name="WSC.jsonl", rows=146, written=_same("False", "True")),
+        Sheet(task="superglue/axb", name="AX-b.jsonl", rows=1104, written=_TWO_WAY, prompt="superglue/rte"),
+        Sheet(task="superglue/axg", name="AX-g.jsonl", rows=356, written=_TWO_WAY, prompt="superglue/rte"),
     ),
 }
 

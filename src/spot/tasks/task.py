@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from spot.errors import TaskError, did_you_mean
+from spot.reading import Reading
 from spot.storage.text import letters
 
 SPLITS = ("train", "validation", "test")
@@ -45,6 +46,8 @@ class Task:
         size: official number of train examples, see `data_sets.DataSet`; None where unknown.
         kind: form of the answers: `label`, `number` or `text`.
         hidden_labels: splits that can be read but hold no answers: predictions of them are handed in.
+        reading: how a row becomes text, and what may be answered.
+        positive: the label that F1 is of; empty where none is named, None where it is the last one, as in benchmarks.
     """
 
     name: str
@@ -57,6 +60,12 @@ class Task:
     size: int | None = None
     kind: str = "label"
     hidden_labels: tuple[str, ...] = ()
+    reading: Reading = field(default_factory=Reading)
+    positive: str | None = None
+
+    def __post_init__(self) -> None:
+        """The reading names the labels too, so that it can stand by itself in a prompt file."""
+        object.__setattr__(self, "reading", self.reading.of_labels(self.labels))
 
 
 def text_key(example: Example) -> str:

@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -20,21 +20,35 @@ from typing import Any
 
 from spot.errors import TaskError, did_you_mean
 from spot.metrics.scores import problems
-from spot.storage.files import write_whole
+from spot.reading import DECODES, ENDS, Reading, parse_template
 from spot.tasks.readers import ROW_FORMATS, Rows, cannot_read, read_rows, row_format, some, text_field
 from spot.tasks.task import SPLITS, Example, Task, check_split
 
-KEYS = ("name", "title", "rows", "input", "label", "labels", "answer", "metrics", "encoding", "quotes")
+KEYS = (
+    "name",
+    "title",
+    "rows",
+    "input",
+    "cue",
+    "separator",
+    "end",
+    "decode",
+    "label",
+    "labels",
+    "answer",
+    "metrics",
+    "positive",
+    "encoding",
+    "quotes",
+)
+MAY_BE_EMPTY = ("cue", "separator")  # word for word, also where that is nothing
 TEXT_COLUMNS = ("text", "sentence")
-LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "answer")
 MOST_LABELS = 200  # more different values than this are open answers, not labels
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-_NUMBER = re.compile(r"\s*[-+]?[\d.,]*\s*")
-_TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|([{}])")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskFile:
     """A task file as its user wrote it.
 
@@ -43,11 +57,14 @@ class TaskFile:
         name: of the task.
         title: one line for people.
         rows: split -> file.
-        pieces: the input's template as (text before, column), the last column empty; empty for the default.
+        template: the input's, with columns in braces; empty for the default.
+        cue, separator: as in `Reading`; None for the default.
+        end, decode: as in `Reading`.
         label: the column with the label, empty for open answers.
         answer: the column with the open answer, empty for labels.
         labels: value in the rows -> label word; empty for the values that the first split shows.
         metrics: names from `spot.metrics.scores.METRICS`; empty for the default.
+        positive: the label word that F1 is of; empty where none is named.
         encoding: of the rows.
         quotes: whether a quotation mark encloses cells of CSV and TSV or is text like any other.
     """
@@ -56,11 +73,16 @@ class TaskFile:
     name: str
     title: str
     rows: dict[str, Path]
-    pieces: tuple[tuple[str, str], ...]
+    template: str
+    cue: str | None
+    separator: str | None
+    end: str
+    decode: str
     label: str
     answer: str
     labels: dict[str, str]
     metrics: tuple[str, ...]
+    positive: str
     encoding: str
     quotes: bool
 
@@ -76,12 +98,22 @@ def load_task(path: Path) -> Task:
     """
     spec = read_task_file(path)
     labels = _shown_labels(spec) if spec.label and not spec.labels else spec.labels
-    words = tuple(dict.fromkeys(labels.values()))
+    reading = Reading(
+        template=spec.template or _default_template(spec),
+        cue=spec.cue,
+        separator=spec.separator,
+        labels=tuple(labels.items()),
+        decode=spec.decode,
+        end=spec.end,
+        encoding=spec.encoding,
+        quotes=spec.quotes,
+    )
+    words = reading.words
     metrics = spec.metrics or (("accuracy",) if words else ("exact_match", "token_f1"))
     for split, file in spec.rows.items():
         if split == "test" and len(spec.rows) > 1:
             continue
-        counts = Counter(row.answers[0] for row in _examples(spec, labels, split))
+        counts = Counter(row.answers[0] for row in _examples(spec, reading, split))
         if not counts:
             raise TaskError(f"{file} has columns but no rows: expected at least one row below the header.")
         if words and len(counts) == 1 and split == next(iter(spec.rows)):
@@ -89,11 +121,22 @@ def load_task(path: Path) -> Task:
                 f"{file}: all {sum(counts.values())} rows have the label {next(iter(counts))!r}; expected at least "
                 "two different labels, as one class leaves nothing to learn. Add rows of another class."
             )
-    if found := problems(metrics, words):
+    if found := problems(metrics, words, spec.positive):
         raise TaskError(f"{path}: {'; '.join(found)}.")
-    load = partial(_examples, spec, labels)
+    load = partial(_examples, spec, reading)
     kind = "label" if words else "text"
-    return Task(spec.name, load, tuple(spec.rows), words, metrics, _revision(spec), spec.title, kind=kind)
+    return Task(
+        spec.name,
+        load,
+        tuple(spec.rows),
+        words,
+        metrics,
+        revision=_revision(spec),
+        title=spec.title,
+        kind=kind,
+        reading=reading,
+        positive=spec.positive,
+    )
 
 
 def raw_rows(path: Path, split: str) -> Rows:
@@ -122,11 +165,16 @@ def read_task_file(path: Path) -> TaskFile:
         name=found.get("name", "unnamed"),
         title=found.get("title", ""),
         rows=_row_files(path.parent, found.get("rows", {}), mistakes),
-        pieces=_pieces(found["input"], mistakes) if "input" in found else (),
+        template=_template(found.get("input", ""), mistakes),
+        cue=found.get("cue"),
+        separator=found.get("separator"),
+        end=_choice("end", found.get("end", "auto"), ENDS, mistakes),
+        decode=_choice("decode", found.get("decode", "rank"), DECODES, mistakes),
         label="" if "answer" in found else found.get("label", "label"),
         answer=found.get("answer", ""),
         labels=_label_words(found.get("labels", {}), mistakes),
         metrics=tuple(map(str, found.get("metrics", ()))),
+        positive=found.get("positive", ""),
         encoding=_codec(found.get("encoding", "utf-8"), mistakes),
         quotes=found.get("quotes", True),
     )
@@ -134,39 +182,13 @@ def read_task_file(path: Path) -> TaskFile:
         mistakes.append(f"name is {spec.name!r}, expected letters, digits and . _ - /, such as 'my/reviews'")
     if spec.answer and ("label" in found or "labels" in found):
         mistakes.append("answer stands beside label or labels: answer is for open answers, drop one of the two")
-    # Two labels stand for those that the rows will show.
-    mistakes += problems(spec.metrics, () if spec.answer else tuple(set(spec.labels.values())) or ("", " "))
+    words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
+    # Two labels stand for those that the rows will show, the positive one among them.
+    shown = () if spec.answer else (spec.positive, " ")
+    mistakes += problems(spec.metrics, words or shown, spec.positive)
     if mistakes:
         raise TaskError("\n  - ".join([f"{path} cannot be used:", *mistakes]))
     return spec
-
-
-def init(rows_path: Path, out: Path) -> str:
-    """Write a commented task file for a file of rows, with guessed columns, labels and template.
-
-    Args:
-        rows_path: rows in any format that a task file may name.
-        out: the task file to write; the rows are named relative to its folder.
-
-    Returns:
-        What was written.
-
-    Raises:
-        TaskError: the rows cannot be read or have no text, or there is a file already.
-        StorageError: the file cannot be written.
-    """
-    if out.exists():
-        raise TaskError(f"{out} exists already and is left as it is. Choose another path, or move it away.")
-    columns: dict[str, list[Any]] = {}
-    for _, row in read_rows(rows_path):
-        for column, value in row.items():
-            columns.setdefault(column, []).append(value)
-    if not columns:
-        raise TaskError(f"{rows_path} has columns but no rows: expected at least one row below the header.")
-    label = _guess_label(columns)
-    text = _commented(os.path.relpath(rows_path, out.parent), columns, label, _guess_texts(rows_path, columns, label))
-    write_whole(out, text.encode("utf-8", "replace"))
-    return text
 
 
 def _wrong_keys(found: dict[str, Any]) -> list[str]:
@@ -180,7 +202,7 @@ def _wrong_keys(found: dict[str, Any]) -> list[str]:
         if not isinstance(found[key], allowed):
             expected = " or ".join(wanted[kind] for kind in allowed)
             mistakes.append(f"{key} is {found.pop(key)!r}, expected {expected}")
-        elif found[key] in ("", [], {}):
+        elif found[key] in ("", [], {}) and key not in MAY_BE_EMPTY:
             mistakes.append(f"{key} is empty: write a value or leave the key out")
             del found[key]
     return mistakes
@@ -196,25 +218,24 @@ def _codec(encoding: str, mistakes: list[str]) -> str:
         return encoding
 
 
-def _examples(spec: TaskFile, labels: dict[str, str], split: str) -> Iterator[Example]:
+def _examples(spec: TaskFile, reading: Reading, split: str) -> Iterator[Example]:
     """Stream the rows of a split as examples, each one checked."""
     check_split(spec.name, split, spec.rows)
     path = spec.rows[split]
-    pieces = spec.pieces
+    words = dict(reading.labels)
     for number, row in read_rows(path, spec.encoding, spec.quotes):
         place = f"{path}, row {number}"
-        pieces = pieces or _default_pieces(spec, place, row)
-        texts = tuple(_cell(row, column, place, spec) for _, column in pieces if column)
-        if not any(text.strip() for text in texts):
-            raise TaskError(f"{place}: no text in {some(column for _, column in pieces if column)}. Leave the row out.")
-        inputs = "".join(before + text for (before, _), text in zip(pieces, (*texts, ""), strict=True))
+        values = {column: _cell(row, column, place, spec) for column in reading.fields}
+        if not any(text.strip() for text in values.values()):
+            raise TaskError(f"{place}: no text in {some(values)}. Leave the row out.")
         if spec.answer:
             answer = _cell(row, spec.answer, place, spec).strip()
             if not answer:
                 raise TaskError(f"{place}: blank answer in column {spec.answer!r}. Fill it or leave the row out.")
         else:
-            answer = _word(_cell(row, spec.label, place, spec, plain=True).strip(), labels, place, spec)
-        yield Example(f"{split}/{number}", inputs, (answer,), texts=texts)
+            answer = _word(_cell(row, spec.label, place, spec, plain=True).strip(), words, place, spec)
+        texts = tuple(values[column] for _, column in reading.pieces if column)
+        yield Example(f"{split}/{number}", reading.render(values), (answer,), texts=texts)
 
 
 def _cell(row: dict[str, Any], column: str, place: str, spec: TaskFile, plain: bool = False) -> str:
@@ -230,8 +251,8 @@ def _cell(row: dict[str, Any], column: str, place: str, spec: TaskFile, plain: b
     return text_field(row, column, place)
 
 
-def _by_number(value: str) -> tuple[bool, int, str]:
-    """Sorts whole numbers by size, before words."""
+def label_order(value: str) -> tuple[bool, int, str]:
+    """The key that label values are sorted by: whole numbers by size, before words."""
     return (not value.isdecimal(), len(value) if value.isdecimal() else 0, value)
 
 
@@ -256,37 +277,42 @@ def _shown_labels(spec: TaskFile) -> dict[str, str]:
             f"{path}: column {spec.label!r} holds {len(values)} different values in {split}, more than {MOST_LABELS}: "
             f'no labels. For open answers write answer = "{spec.label}" in {spec.path}, or list the labels.'
         )
-    return {value: value for value in sorted(values, key=_by_number)}
+    return {value: value for value in sorted(values, key=label_order)}
 
 
-def _default_pieces(spec: TaskFile, place: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The template where the task file has none: a column with a usual name, or the only other one."""
+def _default_template(spec: TaskFile) -> str:
+    """The template where the task file has none: of a column with a usual name, or of the only other one."""
+    path = next(iter(spec.rows.values()))
+    number, row = next(iter(read_rows(path, spec.encoding, spec.quotes)), (0, None))
+    if row is None:
+        raise TaskError(f"{path} has columns but no rows: expected at least one row below the header.")
     others = [column for column in row if column not in (spec.label, spec.answer)]
     candidates = [column for column in TEXT_COLUMNS if column in others][:1] or others
-    if len(candidates) != 1:
+    if len(candidates) != 1 or set("{}") & set(candidates[0]):
         raise TaskError(
-            f"{place}: which column holds the text? Its columns: {some(row)}. Name it in {spec.path}, for example "
-            'input = "sentence: {COLUMN}".'
+            f"{path}, row {number}: which column holds the text? Its columns: {some(row)}. Name it in {spec.path}, for "
+            'example input = "sentence: {COLUMN}".'
         )
-    return (("sentence: ", candidates[0]), ("", ""))
+    return f"sentence: {{{candidates[0]}}}"
 
 
-def _pieces(template: str, mistakes: list[str]) -> tuple[tuple[str, str], ...]:
-    """Cut a template into (text before, column); doubled braces are braces."""
-    pieces, before, end = [], "", 0
-    for match in _TEMPLATE.finditer(template):
-        before, end = before + template[end : match.start()], match.end()
-        if match[1]:
-            pieces.append((before, match[1]))
-            before = ""
-        elif match[2]:
-            mistakes.append(f"input {template!r} has a lone {match[2]!r}: write {{column}}, or double it for a brace")
-            return ()
-        else:
-            before += match[0][0]
-    if not pieces:
-        mistakes.append(f"input {template!r} names no column, expected for example 'sentence: {{text}}'")
-    return (*pieces, (before + template[end:], ""))
+def _template(template: str, mistakes: list[str]) -> str:
+    """A template that can be used, or nothing."""
+    try:
+        if template:
+            parse_template(template)
+        return template
+    except TaskError as error:
+        mistakes.append(f"input {str(error).removeprefix('the template ').rstrip('.')}")
+        return ""
+
+
+def _choice(key: str, value: str, choices: Sequence[str], mistakes: list[str]) -> str:
+    """One of a few words."""
+    if value not in choices:
+        mistakes.append(f"{key} is {value!r}; {did_you_mean(value, choices)}")
+        return choices[0]
+    return value
 
 
 def _row_files(folder: Path, rows: str | dict[str, Any], mistakes: list[str]) -> dict[str, Path]:
@@ -319,70 +345,6 @@ def _label_words(labels: dict[str, Any] | list[Any], mistakes: list[str]) -> dic
     if labels and len(set(named.values())) < 2:
         mistakes.append(f"labels has the one word {next(iter(named.values()))!r}, expected at least two")
     return named
-
-
-def _guess_label(columns: dict[str, list[Any]]) -> str:
-    """The column with a usual name, or the one with the fewest values, or the last."""
-    named = {column.lower(): column for column in columns}
-    if usual := [named[name] for name in LABEL_COLUMNS if name in named]:
-        return usual[0]
-    different = {column: len(set(map(str, values))) for column, values in columns.items()}
-    few = [column for column, count in different.items() if 2 <= count <= max(2, len(columns[column]) // 2)]
-    return min(few, key=lambda column: different[column], default=list(columns)[-1])
-
-
-def _guess_texts(path: Path, columns: dict[str, list[Any]], label: str) -> list[str]:
-    """The columns with text: no numbers, not the same few values again and again."""
-    texts = [
-        column
-        for column, values in columns.items()
-        if column != label
-        and not set("{}") & set(column)
-        and all(isinstance(value, str) for value in values)
-        and not all(_NUMBER.fullmatch(value) for value in values)
-    ]
-    varied = [column for column in texts if len(set(columns[column])) * 4 > len(columns[column])]
-    if not texts:
-        raise TaskError(f"{path}: no column with text; its columns: {some(columns)}. Give rows that hold text.")
-    return varied or texts
-
-
-def _commented(rows: str, columns: dict[str, list[Any]], label: str, texts: list[str]) -> str:
-    """The text of a new task file."""
-    name = re.sub(r"\W+", "_", Path(rows).name.split(".")[0]).strip("_") or "task"
-    found = (value if isinstance(value, str) else json.dumps(value) for value in columns[label] if value is not None)
-    values = sorted({value.strip() for value in found} - {""}, key=_by_number)
-    template = " ".join(f"{'sentence' if len(texts) == 1 else column}: {{{column}}}" for column in texts)
-    lines = [
-        "# A task: which rows, what the model reads, which words it answers with.",
-        f"# Columns of the rows: {', '.join(map(_quoted, columns))}.",
-        f"name = {_quoted(name)}",
-        "",
-        "# One file is parted by itself into rows that train, select and report. Or name files:",
-        '# rows = { train = "train.csv", validation = "validation.csv", test = "test.csv" }',
-        f"rows = {_quoted(rows)}",
-        "",
-        "# What the model reads; a column's name in braces stands for its text.",
-        f"input = {_quoted(template)}",
-        "",
-    ]
-    if len(values) > MOST_LABELS:
-        return "\n".join([*lines, "# The column with the answer, any text.", f"answer = {_quoted(label)}", ""])
-    lines += [
-        "# The column with the label.",
-        f"label = {_quoted(label)}",
-        "",
-        "# A value of that column = the word that the model answers with; plain words of its language work best.",
-        "[labels]",
-        *(f"{_quoted(value)} = {_quoted(value)}" for value in values),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """A TOML string; JSON's escapes are TOML's but for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _revision(spec: TaskFile) -> str:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.errors import TaskError
-from spot.study.analysis.table import BASELINE, StudyTable, Summary, read_table, study_table, summarise
+from spot.study.analysis.table import BASELINE, StudyTable, TableSummary, read_table, study_table, summarise
 
 TABLE6 = Path(__file__).parents[2] / "data" / "spot_table6.csv"
 GAINS = """
@@ -67,7 +67,7 @@ def table6() -> StudyTable:
 
 
 @pytest.fixture(scope="module")
-def paper(table6: StudyTable) -> Summary:
+def paper(table6: StudyTable) -> TableSummary:
     return summarise(table6)
 
 
@@ -97,7 +97,7 @@ def test_the_copy_of_table_6_is_the_shared_one(shared):
     assert TABLE6.read_bytes() == (shared / "paper" / "table6_transfer.csv").read_bytes()
 
 
-def test_all_gains_of_table_7_come_out_and_no_other(paper: Summary):
+def test_all_gains_of_table_7_come_out_and_no_other(paper: TableSummary):
     printed = [pair.strip().rpartition(" ") for pair in GAINS.split(",")]
     assert len(printed) == 30
     found = {f"{gain.source}>{gain.target}": f"{gain.rer:.1f}" for gain in paper.above_10}
@@ -105,16 +105,16 @@ def test_all_gains_of_table_7_come_out_and_no_other(paper: Summary):
     assert [f"{gain.rer:.1f}" for gain in paper.above_10] == [percent for _, _, percent in printed]
 
 
-def test_table_6_improves_93_cells_worsens_60_and_ties_7(paper: Summary):
+def test_table_6_improves_93_cells_worsens_60_and_ties_7(paper: TableSummary):
     assert (paper.cells, paper.improved, paper.worsened, paper.tied) == (160, 93, 60, 7)
 
 
-def test_the_mean_of_every_source_of_table_6(paper: Summary):
+def test_the_mean_of_every_source_of_table_6(paper: TableSummary):
     assert paper.source_means == pytest.approx(MEANS, abs=0.0501)  # DROP's 74.05 is printed as 74.1
     assert f"{paper.baseline_mean:.1f}" == f"{paper.mean:.1f}" == "74.7"  # a random source gains nothing
 
 
-def test_always_mnli_helps_every_target_of_table_6(paper: Summary):
+def test_always_mnli_helps_every_target_of_table_6(paper: TableSummary):
     assert paper.always_best == "MNLI"
     assert f"{paper.source_means['MNLI']:.1f}" == "78.6"
     assert f"{paper.source_rer['MNLI']:.1f}" == "17.9"
@@ -123,7 +123,7 @@ def test_always_mnli_helps_every_target_of_table_6(paper: Summary):
     assert sum(mean > paper.baseline_mean for mean in paper.source_means.values()) == 5
 
 
-def test_the_best_sources_of_table_6(paper: Summary):
+def test_the_best_sources_of_table_6(paper: TableSummary):
     assert {best.target: set(best.sources) for best in paper.best_sources} == BEST
     assert f"{paper.oracle_mean:.1f}" == "79.4"
     cb = next(best for best in paper.best_sources if best.target == "CB")
@@ -235,7 +235,7 @@ def test_one_more_source_that_equals_plain_tuning_adds_ties_only(scores: dict[tu
     assert after.oracle_mean >= max(before.oracle_mean, after.baseline_mean) - 1e-9
 
 
-def test_the_summary_is_plain_values(paper: Summary):
+def test_the_summary_is_plain_values(paper: TableSummary):
     leaves, values = [], [asdict(paper)]
     while values:
         value = values.pop()

@@ -14,8 +14,8 @@ from spot.errors import StudyError
 from spot.study.analysis.findings import find
 from spot.study.analysis.table import read_table, summarise
 from spot.study.records import Record
-from spot.study.report import page as study_report
-from spot.study.report.page import write
+from spot.study.report import page
+from spot.study.report.page import write_report
 from spot.study.report.sentences import sentences, verdict
 from tests.rendering.test_html import Outline, stands_alone
 from tests.support.study_records import ROWS, paper_like, record, study
@@ -25,7 +25,7 @@ STRATEGIES, KS = ("best", "race", "oracle", "none"), (1, 3)
 
 
 def report(records: list[Record], folder: Path, **changes: Any) -> dict[str, Any]:
-    return write("small", records, folder, **{"strategies": STRATEGIES, "ks": KS, "metric": "mean", **changes})
+    return write_report("small", records, folder, **{"strategies": STRATEGIES, "ks": KS, "metric": "mean", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def written(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take time, and some tests are not about them."""
-    monkeypatch.setattr(study_report, "draw", lambda found: ())
+    monkeypatch.setattr(page, "draw", lambda found: ())
 
 
 def said(records: list[Record], **changes: Any) -> str:
@@ -176,7 +176,7 @@ def test_names_are_text(tmp_path: Path):
         replace(one, task=one.task.replace("target", HOSTILE), sources=tuple(HOSTILE + name for name in one.sources))
         for one in paper_like(1, 2, 1)
     ]
-    write(HOSTILE, records, tmp_path, strategies=("best",), ks=(1,), metric="mean")
+    write_report(HOSTILE, records, tmp_path, strategies=("best",), ks=(1,), metric="mean")
     html, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     outline = Outline(html)
     assert not {"script", "b"} & set(outline.names())

@@ -28,7 +28,7 @@ from spot.study.analysis.pairs import (
     task_map,
     transfers,
 )
-from spot.study.analysis.table import Summary
+from spot.study.analysis.table import TableSummary
 from spot.study.records import Record
 
 # Where nothing is the matter, five runs agree in sign by chance in one case of 16, six in one of 32.
@@ -174,7 +174,7 @@ class Findings:
     correlations: tuple[Correlation, ...]
     rankings: tuple[Ranking, ...]
     tasks: TaskMap | None
-    summaries: tuple[Summary, ...]
+    summaries: tuple[TableSummary, ...]
     backbone: int | None
 
 

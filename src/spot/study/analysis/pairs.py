@@ -18,7 +18,7 @@ from spot.retrieval import predictor as learned
 from spot.retrieval.search import METRICS
 from spot.study.analysis.arms import from_scratch
 from spot.study.analysis.groups import BASIS, Block, plain_selection, selection
-from spot.study.analysis.table import BASELINE, EQUAL, StudyTable, Summary, study_table, summarise
+from spot.study.analysis.table import BASELINE, EQUAL, StudyTable, TableSummary, study_table, summarise
 from spot.study.records import Record
 
 RESAMPLES = 2000  # means that a bootstrap draws
@@ -178,7 +178,7 @@ def table(found: Sequence[Transfer], place: str = "the study") -> StudyTable:
     return study_table({**scores, **{(one.source, one.target): plain[one.target] + one.gain for one in found}}, place)
 
 
-def summaries(found: Sequence[Transfer]) -> tuple[Summary, ...]:
+def summaries(found: Sequence[Transfer]) -> tuple[TableSummary, ...]:
     """What `spot.study.analysis.table` counts, for each target whose plain tuning has an error to reduce.
 
     Target by target, because a task that is source and target has no cell of its own.

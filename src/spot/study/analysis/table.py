@@ -53,7 +53,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Best:
+class BestSources:
     """The sources with the best score on a target (more than one where they tie), that score and its gain."""
 
     target: str
@@ -64,7 +64,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Summary:
+class TableSummary:
     """What a table says; means in percent, sources by mean score, highest first.
 
     Attributes:
@@ -92,7 +92,7 @@ class Summary:
     mean: float
     always_best: str
     oracle_mean: float
-    best_sources: tuple[Best, ...]
+    best_sources: tuple[BestSources, ...]
 
 
 def read_table(path: Path) -> StudyTable:
@@ -151,13 +151,13 @@ def study_table(scores: Mapping[tuple[str, str], float], place: str) -> StudyTab
     return StudyTable(tuple(sources[row] for row in order), targets, baseline[0], means[order])
 
 
-def summarise(table: StudyTable) -> Summary:
+def summarise(table: StudyTable) -> TableSummary:
     """Count, average and rank the cells of a table."""
     gained, rer = table.means - table.baseline, table.rer
     improved, worsened = gained > EQUAL, gained < -EQUAL
     places = np.argwhere(rer > LARGE + EQUAL).tolist()
     large = [Gain(table.sources[row], table.targets[column], float(rer[row, column])) for row, column in places]
-    return Summary(
+    return TableSummary(
         cells=gained.size,
         improved=int(improved.sum()),
         worsened=int(worsened.sum()),
@@ -174,12 +174,12 @@ def summarise(table: StudyTable) -> Summary:
     )
 
 
-def _best(table: StudyTable, column: int) -> Best:
+def _best(table: StudyTable, column: int) -> BestSources:
     """The best score on one target, and who has it."""
     means = table.means[:, column].tolist()
     baseline, best = float(table.baseline[column]), max(means)
     sources = sorted(source for source, mean in zip(table.sources, means, strict=True) if best - mean < EQUAL)
-    return Best(table.targets[column], tuple(sources), baseline, best, relative_error_reduction(best, baseline))
+    return BestSources(table.targets[column], tuple(sources), baseline, best, relative_error_reduction(best, baseline))
 
 
 def _cell(row: dict[str, Any], place: str) -> tuple[tuple[str, str], float]:

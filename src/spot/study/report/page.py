@@ -4,20 +4,22 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spot.errors import MissingExtra
-from spot.rendering.html import Cell, Section, Table, render, table_text
+from spot.errors import MissingExtra, StudyError
+from spot.rendering.html import Section, render
+from spot.rendering.tables import Cell, Table, table_text
 from spot.retrieval.search import METRICS
 from spot.storage.files import write_whole
 from spot.study.analysis.findings import Findings, Standing, find
 from spot.study.analysis.pairs import Transfer
 from spot.study.analysis.table import BASELINE
+from spot.study.cells import StudyPlan, finished
 from spot.study.records import Record
 from spot.study.report.figures import Picture, draw
 from spot.study.report.sentences import READING, TEXTS, sentences, verdict
@@ -55,7 +57,44 @@ ARM_COLUMNS = (
 )
 
 
-def write(
+@dataclass(frozen=True)
+class StudyReport:
+    """A report that was written.
+
+    Attributes:
+        path: of its page.
+        records: of finished cells that it is made from.
+        value: the findings as a JSON value.
+    """
+
+    path: Path
+    records: int
+    value: dict[str, Any]
+
+
+def report_study(plan: StudyPlan, out: Path | None = None) -> StudyReport:
+    """Write the report of a study from the records that it has.
+
+    Args:
+        plan: the study and its cells.
+        out: folder to write; None for `report` beside the records.
+
+    Raises:
+        StudyError: no cell is finished, or a record is damaged.
+        StorageError: a file cannot be written.
+    """
+    config, folder = plan.study.config, out or plan.folder / "report"
+    records = list(finished(plan).values())
+    if not records:
+        raise StudyError(
+            f"{plan.records} holds no finished cell of {config.name} ({len(plan.cells)} are planned): expected the "
+            "records of some. Run `spot study run` with the study's file."
+        )
+    value = write_report(config.name, records, folder, strategies=config.strategies, ks=config.k, metric=config.metric)
+    return StudyReport(folder / "report.html", len(records), value)
+
+
+def write_report(
     name: str, records: Sequence[Record], out: Path, *, strategies: Sequence[str], ks: Sequence[int], metric: str
 ) -> dict[str, Any]:
     """Work out a study and write its report.
