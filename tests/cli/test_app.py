@@ -119,7 +119,6 @@ def test_help_loads_nothing_that_computes_or_reads_data():
     heavy = [
         "accelerate",
         "datasets",
-        "faiss",
         "gguf",
         "jinja2",
         "matplotlib",
