@@ -171,12 +171,13 @@ class Collator:
     @cached_property
     def _end(self) -> tuple[int, ...]:
         """The end token behind an answer, as the reading has it."""
+        end = (cast(int, self.tokenizer.eos_token_id),)
         if self.reading.end != "auto":
-            return (self.tokenizer.eos_token_id,) if self.reading.end == "always" else ()
+            return end if self.reading.end == "always" else ()
         plain = sorted(self._words(label) for label in self.labels)
         goes_on = any(longer[: len(shorter)] == shorter for shorter, longer in pairwise(plain))
         if self.kind == "seq2seq" or goes_on or not self.labels:
-            return (cast(int, self.tokenizer.eos_token_id),)
+            return end
         return ()
 
 
