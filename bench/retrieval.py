@@ -21,8 +21,8 @@ from scipy.stats import spearmanr
 
 from spot.errors import ConfigError, PromptError, SpotError
 from spot.metrics.scores import bootstrap_interval
+from spot.retrieval.embeddings import SIMILARITIES, similarity
 from spot.retrieval.predictor import BASIS, Gain, expected
-from spot.retrieval.search import METRICS, similarity
 
 FEWEST_TASKS = 4  # a target and three sources
 TOP = 3
@@ -76,7 +76,7 @@ def predictions(prompts: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray
     count = len(prompts)
     found = {
         metric: np.array([[similarity(target, source, metric) for source in prompts] for target in prompts])
-        for metric in METRICS
+        for metric in SIMILARITIES
     }
     found["learned"] = np.full((count, count), np.nan)
     gains = [Gain(str(source), str(target), scores[target, source]) for target, source in permutations(range(count), 2)]

@@ -1,4 +1,4 @@
-"""Time an exact search: among keys in memory, and by `retrieve` in a library folder of as many prompts.
+"""Time an exact search: among keys in memory, and by `nearest` in a library folder of as many prompts.
 
     OMP_NUM_THREADS=1 python bench/search.py --folders --json
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from spot.library.library import Library
 from spot.prompts.prompt import BackboneId, KeyRecipe, SoftPrompt, save
-from spot.retrieval.search import Sources, retrieve, search
+from spot.retrieval.search import Sources, nearest, search
 
 COUNTS = (1_000, 10_000, 100_000)
 WIDTH = 576  # of the embedded backbone
@@ -66,16 +66,16 @@ def in_memory(rows: np.ndarray) -> dict[str, float]:
 
 
 def in_folder(rows: np.ndarray, folder: Path) -> dict[str, dict[str, float]]:
-    """One `retrieve` from a folder of prompts."""
+    """One search of a folder of prompts."""
     library = Library.create(folder)
     for number, row in enumerate(rows):
         drawn = prompt(row, f"task{number}")
         save(drawn, folder / "prompts" / f"{drawn.digest}.safetensors")
     target = prompt(keys(1, seed=1)[0], "new")
     return {
-        "first": milliseconds(lambda: retrieve(target, Library(folder), k=K), 1),
-        "open": milliseconds(lambda: retrieve(target, Library(folder), k=K), OPENINGS),
-        "again": milliseconds(lambda: retrieve(target, library, k=K), OPENINGS),
+        "first": milliseconds(lambda: nearest(target, Library(folder), k=K), 1),
+        "open": milliseconds(lambda: nearest(target, Library(folder), k=K), OPENINGS),
+        "again": milliseconds(lambda: nearest(target, library, k=K), OPENINGS),
     }
 
 

@@ -8,8 +8,8 @@ from spot.errors import ConfigError, PromptError, SpotError, StudyError
 from spot.metrics.scores import primary
 from spot.prompts.overlap import Sketch, build
 from spot.prompts.prompt import SoftPrompt, load, to_bytes
-from spot.retrieval.ranking import single_rows
-from spot.retrieval.search import METRICS, rank, similarity, task_embedding
+from spot.retrieval.embeddings import SIMILARITIES, embedding_of, recorded_summaries, similarity
+from spot.retrieval.search import rank
 from spot.storage.files import write_whole
 from spot.strategies import plans
 from spot.study.cells import Cell, Gang, StudyPlan, Work, record_of
@@ -154,9 +154,9 @@ def has_prompt(cell: str) -> bool:
 
 
 def similarities(cell: Cell) -> dict[str, float]:
-    """The similarities of the source and the target of a pair that was tuned, by metric."""
-    source, target = (task_embedding(prompt.key, prompt.start) for prompt in _needed_prompts(cell))
-    return {metric: similarity(target, source, metric) for metric in METRICS}
+    """The similarities of the source and the target of a pair that was tuned, by kind."""
+    source, target = (embedding_of(prompt) for prompt in _needed_prompts(cell))
+    return {kind: similarity(target, source, kind) for kind in SIMILARITIES}
 
 
 def _refusal(cell: Cell, records: Mapping[str, Record], titles: Mapping[str, str]) -> str:
@@ -184,7 +184,7 @@ def _start(cell: Cell, study: Study) -> _CellStart | str:
     *sources, target = _needed_prompts(cell)
     if cell.kind == "pair":
         return _cell_start(sources)
-    ranked = rank(task_embedding(target.key, target.start), sources, cell.metric, len(sources))
+    ranked = rank(embedding_of(target), sources, cell.metric, len(sources))
     try:
         plan = plans.plan(cell.kind, ranked, k=cell.k, steps=cell.config.steps, eval_every=cell.config.eval_every)
     except ConfigError as error:
@@ -236,7 +236,7 @@ def _record_of_prompt(cell: Cell, prompt: SoftPrompt) -> Record:
         cell,
         scores=scores,
         score=primary(scores) if scores else float("nan"),
-        embedding=single_rows(prompt),
+        embedding=recorded_summaries(prompt),
         tuned=size,
         shipped=size,
     )

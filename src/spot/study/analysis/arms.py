@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 
 from spot.errors import StudyError, did_you_mean
-from spot.retrieval.search import METRICS, Ranked
+from spot.retrieval.embeddings import SIMILARITIES
+from spot.retrieval.search import Ranked
 from spot.strategies.plans import STRATEGIES, Plan, Start, amount_at, plan, settle
 from spot.study.analysis.groups import BASIS, Block, by_experience, plain_selection, ranking, selection
 from spot.study.records import Record
@@ -119,8 +120,8 @@ def check(strategies: Sequence[str], ks: Sequence[int], metric: str) -> None:
     for name in strategies:
         if name not in STRATEGIES:
             raise StudyError(f"unknown strategy {name!r}; {did_you_mean(name, STRATEGIES)}")
-    if metric not in METRICS:
-        raise StudyError(f"unknown metric {metric!r}; {did_you_mean(metric, METRICS)}")
+    if metric not in SIMILARITIES:
+        raise StudyError(f"unknown metric {metric!r}; {did_you_mean(metric, SIMILARITIES)}")
     if any(k < 1 for k in ks):
         raise StudyError(f"k is {min(ks)}; expected numbers of sources, each 1 or more")
 

@@ -15,7 +15,7 @@ from scipy.stats import pearsonr, spearmanr
 from spot.errors import StudyError
 from spot.metrics.scores import relative_error_reduction
 from spot.retrieval import predictor as learned
-from spot.retrieval.search import METRICS
+from spot.retrieval.embeddings import SIMILARITIES
 from spot.study.analysis.arms import from_scratch
 from spot.study.analysis.groups import BASIS, Block, plain_selection, selection
 from spot.study.analysis.table import BASELINE, EQUAL, StudyTable, TableSummary, study_table, summarise
@@ -85,8 +85,8 @@ class Ranking:
     """How well a metric ranks the sources.
 
     Attributes:
-        metric: one of `METRICS`, `learned` from the selection gains of the other targets, or as a yardstick `TUNED`,
-            from the target's own after tuning from every source.
+        metric: one of `SIMILARITIES`, `learned` from the selection gains of the other targets, or as a yardstick
+            `TUNED`, from the target's own after tuning from every source.
         spearman: between similarities and gains on report rows, mean over targets.
         interval: its 95 % bootstrap interval over targets.
         top3: share of the targets whose best source is among the first three; None where all have no more than three.
@@ -223,7 +223,7 @@ def rankings(found: Sequence[Transfer], tasks: TaskMap | None) -> tuple[Ranking,
     by_target = _by_target(found)
     expected: dict[str, dict[str, list[float]]] = {
         metric: {target: [one.similarity[metric] for one in own] for target, own in by_target.items()}
-        for metric in METRICS
+        for metric in SIMILARITIES
         if all(metric in one.similarity for one in found)
     }
     fallen = 0
@@ -290,7 +290,7 @@ def _transfer(source: str, target: str, own: Sequence[tuple[Record, float, float
     scores, base, chosen = (np.array(values) for values in zip(*((one.score, b, c) for one, b, c in own), strict=True))
     mean, baseline = float(scores.mean()), float(base.mean())
     as_is = [one.as_is for one, _, _ in own if one.as_is is not None]
-    metrics = [metric for metric in METRICS if all(metric in one.similarity for one, _, _ in own)]
+    metrics = [metric for metric in SIMILARITIES if all(metric in one.similarity for one, _, _ in own)]
     return Transfer(
         source,
         target,

@@ -14,7 +14,7 @@ import numpy as np
 from spot.errors import MissingExtra, StudyError
 from spot.rendering.html import Section, render
 from spot.rendering.tables import Cell, Table, table_text
-from spot.retrieval.search import METRICS
+from spot.retrieval.embeddings import SIMILARITIES
 from spot.storage.files import write_whole
 from spot.study.analysis.findings import Findings, Standing, find
 from spot.study.analysis.pairs import Transfer
@@ -36,7 +36,7 @@ CELL_COLUMNS = (
     "worse",
     "selection_gain",
     "as_is",
-    *(f"similarity_{metric}" for metric in METRICS),
+    *(f"similarity_{metric}" for metric in SIMILARITIES),
 )
 ARM_COLUMNS = (
     "arm",
@@ -384,7 +384,7 @@ def _cells(found: Findings) -> str:
                 one.worse,
                 one.selection_gain,
                 one.as_is,
-                *(one.similarity.get(metric) for metric in METRICS),
+                *(one.similarity.get(metric) for metric in SIMILARITIES),
             ]
         )
     return _csv(CELL_COLUMNS, rows)

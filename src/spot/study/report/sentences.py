@@ -35,8 +35,8 @@ has fewer sources than asked for where its budget holds no more. Tuned parameter
 
 Always the best known source is the source with the highest mean gain on selection rows of the other targets; the row
 in hindsight has seen the report scores of all. The oracle tunes from every source and keeps the best by selection rows.
-The most promising sources are those that a library with a record puts first (`--metric learned`): it goes by similarity
-and by the gains on selection rows of the other targets under the same seed.
+The most promising sources are those that a library with a record puts first (`--rank-by learned`): it goes by
+similarity and by the gains on selection rows of the other targets under the same seed.
 """
 TEXTS = {
     "Against the doubts": "Differences are paired: the same targets, seeds and report rows. Plain tuning at equal cost "
