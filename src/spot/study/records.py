@@ -94,6 +94,25 @@ class Record:
     version: str = ""
     reason: str = ""
 
+    @property
+    def key_step(self) -> int:
+        """The step at which the run's task embedding was read; 0 where it was not."""
+        return self._setting("key_step")
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between the run's evaluations; 0 where its settings do not say."""
+        return self._setting("eval_every")
+
+    @property
+    def backbone_parameters(self) -> int:
+        """Parameters of the frozen model; 0 where the settings do not say."""
+        return self._setting("backbone_parameters")
+
+    def _setting(self, name: str) -> int:
+        value = self.config.get(name)
+        return value if isinstance(value, int) else 0
+
 
 def write(record: Record, folder: Path) -> Path:
     """Write a record into the folder of a study's cells; it is there whole or not at all.
