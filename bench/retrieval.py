@@ -12,6 +12,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from scipy.stats import spearmanr
 
 from spot.errors import ConfigError, PromptError, SpotError
 from spot.metrics.scores import bootstrap_interval
-from spot.retrieval import predictor
+from spot.retrieval.predictor import BASIS, Gain, expected
 from spot.retrieval.search import METRICS, similarity
 
 FEWEST_TASKS = 4  # a target and three sources
-BASIS = "mean"  # the similarity that `learned` starts from
 TOP = 3
 DECIMALS = 9  # what agrees so far is a tie
 
@@ -79,15 +79,14 @@ def predictions(prompts: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray
         for metric in METRICS
     }
     found["learned"] = np.full((count, count), np.nan)
+    gains = [Gain(str(source), str(target), scores[target, source]) for target, source in permutations(range(count), 2)]
     for target in range(count):
-        others = np.flatnonzero(np.arange(count) != target)
-        known = scores[np.ix_(others, others)]  # without the target's row and column
-        np.fill_diagonal(known, np.nan)
-        alike = found[BASIS][target, others]
-        found["learned"][target, others] = predictor.predict(predictor.fit(known), alike, alike)
-    for expected in found.values():
-        np.fill_diagonal(expected, np.nan)
-    return {metric: np.round(expected, DECIMALS) for metric, expected in found.items()}
+        alike = {str(other): found[BASIS][target, other] for other in range(count) if other != target}
+        for source, score in expected(gains, alike, alike).scores.items():  # the target's row and column are not seen
+            found["learned"][target, int(source)] = score
+    for table in found.values():
+        np.fill_diagonal(table, np.nan)
+    return {metric: np.round(table, DECIMALS) for metric, table in found.items()}
 
 
 def judge(tasks: list[str], prompts: np.ndarray, scores: np.ndarray, expected: np.ndarray) -> dict[str, Any]:

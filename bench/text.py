@@ -36,7 +36,7 @@ def measure(data: Path) -> dict[str, float]:
     """
     tokenizer = AutoTokenizer.from_pretrained(embedded.ensure())
     task = registry.get(TASK, data)
-    collator = Collator(tokenizer, "causal", task.labels)
+    collator = Collator(tokenizer, "causal", task.reading)
     start = time.perf_counter()
     rows = collator.encode(list(islice(task.load("train"), ROWS)))
     seconds = time.perf_counter() - start

@@ -25,14 +25,16 @@ from peft import PromptTuningConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import T5Config, T5ForConditionalGeneration
 
-from spot.collator import Collator, Row, plan_batches
+from spot.collator import Collator, Row
 from spot.evaluation.evaluation import predict
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
 from spot.prompts.prompt import BackboneId
+from spot.reading import Reading
 from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
 from spot.tasks.readers import read_rows
 from spot.training import initialisers
+from spot.training.sampling import sample_batches
 
 BATCH = 16
 ROWS = 256  # one pool of the batch plan
@@ -107,7 +109,7 @@ def training(backbone: Backbone, collator: Collator, rows: Sequence[Row], length
         length: P.
         paired: how many steps each of PEFT's sides is timed.
     """
-    plan = plan_batches([len(row.input_ids) for row in rows], BATCH, len(rows) // BATCH, seed=0)
+    plan = sample_batches([len(row.input_ids) for row in rows], BATCH, len(rows) // BATCH, seed=0)
     order = np.random.default_rng(1).permutation(len(rows))
     shuffled = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     vectors = initialisers.vocabulary(backbone.embeddings(), length, seed=0)
@@ -200,7 +202,7 @@ def scoring(backbone: Backbone, labels: Sequence[tuple[str, ...]], inputs: Seque
     ours = theirs = 0.0
     pairs_in_all = timed = 0
     for part, words in enumerate(labels):
-        collator = Collator(backbone.tokenizer, "causal", words)
+        collator = Collator(backbone.tokenizer, "causal", Reading().of_labels(words))
         rows = encode(collator, inputs[part * share : (part + 1) * share])
         pairs = [replace(row, target_ids=choice) for row in rows for choice in collator.choices]
         if part == 0:
@@ -263,7 +265,7 @@ def resident(field: str) -> int:
 def child(side: str, length: int) -> None:
     """Three training steps on the longest rows; prints the peak."""
     backbone = Backbone.load()
-    collator = Collator(backbone.tokenizer, "causal", ("negative", "positive"))
+    collator = Collator(backbone.tokenizer, "causal", Reading().of_labels(("negative", "positive")))
     rows = encode(collator, texts("glue/sst2", ["sentence"])[:ROWS])
     picked = sorted(rows, key=lambda row: len(row.input_ids))[ROWS // 2 - BATCH // 2 : ROWS // 2 + BATCH // 2]
     vectors = initialisers.vocabulary(backbone.embeddings(), length, seed=0)
@@ -292,7 +294,7 @@ def measure(only: Sequence[str]) -> dict:
 
     backbone = Backbone.load()
     sentences = texts("glue/sst2", ["sentence"])
-    collator = Collator(backbone.tokenizer, "causal", ("negative", "positive"))
+    collator = Collator(backbone.tokenizer, "causal", Reading().of_labels(("negative", "positive")))
     rows = encode(collator, sentences[:ROWS])
     for length, paired in ((100, 5), (20, 8)):
         name = f"causal_p{length}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from spot.library.library import open_library
 from spot.metrics.scores import primary
 from spot.prompts.prompt import header
-from spot.rendering.html import table_text
+from spot.rendering.tables import table_text
 
 PAGE = Path(__file__).with_name("library.md")
 CLEAR = 3.0  # points; about the standard error of a difference of two scores on 500 rows

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spot.rendering.html import table_text
+from spot.rendering.tables import table_text
 
 PAGE = Path(__file__).with_name("results.md")
 VALUES = Path(__file__).with_name("results.json")

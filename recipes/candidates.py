@@ -45,7 +45,7 @@ def main() -> None:
     measured: dict[str, list[Any]] = json.loads(record.read_text())
     for name in arguments.names or demo.CANDIDATES:
         candidate = demo.CANDIDATES[name]
-        if demo.standing(candidate):
+        if demo.ineligible(candidate):
             measured[name] = ["not tuned", "", "", "", "", ""]
             continue
         folder = arguments.out / name.replace("/", "-")

@@ -19,6 +19,7 @@ from spot.models.backbone import Backbone
 from spot.storage.run_dir import RunDir
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
+from spot.training.result import read_results
 from spot.training.tuning import prepare, tune
 
 CUES = ("\nAnswer:", "\nLabel:", " =>", "\n", "")
@@ -47,16 +48,16 @@ def main() -> None:
         collator.CUE = cue
         frozen = []
         for name in FROZEN:
-            found = evaluate(backbone, nothing, tasks[name], collator_for(backbone, tasks[name]), rows[name].select)
+            found = evaluate(backbone, nothing, tasks[name], collator_for(backbone, tasks[name]), rows[name].selection)
             frozen.append(found.primary)
         tuned = []
         for name in to_tune:
-            unseen = Splits(rows[name].train, rows[name].select, ())
+            unseen = Splits(rows[name].train, rows[name].selection, ())
             with tempfile.TemporaryDirectory() as folder:
                 config = CONFIG.model_copy(update={"task": name})
                 tune([prepare(config, tasks[name], backbone, unseen)], backbone, Path(folder))
-                curve = (RunDir(Path(folder)).result() or {})["runs"][0]["curve"]
-            tuned.append(curve[-1]["score"])
+                (result,) = read_results(RunDir(Path(folder))) or ()
+            tuned.append(result.curve[-1].score)
         mean = sum(frozen) / len(frozen)
         print(f"| {cue!r} | " + " | ".join(f"{score:.1f}" for score in (*frozen, mean, *tuned)) + " |", flush=True)
 

@@ -21,6 +21,7 @@ from spot.prompts.prompt import SoftPrompt
 from spot.storage.run_dir import RunDir
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
+from spot.training.result import read_results
 from spot.training.state import mixed
 from spot.training.tuning import prepare, prepare_members, tune, tune_model
 
@@ -95,7 +96,7 @@ def models(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
             print(name, seed, "done", flush=True)
 
 
-def mixture(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
+def mixture(_names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
     """A mixture's prompt and each member's as sources of TARGETS, all with the same tokens."""
     members = mixed([rows_of(name, data) for name in MEMBERS], CONFIG)
     every = Splits([row for member in members for row in member.splits.train], (), ())
@@ -115,21 +116,21 @@ def table(out: Path, data: Path) -> dict[str, dict[str, Any]]:
     found = {}
     counts: dict[str, dict[str, int]] = {}
     for path in sorted(out.glob("*/*/result.json")):
-        runs = (RunDir(path.parent).result() or {})["runs"]
-        task = runs[0]["task"]
+        runs = read_results(RunDir(path.parent)) or ()
+        task = runs[0].task
         if task in TASKS and task not in counts:
             rows = rows_of(task, data)[1]
-            counts[task] = {name: len(getattr(rows, name)) for name in ("train", "select", "report")}
+            counts[task] = {"train": len(rows.train), "select": len(rows.selection), "report": len(rows.report)}
         found[str(path.parent.relative_to(out))] = {
             "task": task,
             "rows": counts.get(task, {}),
-            "metrics": list(runs[0]["scores"]),
-            "frozen": round(float(np.mean(list(runs[0]["frozen_scores"].values()))), 2),
-            "scores": [round(float(np.mean(list(run["scores"].values()))), 2) for run in runs],
-            "selection": [round(float(np.mean(list(run["selection"].values()))), 2) for run in runs],
-            "steps": runs[0]["steps"],
-            "tokens": [run["tokens"] for run in runs],
-            "seconds": [run["seconds"] for run in runs],
+            "metrics": list(runs[0].scores),
+            "frozen": round(float(np.mean(list(runs[0].frozen_scores.values()))), 2),
+            "scores": [round(float(np.mean(list(run.scores.values()))), 2) for run in runs],
+            "selection": [round(float(np.mean(list(run.selection.values()))), 2) for run in runs],
+            "steps": runs[0].steps,
+            "tokens": [run.tokens for run in runs],
+            "seconds": [run.seconds for run in runs],
         }
     return found
 

@@ -40,6 +40,7 @@ from spot.errors import RunError
 from spot.evaluation.evaluation import predict
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED
+from spot.reading import Reading
 from spot.storage.files import write_whole
 from spot.tasks.task import Example
 
@@ -241,7 +242,7 @@ def make_backbone(out: Path, training: Training) -> None:
 
 def abilities(backbone: Backbone, skills: Sequence[str], count: int = 100) -> dict[str, dict[str, float]]:
     """What the frozen model does without a prompt, percent: skills and targets by name, sources without it."""
-    collator = Collator(backbone.tokenizer, backbone.id.kind, max_input_tokens=32, max_target_tokens=12)
+    collator = Collator(backbone.tokenizer, backbone.id.kind, Reading(max_input_tokens=32, max_target_tokens=12))
     nothing = torch.zeros(0, backbone.id.width)
 
     def score(skill: str, is_told: bool) -> float:

@@ -15,6 +15,7 @@ from spot.models.backbone import Backbone
 from spot.storage.run_dir import RunDir
 from spot.tasks import registry
 from spot.tasks.splits import split_rows
+from spot.training.result import read_results
 from spot.training.tuning import prepare, tune
 
 TOKENS = 20_000
@@ -61,13 +62,13 @@ def main() -> None:
         configs = [BASE.model_copy(update={**change, "steps": steps, "eval_every": steps // 3}) for change in gang]
         folder = arguments.out / f"gang-{number}"
         tune([prepare(config, task, backbone, rows) for config in configs], backbone, folder)
-        for change, result in zip(gang, (RunDir(folder).result() or {})["runs"], strict=True):
+        for change, result in zip(gang, read_results(RunDir(folder)) or (), strict=True):
             name = ", ".join(f"{key} {value}" for key, value in change.items()) or "base"
-            curve = result["curve"]
-            best = max(point["score"] for point in curve)
+            curve = result.curve
+            best = result.best_score
             print(
-                f"| {name} | {curve[0]['score']:.1f} | {curve[1]['score']:.1f} | {best:.1f} | {result['step']} | "
-                f"{min(point['nats'] for point in curve):.3f} | {result['tokens']} | {result['seconds']:.0f} |",
+                f"| {name} | {curve[0].score:.1f} | {curve[1].score:.1f} | {best:.1f} | {result.step} | "
+                f"{min(point.nats for point in curve):.3f} | {result.tokens} | {result.seconds:.0f} |",
                 flush=True,
             )
     print(f"\nbase: {json.dumps(BASE.model_copy(update={'steps': steps}).model_dump())}")

@@ -1,15 +1,13 @@
-"""Text to token ids and back: special tokens, cues, cuts, labels, plans."""
+"""Text to token ids and back: special tokens, cues, cuts, labels, batches."""
 
 import logging
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from spot.collator import CUE, Collator, by_length, plan_batches, plan_token_batches
+from spot.collator import Collator, by_length
 from spot.errors import TaskError
 from spot.models.batch import IGNORED
+from spot.reading import CUE, Reading
 from spot.tasks.task import Example
 
 LABELS = ("negative", "positive")
@@ -18,7 +16,8 @@ LABELS = ("negative", "positive")
 def collator(tiny, family="llama", **options) -> Collator:
     _, tokenizer = tiny(family)
     kind = "seq2seq" if family.startswith("t5") else "causal"
-    return Collator(tokenizer, kind, **{"labels": LABELS, "max_input_tokens": 96, **options})
+    labels = options.pop("labels", LABELS)
+    return Collator(tokenizer, kind, Reading(**options).of_labels(labels))
 
 
 def test_a_causal_row_is_text_cue_and_an_answer_after_a_blank(tiny):
@@ -54,7 +53,7 @@ def test_no_room_for_text_is_refused(tiny):
 def test_labels_without_tokens_or_with_the_same_ones_are_refused(tiny):
     with pytest.raises(TaskError, match="the label '' has no tokens"):
         _ = collator(tiny, labels=("", "yes")).choices
-    with pytest.raises(TaskError, match="have the same tokens"):
+    with pytest.raises(TaskError, match="the label 'yes' is named more than once"):
         _ = collator(tiny, labels=("yes", "yes")).choices
 
 
@@ -73,24 +72,7 @@ def test_a_batch_pads_on_the_right_and_ignores_missing_targets(tiny):
     assert batch.attention_mask.tolist() == [[1] * (1 + len(CUE)) + [0, 0], [1] * (3 + len(CUE))]
     assert batch.labels[1].tolist() == [IGNORED] * len(rows[0].target_ids)
     assert batch.prompt_index.tolist() == [1, 0]
-    assert batch.tokens == 4 + 2 * len(CUE)
-
-
-@given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 9), st.integers(0, 40), st.integers(0, 2**32)
-)
-def test_plans_are_deterministic_full_and_extend_each_other(lengths, size, steps, seed):
-    plan = plan_batches(lengths, size, steps, seed)
-    assert len(plan) == steps and all(len(batch) == size for batch in plan)
-    assert plan == plan_batches(lengths, size, steps + 7, seed)[:steps]
-    assert all(0 <= number < len(lengths) for batch in plan for number in batch)
-
-
-def test_an_epoch_of_the_plan_takes_every_row_once():
-    lengths = list(range(1, 129))
-    plan = plan_batches(lengths, 8, 16, seed=0)
-    assert sorted(number for batch in plan for number in batch) == list(range(128))
-    assert max(max(batch) - min(batch) for batch in plan) == 7  # rows of similar length stand together
+    assert int(batch.attention_mask.sum()) == 4 + 2 * len(CUE)
 
 
 def test_evaluation_batches_hold_every_row_within_the_budget(tiny):
@@ -101,18 +83,9 @@ def test_evaluation_batches_hold_every_row_within_the_budget(tiny):
     assert all(max(len(rows[i].input_ids) for i in batch) * len(batch) <= 200 for batch in batches)
 
 
-@pytest.mark.parametrize(("rows", "batch"), [(100, 16), (250, 32), (32, 16), (20, 16)])
-def test_a_step_on_few_rows_has_few_copies(rows, batch):
-    lengths = [5 + row % 40 for row in range(rows)]
-    distinct = [len(set(picked)) for picked in plan_batches(lengths, batch, 200, 0)]
-    assert np.mean(distinct) >= 0.8 * batch
-    plan = plan_token_batches(lengths, batch * 20, 200, 0)
-    assert np.mean([len(set(picked)) / len(picked) for picked in plan]) >= 0.8
-
-
 def test_long_answers_are_cut_before_their_end_and_counted(tiny, caplog):
     _, tokenizer = tiny("llama")
-    collator = Collator(tokenizer, "causal", max_target_tokens=8)
+    collator = Collator(tokenizer, "causal", Reading(max_target_tokens=8))
     long, short = collator.encode([Example("", "a", ("twelve bytes and more",)), Example("", "a", ("four",))])
     assert len(long.target_ids) == 8 and long.target_ids[-1] == short.target_ids[-1] == tokenizer.eos_token_id
     assert "1 of 2 answers were longer than 8 tokens" in caplog.text

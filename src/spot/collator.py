@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,13 +17,12 @@ from spot.errors import TaskError
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
 from spot.models.checkpoints import locate
+from spot.reading import Reading
 from spot.tasks.task import Example, Task
 
 log = logging.getLogger(__name__)
 
-CUE = "\nAnswer:"  # ends the input of a causal model, which must be told that the answer comes next
 CHUNK = 1000  # rows that are tokenised at a time where only their lengths are kept
-POOL = 16  # batches that are sorted by length together: little padding, much shuffling
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,34 @@ class Collator:
     Attributes:
         tokenizer: of the backbone.
         kind: `causal` or `seq2seq`.
-        labels: the task's label words; empty for open answers.
-        max_input_tokens: longest input, special tokens and cue included.
-        truncate: the side that loses tokens, `right` or `left`.
+        reading: how the rows become text, and what may be answered.
         device: where batches go.
-        max_target_tokens: longest open answer, end token included.
     """
 
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     kind: str
-    labels: tuple[str, ...] = ()
-    max_input_tokens: int = 96
-    truncate: str = "right"
+    reading: Reading = field(default_factory=Reading)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    max_target_tokens: int = 64
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label words; none for open answers."""
+        return self.reading.words
+
+    @property
+    def max_input_tokens(self) -> int:
+        """Longest input in tokens, special tokens and cue included."""
+        return self.reading.max_input_tokens
+
+    @property
+    def max_target_tokens(self) -> int:
+        """Longest open answer in tokens, end token included."""
+        return self.reading.max_target_tokens
+
+    @cached_property
+    def _spelled(self) -> Reading:
+        """The reading with cue and separator as this kind of model gets them."""
+        return self.reading.for_kind(self.kind)
 
     @cached_property
     def choices(self) -> tuple[tuple[int, ...], ...]:
@@ -95,7 +109,7 @@ class Collator:
         rows = []
         long_targets = 0
         for example, ids in zip(examples, texts, strict=True):
-            kept = ids[:room] if self.truncate == "right" else ids[-room:]
+            kept = ids[:room] if self.reading.truncate == "right" else ids[-room:]
             target = self._words(example.answers[0]) + self._end if example.answers else ()
             if not self.labels and len(target) > self.max_target_tokens:
                 long_targets += 1
@@ -115,7 +129,7 @@ class Collator:
                 cut,
                 len(rows),
                 self.max_input_tokens,
-                self.truncate,
+                self.reading.truncate,
             )
         return rows
 
@@ -146,22 +160,23 @@ class Collator:
 
     @cached_property
     def _words_after_input(self) -> tuple[int, ...]:
-        if self.kind == "seq2seq":
-            return ()
-        return tuple(self.tokenizer(CUE, add_special_tokens=False)["input_ids"])
+        """The cue's tokens."""
+        return tuple(self.tokenizer(self._spelled.cue, add_special_tokens=False)["input_ids"])
 
     def _words(self, answer: str) -> tuple[int, ...]:
         """Token ids of an answer as it follows the input."""
-        text = answer if self.kind == "seq2seq" or not answer else f" {answer}"
+        text = f"{self._spelled.separator}{answer}" if answer else ""
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @cached_property
     def _end(self) -> tuple[int, ...]:
-        """The end token behind an answer: always in seq2seq; else where an answer could go on without it."""
+        """The end token behind an answer, as the reading has it."""
+        if self.reading.end != "auto":
+            return (self.tokenizer.eos_token_id,) if self.reading.end == "always" else ()
         plain = sorted(self._words(label) for label in self.labels)
         goes_on = any(longer[: len(shorter)] == shorter for shorter, longer in pairwise(plain))
         if self.kind == "seq2seq" or goes_on or not self.labels:
-            return (self.tokenizer.eos_token_id,)
+            return (cast(int, self.tokenizer.eos_token_id),)
         return ()
 
 
@@ -192,7 +207,7 @@ def split_lengths(task: Task, split: str, collator: Collator) -> SplitLengths:
     Raises:
         TaskError: the split has no rows, or they cannot be read.
     """
-    whole = replace(collator, max_input_tokens=sys.maxsize)
+    whole = replace(collator, reading=replace(collator.reading, max_input_tokens=sys.maxsize))
     labels: Counter[str] = Counter(dict.fromkeys(task.labels, 0))
     lengths: list[tuple[int, int]] = []
     examples = iter(task.load(split))
@@ -203,11 +218,12 @@ def split_lengths(task: Task, split: str, collator: Collator) -> SplitLengths:
         raise TaskError(f"{task.name} has no rows in its split {split!r}; expected at least one. Give other data.")
     inputs, targets = np.array(lengths).T
     return SplitLengths(
-        split,
-        len(lengths),
-        dict(labels),
-        *(_quantiles(part) for part in (inputs, targets)),
-        100 * float(np.mean(inputs > collator.max_input_tokens)),
+        split=split,
+        rows=len(lengths),
+        labels=dict(labels),
+        inputs=_quantiles(inputs),
+        targets=_quantiles(targets),
+        cut=100 * float(np.mean(inputs > collator.max_input_tokens)),
     )
 
 
@@ -216,36 +232,26 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in np.percentile(values, [5, 50, 95, 100]))
 
 
-def collator_for(
-    backbone: Backbone,
-    task: Task,
-    *,
-    length: int = 0,
-    max_input_tokens: int = 96,
-    truncate: str = "right",
-    max_target_tokens: int = 64,
-) -> Collator:
+def collator_for(backbone: Backbone, task: Task, *, length: int = 0, reading: Reading | None = None) -> Collator:
     """The collator of a task on a backbone; inputs are kept within the model's positions.
 
     Args:
         backbone: gives tokenizer and positions.
-        task: gives the labels.
+        task: gives the labels, and how rows are read where `reading` is left out.
         length: prompt tokens P, which take positions too.
-        max_input_tokens: longest input in tokens.
-        truncate: the side that loses tokens.
-        max_target_tokens: longest open answer.
+        reading: of the prompt or the run; its labels are the task's where it has none.
     """
-    limit = max_input_tokens
-    if backbone.max_positions is not None:
-        probe = Collator(backbone.tokenizer, backbone.id.kind, task.labels)
-        longest = max((len(choice) for choice in probe.choices), default=max_target_tokens)
-        limit = min(limit, backbone.max_positions - length - longest)
-    return Collator(
-        backbone.tokenizer, backbone.id.kind, task.labels, limit, truncate, backbone.device, max_target_tokens
-    )
+    reading = (reading or task.reading).of_labels(task.labels)
+    collator = Collator(backbone.tokenizer, backbone.id.kind, reading, backbone.device)
+    if backbone.max_positions is None:
+        return collator
+    longest = max((len(choice) for choice in collator.choices), default=reading.max_target_tokens)
+    # What leaves no room for text is refused with the first rows, which says what to change.
+    limit = max(1, min(reading.max_input_tokens, backbone.max_positions - length - longest))
+    return replace(collator, reading=replace(reading, max_input_tokens=limit))
 
 
-def collator_named(backbone: str, task: Task, max_input_tokens: int = 96) -> Collator:
+def collator_named(backbone: str, task: Task, max_input_tokens: int | None = None) -> Collator:
     """The collator of a task on a backbone whose weights stay on disk: for counting tokens.
 
     Raises:
@@ -253,66 +259,16 @@ def collator_named(backbone: str, task: Task, max_input_tokens: int = 96) -> Col
     """
     checkpoint = locate(backbone)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
-    return Collator(tokenizer, checkpoint.id.kind, task.labels, max_input_tokens)
-
-
-def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
-    """Which rows each step takes: endless shuffled epochs, cut into pools that are sorted by length.
-
-    A pool holds at most one epoch.
-
-    Args:
-        lengths: tokens of each row.
-        batch_size: rows a step.
-        steps: number of batches.
-        seed: the plan depends on nothing else.
-
-    Returns:
-        `steps` lists of `batch_size` row numbers.
-    """
-    random = np.random.default_rng(seed)
-    # A pool of several epochs would bring the copies of a row side by side.
-    pool_rows = batch_size * min(POOL, max(1, len(lengths) // batch_size))
-    order: list[int] = []
-    batches: list[list[int]] = []
-    while len(batches) < steps:
-        while len(order) < pool_rows:
-            order.extend(random.permutation(len(lengths)).tolist())
-        pool, order = sorted(order[:pool_rows], key=lengths.__getitem__), order[pool_rows:]
-        cut = [pool[start : start + batch_size] for start in range(0, pool_rows, batch_size)]
-        batches.extend(cut[number] for number in random.permutation(len(cut)))
-    return batches[:steps]
-
-
-def plan_token_batches(lengths: Sequence[int], tokens: int, steps: int, seed: int) -> list[list[int]]:
-    """As `plan_batches`, with as many rows a step as `tokens` padded input tokens hold, and at least one.
-
-    Args:
-        lengths: tokens of each row.
-        tokens: longest row times rows, of each step.
-        steps: number of batches.
-        seed: the plan depends on nothing else.
-    """
-    random = np.random.default_rng(seed)
-    mean = max(1, round(sum(lengths) / len(lengths)))
-    pool_rows = min(POOL * max(1, tokens // mean), len(lengths))
-    order: list[int] = []
-    batches: list[list[int]] = []
-    while len(batches) < steps:
-        while len(order) < pool_rows:
-            order.extend(random.permutation(len(lengths)).tolist())
-        cut = _packed(order[:pool_rows], lengths, tokens)
-        order = order[pool_rows:]
-        batches.extend(cut[number] for number in random.permutation(len(cut)))
-    return batches[:steps]
+    limit = task.reading.max_input_tokens if max_input_tokens is None else max_input_tokens
+    return Collator(tokenizer, checkpoint.id.kind, replace(task.reading, max_input_tokens=limit))
 
 
 def by_length(rows: Sequence[Row], tokens: int) -> list[list[int]]:
     """Row numbers in batches of similar length, each of at most `tokens` padded input tokens."""
-    return _packed(range(len(rows)), [len(row.input_ids) for row in rows], tokens)
+    return packed(range(len(rows)), [len(row.input_ids) for row in rows], tokens)
 
 
-def _packed(rows: Iterable[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+def packed(rows: Iterable[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Rows, the longest first, in batches of at most `tokens` padded tokens and at least one row."""
     batches: list[list[int]] = []
     for row in sorted(rows, key=lambda row: -lengths[row]):

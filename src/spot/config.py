@@ -1,4 +1,4 @@
-"""Configurations: defaults and bounds live here and nowhere else.
+"""Read, check and write configurations; their defaults and bounds live here and nowhere else.
 
 A configuration comes from a TOML file and `key=value` overrides; all mistakes in both are reported at once.
 """
@@ -33,80 +33,102 @@ class TuneConfig(BaseModel):
         min_length=1, description="name of a known task, `mixture:NAME`, or path of a task or mixture file"
     )
     backbone: str = Field(
-        "embedded", min_length=1, description="`embedded`, a Hugging Face id or a local folder; never trained"
+        default="embedded", min_length=1, description="`embedded`, a Hugging Face id or a local folder; never trained"
     )
     method: Literal["prompt", "model"] = Field(
-        "prompt", description="what trains: a `prompt`, or all weights of a copy of the `model`, the baseline"
+        default="prompt", description="what trains: a `prompt`, or all weights of a copy of the `model`, the baseline"
     )
-    steps: int = Field(200, ge=0, le=10_000_000, description="optimiser steps; time grows in proportion")
+    steps: int = Field(default=200, ge=0, le=10_000_000, description="optimiser steps; time grows in proportion")
     length: int = Field(
-        20, ge=1, le=10_000, description="prompt tokens P; more can hold more and cost time and file size"
+        default=20, ge=1, le=10_000, description="prompt tokens P; more can hold more and cost time and file size"
     )
-    batch_size: int = Field(16, ge=1, le=100_000, description="rows a step; memory grows with it")
+    batch_size: int = Field(default=16, ge=1, le=100_000, description="rows a step; memory grows with it")
     batch_tokens: int | None = Field(
-        None, ge=1, description="padded input tokens a step instead of rows; left out: batch_size rows"
+        default=None, ge=1, description="padded input tokens a step instead of rows; left out: batch_size rows"
     )
     micro_batch: int | None = Field(
-        None, ge=1, description="rows in memory at a time; the gradient is summed over them; left out: all of a step"
+        default=None,
+        ge=1,
+        description="rows in memory at a time; the gradient is summed over them; left out: all of a step",
     )
     dropout: float = Field(
-        0.0, ge=0, lt=1, description="share of activations that the model drops while it trains; the paper's is 0.1"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of activations that the model drops while it trains; the paper's is 0.1",
     )
     optimiser: Literal["adamw", "adafactor"] = Field(
-        "adamw", description="`adafactor` is the paper's, with T5's scale of learning rates (0.3)"
+        default="adamw", description="`adafactor` is the paper's, with T5's scale of learning rates (0.3)"
     )
     learning_rate: float = Field(
-        0.005, gt=0, le=3e37, description="step size; too high diverges, too low leaves the prompt where it began"
+        default=0.005,
+        gt=0,
+        le=3e37,
+        description="step size; too high diverges, too low leaves the prompt where it began",
     )
     weight_decay: float = Field(
-        0.0, ge=0, lt=1, description="pull towards zero a step; adafactor does not scale it by the learning rate"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="pull towards zero a step; adafactor does not scale it by the learning rate",
     )
     first_step: int = Field(
-        0, ge=0, description="step count that adafactor begins at; 1100000 is the paper's released code"
+        default=0, ge=0, description="step count that adafactor begins at; 1100000 is the paper's released code"
     )
     init: str = Field(
-        "vocabulary",
+        default="vocabulary",
         min_length=1,
         description="initial value: vocabulary, classes, uniform, text:WORDS, or a prompt: its file, the folder of a "
         "run, packaged:TASK",
     )
-    init_seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the initial value alone")
-    seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the order of the rows")
-    task_prefix: bool = Field(False, description="put the task's name in front of each input, as T5 does")
+    init_seed: int = Field(default=0, ge=0, lt=_SEED_LIMIT, description="seed of the initial value alone")
+    seed: int = Field(default=0, ge=0, lt=_SEED_LIMIT, description="seed of the order of the rows")
+    task_prefix: bool = Field(default=False, description="put the task's name in front of each input, as T5 does")
     mixing: Literal["proportional", "equal"] = Field(
-        "proportional", description="how often a mixture draws each task: by its train rows, or all `equal`"
+        default="proportional", description="how often a mixture draws each task: by its train rows, or all `equal`"
     )
     mixing_cap: int = Field(
-        2**19, ge=1, le=10**18, description="train rows above which a task of a mixture is not drawn more often"
+        default=2**19, ge=1, le=10**18, description="train rows above which a task of a mixture is not drawn more often"
     )
     temperature: float = Field(
-        1.0, ge=0.1, description="of a mixture's proportions, after the cap: more evens them out, less sharpens them"
+        default=1.0,
+        ge=0.1,
+        description="of a mixture's proportions, after the cap: more evens them out, less sharpens them",
     )
     sizes: Literal["rows", "official"] = Field(
-        "rows", description="what a mixture goes by: the train `rows` used, or the `official` sizes of the data sets"
+        default="rows",
+        description="what a mixture goes by: the train `rows` used, or the `official` sizes of the data sets",
     )
-    train_rows: int | None = Field(None, ge=1, description="rows to train on; left out: all")
-    select_rows: int = Field(100, ge=1, description="rows that choose the best checkpoint; never reported")
+    train_rows: int | None = Field(default=None, ge=1, description="rows to train on; left out: all")
+    select_rows: int = Field(default=100, ge=1, description="rows that choose the best checkpoint; never reported")
     report_rows: int = Field(
-        400, ge=0, description="rows of the reported score; they choose nothing; 0: the selection rows give the score"
+        default=400,
+        ge=0,
+        description="rows of the reported score; they choose nothing; 0: the selection rows give the score",
     )
-    rows_seed: int = Field(0, ge=0, lt=_SEED_LIMIT, description="seed of the choice of rows")
+    rows_seed: int = Field(default=0, ge=0, lt=_SEED_LIMIT, description="seed of the choice of rows")
     max_input_tokens: int = Field(
-        96, ge=1, description="longest input in tokens, prompt not counted; longer ones are cut"
+        default=96, ge=1, description="longest input in tokens, prompt not counted; longer ones are cut"
     )
     max_target_tokens: int = Field(
-        64, ge=2, description="longest open answer in tokens, trained on or generated; longer ones are cut"
+        default=64, ge=2, description="longest open answer in tokens, trained on or generated; longer ones are cut"
     )
-    truncate: Literal["right", "left"] = Field("right", description="side on which a long input is cut")
-    eval_every: int = Field(20, ge=1, description="steps between evaluations on the selection rows")
+    truncate: Literal["right", "left"] = Field(default="right", description="side on which a long input is cut")
+    eval_every: int = Field(default=20, ge=1, description="steps between evaluations on the selection rows")
     patience: int | None = Field(
-        None, ge=1, description="evaluations without a better score after which the run stops; left out: it never does"
+        default=None,
+        ge=1,
+        description="evaluations without a better score after which the run stops; left out: it never does",
     )
     key_step: int | None = Field(
-        None, ge=1, description="step whose prompt is kept as the key of the task embedding; left out: none is kept"
+        default=None,
+        ge=1,
+        description="step whose prompt is kept as the key of the task embedding; left out: none is kept",
     )
-    checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints; a killed run loses at most these")
-    gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    checkpoint_every: int = Field(
+        default=20, ge=1, description="steps between checkpoints; a killed run loses at most these"
+    )
+    gradient_checkpointing: bool = Field(default=False, description="less memory for more time")
 
     @field_validator("init")
     @classmethod
@@ -117,8 +139,8 @@ class TuneConfig(BaseModel):
         is_path = "/" in init or init.endswith(".safetensors") or os.path.exists(os.path.expanduser(init))
         if init in INITS or is_named or is_path:
             return init
-        known = [*INITS, "text:WORDS", "PATH.safetensors", "packaged:TASK"]
-        raise ValueError(f"should be one of {', '.join(known)}; {did_you_mean(init, known)}")
+        accepted = [*INITS, "text:WORDS", "PATH.safetensors", "packaged:TASK"]
+        raise ValueError(f"should be one of {', '.join(accepted)}; {did_you_mean(init, accepted)}")
 
     @field_validator("key_step")
     @classmethod
@@ -242,6 +264,7 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
             continue
         values[key] = _override_value(model, key, text)
         origins[key] = f"override {override!r}"
+    config: Config | None = None
     try:
         config = model.model_validate(values)
     except ValidationError as error:
@@ -250,11 +273,24 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
             # What a file that cannot be read leaves out is no mistake of its own.
             if not (broken_file and entry["type"] == "missing"):
                 mistakes.append(_mistake(model, entry, origins, wanted))
-    if mistakes:
+    if config is None or mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "".join(f"\n  {mistake}" for mistake in mistakes)
         raise ConfigError(f"{count} in the configuration:{lines}")
     return config
+
+
+def make_config(model: type[Config], values: Mapping[str, Any]) -> Config:
+    """Resolve a configuration from values that a program gives: those left out have their defaults.
+
+    Raises:
+        ConfigError: one message with every mistake.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_mistake(model, entry, {}, "the call") for entry in error.errors(include_url=False)]
+    raise ConfigError("\n  ".join([f"{len(lines)} mistake{'s' * (len(lines) > 1)} in the settings:", *lines]))
 
 
 def digest(config: BaseModel, *extra: str) -> str:

@@ -1,4 +1,4 @@
-"""The main job from end to end: a new task with few rows, the right source prompt, and whether it helped.
+"""Run the main job from end to end: a new task with few rows, the right source prompt, and whether it helped.
 
 The demo only composes what the library offers: task files, `transfer` and the report. Its target tasks are made from
 two packages on PyPI, so that nobody needs a data set to see it run.
@@ -25,7 +25,7 @@ from spot.models.backbone import Backbone
 from spot.rendering import html, plots
 from spot.storage.files import cache_dir, write_whole
 from spot.strategies.comparison import Arm
-from spot.strategies.transfers import TransferReport, transfer
+from spot.strategies.transfers import TransferReport, transfer_rows
 from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
 from spot.tasks.readers import read_rows
 from spot.tasks.splits import Splits, split_rows
@@ -54,6 +54,19 @@ RULE = (
     "model's and the share of the larger class. The first candidate in alphabetical order that meets this is the "
     "demo's target. What transfer gains has no part in the rule."
 )
+
+ARM_COLUMNS = (
+    "arm",
+    "starts from",
+    "score, %",
+    "95 % interval",
+    "steps",
+    "seconds",
+    "steps to plain's score",
+    "seconds to plain's score",
+    "parameters",
+)
+CANDIDATE_COLUMNS = ("candidate", "its rows", "frozen", "plain", "SPoT", "gain", "95 % interval", "source")
 
 
 @dataclass(frozen=True)
@@ -144,10 +157,10 @@ def build(name: str, folder: Path) -> tuple[Task, Splits]:
 def parts(candidate: Candidate) -> dict[str, list[tuple[str, str]]]:
     """A candidate's rows by split, in the order of a hash of their text, so that nobody chose them."""
     rows = _by_hash(candidate.rows())
-    found = {}
+    splits = {}
     for split, count in PARTS.items():
-        found[split], rows = rows[:count], rows[count:]
-    return found
+        splits[split], rows = rows[:count], rows[count:]
+    return splits
 
 
 def _by_hash(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -155,13 +168,13 @@ def _by_hash(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(dict.fromkeys(rows), key=lambda row: blake2b(row[0].encode()).digest())
 
 
-def standing(candidate: Candidate) -> str:
-    """What the rule says of a candidate's rows before anything is tuned; empty where nothing is against it."""
-    found = parts(candidate)
-    labels = Counter(label for rows in found.values() for _, label in rows)
+def ineligible(candidate: Candidate) -> str:
+    """Why the rule refuses a candidate's rows before anything is tuned; empty where nothing is against them."""
+    splits = parts(candidate)
+    labels = Counter(label for rows in splits.values() for _, label in rows)
     largest = 100 * max(labels.values()) / labels.total()
-    if len(found["test"]) < FEWEST:
-        return f"{len(found['test'])} rows to report, fewer than {FEWEST}"
+    if len(splits["test"]) < FEWEST:
+        return f"{len(splits['test'])} rows to report, fewer than {FEWEST}"
     return f"{largest:.0f} % of the rows in one class" if largest > LARGEST else ""
 
 
@@ -185,37 +198,21 @@ def run(
         progress: called after every step.
 
     Returns:
-        What was found, and the path of the HTML report.
+        The report's values, and the path of its HTML page.
     """
     out = out or cache_dir() / "demo" / target.replace("/", "-")
     task, rows = build(target, out / "task")
-    found = transfer(task, rows, backbone, library, config, out=out / "runs", progress=progress)
-    page = html.render(_page(found, backbone, task, rows))
+    report = transfer_rows(task, rows, backbone, library, config, out=out / "runs", progress=progress)
+    page = html.render(_page(report, backbone, task, rows))
     write_whole(out / "report.html", page.encode())
-    return found, out / "report.html"
+    return report, out / "report.html"
 
 
-COLUMNS = (
-    "arm",
-    "starts from",
-    "score, %",
-    "95 % interval",
-    "steps",
-    "seconds",
-    "steps to plain's score",
-    "seconds to plain's score",
-    "parameters",
-)
-
-
-CANDIDATE_COLUMNS = ("candidate", "its rows", "frozen", "plain", "SPoT", "gain", "95 % interval", "source")
-
-
-def table(found: TransferReport) -> list[list[Any]]:
-    """The arms as rows under `COLUMNS`."""
+def arm_rows(report: TransferReport) -> list[list[Any]]:
+    """The arms as rows under `ARM_COLUMNS`."""
     names = {"frozen": "frozen model, no prompt", "source": "source prompt as it is", "spot": "SPoT: tuned from it"}
     rows = []
-    for arm in found.arms:
+    for arm in report.arms:
         name = names.get(arm.arm, f"plain prompt tuning, {arm.arm.partition(':')[2]} start")
         rows.append(
             [
@@ -233,10 +230,10 @@ def table(found: TransferReport) -> list[list[Any]]:
     return rows
 
 
-def others() -> list[list[Any]]:
+def candidate_rows() -> list[list[Any]]:
     """Every candidate under `CANDIDATE_COLUMNS`: what its rows say now, and what it reached when it was measured."""
     measured = json.loads(files("spot").joinpath(RECORD).read_text())
-    return [[name, standing(CANDIDATES[name]) or "meets the rule", *values] for name, values in measured.items()]
+    return [[name, ineligible(CANDIDATES[name]) or "meets the rule", *values] for name, values in measured.items()]
 
 
 def _curves(arms: Sequence[Arm]) -> str:
@@ -248,48 +245,48 @@ def _curves(arms: Sequence[Arm]) -> str:
     return plots.learning_curves(curves)
 
 
-def _page(found: TransferReport, backbone: Backbone, task: Task, rows: Splits) -> dict[str, Any]:
+def _page(report: TransferReport, backbone: Backbone, task: Task, rows: Splits) -> dict[str, Any]:
     """The report's content."""
-    sources = [ranked.task for ranked in found.ranking]
-    similarities = [ranked.similarity for ranked in found.ranking]
+    sources = [ranked.task for ranked in report.ranking]
+    similarities = [ranked.similarity for ranked in report.ranking]
     largest = max(sum(row.answers[0] == label for row in rows.report) for label in task.labels) / len(rows.report)
     facts = [
         ("frozen model", f"{backbone.id.name}, {backbone.parameters:,} parameters, of which 0 train"),
         ("target", f"{task.name}: {task.title}"),
-        ("rows", f"{found.rows['train']} train, {found.rows['select']} select, {found.rows['report']} report"),
+        ("rows", f"{report.rows['train']} train, {report.rows['select']} select, {report.rows['report']} report"),
         ("larger class", f"{100 * largest:.1f} % of the report rows"),
-        ("overlap", f"{found.left_out} report rows stood in a source's training rows and were left out"),
-        ("strategy", found.reason),
-        ("chosen by selection rows", found.chosen),
+        ("overlap", f"{report.left_out} report rows stood in a source's training rows and were left out"),
+        ("strategy", report.reason),
+        ("chosen by selection rows", report.chosen),
     ]
     sections = [
         {
             "heading": "What each arm reaches",
             "text": "Scores are percent on report rows, which chose nothing: steps, sources and the better plain start "
             "were chosen on selection rows. Intervals are bootstraps over rows and seeds.",
-            "table": {"columns": COLUMNS, "rows": table(found)},
+            "table": {"columns": ARM_COLUMNS, "rows": arm_rows(report)},
         },
         {
             "heading": "Learning curves",
             "text": "Mean selection score over the seeds. Step 0 is the start itself.",
-            "svg": _curves(found.arms),
+            "svg": _curves(report.arms),
         },
         {
             "heading": "Which source is near",
             "text": "Cosine of average tokens between task embeddings. The target's embedding is read from its own "
             "plain run at the library's key step. The order is that of "
-            + ("what past transfers lead to expect." if found.expected else "the similarities."),
+            + ("what past transfers lead to expect." if report.expected else "the similarities."),
             "svg": plots.similarity_bars(sources, similarities),
         },
         {
             "heading": "How the target was chosen",
             "text": RULE + " What each candidate reached when it was measured, with plain tuning and with SPoT:",
-            "table": {"columns": CANDIDATE_COLUMNS, "rows": others()},
+            "table": {"columns": CANDIDATE_COLUMNS, "rows": candidate_rows()},
         },
     ]
     return {
         "title": "A new task from a known prompt",
-        "verdict": found.verdict,
+        "verdict": report.verdict,
         "facts": facts,
         "sections": sections,
         "command": "spot demo" if task.name == TARGET else f"spot demo --target {task.name}",

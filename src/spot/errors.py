@@ -1,4 +1,4 @@
-"""Everything that `spot` refuses, as one family: what was found, what was expected, what to do."""
+"""Refuse what cannot be used, with one family of errors: what was found, what was expected, what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -44,17 +44,17 @@ class MissingExtra(SpotError):
     """An optional package is needed; the message holds the install line."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, accepted: Iterable[str]) -> str:
     """The tail of an error message about an unknown name: near misses, or the list of known names.
 
     Args:
         name: the name as the user wrote it.
-        known: the names that would have been accepted.
+        accepted: the names that would have been right.
 
     Returns:
         A clause such as `did you mean 'glue/sst2'?`, without leading punctuation.
     """
-    names = sorted(known)
+    names = sorted(accepted)
     close = get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"

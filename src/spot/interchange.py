@@ -18,15 +18,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 from safetensors.torch import load_file
 
-from spot.errors import PromptError, StorageError
-from spot.prompts.prompt import BackboneId, Parent, SoftPrompt, check_fits
+from spot.errors import PromptError, StorageError, TaskError, did_you_mean
+from spot.prompts.prompt import BackboneId, Parent, SoftPrompt, check_fits, reading_of
+from spot.reading import ENDS, Reading
 from spot.storage.files import TEMPORARY_SUFFIX, write_whole
+from spot.storage.values import plain, read_value
+from spot.tasks import registry
 
 log = logging.getLogger(__name__)
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLED_WEIGHTS_FILE = "adapter_model.bin"
+UNCUED = Reading(cue="")  # what a foreign prompt was trained with, as far as one can know: the text alone
 _NUMPY = b"\x93NUMPY"  # how every numpy file begins
 _EMBEDDINGS = "prompt_embeddings"
 _COLUMNS, _ROWS = "prefix_task_cols", "prefix_task_rows"  # of multitask prompt tuning
@@ -98,7 +102,14 @@ def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:
     return directory
 
 
-def import_peft(directory: Path | str, backbone: BackboneId, task: str, task_index: int | None = None) -> SoftPrompt:
+def import_peft(
+    directory: Path | str,
+    backbone: BackboneId,
+    task: str,
+    task_index: int | None = None,
+    *,
+    reading: Reading | None = None,
+) -> SoftPrompt:
     """Read the prompt of a folder that PEFT saved.
 
     Args:
@@ -106,6 +117,8 @@ def import_peft(directory: Path | str, backbone: BackboneId, task: str, task_ind
         backbone: the frozen model that the prompt was trained on.
         task: name of the task that it was trained on.
         task_index: which task's prompt to take from multitask prompt tuning; needed where there are several.
+        reading: how the rows became text that it was trained on; left out: as a folder that `export_peft` wrote says,
+            else word for word, with nothing behind an input.
 
     Returns:
         The prompt, without key or start. Its history is known where `export_peft` wrote the folder.
@@ -120,13 +133,53 @@ def import_peft(directory: Path | str, backbone: BackboneId, task: str, task_ind
     tensors, history = _read_weights(folder)
     value = _prompt_rows(config, tensors, task_index, str(folder))
     imported = {name: config.get(name) for name in ("peft_type", "base_model_name_or_path")}
-    prompt = _prompt(value, backbone, task, str(folder), "imported from PEFT", imported)
+    prompt = _prompt(value, backbone, task, str(folder), "imported from PEFT", imported, reading)
     if history is not None:
-        return _with_history(prompt, history, folder / WEIGHTS_FILE)
+        return _with_history(prompt, history, folder / WEIGHTS_FILE, reading)
     trained_on = str(config.get("base_model_name_or_path") or backbone.name)
     if Path(trained_on).name != Path(backbone.name).name:  # one of them may be a local folder
         log.warning("%s was trained on %s and is imported for %s", folder, trained_on, backbone.name)
     return prompt
+
+
+def foreign_reading(
+    task: str,
+    *,
+    template: str = "",
+    cue: str | None = None,
+    separator: str | None = None,
+    labels: tuple[str, ...] = (),
+    end: str = "auto",
+) -> tuple[str, Reading]:
+    """How the rows became text that a foreign prompt was trained on; no cue unless one is asked for.
+
+    Args:
+        task: a known task or a task file, which give fields and labels, or any other name.
+        template: as in `Reading`, instead of the task's.
+        cue: likewise.
+        separator: likewise.
+        labels: the label words, instead of the task's.
+        end: as in `Reading`, instead of the task's where it is not `auto`.
+
+    Returns:
+        The task's name, and the reading.
+
+    Raises:
+        TaskError: the task file or a setting cannot be used.
+    """
+    if end not in ENDS:
+        raise TaskError(f"end is {end!r}; {did_you_mean(end, ENDS)}")
+    name, reading = task, Reading()
+    if task in registry.names() or task.endswith(".toml"):
+        known = registry.get(task)
+        name, reading = known.name, known.reading
+    if cue is None:
+        cue = reading.cue or ""
+    changes: dict[str, Any] = {"cue": cue, "end": end if end != "auto" else reading.end}
+    changes |= {"separator": separator} if separator is not None else {}
+    changes |= {"template": template, "form": ""} if template else {}
+    changes |= {"labels": tuple((word, word) for word in labels)} if labels else {}
+    return name, replace(reading, **changes)
 
 
 def export_npy(prompt: SoftPrompt, path: Path | str) -> Path:
@@ -156,13 +209,14 @@ def export_npy(prompt: SoftPrompt, path: Path | str) -> Path:
     return path
 
 
-def import_npy(path: Path | str, backbone: BackboneId, task: str) -> SoftPrompt:
+def import_npy(path: Path | str, backbone: BackboneId, task: str, *, reading: Reading | None = None) -> SoftPrompt:
     """Read a prompt from a numpy file, such as those that Google's prompt tuning released.
 
     Args:
         path: the file; `.npy` is added where only that exists.
         backbone: the frozen model that the prompt was trained on.
         task: name of the task that it was trained on.
+        reading: as for `import_peft`.
 
     Returns:
         The prompt, without key, start or history. Numbers of other precision become float32.
@@ -189,7 +243,7 @@ def import_npy(path: Path | str, backbone: BackboneId, task: str) -> SoftPrompt:
         ) from error
     if value.dtype.kind != "f":
         raise PromptError(f"{path}: the array is of {value.dtype}; expected floating-point numbers.")
-    return _prompt(value, backbone, task, str(path), "imported from numpy", {"dtype": str(value.dtype)})
+    return _prompt(value, backbone, task, str(path), "imported from numpy", {"dtype": str(value.dtype)}, reading)
 
 
 def _check_type(config: Mapping[str, Any], backbone: BackboneId, origin: str) -> None:
@@ -217,16 +271,22 @@ def _check_type(config: Mapping[str, Any], backbone: BackboneId, origin: str) ->
 def _counts(config: Mapping[str, Any], origin: str) -> tuple[int, int]:
     """Prompt tokens P, and how many prompts of P rows the weights hold one after another."""
     most = 2 if config.get("task_type") == _TASK_TYPES["seq2seq"] else 1
-    tokens, parts = config.get("num_virtual_tokens"), config.get("num_transformer_submodules")
-    parts = most if parts is None else parts  # as PEFT takes it
-    for name, count, bound in (("num_virtual_tokens", tokens, None), ("num_transformer_submodules", parts, most)):
-        if type(count) is not int or count < 1 or (bound and count > bound):
-            expected = f"to {bound}" if bound else "up"
-            raise PromptError(
-                f"{origin}: {CONFIG_FILE} has {name} {count!r}; expected a whole number from 1 {expected}. Save the "
-                "adapter again."
-            )
-    return tokens, parts
+    parts = config.get("num_transformer_submodules")
+    return (
+        _count("num_virtual_tokens", config.get("num_virtual_tokens"), None, origin),
+        _count("num_transformer_submodules", most if parts is None else parts, most, origin),  # as PEFT takes it
+    )
+
+
+def _count(name: str, value: Any, most: int | None, origin: str) -> int:
+    """A whole number from 1 to `most` out of an adapter's configuration."""
+    if type(value) is not int or value < 1 or (most and value > most):
+        expected = f"to {most}" if most else "up"
+        raise PromptError(
+            f"{origin}: {CONFIG_FILE} has {name} {value!r}; expected a whole number from 1 {expected}. Save the "
+            "adapter again."
+        )
+    return value
 
 
 def _adapter_folder(directory: Path) -> Path:
@@ -338,12 +398,24 @@ def _task_factors(
 
 
 def _prompt(
-    value: np.ndarray, backbone: BackboneId, task: str, origin: str, initialiser: str, imported: Mapping[str, Any]
+    value: np.ndarray,
+    backbone: BackboneId,
+    task: str,
+    origin: str,
+    initialiser: str,
+    imported: Mapping[str, Any],
+    reading: Reading | None,
 ) -> SoftPrompt:
     """An imported prompt; errors name where it comes from."""
     try:
         return SoftPrompt(
-            value=value, backbone=backbone, task=task, step=0, initialiser=initialiser, config={"imported": imported}
+            value=value,
+            backbone=backbone,
+            task=task,
+            step=0,
+            initialiser=initialiser,
+            config={"imported": imported},
+            reading=reading or UNCUED,
         )
     except PromptError as error:
         raise PromptError(f"{origin}: {error}") from error
@@ -354,17 +426,20 @@ def _history_text(prompt: SoftPrompt) -> str:
     content = {name: getattr(prompt, name) for name in ("digest", "task", *_HISTORY)}
     content["parents"] = [asdict(parent) for parent in prompt.parents]
     content |= {"backbone": asdict(prompt.backbone), "value_sha256": _hash(prompt.value)}
+    content["reading"] = plain(reading_of(prompt))
     return json.dumps(content, sort_keys=True)
 
 
-def _with_history(prompt: SoftPrompt, text: str, path: Path) -> SoftPrompt:
+def _with_history(prompt: SoftPrompt, text: str, path: Path, asked: Reading | None) -> SoftPrompt:
     """An imported prompt with the history that `export_peft` wrote beside it."""
     try:
         content = json.loads(text)
         history = {name: content[name] for name in _HISTORY}
         history["parents"] = tuple(Parent(**parent) for parent in history["parents"])
+        settings = content.get("reading")
+        written = None if settings is None else read_value(Reading, json.dumps(settings), "reading", PromptError)
         backbone, value_hash = BackboneId(**content["backbone"]), content["value_sha256"]
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, PromptError, TaskError) as error:
         raise PromptError(
             f"{path}: what spot wrote into the metadata is damaged ({error}). Export the prompt again."
         ) from error
@@ -375,7 +450,7 @@ def _with_history(prompt: SoftPrompt, text: str, path: Path) -> SoftPrompt:
     if value_hash != _hash(prompt.value):
         log.warning("%s: the vectors are no longer those that spot exported; their history is left out", path)
         return prompt
-    return replace(prompt, **history)
+    return replace(prompt, **history, reading=asked or written)
 
 
 def _hash(value: np.ndarray) -> str:

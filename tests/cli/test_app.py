@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import json
-import logging
 import os
 import shlex
 import shutil
@@ -20,11 +19,10 @@ import pytest
 import typer
 
 from spot import config
-from spot.cli import options, output
+from spot.cli import options
 from spot.cli.app import app, main
-from spot.errors import BackboneError
 from spot.library import library
-from spot.models import backbone, checkpoints, embedded
+from spot.models import backbone, checkpoints
 from spot.models.checkpoints import locate
 from spot.prompts.prompt import load
 from spot.storage.files import cache_dir
@@ -121,7 +119,6 @@ def test_help_loads_nothing_that_computes_or_reads_data():
     heavy = [
         "accelerate",
         "datasets",
-        "faiss",
         "gguf",
         "jinja2",
         "matplotlib",
@@ -274,40 +271,6 @@ def test_a_reader_that_goes_away_is_no_error():
     command = f"{shlex.quote(sys.executable)} -m spot tasks list --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("[", "")
-
-
-def test_warnings_of_the_library_are_plain_lines_on_stderr(capsys: pytest.CaptureFixture[str]):
-    output.quieten()
-    output.quieten()
-    logging.getLogger("spot.anything").warning("%d rows were cut", 3)
-    logging.getLogger("spot.anything").info("not this")
-    assert capsys.readouterr() == ("", "3 rows were cut\n")
-
-
-def test_progress_without_a_terminal_is_two_lines(capsys: pytest.CaptureFixture[str]):
-    with output.progress("counting") as step:
-        step(1, 2)
-    out, err = capsys.readouterr()
-    assert out == ""
-    first, last = err.splitlines()
-    assert first == "counting ..." and last.startswith("counting: ") and last.endswith(" s")
-
-
-def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    with output.progress("counting [rows]") as step:
-        step(1, 4)
-        step(3, 4)
-    err = capsys.readouterr().err
-    assert "counting [rows]" in err and "3/4" in err
-
-
-def test_tables_show_numbers_and_gaps(capsys: pytest.CaptureFixture[str]):
-    output.emit({}, False, output.table(("name", "score"), [("[b]x[/b]", 81.25), ("y", None)]))
-    lines = ["name       score", "────────────────", "[b]x[/b]    81.2", "y              -"]
-    assert capsys.readouterr().out.splitlines() == lines
 
 
 def test_constants_agree_with_the_library():
@@ -585,22 +548,3 @@ def test_export_and_import_keep_every_bit(spot: Spot, made: Made, tmp_path: Path
         found = spot("import", source, *made.model, "--task", "mood", "--out", out, "--json").json
         assert (found["path"], found["task"], found["length"]) == (str(out), "mood", 3)
         assert np.array_equal(load(out).value, prompt.value)
-
-
-def test_doctor_finds_what_is_here(spot: Spot, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    own_cache.joinpath("something").write_bytes(b"12345678")
-    result = spot("doctor", "--json")
-    assert result.code == 0
-    checks = {check["name"]: check for check in result.json}
-    assert {"python", "threads", "memory", "numpy", "embedded backbone", "packaged library"} <= set(checks)
-    assert checks["torch"]["ok"] and str(own_cache) in checks["cache"]["found"]
-    assert "HF_HUB_OFFLINE" in checks["hub"]["found"]
-
-    def absent() -> Path:
-        raise BackboneError("not installed")
-
-    monkeypatch.setattr(embedded, "gguf_file", absent)
-    result = spot("doctor")
-    assert result.code == 0
-    (line,) = [line for line in result.out.splitlines() if line.startswith("embedded backbone")]
-    assert "missing" in line and embedded.INSTALL in line

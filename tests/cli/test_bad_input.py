@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def contents(*folders: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def refused(folder: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+def refused(folder: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """A function that runs a command, sees it refuse without writing anything, and gives its message."""
 
     def check(*words: object, unchanged: bool = True) -> str:
@@ -84,7 +84,7 @@ def refused(folder: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]) -
         assert mark and err.count("error: ") == 1, err
         return message
 
-    yield check
+    return check
 
 
 # Tasks and their rows.

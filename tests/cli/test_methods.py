@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spot.collator import Collator, plan_token_batches
+from spot.collator import Collator
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, load, save
 from spot.storage.run_dir import RunDir
+from spot.training.sampling import sample_token_batches
 from tests.support.commands import Spot, refused
 from tests.support.small_runs import COUNTS, FAST, STEPS, put, rows_of, settings, user_task, write
 
@@ -205,7 +206,7 @@ def test_a_budget_of_tokens_decides_how_many_rows_a_step_takes(tuned: Callable[.
     found = tuned(batch_tokens=90, seed=3)
     lengths = [len(f"sentence: {row['sentence']}") + 1 for row in rows_of("glue/sst2", "train")]
     assert 90 // max(lengths) == 3
-    batches = plan_token_batches(lengths, 90, STEPS, 3)
+    batches = sample_token_batches(lengths, 90, STEPS, 3)
     assert found["tokens"] == sum(lengths[row] for batch in batches for row in batch)
     assert found["tokens"] <= STEPS * 90 < sum(lengths) and load(found["prompt"]).config["batch_tokens"] == 90
 

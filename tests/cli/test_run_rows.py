@@ -16,7 +16,7 @@ from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import load
 from spot.storage.run_dir import RunDir
-from spot.strategies.transfers import transfer
+from spot.strategies.transfers import transfer_rows
 from spot.tasks.registry import get
 from spot.tasks.splits import LazyRows, Splits, split_rows
 from spot.tasks.task import Example, Task
@@ -302,7 +302,7 @@ def test_a_transfer_reads_no_report_row_before_the_last_arm_is_tuned(t5: Path, s
         return report
 
     def run(out: Path, rows: Any, steps: list[tuple[int, int]]) -> Any:
-        return transfer(
+        return transfer_rows(
             named("toy"),
             Splits(train, select, rows),
             backbone,

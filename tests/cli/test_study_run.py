@@ -206,13 +206,13 @@ def test_a_library_learns_what_a_study_showed_and_once(spot, folder):
         library.add(prompt)
     value = spot("teach", "study.toml", "--library", library.path, "--json").json
     assert value == {"library": str(library.path), "transfers": 4, "new": 4}
-    best = {one.digest: max(point["score"] for point in one.curve) for one in found if one.curve}
+    best = {one.digest: max(point.score for point in one.curve) for one in found if one.curve}
     plain = {seed: max(best[one.digest] for one in found if (one.kind, one.seed) == ("plain", seed)) for seed in (0, 1)}
     gains = {prompts[one.needs[0]].digest: best[one.digest] - plain[one.seed] for one in found if one.kind == "pair"}
     lessons = library.transfers()
-    assert {one["source"]: one["gain"] for one in lessons} == pytest.approx(gains)
-    assert {(one["target"], one["steps"], one["seeds"]) for one in lessons} == {("blue", 2, 1)}
-    assert ["embedding" in one for one in lessons] == [True, False, False, False]
+    assert {one.source: one.gain for one in lessons} == pytest.approx(gains)
+    assert {(one.target, one.steps, one.seeds) for one in lessons} == {("blue", 2, 1)}
+    assert [one.embedding is not None for one in lessons] == [True, False, False, False]
     assert spot("teach", "study.toml", "--library", library.path, "--json").json["new"] == 0
     assert library.transfers() == lessons
 

@@ -11,6 +11,7 @@ import pytest
 from spot.collator import Collator, collator_for
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, save
+from spot.reading import Reading
 from spot.tasks import mixtures
 from spot.tasks.registry import TABLE, get
 from tests.support.commands import Spot, refused
@@ -193,7 +194,9 @@ def test_stats_are_those_of_the_rows(spot: Spot, tiny_folder: Callable[[str], Pa
     limit = len("rte " + rte_form(2)) + (1 if family == "t5" else len(CUE))  # row 2 just fits
     found = spot(*words, "--max-input-tokens", limit, "--json").json
     assert (found["task"], found["max_input_tokens"]) == ("glue/rte", limit)
-    collator = collator_for(Backbone.load(str(tiny_folder(family))), get("glue/rte", data), max_input_tokens=10**6)
+    collator = collator_for(
+        Backbone.load(str(tiny_folder(family))), get("glue/rte", data), reading=Reading(max_input_tokens=10**6)
+    )
     for part, (split, expected) in zip(found["splits"], numbers.items(), strict=True):
         examples = list(get("glue/rte", data, prefix=True).load(split))
         inputs = [len("rte " + rte_form(number)) + (1 if family == "t5" else len(CUE)) for number in expected]

@@ -1,15 +1,16 @@
 """`spot transfer` and `spot retrieve` on the command line: strategies, budgets, past transfers, and what is refused."""
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spot.config import TuneConfig
+from spot.library.history import TransferRecord
 from spot.library.library import Library
 from spot.models.backbone import Backbone
-from spot.retrieval import ranking
+from spot.retrieval import predictor, ranking
 from spot.strategies import plans
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
@@ -68,10 +69,10 @@ def test_past_transfers_rank(spot: Spot, words, monkeypatch):
     assert [list(one) for one in little.json["sources"]] == [["prompt", "task", "similarity"]] * 2
     library = Library(words[2])
     past = [
-        {**record, "target": "another", "id": f"another {number}", "gain": float(number)}
+        replace(record, target="another", id=f"another {number}", gain=float(number))
         for number, record in enumerate(_learned_from(spot, words, library))
     ]
-    monkeypatch.setattr(ranking.learned, "FEWEST_RESULTS", 3)
+    monkeypatch.setattr(predictor, "FEWEST_RESULTS", 3)
     ranking.remember(library, past)
     found = spot(*asked, "--json").json
     assert (found["target"], found["metric"]) == ("mood", "learned")
@@ -83,10 +84,10 @@ def test_past_transfers_rank(spot: Spot, words, monkeypatch):
     assert "expected" in spot("transfer", *words, *QUICK, "--metric", "learned").out
 
 
-def _learned_from(spot: Spot, words: tuple[object, ...], library: Library) -> list[dict]:
+def _learned_from(spot: Spot, words: tuple[object, ...], library: Library) -> list[TransferRecord]:
     """What a transfer from every source leaves."""
     assert spot("transfer", *words, *QUICK, "--strategy", "oracle", "--json").json["strategy"] == "oracle"
-    return [json.loads(line) for line in (library.path / "transfers.jsonl").read_text().splitlines()]
+    return library.transfers()
 
 
 @pytest.mark.parametrize(

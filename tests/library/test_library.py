@@ -14,6 +14,7 @@ import spot
 from spot.errors import LibraryError, PromptError, StorageError
 from spot.library import library as library_module
 from spot.library.entries import Entry
+from spot.library.history import TransferRecord
 from spot.library.library import Library, open_library, packaged
 from spot.prompts.prompt import Parent, save
 from tests.support.prompts import BACKBONE, RECIPE
@@ -278,7 +279,7 @@ def test_a_full_disk_leaves_the_library_as_it_was(library: Library, monkeypatch:
     with pytest.raises(StorageError, match="No space left on device"):
         library.add(prompt("new", 9))
     with pytest.raises(StorageError, match=r"cannot write .*transfers.jsonl .*No space left on device"):
-        library.record_transfers([{"source": "a", "target": "b", "gain": 1.0}])
+        library.record_transfers([TransferRecord("a", "b", 1.0)])
     monkeypatch.undo()
     assert sorted(path.stem for path in library.path.glob("prompts/*")) == digests
     assert library.verify() == [] and library.transfers() == []
@@ -300,7 +301,7 @@ def test_the_packaged_library_is_never_changed(library: Library, monkeypatch: py
     assert sorted(entry.digest for entry in shipped.entries()) == digests
     assert shipped.summaries("one", shipped.entries(), lambda one: one.value[0]).shape == (3, 4)
     assert shipped.verify() == []
-    assert shipped.record_transfers([{"source": "a", "target": "b", "gain": 1.0}]) is False
+    assert shipped.record_transfers([TransferRecord("a", "b", 1.0)]) is False
     for change in (lambda: shipped.add(prompt("new", 9)), lambda: shipped.remove("task0"), shipped.reindex):
         with pytest.raises(LibraryError, match=r"ships with spot and is not changed. Make a library of your own"):
             change()

@@ -28,11 +28,11 @@ def module_of(lm_eval: Path) -> Callable[[str], ModuleType]:
     def load(name: str) -> ModuleType:
         label = "lm_eval_file_" + name.replace("/", "_").removesuffix(".py")
         if label not in sys.modules:
-            found = importlib.util.spec_from_file_location(label, lm_eval / name)
-            module = importlib.util.module_from_spec(found)
+            spec = importlib.util.spec_from_file_location(label, lm_eval / name)
+            module = importlib.util.module_from_spec(spec)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the packages that it imports
-                found.loader.exec_module(module)
+                spec.loader.exec_module(module)
             sys.modules[label] = module
         return sys.modules[label]
 
@@ -41,14 +41,14 @@ def module_of(lm_eval: Path) -> Callable[[str], ModuleType]:
 
 def ours(name: str, rows, labels=(), groups=()) -> dict[str, float]:
     """Our scores of (answers, prediction) pairs."""
-    return score([name], [accepted for accepted, _ in rows], [said for _, said in rows], groups, labels)
+    return score([name], [accepted for accepted, _ in rows], [text for _, text in rows], groups, labels)
 
 
 def draw(seed: int, labels, rows: int = 120) -> list[tuple[tuple[str, ...], str]]:
     rng = np.random.default_rng(seed)
-    gold = rng.choice(labels, rows)
-    said = np.where(rng.random(rows) < 0.5, gold, rng.choice(labels, rows))
-    return [((answer,), text) for answer, text in zip(gold.tolist(), said.tolist(), strict=True)]
+    answers = rng.choice(labels, rows)
+    predictions = np.where(rng.random(rows) < 0.5, answers, rng.choice(labels, rows))
+    return [((answer,), text) for answer, text in zip(answers.tolist(), predictions.tolist(), strict=True)]
 
 
 # CB.
@@ -58,7 +58,7 @@ def cb(module: ModuleType, rows) -> float:
     """CB's F1 by lm-eval, in percent."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        items = [module.mean_3class_f1([said], [accepted[0]]) for accepted, said in rows]
+        items = [module.mean_3class_f1([text], [accepted[0]]) for accepted, text in rows]
         return 100 * module.agg_mean_3class_f1(items)
 
 
@@ -67,7 +67,7 @@ def test_cb_agrees_on_valid_predictions(seed: int, module_of):
     rows = draw(seed, CB)
     expected = cb(module_of("tasks/super_glue/cb/t5_utils.py"), rows)
     assert ours("macro_f1", rows, CB)["macro_f1"] == pytest.approx(expected)
-    numbers = [(CB.index(said), CB.index(accepted[0])) for accepted, said in rows]
+    numbers = [(CB.index(text), CB.index(accepted[0])) for accepted, text in rows]
     aggregate = module_of("tasks/super_glue/cb/aggregate.py").cb_multi_fi(numbers)
     assert expected == pytest.approx(100 * aggregate)
 
@@ -102,7 +102,7 @@ def test_cb_difference_a_label_that_occurs_nowhere_is_left_out(module_of):
 
 def multirc(module: ModuleType, rows, groups) -> dict[str, float]:
     """MultiRC's scores by lm-eval, in percent; its references are `question_label`."""
-    keyed = [([said], [f"{group}_{accepted[0]}"]) for (accepted, said), group in zip(rows, groups, strict=True)]
+    keyed = [([text], [f"{group}_{accepted[0]}"]) for (accepted, text), group in zip(rows, groups, strict=True)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         return {
@@ -120,7 +120,7 @@ def multirc(module: ModuleType, rows, groups) -> dict[str, float]:
 )
 @settings(deadline=None)
 def test_multirc_agrees_on_valid_and_invalid_predictions(module_of, drawn):
-    rows = [((answer,), said) for _, answer, said in drawn]
+    rows = [((answer,), text) for _, answer, text in drawn]
     groups = [f"0/{question}" for question, _, _ in drawn]
     module = module_of("tasks/super_glue/multirc/t5_utils.py")
     assert ours("multirc", rows, TRUTH, groups) == pytest.approx(multirc(module, rows, groups))
@@ -139,14 +139,14 @@ def test_multirc_difference_lm_eval_groups_by_the_question_number_alone(module_o
 
 def record(module: ModuleType, rows) -> dict[str, float]:
     """ReCoRD's scores by lm-eval, in percent: a row for each reference, which it finds behind `query_`."""
-    items = [(said, f"{number}_{reference}") for number, (accepted, said) in enumerate(rows) for reference in accepted]
+    items = [(text, f"{number}_{reference}") for number, (accepted, text) in enumerate(rows) for reference in accepted]
     return {"em": 100 * float(module.squad_em_agg(items)), "f1": 100 * float(module.squad_f1_agg(items))}
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), min_size=1, max_size=12))
 @settings(deadline=None)
 def test_record_agrees_where_each_query_has_one_reference(module_of, drawn):
-    rows = [((answer,), said) for answer, said in drawn]
+    rows = [((answer,), text) for answer, text in drawn]
     module = module_of("tasks/super_glue/record/t5_utils.py")
     assert ours("record", rows) == pytest.approx(record(module, rows))
 
@@ -166,8 +166,8 @@ def test_record_difference_lm_eval_counts_the_exact_match_of_a_query_once_a_refe
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4), st.sampled_from(NAMES))
 @settings(deadline=None)
-def test_record_agrees_on_one_query_with_many_references(module_of, references, said):
-    rows = [(tuple(references), said)]
+def test_record_agrees_on_one_query_with_many_references(module_of, references, text):
+    rows = [(tuple(references), text)]
     assert ours("record", rows) == pytest.approx(record(module_of("tasks/super_glue/record/t5_utils.py"), rows))
 
 
@@ -176,12 +176,12 @@ def test_record_agrees_on_one_query_with_many_references(module_of, references, 
 
 @given(st.sampled_from(NAMES[:-2]), st.sampled_from(NAMES[:-3]), st.booleans())
 @settings(deadline=None)
-def test_wsc_agrees_on_predictions_with_words(module_of, said, referent, label):
+def test_wsc_agrees_on_predictions_with_words(module_of, text, referent, label):
     module = module_of("tasks/super_glue/wsc/t5_utils.py")
-    if not module.clean(said):
+    if not module.clean(text):
         return
-    expected = module.process_results({"span1_text": referent, "label": int(label)}, [said])["accuracy"]
-    assert ours("wsc_accuracy", [((referent, str(label)), said)]) == {"accuracy": 100 * expected}
+    expected = module.process_results({"span1_text": referent, "label": int(label)}, [text])["accuracy"]
+    assert ours("wsc_accuracy", [((referent, str(label)), text)]) == {"accuracy": 100 * expected}
 
 
 def test_wsc_agrees_on_the_local_rows(module_of, shared: Path):
@@ -190,21 +190,21 @@ def test_wsc_agrees_on_the_local_rows(module_of, shared: Path):
     rows = [json.loads(line) for line in lines]
     compared = 0
     for row in rows:
-        for said in {other["span1_text"] for other in rows} | {row["span1_text"].split()[-1], row["span2_text"]}:
-            if module.clean(said):
-                expected = module.process_results(row, [said])["accuracy"]
+        for text in {other["span1_text"] for other in rows} | {row["span1_text"].split()[-1], row["span2_text"]}:
+            if module.clean(text):
+                expected = module.process_results(row, [text])["accuracy"]
                 answers = (row["span1_text"], str(bool(row["label"])))
-                assert ours("wsc_accuracy", [(answers, said)]) == {"accuracy": 100 * expected}, (row["idx"], said)
+                assert ours("wsc_accuracy", [(answers, text)]) == {"accuracy": 100 * expected}, (row["idx"], text)
                 compared += 1
     assert compared > 5000
 
 
-@pytest.mark.parametrize("said", ["", "  ", "the"])
-def test_wsc_difference_lm_eval_credits_an_empty_prediction_on_negative_rows(said: str, module_of):
+@pytest.mark.parametrize("text", ["", "  ", "the"])
+def test_wsc_difference_lm_eval_credits_an_empty_prediction_on_negative_rows(text: str, module_of):
     module = module_of("tasks/super_glue/wsc/t5_utils.py")
-    assert module.process_results({"span1_text": "Bob", "label": 0}, [said]) == {"accuracy": 1.0}
+    assert module.process_results({"span1_text": "Bob", "label": 0}, [text]) == {"accuracy": 1.0}
     # T5 returns -1 for it, which is neither label.
-    assert ours("wsc_accuracy", [(("Bob", "False"), said)]) == {"accuracy": 0}
+    assert ours("wsc_accuracy", [(("Bob", "False"), text)]) == {"accuracy": 0}
 
 
 # Metrics that all tasks share.
@@ -220,29 +220,29 @@ def shared_metrics(lm_eval) -> ModuleType:
 @pytest.mark.parametrize("seed", range(3))
 def test_f1_and_matthews_agree(seed: int, shared_metrics: ModuleType):
     rows = draw(seed, TRUTH)
-    items = [(TRUTH.index(accepted[0]), TRUTH.index(said)) for accepted, said in rows]
+    items = [(TRUTH.index(accepted[0]), TRUTH.index(text)) for accepted, text in rows]
     assert ours("f1", rows, TRUTH)["f1"] == pytest.approx(100 * shared_metrics.f1_score(items))
     assert ours("matthews", rows, TRUTH)["matthews"] == pytest.approx(100 * shared_metrics.matthews_corrcoef(items))
 
 
 def test_accuracy_difference_lm_eval_forgives_case_and_punctuation(shared_metrics: ModuleType):
     rows = [(("True",), "true."), (("False",), "False")]
-    found = shared_metrics.exact_match_hf_evaluate(
-        [said for _, said in rows], [accepted[0] for accepted, _ in rows], ignore_case=True, ignore_punctuation=True
+    theirs = shared_metrics.exact_match_hf_evaluate(
+        [text for _, text in rows], [accepted[0] for accepted, _ in rows], ignore_case=True, ignore_punctuation=True
     )
-    assert found["exact_match"] == 1
+    assert theirs["exact_match"] == 1
     assert ours("accuracy", rows, TRUTH) == {"accuracy": 50}  # T5 compares letter for letter
 
 
 def test_bleu_agrees_where_both_tokenizers_cut_alike(shared_metrics: ModuleType):
     rng = np.random.default_rng(4)
     texts = [[" ".join(rng.choice(list("abcde"), 12)) for _ in range(30)] for _ in range(2)]
-    rows = [((answer,), said) for answer, said in zip(*texts, strict=True)]
-    expected = shared_metrics.bleu([([answer], said) for (answer,), said in rows])
+    rows = [((answer,), text) for answer, text in zip(*texts, strict=True)]
+    expected = shared_metrics.bleu([([answer], text) for (answer,), text in rows])
     assert ours("bleu", rows) == {"bleu": pytest.approx(expected)}
 
 
 def test_bleu_difference_lm_eval_cuts_words_as_13a_and_t5_as_intl(shared_metrics: ModuleType):
     rows = [(("a b c „x“",), "a b c „ x “")]  # intl parts such quotation marks from their word, 13a does not
     assert ours("bleu", rows) == {"bleu": pytest.approx(100)}
-    assert shared_metrics.bleu([([answer], said) for (answer,), said in rows]) < 60
+    assert shared_metrics.bleu([([answer], text) for (answer,), text in rows]) < 60

@@ -25,8 +25,8 @@ WORDS = ("the", "fuzzy", "bunny", "Bob's", "hat", "A", "")
 
 def multirc(rows, labels=TRUTH):
     """Scores of (question, answer, prediction) triples."""
-    groups, answers, said = zip(*rows, strict=True)
-    return score(["multirc"], [(answer,) for answer in answers], said, groups, labels)
+    groups, answers, predictions = zip(*rows, strict=True)
+    return score(["multirc"], [(answer,) for answer in answers], predictions, groups, labels)
 
 
 # MultiRC.
@@ -56,11 +56,11 @@ def test_multirc_by_hand():
 )
 @settings(deadline=None)
 def test_multirc_equals_its_definition(rows):
-    said = [given if given in TRUTH else TRUTH[answer == "False"] for _, answer, given in rows]
-    gold = [answer for _, answer, _ in rows]
-    expected = 100 * sk.f1_score(gold, said, pos_label="True", zero_division=0)
+    predictions = [text if text in TRUTH else TRUTH[answer == "False"] for _, answer, text in rows]
+    answers = [answer for _, answer, _ in rows]
+    expected = 100 * sk.f1_score(answers, predictions, pos_label="True", zero_division=0)
     questions = defaultdict(list)
-    for (group, answer, _), text in zip(rows, said, strict=True):
+    for (group, answer, _), text in zip(rows, predictions, strict=True):
         questions[group].append(answer == text)
     scores = multirc(rows)
     assert scores["f1a"] == pytest.approx(expected)
@@ -80,8 +80,8 @@ def test_multirc_needs_groups_and_two_labels():
 
 def squad(text):
     """SQuAD's normalisation, a step at a time."""
-    kept = "".join(letter for letter in text.lower() if letter not in string.punctuation)
-    return re.sub(r"\b(a|an|the)\b", " ", kept).split()
+    bare = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", bare).split()
 
 
 def test_record_takes_the_best_reference():
@@ -108,16 +108,16 @@ def test_record_gives_no_f1_without_a_shared_word_as_squad_1_does():
 )
 @settings(deadline=None)
 def test_record_equals_its_definition(rows):
-    def overlap(answer, said):
-        shared = sum((Counter(squad(answer)) & Counter(squad(said))).values())
+    def overlap(answer, prediction):
+        shared = sum((Counter(squad(answer)) & Counter(squad(prediction))).values())
         if not shared:
             return 0
-        precision, recall = shared / len(squad(said)), shared / len(squad(answer))
+        precision, recall = shared / len(squad(prediction)), shared / len(squad(answer))
         return 2 * precision * recall / (precision + recall)
 
-    em = np.mean([max(squad(answer) == squad(said) for answer in accepted) for accepted, said in rows])
-    f1 = np.mean([max(overlap(answer, said) for answer in accepted) for accepted, said in rows])
-    scores = score(["record"], [tuple(accepted) for accepted, _ in rows], [said for _, said in rows])
+    em = np.mean([max(squad(answer) == squad(prediction) for answer in accepted) for accepted, prediction in rows])
+    f1 = np.mean([max(overlap(answer, prediction) for answer in accepted) for accepted, prediction in rows])
+    scores = score(["record"], [tuple(accepted) for accepted, _ in rows], [prediction for _, prediction in rows])
     assert scores == {"em": pytest.approx(100 * em), "f1": pytest.approx(100 * f1)}
 
 
@@ -125,7 +125,7 @@ def test_record_equals_its_definition(rows):
 
 
 @pytest.mark.parametrize(
-    ("said", "referent", "expected"),
+    ("prediction", "referent", "expected"),
     [
         ("bunny", "The fuzzy bunny", True),
         ("THE fuzzy bunny ", "bunny", True),
@@ -139,14 +139,14 @@ def test_record_equals_its_definition(rows):
         ("Bob", "her", False),
     ],
 )
-def test_refers(said, referent, expected):
-    assert refers(said, referent) is expected
+def test_refers(prediction, referent, expected):
+    assert refers(prediction, referent) is expected
 
 
 def test_wsc_accuracy_compares_naming_the_referent_with_the_label():
     answers = [("the bunny", "True"), ("the bunny", "False"), ("Bob", "True"), ("Bob", "False"), ("Bob", "False")]
-    said = ["fuzzy bunny", "fuzzy bunny", "Ann", "Ann", ""]
-    assert score(["wsc_accuracy"], answers, said) == {"accuracy": pytest.approx(100 * 2 / 5)}
+    predictions = ["fuzzy bunny", "fuzzy bunny", "Ann", "Ann", ""]
+    assert score(["wsc_accuracy"], answers, predictions) == {"accuracy": pytest.approx(100 * 2 / 5)}
 
 
 @pytest.mark.parametrize("answers", [("Bob",), ("Bob", "yes"), ("True", "Bob"), ("Bob", "True", "False"), ()])
@@ -166,10 +166,10 @@ def test_rouge_by_hand():
 
 def test_rouge_l_sums_over_sentences_as_t5_marks_them():
     # As one text the longest common subsequence is one sentence; sentence by sentence all words are found.
-    answer, said = "cats sleep . dogs bark . end", "dogs bark . cats sleep . end"
-    plain = rouge_scorer.RougeScorer(["rougeL"]).score(answer, said)["rougeL"].fmeasure
+    answer, prediction = "cats sleep . dogs bark . end", "dogs bark . cats sleep . end"
+    plain = rouge_scorer.RougeScorer(["rougeL"]).score(answer, prediction)["rougeL"].fmeasure
     assert 100 * plain == pytest.approx(60)
-    assert score(["rouge"], [(answer,)], [said])["rougeLsum"] == pytest.approx(100)
+    assert score(["rouge"], [(answer,)], [prediction])["rougeLsum"] == pytest.approx(100)
     assert score(["rouge"], [("a b c",)], ["c a b"])["rougeLsum"] == pytest.approx(
         100 * rouge_scorer.RougeScorer(["rougeL"]).score("a b c", "c a b")["rougeL"].fmeasure
     )
@@ -181,12 +181,12 @@ def test_rouge_is_the_mean_that_t5_bootstraps():
     scores = score(["rouge"], [(answer,) for answer in texts[0]], texts[1])
     scorer = rouge_scorer.RougeScorer(list(scores))
     aggregator = scoring.BootstrapAggregator(n_samples=400)
-    for answer, said in zip(*texts, strict=True):
-        answer, said = (text.replace(" . ", " .\n") for text in (answer, said))
-        aggregator.add_scores(scorer.score(target=answer, prediction=said))
-    for name, found in aggregator.aggregate().items():
-        assert found.low.fmeasure < scores[name] / 100 < found.high.fmeasure
-        assert scores[name] == pytest.approx(100 * found.mid.fmeasure, abs=0.5)
+    for answer, prediction in zip(*texts, strict=True):
+        answer, prediction = (text.replace(" . ", " .\n") for text in (answer, prediction))
+        aggregator.add_scores(scorer.score(target=answer, prediction=prediction))
+    for name, interval in aggregator.aggregate().items():
+        assert interval.low.fmeasure < scores[name] / 100 < interval.high.fmeasure
+        assert scores[name] == pytest.approx(100 * interval.mid.fmeasure, abs=0.5)
 
 
 def test_rouge_takes_the_best_reference_of_each_kind():
@@ -195,7 +195,7 @@ def test_rouge_takes_the_best_reference_of_each_kind():
 
 def test_bleu_by_hand():
     answers = [("the cat sat on the mat",), ("it rained",)]
-    # 6 + 0 words, 5, 4 and 3 longer n-grams agree, of 7, 5, 4 and 3; 7 words said against 8: a brevity penalty.
+    # 6 + 0 words, 5, 4 and 3 longer n-grams agree, of 7, 5, 4 and 3; 7 words against 8: a brevity penalty.
     expected = 100 * (6 / 7) ** 0.25 * math.exp(1 - 8 / 7)
     assert score(["bleu"], answers, ["the cat sat on the mat", "snow"])["bleu"] == pytest.approx(expected)
 
@@ -206,9 +206,9 @@ def test_bleu_of_rows_with_unequal_numbers_of_references():
     assert score(["bleu"], [("a b c d", "e f g h"), (first,)], ["e f g h", first])["bleu"] == pytest.approx(100)
 
 
-@pytest.mark.parametrize("said", ["", " ", "."])
-def test_predictions_without_words_score_nothing(said):
-    scores = score(["rouge", "bleu", "exact_match", "token_f1", "record"], [("the cat",)] * 3, [said] * 3)
+@pytest.mark.parametrize("prediction", ["", " ", "."])
+def test_predictions_without_words_score_nothing(prediction):
+    scores = score(["rouge", "bleu", "exact_match", "token_f1", "record"], [("the cat",)] * 3, [prediction] * 3)
     assert set(scores.values()) == {0.0} and len(scores) == 8
 
 
@@ -248,8 +248,8 @@ def test_likelihood_is_known_but_not_scored():
 @settings(deadline=None)
 def test_any_text_gets_a_finite_percentage_and_itself_the_most(rows, name):
     answers = [(answer,) for answer, _ in rows]
-    for said in ([text for _, text in rows], [answer for answer, _ in rows]):
-        assert all(0 <= value <= 100 + 1e-9 for value in score([name], answers, said).values())
+    for predictions in ([text for _, text in rows], [answer for answer, _ in rows]):
+        assert all(0 <= value <= 100 + 1e-9 for value in score([name], answers, predictions).values())
     if name in ("exact_match", "token_f1"):
         assert score([name], answers, [answer for answer, _ in rows]) == {name: 100}
 
@@ -260,9 +260,9 @@ def test_averages_are_means_of_the_tasks_means():
     scores |= {"glue/wnli": {"accuracy": 0.0}, "glue/ax": {"matthews": 0.0}, "superglue/rte": {"accuracy": 0.0}}
     # 0, 10, 80, 30, 40, 50, 60, 70
     assert glue_average(scores) == pytest.approx(340 / 8)
-    found = {name: {"accuracy": 50.0} for name in SUPERGLUE}
-    found["superglue/record"] = {"em": 70.0, "f1": 74.0}
-    assert superglue_average({**found, "superglue/axb": {"matthews": 1.0}}) == pytest.approx((7 * 50 + 72) / 8)
+    scores = {name: {"accuracy": 50.0} for name in SUPERGLUE}
+    scores["superglue/record"] = {"em": 70.0, "f1": 74.0}
+    assert superglue_average({**scores, "superglue/axb": {"matthews": 1.0}}) == pytest.approx((7 * 50 + 72) / 8)
 
 
 def test_an_incomplete_average_names_what_is_missing():

@@ -1,9 +1,11 @@
 """Scores against scikit-learn, scipy and arithmetic by hand, on ordinary and hostile predictions."""
 
+import itertools
 import math
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -13,12 +15,22 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from spot.errors import TaskError
-from spot.metrics.scores import METRICS, bootstrap_interval, primary, problems, relative_error_reduction, score
+from spot.metrics.scores import (
+    METRICS,
+    bootstrap_interval,
+    is_of_one_class,
+    nested_bootstrap_interval,
+    primary,
+    problems,
+    relative_error_reduction,
+    score,
+    score_title,
+)
 
 LABELS = ("a", "b", "c")
 
 
-def one(name, answers, predictions, labels=()):
+def single_score(name, answers, predictions, labels=()):
     """The only score of one metric, with one accepted answer a row."""
     (value,) = score([name], [(answer,) for answer in answers], predictions, labels=labels).values()
     return value
@@ -26,70 +38,121 @@ def one(name, answers, predictions, labels=()):
 
 def draw(seed, labels, rows=200):
     rng = np.random.default_rng(seed)
-    gold = rng.choice(labels, rows)
-    said = np.where(rng.random(rows) < 0.6, gold, rng.choice(labels, rows))
-    return gold.tolist(), said.tolist()
+    answers = rng.choice(labels, rows)
+    predictions = np.where(rng.random(rows) < 0.6, answers, rng.choice(labels, rows))
+    return answers.tolist(), predictions.tolist()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_class_metrics_equal_scikit_learn_on_random_rows(seed):
-    gold, said = draw(seed, LABELS)
-    assert one("accuracy", gold, said, LABELS) == pytest.approx(100 * sk.accuracy_score(gold, said))
-    assert one("macro_f1", gold, said, LABELS) == pytest.approx(100 * sk.f1_score(gold, said, average="macro"))
-    assert one("matthews", gold, said, LABELS) == pytest.approx(100 * sk.matthews_corrcoef(gold, said))
-    gold, said = draw(seed, ("no", "yes"))
-    assert one("f1", gold, said, ("no", "yes")) == pytest.approx(100 * sk.f1_score(gold, said, pos_label="yes"))
+    answers, predictions = draw(seed, LABELS)
+    expected = {
+        "accuracy": sk.accuracy_score(answers, predictions),
+        "macro_f1": sk.f1_score(answers, predictions, average="macro"),
+        "matthews": sk.matthews_corrcoef(answers, predictions),
+    }
+    for name, share in expected.items():
+        assert single_score(name, answers, predictions, LABELS) == pytest.approx(100 * share)
 
 
-def test_f1_by_hand_and_the_last_label_is_the_positive_one():
-    gold, said = ["p", "p", "p", "n", "n"], ["p", "p", "n", "p", "n"]
+def test_f1_by_hand_and_without_a_name_the_last_label_is_the_positive_one():
+    answers, predictions = ["p", "p", "p", "n", "n"], ["p", "p", "n", "p", "n"]
     # 2 true positives, 1 false positive, 1 false negative; then 1, 1, 1 from the other side.
-    assert one("f1", gold, said, ("n", "p")) == pytest.approx(100 * 4 / 6)
-    assert one("f1", gold, said, ("p", "n")) == pytest.approx(100 * 2 / 4)
+    assert single_score("f1", answers, predictions, ("n", "p")) == pytest.approx(100 * 4 / 6)
+    assert single_score("f1", answers, predictions, ("p", "n")) == pytest.approx(100 * 2 / 4)
+
+
+@pytest.mark.parametrize("positive", ["fraud", "legit"])
+def test_f1_is_of_the_class_that_is_named(positive: str):
+    labels = ("fraud", "legit")
+    answers, predictions = draw(7, labels)
+    accepted = [(answer,) for answer in answers]
+    expected = 100 * sk.f1_score(answers, predictions, pos_label=positive)
+    assert score(["f1"], accepted, predictions, labels=labels, positive=positive) == {"f1": pytest.approx(expected)}
+    backwards = score(["f1"], accepted, predictions, labels=labels[::-1], positive=positive)
+    assert backwards == {"f1": pytest.approx(expected)}
+
+
+def test_a_model_that_never_says_fraud_has_no_f1_of_it():
+    answers, predictions = [("fraud",)] * 10 + [("legit",)] * 90, ["legit"] * 100
+    labels = ("fraud", "legit")
+    assert score(["f1"], answers, predictions, labels=labels, positive="fraud") == {"f1": 0}
+    assert score(["macro_f1"], answers, predictions, labels=labels) == {"macro_f1": pytest.approx(100 * 0.9 / 1.9)}
+
+
+def test_f1_of_users_tasks_must_name_its_class():
+    labels = ("fraud", "legit")
+    needs = 'needs to know which class it is of: write positive = "fraud" or positive = "legit", or take macro_f1'
+    assert problems(["f1"], labels, "") == [f"the metric f1 {needs}"]
+    assert problems(["multirc"], labels, "") == [f"the metric multirc {needs}"]
+    assert problems(["accuracy", "macro_f1"], labels, "") == [] == problems(["f1"], labels, "fraud")
+    with pytest.raises(TaskError, match="the metric f1 needs to know which class it is of"):
+        score(["f1"], [("fraud",)], ["fraud"], labels=labels, positive="")
+
+
+def test_a_positive_class_must_be_a_label():
+    misspelt = "positive is 'fraude', which is no label; did you mean 'fraud'?"
+    assert problems(["f1"], ("fraud", "legit"), "fraude") == [misspelt] == problems([], ("fraud", "legit"), "fraude")
+    assert problems(["accuracy"], LABELS, "c") == []
+    open_answers = "positive is 'fraud', but open answers have no classes: leave it out"
+    assert problems(["exact_match"], (), "fraud") == [open_answers]
+
+
+def test_which_metrics_are_of_one_class_and_how_their_scores_are_called():
+    assert [name for name in METRICS if is_of_one_class([name])] == ["f1", "multirc"]
+    assert is_of_one_class(["accuracy", "f1"]) and not is_of_one_class(["accuracy"])
+    assert score_title("f1", "equivalent") == "f1 of 'equivalent'" and score_title("f1") == "f1"
+    assert score_title("accuracy", "equivalent") == "accuracy" and score_title("macro_f1", "fraud") == "macro_f1"
+
+
+def test_a_row_with_several_accepted_answers_counts_for_the_one_that_was_predicted():
+    answers = [("n", "p"), ("p",), ("n",)]
+    scores = score(["f1", "macro_f1", "accuracy"], answers, ["p", "p", "n"], labels=("n", "p"))
+    assert scores == {"f1": 100, "macro_f1": 100, "accuracy": 100}
 
 
 @pytest.mark.parametrize("invalid", ["", "P", "p ", "nonsense"])
 def test_an_invalid_prediction_is_never_better_than_the_wrong_label(invalid):
     labels = ("n", "p")
-    gold = ["p", "p", "n", "n"]
+    answers = ["p", "p", "n", "n"]
     for name in ("accuracy", "f1"):
         for row in range(4):
-            wrong = list(gold)
-            wrong[row] = "n" if gold[row] == "p" else "p"
-            said = list(gold)
-            said[row] = invalid
-            assert one(name, gold, said, labels) == one(name, gold, wrong, labels) < 100
+            wrong = list(answers)
+            wrong[row] = "n" if answers[row] == "p" else "p"
+            predictions = list(answers)
+            predictions[row] = invalid
+            assert single_score(name, answers, predictions, labels) == single_score(name, answers, wrong, labels) < 100
 
 
 def test_all_invalid_predictions_score_nothing():
-    gold, said = ["a", "b", "c", "a"], ["x", "", "y", "a "]
+    answers, predictions = ["a", "b", "c", "a"], ["x", "", "y", "a "]
     for name in ("accuracy", "macro_f1", "matthews"):
-        assert one(name, gold, said, LABELS) == 0
-    assert one("f1", ["n", "p"], ["", "?"], ("n", "p")) == 0
+        assert single_score(name, answers, predictions, LABELS) == 0
+    assert single_score("f1", ["n", "p"], ["", "?"], ("n", "p")) == 0
 
 
 def test_invalid_predictions_lower_macro_f1_as_an_unknown_number_does_in_t5():
-    gold, said = ["a", "a", "b", "b"], ["a", "junk", "b", "rubbish"]
+    answers, predictions = ["a", "a", "b", "b"], ["a", "junk", "b", "rubbish"]
     # each class: 1 true positive, no false positive, 1 false negative -> 2 / 3
-    assert one("macro_f1", gold, said, LABELS) == pytest.approx(100 * 2 / 3)
+    assert single_score("macro_f1", answers, predictions, LABELS) == pytest.approx(100 * 2 / 3)
 
 
 def test_matthews_takes_all_invalid_predictions_as_one_class():
-    gold, said = ["a", "b", "a", "b", "b"], ["a", "b", "x", "y", "z"]
+    answers, predictions = ["a", "b", "a", "b", "b"], ["a", "b", "x", "y", "z"]
     expected = sk.matthews_corrcoef([0, 1, 0, 1, 1], [0, 1, -1, -1, -1])
-    assert one("matthews", gold, said, LABELS) == pytest.approx(100 * expected)
+    assert single_score("matthews", answers, predictions, LABELS) == pytest.approx(100 * expected)
 
 
 @pytest.mark.parametrize("name", ["macro_f1", "matthews", "accuracy"])
 def test_constant_answers_and_predictions_give_numbers_without_warnings(name):
-    for gold, said in ((["a"] * 4, ["b"] * 4), (["a"] * 4, list("abca")), (list("abca"), ["a"] * 4)):
-        assert math.isfinite(one(name, gold, said, LABELS))
-    assert one("matthews", ["a"] * 4, ["a"] * 4, LABELS) == 0
-    assert one("macro_f1", ["a"] * 4, ["a"] * 4, LABELS) == 100
+    for answers, predictions in ((["a"] * 4, ["b"] * 4), (["a"] * 4, list("abca")), (list("abca"), ["a"] * 4)):
+        assert math.isfinite(single_score(name, answers, predictions, LABELS))
+    assert single_score("matthews", ["a"] * 4, ["a"] * 4, LABELS) == 0
+    assert single_score("macro_f1", ["a"] * 4, ["a"] * 4, LABELS) == 100
 
 
 def test_f1_without_any_positive_is_zero():
-    assert one("f1", ["n", "n"], ["n", "n"], ("n", "p")) == 0
+    assert single_score("f1", ["n", "n"], ["n", "n"], ("n", "p")) == 0
 
 
 def test_accuracy_accepts_any_of_several_answers():
@@ -98,36 +161,36 @@ def test_accuracy_accepts_any_of_several_answers():
 
 def test_exact_match_and_token_f1_follow_squad():
     answers = [("the Eiffel Tower", "Eiffel-Tower!"), ("42",), ("red apple pie",)]
-    said = ["Eiffel tower.", "forty-two", "an apple pie"]
-    scores = score(["exact_match", "token_f1"], answers, said)
+    predictions = ["Eiffel tower.", "forty-two", "an apple pie"]
+    scores = score(["exact_match", "token_f1"], answers, predictions)
     assert scores["exact_match"] == pytest.approx(100 / 3)
     # 1; 0; precision 2 / 2, recall 2 / 3 -> 0.8
     assert scores["token_f1"] == pytest.approx(100 * (1 + 0 + 0.8) / 3)
 
 
 def test_token_f1_of_texts_without_words():
-    assert one("token_f1", ["the"], [""]) == 100
-    assert one("token_f1", ["the"], ["x"]) == 0
-    assert one("token_f1", ["x"], ["..."]) == 0
+    assert single_score("token_f1", ["the"], [""]) == 100
+    assert single_score("token_f1", ["the"], ["x"]) == 0
+    assert single_score("token_f1", ["x"], ["..."]) == 0
 
 
 @given(st.lists(st.sampled_from("xyz"), max_size=6), st.lists(st.sampled_from("xyz"), max_size=6))
-def test_token_f1_equals_precision_and_recall_written_out(answer, said):
-    shared = sum((Counter(answer) & Counter(said)).values())
-    if answer and said and shared:
-        precision, recall = shared / len(said), shared / len(answer)
+def test_token_f1_equals_precision_and_recall_written_out(answer, prediction):
+    shared = sum((Counter(answer) & Counter(prediction)).values())
+    if answer and prediction and shared:
+        precision, recall = shared / len(prediction), shared / len(answer)
         expected = 100 * 2 * precision * recall / (precision + recall)
     else:
-        expected = 100.0 * (answer == said)
-    assert one("token_f1", [" ".join(answer)], [" ".join(said)]) == pytest.approx(expected)
+        expected = 100.0 * (answer == prediction)
+    assert single_score("token_f1", [" ".join(answer)], [" ".join(prediction)]) == pytest.approx(expected)
 
 
 def test_correlations_equal_scipy_with_ties():
     rng = np.random.default_rng(0)
-    gold, said = rng.integers(0, 6, 100) / 2, rng.integers(0, 6, 100) / 2
-    scores = score(["pearson_spearman"], [(str(value),) for value in gold], [str(value) for value in said])
-    ranks = [stats.rankdata(values) for values in (gold, said)]
-    assert scores["pearson"] == pytest.approx(100 * np.corrcoef(gold, said)[0, 1])
+    answers, predictions = rng.integers(0, 6, 100) / 2, rng.integers(0, 6, 100) / 2
+    scores = score(["pearson_spearman"], [(str(value),) for value in answers], [str(value) for value in predictions])
+    ranks = [stats.rankdata(values) for values in (answers, predictions)]
+    assert scores["pearson"] == pytest.approx(100 * np.corrcoef(answers, predictions)[0, 1])
     assert scores["spearman"] == pytest.approx(100 * np.corrcoef(*ranks)[0, 1])
 
 
@@ -138,15 +201,17 @@ def test_a_prediction_that_is_no_number_takes_the_far_end_of_the_range(junk):
     assert score(["pearson_spearman"], answers, ["0.0", junk, "4.0", junk]) == expected
 
 
-@pytest.mark.parametrize(("gold", "said"), [(["1", "1"], ["1", "2"]), (["1", "2"], ["3", "3"]), (["1"], ["1"])])
-def test_undefined_correlations_are_zero(gold, said):
-    scores = score(["pearson_spearman"], [(value,) for value in gold], said)
+@pytest.mark.parametrize(
+    ("answers", "predictions"), [(["1", "1"], ["1", "2"]), (["1", "2"], ["3", "3"]), (["1"], ["1"])]
+)
+def test_undefined_correlations_are_zero(answers, predictions):
+    scores = score(["pearson_spearman"], [(value,) for value in answers], predictions)
     assert scores == {"pearson": 0, "spearman": 0}
 
 
-@pytest.mark.parametrize("said", [["1e10", "10000000000.000002", "1e10"], ["-1e308", "1e308", "1e308"]])
-def test_extreme_predictions_give_numbers_without_warnings(said):
-    scores = score(["pearson_spearman"], [("1",), ("2",), ("3",)], said)
+@pytest.mark.parametrize("predictions", [["1e10", "10000000000.000002", "1e10"], ["-1e308", "1e308", "1e308"]])
+def test_extreme_predictions_give_numbers_without_warnings(predictions):
+    scores = score(["pearson_spearman"], [("1",), ("2",), ("3",)], predictions)
     assert all(math.isfinite(value) for value in scores.values())
 
 
@@ -158,10 +223,9 @@ def test_an_answer_that_is_no_number_is_refused():
 
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from((*LABELS, "", "junk"))), min_size=1, max_size=30))
 def test_every_score_is_a_finite_percentage(rows):
-    answers = [(gold,) for gold, _ in rows]
-    scores = score(
-        ["accuracy", "macro_f1", "exact_match", "token_f1", "matthews"], answers, [s for _, s in rows], labels=LABELS
-    )
+    answers = [(answer,) for answer, _ in rows]
+    names = ["accuracy", "macro_f1", "exact_match", "token_f1", "matthews"]
+    scores = score(names, answers, [text for _, text in rows], labels=LABELS)
     matthews = scores.pop("matthews")
     assert -100 - 1e-9 <= matthews <= 100 + 1e-9
     assert all(0 <= value <= 100 + 1e-9 for value in scores.values())
@@ -228,6 +292,34 @@ def test_no_interval_without_rows(empty):
         bootstrap_interval(empty)
 
 
+def test_the_nested_interval_is_that_of_all_draws():
+    scores = {"a": [50.0, 52.0], "b": [80.0, 83.0], "c": [60.0, 66.0, 61.5]}
+    chances: dict[float, float] = defaultdict(float)
+    for drawn in itertools.product(scores.values(), repeat=3):
+        means = [[fmean(draw) for draw in itertools.product(values, repeat=len(values))] for values in drawn]
+        for three in itertools.product(*means):
+            chances[fmean(three)] += 1 / 27 / math.prod(map(len, means))
+    values = sorted(chances)
+    reached = np.cumsum([chances[value] for value in values])
+    assert reached[-1] == pytest.approx(1)
+    exact = [values[int(np.searchsorted(reached, share))] for share in (0.025, 0.975)]
+    groups = [name for name, members in scores.items() for _ in members]
+    flat = [value for members in scores.values() for value in members]
+    assert nested_bootstrap_interval(flat, groups, resamples=40_000) == pytest.approx(tuple(exact), abs=0.3)
+    assert nested_bootstrap_interval(flat, groups) == nested_bootstrap_interval(flat, groups)
+    assert nested_bootstrap_interval(flat, groups, seed=1) != nested_bootstrap_interval(flat, groups)
+
+
+def test_the_nested_interval_draws_groups_and_then_their_scores():
+    # Of one group only its scores are drawn; of groups with one score each only these.
+    assert nested_bootstrap_interval([7.0, 7.0], ["a", "a"]) == (7.0, 7.0)
+    assert nested_bootstrap_interval([0.0, 10.0], ["a", "b"]) == (0.0, 10.0)
+    many = nested_bootstrap_interval([0.0] * 50 + [10.0] * 50, ["a"] * 50 + ["b"] * 50)
+    assert many == (0.0, 10.0)  # as many scores as one likes: it is two groups
+    with pytest.raises(TaskError, match="no interval: expected at least one score with its group"):
+        nested_bootstrap_interval([], [])
+
+
 def test_relative_error_reduction():
     assert relative_error_reduction(90, 80) == pytest.approx(50)
     assert relative_error_reduction(70, 80) == pytest.approx(-50)
@@ -239,5 +331,5 @@ def test_relative_error_reduction():
 def test_importing_metrics_imports_no_heavy_package():
     heavy = ("sklearn", "scipy", "numpy", "torch")
     code = f"import sys, spot.metrics.scores; print([name for name in {heavy} if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "[]"

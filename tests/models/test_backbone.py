@@ -8,38 +8,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from spot.models.backbone import Backbone
-from spot.models.batch import IGNORED, Batch, Tree
-from spot.prompts.prompt import BackboneId
+from spot.models.batch import IGNORED
+from tests.support.batches import CHOICES, ROWS, batch_of, frozen, prompts_for, relative
+from tests.support.tiny_models import FAMILIES
 
-FAMILIES = ("t5", "t5v11", "llama", "gpt2", "opt", "qwen2", "gemma2")
-ROWS = (  # tokens of the text, tokens of the target, prompt
-    ([3, 4, 5, 6, 7], [8, 9], 0),
-    ([10, 11], [12], 1),
-    ([13, 14, 15, 16, 17, 18, 19], [20, 21, 22], 0),
-)
-CHOICES = ([8, 9], [8, 10, 11], [12], [8, 9, 4])
 RELATIVE = 1e-5
-
-
-def frozen(tiny, family: str, **options) -> Backbone:
-    model, tokenizer = tiny(family)
-    kind = "seq2seq" if family.startswith("t5") else "causal"
-    return Backbone(model, tokenizer, BackboneId(family, kind, 32, model.config.vocab_size, "0"), **options)
-
-
-def prompts_for(length: int = 5, count: int = 2) -> torch.Tensor:
-    return torch.randn(count, length, 32, generator=torch.Generator().manual_seed(0)) * 0.5
-
-
-def batch_of(rows, side: str = "right") -> Batch:
-    width, targets = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
-    ids, mask, labels = [], [], []
-    for text, target, _ in rows:
-        pads = [0] * (width - len(text))
-        ids.append(pads + text if side == "left" else text + pads)
-        mask.append([0] * len(pads) + [1] * len(text) if side == "left" else [1] * len(text) + [0] * len(pads))
-        labels.append(target + [IGNORED] * (targets - len(target)))
-    return Batch(torch.tensor(ids), torch.tensor(mask), torch.tensor(labels), torch.tensor([row[2] for row in rows]))
 
 
 def by_hand(backbone: Backbone, row, prompts: torch.Tensor) -> torch.Tensor:
@@ -55,10 +28,6 @@ def by_hand(backbone: Backbone, row, prompts: torch.Tensor) -> torch.Tensor:
         first = len(prompt) + len(text) - 1
         logits = model(inputs_embeds=vectors, use_cache=False).logits[0, first : first + len(target)]
     return cross_entropy(logits, torch.tensor(target), reduction="sum")
-
-
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -145,15 +114,15 @@ def test_loss_and_gradient_equal_peft_on_unpadded_rows(tiny, family):
     weight.data.copy_(prompts_for()[0])
     text, target, _ = ROWS[2]
     if backbone.id.kind == "seq2seq":
-        found = theirs(input_ids=torch.tensor([text]), labels=torch.tensor([target]))
+        output = theirs(input_ids=torch.tensor([text]), labels=torch.tensor([target]))
     else:
         labels = torch.tensor([[IGNORED] * len(text) + target])
-        found = theirs(input_ids=torch.tensor([text + target]), labels=labels)
-    found.loss.backward()
+        output = theirs(input_ids=torch.tensor([text + target]), labels=labels)
+    output.loss.backward()
     prompts = prompts_for()[:1].requires_grad_()
     loss = backbone.loss(batch_of([(text, target, 0)]), prompts)[0] / len(target)
     loss.backward()
-    assert float(loss.detach()) == pytest.approx(float(found.loss.detach()), rel=RELATIVE)
+    assert float(loss.detach()) == pytest.approx(float(output.loss.detach()), rel=RELATIVE)
     assert relative(prompts.grad[0], weight.grad) < RELATIVE
 
 
@@ -219,19 +188,3 @@ def test_the_gradient_of_one_run_never_touches_another(tiny):
     backbone.loss(batch_of(only_first), prompts).sum().backward()
     assert prompts.grad[0].abs().sum() > 0
     assert prompts.grad[1].abs().sum() == 0
-
-
-def test_choices_share_their_beginnings():
-    tree = Tree.of(CHOICES)
-    assert tree.tokens == (8, 10, 9)  # [8], [8, 10], [8, 9]; the last token of a choice is only predicted
-    assert tree.depths == (1, 2, 2)
-    assert tree.sees == ((True, False, False), (True, True, False), (True, False, True))
-    assert Tree.of([[5], [6]]).tokens == ()
-
-
-def test_loading_a_folder_names_it_and_keeps_its_fingerprint_across_dtypes(tiny_folder):
-    folder = tiny_folder("t5")
-    full, half = Backbone.load(str(folder)), Backbone.load(str(folder), dtype=torch.bfloat16)
-    assert full.id == half.id
-    assert full.id.name == folder.name and full.id.kind == "seq2seq" and full.id.width == 32
-    assert full.id.fingerprint != Backbone.load(str(tiny_folder("llama"))).id.fingerprint

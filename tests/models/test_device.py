@@ -7,9 +7,10 @@ import torch
 
 from spot.errors import BackboneError
 from spot.models.backbone import Backbone
-from spot.models.checkpoints import placement
+from spot.models.device import placement
 from spot.training.tuning import prepare, tune, tune_model
-from tests.models.test_backbone import CHOICES, FAMILIES, ROWS, batch_of, prompts_for, relative
+from tests.support.batches import CHOICES, ROWS, batch_of, prompts_for, relative
+from tests.support.tiny_models import FAMILIES
 from tests.training.test_tuning import ROWS as TASK_ROWS
 from tests.training.test_tuning import TASK, config
 
@@ -66,13 +67,13 @@ def moved(batch):
 @needs_cuda
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_and_gradient_on_a_gpu_equal_those_on_the_cpu(pair, family):
-    found = []
+    results = []
     for backbone, batch in zip(pair(family), (batch_of(ROWS), moved(batch_of(ROWS))), strict=True):
         prompts = prompts_for().to(backbone.device).requires_grad_()
         losses = backbone.loss(batch, prompts)
         losses.sum().backward()
-        found.append((losses.detach().cpu(), prompts.grad.cpu()))
-    for ours, theirs in zip(*found, strict=True):
+        results.append((losses.detach().cpu(), prompts.grad.cpu()))
+    for ours, theirs in zip(*results, strict=True):
         assert relative(theirs, ours) < CLOSE
 
 

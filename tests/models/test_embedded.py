@@ -1,36 +1,21 @@
-"""The embedded backbone, the library that ships for it, and the main job at reduced size."""
+"""The embedded backbone: what it is, its thirty layers against concatenation by hand, and a wheel that is not there."""
 
-import json
-from itertools import combinations
-from pathlib import Path
+from importlib import metadata
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
-from spot import demo
 from spot.collator import collator_for
-from spot.config import TransferConfig
-from spot.evaluation.evaluation import evaluate
-from spot.library.library import open_library, packaged
+from spot.errors import BackboneError
+from spot.models import embedded
 from spot.models.backbone import Backbone
-from spot.retrieval.search import similarity, task_embedding
-from spot.strategies.transfers import embed_target
-from spot.tasks import registry
-from spot.tasks.splits import split_rows
 from spot.tasks.task import Example, Task
-
-pytestmark = pytest.mark.slow
 
 REVIEWS = (
     ("a warm , funny and moving film", "positive"),
     ("a tedious , lifeless mess", "negative"),
     ("one of the best performances of the year", "positive"),
-    ("an utter waste of two hours", "negative"),
-    ("gorgeous and deeply satisfying", "positive"),
-    ("the jokes fall flat and the plot is stupid", "negative"),
-    ("a charming and intelligent comedy", "positive"),
-    ("dull , predictable and badly acted", "negative"),
 )
 
 
@@ -39,6 +24,7 @@ def backbone() -> Backbone:
     return Backbone.load("embedded")
 
 
+@pytest.mark.slow
 def test_the_embedded_model_is_smollm2_and_frozen(backbone):
     assert backbone.parameters == 134_515_008
     assert (backbone.id.name, backbone.id.kind, backbone.id.width, backbone.id.vocabulary) == (
@@ -51,14 +37,15 @@ def test_the_embedded_model_is_smollm2_and_frozen(backbone):
     assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
 
 
+@pytest.mark.slow
 def test_its_loss_and_gradient_equal_concatenation(backbone):
     task = Task("film", lambda split: iter(()), ("train",), ("negative", "positive"), ("accuracy",))
     collator = collator_for(backbone, task, length=7)
-    rows = collator.encode([Example("", f"sentence: {text}", (label,)) for text, label in REVIEWS[:3]])
+    rows = collator.encode([Example("", f"sentence: {text}", (label,)) for text, label in REVIEWS])
     prompts = backbone.embeddings()[None, 500:507].clone()
-    found_prompts, expected_prompts = prompts.clone().requires_grad_(), prompts.clone().requires_grad_()
-    found = backbone.loss(collator.batch(rows), found_prompts)
-    found.sum().backward()
+    actual_prompts, expected_prompts = prompts.clone().requires_grad_(), prompts.clone().requires_grad_()
+    losses = backbone.loss(collator.batch(rows), actual_prompts)
+    losses.sum().backward()
     expected = []
     for row in rows:
         ids = torch.tensor([row.input_ids + row.target_ids])
@@ -68,73 +55,31 @@ def test_its_loss_and_gradient_equal_concatenation(backbone):
         target = torch.tensor(row.target_ids)
         expected.append(torch.nn.functional.cross_entropy(logits[first : first + len(target)], target, reduction="sum"))
     torch.stack(expected).sum().backward()
-    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-5, atol=1e-5)
-    error = (found_prompts.grad - expected_prompts.grad).norm() / expected_prompts.grad.norm()
+    torch.testing.assert_close(losses, torch.stack(expected), rtol=1e-5, atol=1e-5)
+    error = (actual_prompts.grad - expected_prompts.grad).norm() / expected_prompts.grad.norm()
     assert float(error) < 1e-4  # thirty layers of float32
 
 
-def test_the_shipped_library_is_whole_small_and_of_this_backbone(backbone):
-    library = open_library("packaged")
-    entries = library.entries()
-    assert len(entries) >= 8 and library.backbone == backbone.id
-    assert library.verify() == []
-    assert sum(path.stat().st_size for path in Path(packaged()).rglob("*") if path.is_file()) < 3_000_000
-    for entry in entries:
-        prompt = library.get(entry.digest)
-        assert prompt.key is not None and prompt.start is not None and prompt.sketch is not None
-        assert prompt.key_recipe == library.key_recipe
-        assert np.array_equal(prompt.start, library.get(entries[0].digest).start)
+def test_a_wheel_that_is_not_installed_is_named_with_its_line(monkeypatch):
+    def absent(name: str):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+    with pytest.raises(BackboneError, match=f"needs the wheel .*, which is not installed; run: {embedded.INSTALL}"):
+        embedded.gguf_file()
 
 
-def test_every_shipped_prompt_beats_the_frozen_model_or_is_listed(backbone):
-    listed = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
-    library = open_library("packaged")
-    for entry in library.entries():
-        score, frozen = np.mean(list(entry.scores.values())), np.mean(list(entry.frozen_scores.values()))
-        assert score > frozen or f"{entry.task} does not beat" in listed
-        assert entry.task in listed
+def test_a_wheel_without_its_file_is_named_with_the_line_that_mends_it(monkeypatch):
+    monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(files=None))
+    with pytest.raises(BackboneError, match=f"holds no file {embedded.GGUF}; run: .* --force-reinstall"):
+        embedded.gguf_file()
 
 
-def test_a_shipped_prompt_answers_new_rows(backbone):
-    prompt = open_library("packaged").get("glue/sst2")
-    task = Task("film", lambda split: iter(()), ("train",), ("negative", "positive"), ("accuracy",))
-    examples = [Example("", f"sentence: {text}", (label,)) for text, label in REVIEWS]
-    collator = collator_for(backbone, task, length=prompt.length)
-    assert evaluate(backbone, torch.tensor(prompt.value), task, collator, examples).primary >= 87.5
-
-
-def test_two_seeds_of_a_task_are_nearer_than_unrelated_tasks(backbone, shared, tmp_path):
-    library = open_library("packaged")
-    task = registry.get("trec", shared / "data")
-    embeddings = [task_embedding(library.get("trec").key, library.get("trec").start)]
-    for seed in (1, 2):
-        rows = split_rows(task, 300, 20, 1, seed)
-        found = embed_target(task, rows, backbone, library.key_recipe, out=tmp_path / str(seed))
-        embeddings.append(task_embedding(found.key, found.start))
-    same = [similarity(a, b, "mean") for a, b in combinations(embeddings, 2)]
-    unlike = ("glue/sst2", "ag_news", "glue/cola", "yelp_polarity")
-    others = [entry for entry in library.entries() if entry.task in unlike]
-    unrelated = [
-        similarity(embedding, task_embedding(prompt.key, prompt.start), "mean")
-        for embedding in embeddings
-        for prompt in (library.get(entry.digest) for entry in others)
-    ]
-    assert min(same) > max(unrelated), (same, unrelated)
-
-
-@pytest.mark.usefixtures("own_cache")
-def test_the_main_job_at_reduced_size(backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "PARTS", {"train": 60, "validation": 24, "test": 40})
-    library = open_library("packaged")
-    config = TransferConfig(strategy="auto", budget="2x", steps=library.key_recipe.step, seeds=1, eval_every=12)
-    found, page = demo.run(backbone, library, config=config, out=tmp_path)
-    assert [arm.arm for arm in found.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
-    assert len(found.ranking) == len(found.expected) == len(library.entries())
-    assert found.reason and found.metric == "learned", "the library ships with its record of transfers"
-    assert all(low <= arm.score <= high for arm in found.arms for low, high in [arm.interval])
-    html = page.read_text()
-    assert found.verdict in html and html.count("<svg") == 2 and "https://" not in html
-    json.dumps(found.to_json(), allow_nan=False)
-    steps = []
-    again, _ = demo.run(backbone, library, config=config, out=tmp_path, progress=lambda *at: steps.append(at))
-    assert again.to_json() == found.to_json() and steps == []
+def test_the_converted_model_is_used_again(monkeypatch, tmp_path, own_cache):
+    weights = tmp_path / embedded.GGUF
+    weights.write_bytes(b"weights")
+    monkeypatch.setattr(embedded, "gguf_file", lambda: weights)
+    folder = own_cache / "backbones" / f"smollm2-135m-instruct-{embedded.fingerprint(weights)}"
+    folder.mkdir(parents=True)
+    (folder / "spot.json").write_text("{}")
+    assert embedded.ensure() == folder

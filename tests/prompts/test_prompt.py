@@ -73,6 +73,7 @@ def small(**changes: Any) -> SoftPrompt:
         "scores": {"accuracy": 90.0},
         "frozen_scores": {"accuracy": 50.0},
         "data_digest": "d" * 16,
+        "reading": None,
         "code_version": "0.1",
     }
     return SoftPrompt(**{**content, **changes})

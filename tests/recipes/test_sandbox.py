@@ -13,7 +13,7 @@ import torch
 from transformers import AutoTokenizer
 
 from spot.errors import RunError
-from spot.metrics.open_answers import exact_match
+from spot.metrics.scores import score
 from spot.models.backbone import Backbone
 from spot.study.config import look_up, read_study
 from spot.tasks import registry
@@ -88,8 +88,8 @@ def test_texts_have_five_to_nine_characters_with_two_letters_and_two_digits():
 def test_every_answer_is_right_by_the_metric_and_nothing_else_is(skill: str):
     pairs = sandbox.rows(skill, {"train": 200}, 0)["train"]
     answers = [(said,) for _, said in pairs]
-    assert exact_match(answers, [said for _, said in pairs], (), ()) == {"exact_match": 100.0}
-    assert exact_match(answers, [""] * len(pairs), (), ()) == {"exact_match": 0.0}
+    assert score(["exact_match"], answers, [said for _, said in pairs]) == {"exact_match": 100.0}
+    assert score(["exact_match"], answers, [""] * len(pairs)) == {"exact_match": 0.0}
 
 
 def test_targets_are_new_to_the_model_and_share_a_word_with_their_family_alone():

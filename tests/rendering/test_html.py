@@ -1,14 +1,12 @@
-"""The report: self-contained, escaped, complete; and Markdown tables."""
+"""The report: self-contained, escaped, complete."""
 
 import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from spot.rendering.html import render, table_text
+from spot.rendering.html import render
 from spot.rendering.plots import learning_curves, similarity_bars
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "source", "base"}
@@ -137,27 +135,3 @@ def test_only_title_and_verdict_are_needed():
 
 def test_equal_pages_give_equal_text():
     assert render(page()) == render(page())
-
-
-def test_a_markdown_table_is_aligned():
-    expected = """\
-| arm    | score (%) | steps |
-| ------ | --------: | ----: |
-| plain  |      86.7 |    36 |
-| frozen |         - |     0 |"""
-    assert table_text(**TABLE) == expected
-
-
-def test_a_markdown_table_without_rows():
-    assert table_text(["a", "b"], []) == "| a   | b   |\n| --- | --- |"
-
-
-CELLS = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False, width=32) | st.text(max_size=20)
-
-
-@given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
-def test_no_cell_breaks_a_markdown_table(rows: list[tuple]):
-    lines = table_text(["one", "two"], rows).splitlines()
-    assert len(lines) == 2 + len(rows)
-    for line in lines:
-        assert len(re.findall(r"(?<!\\)\|", line)) == 3

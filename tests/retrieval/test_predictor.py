@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spot.errors import LibraryError
-from spot.retrieval.predictor import FEWEST_RESULTS, fit, predict, table
+from spot.retrieval import predictor
+from spot.retrieval.predictor import FEWEST_RESULTS, Gain, expected, fit, predict
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -46,7 +47,7 @@ def test_predict_is_the_formula(seed: int):
     learnt = fit(results)
     if learnt.falls_back:
         return
-    assert learnt.left_out >= 2
+    assert np.isnan(learnt.z_scores[3:5]).all()
     assert predict(learnt, to_sources, to_targets) == pytest.approx(written_out(results, to_sources, to_targets))
 
 
@@ -103,12 +104,11 @@ def test_the_record_counts_from_forty_results_on():
     assert np.argmax(predict(fit(results), best_first, np.full(8, 5.0))) == 0
 
 
-def test_targets_that_say_nothing_are_left_out_and_counted():
+def test_targets_that_say_nothing_are_left_out():
     results = np.array([[1.0, 2, 3], [4, 4, 4], [1, 2, np.nan], [np.nan] * 3])
     learnt = fit(results)
-    assert learnt.left_out == 3
-    assert learnt.results == 3
-    assert learnt.standing[0] == pytest.approx([-(1.5**0.5), 0, 1.5**0.5])
+    assert learnt.results == 3 and np.isnan(learnt.z_scores[1:]).all()
+    assert learnt.z_scores[0] == pytest.approx([-(1.5**0.5), 0, 1.5**0.5])
 
 
 def test_extreme_similarities_stay_finite():
@@ -117,38 +117,66 @@ def test_extreme_similarities_stay_finite():
     assert np.isfinite(found).all()
 
 
-def test_a_table_has_a_row_for_each_setting():
-    def gain(source: str, target: str, points: float, **setting: int) -> dict[str, object]:
-        return {"source": source, "target": target, "gain": points, **setting}
+GAINS = [
+    Gain("a", "x", 1.0, (36, 100)),
+    Gain("b", "x", 2.5, (36, 100)),
+    Gain("a", "x", 3.0, (36, 100)),  # another seed
+    Gain("c", "x", 0.5, (36, 100)),
+    Gain("a", "x", 9.0, (100, 100)),
+    Gain("b", "x", 8.0, (100, 100)),
+    Gain("c", "x", 1.0, (100, 100)),
+    Gain("a", "y", 1.0),
+    Gain("b", "y", -4.0),
+    Gain("c", "y", 0.0),
+    Gain("gone", "y", 50.0),
+    Gain("a", "unknown", -50.0),
+]
 
-    records = [
-        gain("a", "x", 1, steps=36, rows=100),
-        gain("b", "x", 2.5, steps=36, rows=100),
-        gain("a", "x", 3, steps=36, rows=100),  # another seed
-        gain("a", "x", 9, steps=100, rows=100),
-        gain("b", "y", -4),
-        gain("gone", "y", 5),
-        gain("gone", "z", 5),
-    ]
-    targets, results = table(records, ["b", "c", "a"])
-    assert targets == ("x", "x", "y")
-    nan = np.nan
-    assert np.array_equal(results, [[2.5, nan, 2], [nan, nan, 9], [-4, nan, nan]], equal_nan=True)
-    nothing = table([], ["a", "b"])
-    assert nothing[0] == ()
-    assert np.argmax(predict(fit(nothing[1]), np.array([0.1, 0.2]), np.zeros(0))) == 1
+
+def test_gains_are_compared_within_a_target_and_a_setting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(predictor, "FEWEST_RESULTS", 3)
+    to_sources, to_targets = {"b": 0.1, "c": 0.3, "a": 0.2}, {"y": 0.9, "x": 0.4, "z": 0.5}
+    expectation = expected(GAINS, to_sources, to_targets)
+    results = np.array([[2.5, 0.5, 2], [8, 1, 9], [-4, 0, 1]])  # x in two settings, y; b, c, a
+    wanted = predict(fit(results), np.array([0.1, 0.3, 0.2]), np.array([0.4, 0.4, 0.9]))
+    assert list(expectation.scores.items()) == list(zip("bca", wanted.tolist(), strict=True))
+    assert (expectation.results, expectation.falls_back) == (9, False)
+
+
+def test_what_stands_in_no_mapping_is_not_learned_from():
+    to_sources = {"a": 0.2, "b": 0.1, "c": 0.3}
+    some = [gain for gain in GAINS if gain.source in to_sources and gain.target == "x"]
+    assert expected(GAINS, to_sources, {"x": 0.4}) == expected(some, to_sources, {"x": 0.4})
+    assert expected(GAINS, to_sources, {}).results == 0
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_expected_is_fit_and_predict(seed: int):
+    results = record(seed=seed)
+    to_sources, to_targets = np.split(np.random.default_rng(seed + 1).normal(size=17), [8])
+    gains = [Gain(f"s{n}", f"t{t}", x) for t, row in enumerate(results) for n, x in enumerate(row) if x == x]
+    expectation = expected(
+        gains, {f"s{n}": x for n, x in enumerate(to_sources)}, {f"t{n}": x for n, x in enumerate(to_targets)}
+    )
+    assert list(expectation.scores.values()) == pytest.approx(predict(fit(results), to_sources, to_targets), abs=1e-12)
+    assert (expectation.results, expectation.falls_back) == (fit(results).results, fit(results).falls_back)
+
+
+def test_without_gains_the_similarities_decide():
+    expectation = expected([], {"a": 0.1, "b": 0.2}, {})
+    assert expectation.falls_back and expectation.scores["b"] > expectation.scores["a"]
 
 
 @pytest.mark.parametrize(
-    "broken", [{"gain": np.nan}, {"gain": "much"}, {"gain": None}, {"gain": True}, {"source": None}, {"target": None}]
+    ("points", "similarity", "message"),
+    [(np.inf, 0.1, "holds an infinite result"), (1.0, np.nan, "a similarity is NaN or infinite")],
 )
-def test_a_table_refuses_what_is_no_transfer(broken: dict[str, object]):
-    bad = {"source": "a", "target": "x", "gain": 1.0, **broken}
-    for name, value in broken.items():
-        if value is None:
-            del bad[name]
-    with pytest.raises(LibraryError, match="needs `source`, `target` and `gain`"):
-        table([bad], ["a"])
+def test_expected_refuses_numbers_that_are_not_finite(points: float, similarity: float, message: str):
+    with pytest.raises(LibraryError, match=message):
+        expected([Gain("a", "x", points)], {"a": similarity, "b": 0.2}, {"x": 0.3})
+    with pytest.raises(LibraryError, match="at least one source"):
+        expected([], {}, {})
 
 
 def test_bad_numbers_are_refused():

@@ -1,16 +1,15 @@
 """What past transfers showed: where it is kept, that it is kept once, and that it ranks as the predictor says."""
 
-import base64
-import json
-import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from spot.errors import ConfigError, LibraryError, StorageError
 from spot.library import history
+from spot.library.history import TransferRecord, decode_summary
 from spot.library.library import Library
 from spot.prompts.prompt import SoftPrompt
 from spot.retrieval import predictor, ranking
@@ -34,20 +33,20 @@ def target(name: str = "new", seed: int = 50) -> SoftPrompt:
     return library_prompt(name, seed)
 
 
-def lesson(library: Library, source: str, prompt: SoftPrompt, gain: float, **changes: object) -> dict[str, object]:
+def lesson(library: Library, source: str, prompt: SoftPrompt, gain: float, **changes: Any) -> TransferRecord:
     digest = library.get(source).digest
-    base = {
-        "id": f"{digest}-{prompt.task}",
-        "source": digest,
-        "source_task": source,
-        "target": prompt.task,
-        "gain": gain,
-        "steps": 36,
-        "rows": 100,
-        "seeds": 3,
-        "embedding": summaries(prompt),
-    }
-    return {**base, **changes}
+    record = TransferRecord(
+        id=f"{digest}-{prompt.task}",
+        source=digest,
+        source_task=source,
+        target=prompt.task,
+        gain=gain,
+        steps=36,
+        rows=100,
+        seeds=3,
+        embedding=summaries(prompt),
+    )
+    return replace(record, **changes)
 
 
 def taught(library: Library, targets: int = 8, seed: int = 0) -> tuple[list[SoftPrompt], np.ndarray]:
@@ -90,11 +89,10 @@ def test_one_record_of_a_target_holds_its_embedding_for_all(library):
     seen: set[str] = set()
     lean = []
     for record in library.transfers():
-        known = record["target"] in seen
-        lean.append({name: value for name, value in record.items() if name != "embedding" or not known})
-        seen.add(record["target"])
+        lean.append(replace(record, embedding=None) if record.target in seen else record)
+        seen.add(record.target)
     (library.path / "transfers.jsonl").write_bytes(b"".join(map(history.line_of, lean)))
-    assert sum("embedding" in record for record in library.transfers()) == 8
+    assert sum(record.embedding is not None for record in library.transfers()) == 8
     assert rank(target(), library, "learned", 6) == whole
 
 
@@ -146,17 +144,17 @@ def test_records_that_cannot_be_placed_are_passed_over(library):
         start=np.ones((3, 6)),
         backbone=replace(BACKBONE, width=6),
     )
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"embedding": {}},
-        {"embedding": {"mean": "!"}},
+        {"embedding": {"token": summaries(target())["token"]}},
         {"embedding": None},
-        {"embedding": summaries(other)},
+        {"source": "somewhere else", "embedding": summaries(other)},
         {"source": "somewhere else"},
     ]
     remember(
         library,
         [
-            {**lesson(library, source, target(f"odd{number}"), 50.0, id=f"{number}{source}"), **part}
+            replace(lesson(library, source, target(f"odd{number}"), 50.0, id=f"{number}{source}"), **part)
             for number, part in enumerate(odd)
             for source in SOURCES
         ],
@@ -165,19 +163,19 @@ def test_records_that_cannot_be_placed_are_passed_over(library):
     assert len(read(library)) == 13 * len(SOURCES)
 
 
-def test_a_summary_survives_its_record(library):
-    kept = json.loads(json.dumps(summaries(target())))
-    assert set(kept) == {"mean", "token"}
-    for metric, text in kept.items():
+def test_a_records_summaries_are_those_of_its_target():
+    encoded = summaries(target())
+    assert set(encoded) == {"mean", "token"}
+    for metric, text in encoded.items():
         wanted = summary(task_embedding(target().key, target().start), metric)[0].astype("<f4")
-        assert np.array_equal(np.frombuffer(base64.b64decode(text), "<f4"), wanted)
+        assert np.array_equal(decode_summary(text), wanted)
 
 
 def test_the_same_lesson_is_kept_once(library):
     for _ in range(2):
         remember(library, [lesson(library, source, target(), 1.0) for source in SOURCES])
     assert len(library.transfers()) == len(SOURCES)
-    nameless = {"source": "a", "target": "b", "gain": 1.0}
+    nameless = TransferRecord("a", "b", 1.0)
     for _ in range(2):
         library.record_transfers([nameless])
     assert library.transfers()[-2:] == [nameless, nameless]
@@ -213,12 +211,18 @@ def test_a_full_disk_everywhere_is_said_and_no_error(library, monkeypatch, caplo
     assert "what this transfer showed is not kept for later ones: cannot write" in caplog.text
 
 
-def test_a_damaged_record_is_named(library, own_cache):
-    (own_cache / "experience.jsonl").write_text("{}\nno record\n{}\n")
-    with pytest.raises(LibraryError, match=r"experience.jsonl: line 2 is no record of a transfer"):
+@pytest.mark.parametrize("line", ["{}", "no record", '{"source": "a", "target": "b", "gain": NaN}'])
+@pytest.mark.parametrize("place", ["transfers.jsonl", "experience.jsonl"])
+def test_a_damaged_record_ends_a_ranking_by_the_record(library, own_cache, place, line):
+    taught(library)
+    path = library.path / place if place == "transfers.jsonl" else own_cache / place
+    with path.open("a") as file:
+        number = path.read_text().count("\n") + 1
+        file.write(f"{line}\n")
+    with pytest.raises(LibraryError, match=rf"{place}: line {number} is no record of a transfer"):
         rank(target(), library, "learned", 2)
     assert rank(target(), library, "mean", 2).sources
-    assert os.listdir(own_cache) and ranking.METRICS == ("mean", "token", "max", "learned")
+    assert ranking.METRICS == ("mean", "token", "max", "learned")
 
 
 @pytest.mark.parametrize("metric", ["learned", "mean"])

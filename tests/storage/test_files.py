@@ -164,9 +164,9 @@ def test_lock_of_another_process(tmp_path: Path) -> None:
     with python(code, path) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StorageError, match=rf"library is in use by another writer \(pid {holder.pid}\)"):
-            with lock(path):
-                raise AssertionError("two writers")
+        message = rf"library is in use by another writer \(pid {holder.pid}\)"
+        with pytest.raises(StorageError, match=message), lock(path):
+            raise AssertionError("two writers")
         holder.send_signal(signal.SIGKILL)
         holder.wait(timeout=30)
     with lock(path):
@@ -198,9 +198,9 @@ def test_lock_lets_one_of_many_threads_in(tmp_path: Path) -> None:
 def test_lock_that_cannot_be_made(tmp_path: Path) -> None:
     """A folder below a file."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError, match=r"cannot make the lock file .*Choose a folder"):
-        with lock(tmp_path / "file" / "library"):
-            raise AssertionError("no lock")
+    message = r"cannot make the lock file .*Choose a folder"
+    with pytest.raises(StorageError, match=message), lock(tmp_path / "file" / "library"):
+        raise AssertionError("no lock")
 
 
 def test_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import with_config
 
 from spot.errors import LibraryError
-from spot.storage.values import STRICT, read_value, to_json
+from spot.storage.values import STRICT, plain, read_value, to_json
 
 
 @with_config(STRICT)
@@ -52,3 +52,10 @@ def test_numbers_that_are_none_are_null():
     assert to_json({"nats": float("nan"), "gain": float("inf"), "curve": (1, 2.5)}) == (
         '{"curve": [1, 2.5], "gain": null, "nats": null}'
     )
+
+
+def test_records_inside_records_are_objects():
+    points = {"curve": (Point(1), Point(2, 0.5, ("a",)))}
+    assert plain(points) == {
+        "curve": [{"step": 1, "score": None, "names": []}, {"step": 2, "score": 0.5, "names": ["a"]}]
+    }

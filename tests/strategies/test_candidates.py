@@ -18,14 +18,15 @@ from spot.errors import ConfigError, LibraryError, RunError, TaskError
 from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, load, save
-from spot.retrieval import ranking
+from spot.retrieval import predictor, ranking
 from spot.storage.run_dir import RunDir
 from spot.strategies import comparison, plans, transfers
 from spot.strategies.comparison import TransferReport
-from spot.strategies.transfers import transfer
+from spot.strategies.transfers import transfer_rows
 from spot.tasks import registry
 from spot.tasks.splits import LazyRows, Splits, split_rows
 from spot.training.loop import Diverged
+from spot.training.result import RunResult, read_results
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
 from tests.support.small_runs import put
@@ -98,7 +99,7 @@ def run(backbone, library, tmp_path) -> Callable[..., TransferReport]:
         **settings: Any,
     ) -> TransferReport:
         config = TransferConfig(**{**CONFIG.model_dump(), "strategy": strategy, **settings})
-        return transfer(
+        return transfer_rows(
             named("toy"),
             rows or roles_of("toy"),
             backbone,
@@ -127,13 +128,13 @@ class Race:
     library: Library
 
     @property
-    def gang(self) -> list[dict]:
+    def gang(self) -> tuple[RunResult, ...]:
         (folder,) = self.folder.glob("race-*")
-        return RunDir(folder).result()["runs"]
+        return read_results(RunDir(folder))
 
     @property
-    def plain(self) -> list[dict]:
-        return RunDir(self.folder / "plain-vocabulary").result()["runs"]
+    def plain(self) -> tuple[RunResult, ...]:
+        return read_results(RunDir(self.folder / "plain-vocabulary"))
 
 
 RACE = CONFIG.model_copy(update={"strategy": "race", "budget": "9x", "seeds": 2})
@@ -143,7 +144,7 @@ RACE = CONFIG.model_copy(update={"strategy": "race", "budget": "9x", "seeds": 2}
 def race(backbone, prompts, tmp_path_factory) -> Race:
     folder = tmp_path_factory.mktemp("race")
     library = library_of(prompts, folder / "library")
-    report = transfer(named("toy"), roles_of("toy"), backbone, library, RACE, out=folder / "out")
+    report = transfer_rows(named("toy"), roles_of("toy"), backbone, library, RACE, out=folder / "out")
     return Race(report, folder / "out", library)
 
 
@@ -151,35 +152,32 @@ def arm(report: TransferReport, name: str) -> Any:
     return next(one for one in report.arms if one.arm == name)
 
 
-def tokens(run: dict, step: int) -> float:
-    return next(point["tokens"] for point in run["curve"] if point["step"] == step)
+def tokens(run: RunResult, step: int) -> float:
+    return next(point.tokens for point in run.curve if point.step == step)
 
 
 def test_a_race_walks_together_and_equals_the_same_runs_alone(race, backbone, prompts, tmp_path):
     config = RACE.model_copy(update={"strategy": "best", "k": 3, "budget": None})
     library = library_of(prompts, tmp_path / "library")
-    best = transfer(named("toy"), roles_of("toy"), backbone, library, config, out=race.folder)
+    best = transfer_rows(named("toy"), roles_of("toy"), backbone, library, config, out=race.folder)
     found = race.report.candidates
-    assert [one["source"] for one in found] == [*(one.task for one in best.ranking), "scratch"]
+    assert [one.source for one in found] == [*(one.task for one in best.ranking), "scratch"]
     assert (race.report.strategy, race.report.k, best.strategy, best.k) == ("race", 3, "best", 3)
     assert len(race.gang) == 3 * 2, "the plain run is no part of the gang"
     for number, folder in enumerate(sorted(race.folder.glob("spot-*"))):
-        for ours, alone in zip(race.gang[2 * number :][:2], RunDir(folder).result()["runs"], strict=True):
-            assert [point["step"] for point in ours["curve"]] == list(range(0, found[number]["steps"] + 1, 2))
-            assert ours["steps"] == found[number]["steps"]
-            for mine, theirs in zip(ours["curve"], alone["curve"], strict=False):
-                assert (mine["step"], mine["tokens"]) == (theirs["step"], theirs["tokens"])
-                assert mine["nats"] == pytest.approx(theirs["nats"], abs=2e-3)
+        for ours, alone in zip(race.gang[2 * number :][:2], read_results(RunDir(folder)), strict=True):
+            assert [point.step for point in ours.curve] == list(range(0, found[number].steps + 1, 2))
+            assert ours.steps == found[number].steps
+            for mine, theirs in zip(ours.curve, alone.curve, strict=False):
+                assert (mine.step, mine.tokens) == (theirs.step, theirs.tokens)
+                assert mine.nats == pytest.approx(theirs.nats, abs=2e-3)
 
 
 def test_a_race_drops_the_worse_half_by_selection_rows(race):
-    curves = [[one["curve"] for one in runs] for runs in (race.gang[:2], race.gang[2:4], race.gang[4:], race.plain)]
+    curves = [[one.curve for one in runs] for runs in (race.gang[:2], race.gang[2:4], race.gang[4:], race.plain)]
 
     def reached(number: int, step: int) -> tuple[float, float]:
-        best = [
-            max((point["score"], -point["nats"]) for point in curve if point["step"] <= step)
-            for curve in curves[number]
-        ]
+        best = [max((point.score, -point.nats) for point in curve if point.step <= step) for curve in curves[number]]
         return tuple(np.mean(best, axis=0))
 
     # The plain run, the last one, walks to the key step, 3, in any case.
@@ -189,17 +187,17 @@ def test_a_race_drops_the_worse_half_by_selection_rows(race):
     for number in after_2:
         steps[number] = 4
     steps[after_4] = STEPS
-    assert [one["steps"] for one in race.report.candidates] == steps
-    assert [one["ended"] for one in race.report.candidates] == [
+    assert [one.steps for one in race.report.candidates] == steps
+    assert [one.ended for one in race.report.candidates] == [
         "kept" if number == after_4 else "dropped" for number in range(4)
     ]
 
 
 def test_what_a_race_costs_is_what_it_trained(race):
-    own = np.mean([tokens(one, race.report.candidates[-1]["steps"]) for one in race.plain])
-    wanted = own + sum(one["tokens"] for one in race.gang) / 2
+    own = np.mean([tokens(one, race.report.candidates[-1].steps) for one in race.plain])
+    wanted = own + sum(one.tokens for one in race.gang) / 2
     spot, vocabulary = arm(race.report, "spot"), arm(race.report, "plain:vocabulary")
-    whole = np.mean([one["tokens"] for one in race.plain])
+    whole = np.mean([one.tokens for one in race.plain])
     assert spot.tokens == round(wanted) and vocabulary.tokens == round(whole) and vocabulary.relative_cost == 1
     assert spot.relative_cost == pytest.approx(wanted / whole, rel=1e-3)
     # All rows of this task have one length, so tokens go as steps do: 4 x 2 + 3 x 2 + 1 x 4 of 8.
@@ -209,14 +207,15 @@ def test_what_a_race_costs_is_what_it_trained(race):
 
 
 def test_only_the_survivors_of_a_race_are_remembered(race):
-    ended = {one["source"] for one in race.report.candidates if one["steps"] == STEPS and one["kind"] == "prompt"}
-    assert {record["source_task"] for record in race.library.transfers()} == ended
+    ended = {one.source for one in race.report.candidates if one.steps == STEPS and one.kind == "prompt"}
+    assert {record.source_task for record in race.library.transfers()} == ended
 
 
 def test_the_first_start_from_scratch_is_the_plain_run(run, monkeypatch):
     monkeypatch.setattr(plans, "survivors", lambda alive, ranks, keep: tuple(alive)[-keep:])
     race = run("race", budget="9x")
-    assert race.candidates[-1] == {**race.candidates[-1], "source": "scratch", "ended": "kept", "steps": STEPS}
+    last = race.candidates[-1]
+    assert (last.source, last.ended, last.steps) == ("scratch", "kept", STEPS)
     spot, plain = arm(race, "spot"), arm(race, "plain:vocabulary")
     assert (spot.scores, spot.folder, spot.source) == (plain.scores, plain.folder, "scratch")
     assert race.gain == 0 and race.verdict.startswith("No source was kept: a start from scratch did best")
@@ -226,7 +225,7 @@ def test_the_first_start_from_scratch_is_the_plain_run(run, monkeypatch):
 
 def test_restarts_begin_elsewhere(run, tmp_path):
     race = run("race", budget="9x", restarts=3, k=1)
-    assert [one["source"] for one in race.candidates[1:]] == ["scratch", "scratch 1", "scratch 2"]
+    assert [one.source for one in race.candidates[1:]] == ["scratch", "scratch 1", "scratch 2"]
     (folder,) = (tmp_path / "out").glob("race-*")
     starts = [load(folder / f"prompt-{number}.safetensors") for number in (1, 2)]
     assert [one.config["init_seed"] for one in starts] == [1, 2] and starts[0].parents == ()
@@ -257,8 +256,8 @@ def test_a_killed_race_ends_as_one_left_alone(race, backbone, prompts, tmp_path,
     library = library_of(prompts, tmp_path / "library")
     given = (named("toy"), roles_of("toy"), backbone, library, RACE)
     with pytest.raises(Stopped):
-        transfer(*given, out=tmp_path / "part", progress=stopping)
-    part = transfer(*given, out=tmp_path / "part")
+        transfer_rows(*given, out=tmp_path / "part", progress=stopping)
+    part = transfer_rows(*given, out=tmp_path / "part")
     assert timeless(part) == timeless(race.report) and library.transfers() == race.library.transfers()
     assert part.prompt.read_bytes() == race.report.prompt.read_bytes()
 
@@ -266,7 +265,7 @@ def test_a_killed_race_ends_as_one_left_alone(race, backbone, prompts, tmp_path,
 def test_oracle_tunes_from_every_source(run):
     report = run("oracle", k=1)
     assert len(report.candidates) == report.k == 3 and report.to_json()["strategy"] == "oracle"
-    assert arm(report, "spot").selection == max(one["selection"] for one in report.candidates)
+    assert arm(report, "spot").selection == max(one.selection for one in report.candidates)
     best = run("best", k=3)
     assert [one.scores for one in best.arms] == [one.scores for one in report.arms], "finished runs are found again"
     assert arm(report, "spot").relative_cost == 3 and arm(best, "spot").relative_cost == 3 + 3 / 8, "less retrieval"
@@ -294,11 +293,11 @@ def test_auto_says_why_and_does_what_it_says(run, monkeypatch):
 
 
 def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbone, monkeypatch):
-    monkeypatch.setattr(ranking.learned, "FEWEST_RESULTS", 3)
+    monkeypatch.setattr(predictor, "FEWEST_RESULTS", 3)
     monkeypatch.setattr(plans, "FEW_ROWS", 1)
     run("oracle")
     past = [
-        {**record, "target": "other", "id": f"other {number}", "gain": float(number)}
+        replace(record, target="other", id=f"other {number}", gain=float(number))
         for number, record in enumerate(library.transfers())
     ]
     ranking.remember(library, past)
@@ -306,8 +305,7 @@ def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbon
     assert report.metric == "learned" and len(report.expected) == 3 and "expected result" in report.reason
     assert all("expected" in one for one in report.to_json()["ranking"])
     ranking.remember(
-        library,
-        [{**record, "id": record["id"] + " again", "target": "third", "gain": -record["gain"]} for record in past],
+        library, [replace(record, id=f"{record.id} again", target="third", gain=-record.gain) for record in past]
     )
     assert run("auto").to_json() == report.to_json(), "what is learned later does not change what is there"
     assert run("auto", metric="max").metric == "max"
@@ -334,8 +332,8 @@ def test_a_budget_in_minutes_is_measured_once(run, monkeypatch, tmp_path):
 def test_a_probe_on_real_rows_tells_what_a_plain_run_takes(run, tmp_path):
     assert run("auto", budget="1h").strategy in ("best", "race")
     seconds = json.loads((tmp_path / "out" / "probe.json").read_text())["seconds"]
-    plain = RunDir(tmp_path / "out" / "plain-vocabulary").result()["runs"]
-    assert 0 < seconds < 60 and seconds > 0.2 * sum(one["seconds"] for one in plain)
+    plain = read_results(RunDir(tmp_path / "out" / "plain-vocabulary"))
+    assert 0 < seconds < 60 and seconds > 0.2 * sum(one.seconds for one in plain)
 
 
 @pytest.mark.parametrize(
@@ -364,12 +362,12 @@ def test_every_source_that_was_tuned_to_the_end_is_remembered_once(run, library,
     records = library.transfers()
     plain = arm(report, "plain:vocabulary")
     target = load(tmp_path / "out" / "plain-vocabulary" / "prompt.safetensors")
-    assert [record["source"] for record in records] == [one.prompt for one in report.ranking]
+    assert [record.source for record in records] == [one.prompt for one in report.ranking]
     for record, one in zip(records, report.candidates, strict=True):
-        assert record["gain"] == pytest.approx(one["selection"] - plain.selection)
-        assert (record["source_task"], record["target"]) == (one["source"], "toy")
-        assert (record["steps"], record["rows"], record["seeds"]) == (STEPS, 24, 1)
-        assert record["embedding"] == ranking.summaries(target)
+        assert record.gain == pytest.approx(one.selection - plain.selection)
+        assert (record.source_task, record.target) == (one.source, "toy")
+        assert (record.steps, record.rows, record.seeds) == (STEPS, 24, 1)
+        assert record.embedding == ranking.summaries(target)
     run("best", k=3)
     run("oracle")
     assert library.transfers() == records
@@ -423,14 +421,14 @@ def test_a_mixture_is_tuned_on_the_nearest_tasks_and_the_target(run, known, tmp_
     (spot,) = (tmp_path / "out").glob("spot-0-*")
     child = load(spot / "prompt.safetensors")
     assert np.array_equal(child.start, prompt.value) and [one.digest for one in child.parents] == [prompt.digest]
-    plain = RunDir(tmp_path / "out" / "plain-vocabulary").result()["runs"]
+    plain = read_results(RunDir(tmp_path / "out" / "plain-vocabulary"))
     key = np.mean([(tokens(one, 2) + tokens(one, 4)) / 2 for one in plain])
-    own = RunDir(folder).result()["runs"][0]["tokens"]
-    runs = RunDir(spot).result()["runs"]
-    assert arm(report, "spot").tokens == round(key + own + np.mean([one["tokens"] for one in runs]))
+    own = read_results(RunDir(folder))[0].tokens
+    runs = read_results(RunDir(spot))
+    assert arm(report, "spot").tokens == round(key + own + np.mean([one.tokens for one in runs]))
     assert arm(report, "source").tokens == round(key + own)
-    assert arm(report, "spot").seconds >= RunDir(folder).result()["runs"][0]["seconds"]
-    assert (report.k, report.candidates[0]["kind"]) == (2, "mixture") and library.transfers() == []
+    assert arm(report, "spot").seconds >= read_results(RunDir(folder))[0].seconds
+    assert (report.k, report.candidates[0].kind) == (2, "mixture") and library.transfers() == []
 
 
 def test_a_mixture_does_not_see_rows_of_the_target(run, known, monkeypatch):
@@ -498,15 +496,13 @@ def burst(prompts, tmp_path, monkeypatch) -> Library:
 @pytest.mark.parametrize("strategy", ["oracle", "race"])
 def test_a_transfer_goes_on_without_a_candidate_that_diverged(run, burst, caplog, strategy):
     report = run(strategy, library=burst, **({"budget": "9x"} if strategy == "race" else {}))
-    ended = {one["source"]: one["ended"] for one in report.candidates}
+    ended = {one.source: one.ended for one in report.candidates}
     assert "training diverged" in ended["burst"] and "kept" in ended.values()
     assert "going on without the start from burst: the loss of toy at step 1" in caplog.text
-    assert "burst" not in {record["source_task"] for record in burst.transfers()}
+    assert "burst" not in {record.source_task for record in burst.transfers()}
     assert json.dumps(report.to_json(), allow_nan=False)
     again = run(strategy, library=burst, **({"budget": "9x"} if strategy == "race" else {}))
-    assert {one["source"]: one["steps"] for one in again.candidates} == {
-        one["source"]: one["steps"] for one in report.candidates
-    }
+    assert {one.source: one.steps for one in again.candidates} == {one.source: one.steps for one in report.candidates}
 
 
 def test_a_transfer_whose_every_candidate_diverged_is_an_error(run, prompts, tmp_path, monkeypatch):
@@ -522,7 +518,7 @@ def test_plain_tuning_that_diverges_is_an_error(prompts, backbone, tmp_path, mon
     made = Library.create(tmp_path / "hot")
     made.add(replace(prompts[0], key_recipe=replace(prompts[0].key_recipe, learning_rate=BURST)))
     with pytest.raises(RunError, match="training diverged with adamw at learning rate 1000000"):
-        transfer(named("toy"), roles_of("toy"), backbone, made, CONFIG, out=tmp_path / "out")
+        transfer_rows(named("toy"), roles_of("toy"), backbone, made, CONFIG, out=tmp_path / "out")
 
 
 def test_a_further_plain_start_that_diverges_is_no_arm(run, monkeypatch, caplog):
@@ -544,7 +540,7 @@ def test_a_plain_arm_without_one_of_its_seeds_is_nothing_to_compare_with(run, mo
 
     def half(bench: Any, init: str) -> Any:
         found = from_scratch(bench, init)
-        return replace(found, results=(found.results[0], {**found.results[1], "diverged": "the loss is nan"}))
+        return replace(found, results=(found.results[0], replace(found.results[1], diverged="the loss is nan")))
 
     monkeypatch.setattr(transfers, "from_scratch", half)
     with pytest.raises(RunError, match=r"diverged in some seed of every start.*the loss is nan"):

@@ -27,6 +27,7 @@ from spot.strategies.plans import (
     standing,
     standing_after,
 )
+from spot.training.result import CurvePoint
 
 SHAPE = {"steps": 36, "eval_every": 6, "key_step": 24}
 
@@ -38,9 +39,9 @@ def ranking(*similarities: float) -> list[Ranked]:
 NINE = ranking(*(0.9 - number / 10 for number in range(9)))
 
 
-def curve(*scores: float, nats: Sequence[float] | None = None, every: int = 6) -> list[dict]:
-    found = [{"step": every * number, "score": score} for number, score in enumerate(scores)]
-    return [{**point, "nats": value} for point, value in zip(found, nats, strict=True)] if nats else found
+def curve(*scores: float, nats: Sequence[float] | None = None, every: int = 6) -> list[CurvePoint]:
+    values = nats or [None] * len(scores)
+    return [CurvePoint(every * at, score, value) for at, (score, value) in enumerate(zip(scores, values, strict=True))]
 
 
 def test_each_strategy_starts_where_the_paper_says():
@@ -200,7 +201,7 @@ def test_a_candidate_that_diverged_is_out_and_leaves_its_place_to_another():
 
 
 def test_amounts_between_points_go_by_the_steps():
-    walk = [{"step": 0, "tokens": 0, "seconds": 0.0}, {"step": 6, "tokens": 600, "seconds": 3.0}]
+    walk = [CurvePoint(0, 50.0), CurvePoint(6, 60.0, tokens=600, seconds=3.0)]
     assert amount_at(walk, 4) == 400
     assert amount_at(walk, 4, "seconds") == 2.0
 

@@ -76,6 +76,6 @@ def test_the_whole_report_is_the_committed_one(planned: StudyPlan, records: list
 
 def test_the_records_teach_what_the_packaged_library_knows(planned: StudyPlan, records: list[Record]):
     library = open_library("packaged")
-    transfers = {transfer["id"]: transfer for transfer in library.transfers()}
+    transfers = {transfer.id: transfer for transfer in library.transfers()}
     taught = lessons(planned, records, {entry.digest for entry in library.entries()})
-    assert {lesson["id"]: lesson for lesson in taught} == transfers
+    assert {transfer.id: transfer for transfer in taught} == transfers

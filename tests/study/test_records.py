@@ -2,13 +2,13 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from spot.errors import StudyError
 from spot.study.records import FORMAT, Record, read, read_all, write
+from spot.training.result import CurvePoint
 
 RECORD = Record(
     "abcd",
@@ -23,7 +23,7 @@ RECORD = Record(
     as_is=60.0,
     similarity={"mean": -0.25},
     embedding={"mean": np.array([1.5, -2.25], "<f4")},
-    curve=({"step": 0, "score": 50.0, "nats": None},),
+    curve=(CurvePoint(0, 50.0), CurvePoint(2, 62.5, 0.7, 120, 1.5)),
     steps=4,
     tokens=100,
     rows={"report": 8},
@@ -35,7 +35,7 @@ RECORD = Record(
 def test_a_record_survives_its_file(tmp_path):
     path = write(RECORD, tmp_path / "cells")
     found = read(path)
-    assert path.name == "abcd.json" and found == replace(RECORD, curve=list(RECORD.curve))
+    assert path.name == "abcd.json" and found == RECORD
     np.testing.assert_array_equal(found.embedding["mean"], RECORD.embedding["mean"])
     assert path.read_bytes() == write(found, tmp_path / "again").read_bytes()
 
@@ -64,6 +64,7 @@ def test_files_of_an_older_version_are_read_and_unknown_fields_passed_over(tmp_p
         "\x00",
         "null",
         '{"format": 1, "digest": "abcd", "kind": "plain", "task": "cr", "seed": 0, "embedding": {"mean": "abc"}}',
+        '{"format": 1, "digest": "abcd", "kind": "plain", "task": "cr", "seed": 0, "curve": [{"step": 2}]}',
     ],
 )
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path, text):

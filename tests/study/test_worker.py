@@ -121,7 +121,7 @@ def test_a_gang_from_scratch_is_the_runs_of_its_seeds(planned, backbone, tmp_pat
         np.testing.assert_allclose(record.embedding["mean"], moved / np.linalg.norm(moved), rtol=1e-5)
         assert record.rows == {"train": 24, "select": 12, "report": 16, "overlap": 0}
         assert (record.steps, record.tuned, record.shipped) == (4, 3 * 32, 3 * 32) and record.as_is is None
-        assert [point["step"] for point in record.curve] == [0, 2, 4] and record.tokens > 0
+        assert [point.step for point in record.curve] == [0, 2, 4] and record.tokens > 0
         assert record.digest == cell.digest and record.config["backbone_parameters"] == backbone.parameters
 
 
@@ -164,7 +164,7 @@ def test_a_mixture_is_tuned_on_all_its_tasks_to_the_end_before(planned, backbone
         before = from_bytes((folder / f"prompt-{at}.safetensors").read_bytes())
         assert before.task == "mixture of blue + red" and before.step == 6
         np.testing.assert_array_equal(prompt.start, before.value)
-        assert record.tokens > record.curve[-1]["tokens"] and record.sources == ("red",)
+        assert record.tokens > record.curve[-1].tokens and record.sources == ("red",)
 
 
 def test_report_rows_that_a_source_has_seen_are_left_out(planned, backbone):
@@ -198,8 +198,8 @@ def test_multi_task_model_tuning_tunes_on_the_mixture_first(planned, backbone, t
     alone = gang_of(made, "model", "blue", sources=())
     after = gang_of(made, "model", "blue", sources=("mixture:both",))
     [one], [other] = (work(backbone, Work(gang)).records for gang in (alone, after))
-    assert one.curve[0]["nats"] != other.curve[0]["nats"] and other.tokens > other.curve[-1]["tokens"]
-    assert one.tokens == one.curve[-1]["tokens"]
+    assert one.curve[0].nats != other.curve[0].nats and other.tokens > other.curve[-1].tokens
+    assert one.tokens == one.curve[-1].tokens
 
 
 @pytest.mark.parametrize("broken", [(1,), (0, 1)])

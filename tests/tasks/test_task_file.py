@@ -1,19 +1,17 @@
-"""A user's task file: what it may say, what is refused and how, and the file that `init` writes."""
+"""A user's task file: what it may say, and what is refused and how."""
 
 import gzip
 import json
 import re
-import tomllib
 
 import pyarrow
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from spot.errors import TaskError
 from spot.tasks import registry
+from spot.tasks.checks import check_task
 from spot.tasks.splits import split_rows
-from spot.tasks.task_file import init, load_task
+from spot.tasks.task_file import load_task
 
 CSV = "text,label\nwell made,good\nfell apart,bad\n"
 
@@ -61,6 +59,7 @@ def test_everything_a_task_file_may_say(make, tmp_path):
         label = "gold"
         labels = { 1 = "yes", 0 = "no" }
         metrics = ["f1", "accuracy"]
+        positive = "yes"
         encoding = "CP1252"
         quotes = false
         [rows]
@@ -182,7 +181,7 @@ def test_all_mistakes_in_a_task_file_come_at_once(make):
         ('rows = "rows.csv"\nlabels = {a = 1, b = ""}', "labels holds 1, '', expected words in quotation marks"),
         ('rows = "rows.csv"\nlabels = [0, 1]', "labels holds 0, 1, expected words in quotation marks"),
         ('rows = "rows.csv"\nanswer = "a"\nlabel = "b"', "answer stands beside label or labels"),
-        ('rows = "rows.csv"\ninput = "no column"', "input 'no column' names no column"),
+        ('rows = "rows.csv"\ninput = "no column"', "input 'no column' names no field"),
         ('rows = "rows.csv"\ninput = "{}"', "has a lone '{'"),
         ('rows = "rows.csv"\nencoding = "hex"', "no encoding 'hex' of text"),
         ('rows = "rows.csv"\nencoding = "a\\u0000"', "no encoding"),
@@ -219,7 +218,7 @@ BAD_ROWS = [
     ("text,label\na,good\nb\n", "row 2 (line 3): found 1 cells, the header has 2"),
     ("text,label,text\na,good,b\n", "column 'text' stands in the header more than once"),
     (b"text,label\na,good\nb\xe4,bad\n", "is not utf-8 text: byte 0xe4 at offset 19, line 3"),
-    ("text,label\n" + "".join(f"t,{n}\n" for n in range(201)), "holds 201 different values in train, more than 200"),
+    ("text,label\n" + "".join(f"t,{n}\n" for n in range(201)), "holds 201 different values, more than 200"),
 ]
 
 
@@ -298,89 +297,5 @@ def test_the_registry_reads_task_files_and_their_roles_are_disjoint(make):
     found = split_rows(task, 100, 30, 400, 0)
     assert (len(found.train), len(found.selection)) == (100, 30)
     assert 40 <= len(found.report) <= 80
-    (report,) = registry.check(task)
-    assert (report.rows, report.labels, report.blank, report.duplicates) == (300, {"a": 150, "b": 150}, 0, 0)
-
-
-def test_init_writes_a_task_file_that_works_as_it_is(tmp_path):
-    rows = tmp_path / "data" / "my reviews.v2.csv"
-    rows.parent.mkdir()
-    lines = [f'{n},"Review number {n}, long enough",site{n % 2},{n % 3}' for n in range(30)]
-    rows.write_text("id,review,source,label\n" + "\n".join(lines))
-    out = tmp_path / "task.toml"
-    text = init(rows, out)
-    assert out.read_text() == text
-    assert tomllib.loads(text) == {
-        "name": "my_reviews",
-        "rows": "data/my reviews.v2.csv",
-        "input": "sentence: {review}",
-        "label": "label",
-        "labels": {"0": "0", "1": "1", "2": "2"},
-    }
-    assert text.count("\n#") + text.startswith("#") >= 6
-    task = load_task(out)
-    assert task.labels == ("0", "1", "2")
-    assert next(task.load("train")).inputs == "sentence: Review number 0, long enough"
-
-
-def test_init_guesses_pairs_and_a_label_column_without_a_usual_name(tmp_path):
-    rows = tmp_path / "pairs.jsonl"
-    data = [{"idx": n, "q1": f"question {n}?", "q2": f"other {n}?", "same": n % 2 == 0} for n in range(20)]
-    rows.write_text("".join(json.dumps(row) + "\n" for row in data))
-    found = tomllib.loads(init(rows, tmp_path / "task.toml"))
-    assert (found["input"], found["label"]) == ("q1: {q1} q2: {q2}", "same")
-    assert found["labels"] == {"false": "false", "true": "true"}
-    assert load_task(tmp_path / "task.toml").labels == ("false", "true")
-
-
-def test_init_leaves_out_columns_that_no_template_can_name(tmp_path):
-    rows = tmp_path / "rows.csv"
-    rows.write_text("{odd},body,label\n" + "".join(f"odd {n},body {n},{'xy'[n % 2]}\n" for n in range(9)))
-    assert tomllib.loads(init(rows, tmp_path / "task.toml"))["input"] == "sentence: {body}"
-
-
-def test_init_takes_many_different_values_for_open_answers(tmp_path):
-    rows = tmp_path / "qa.tsv"
-    rows.write_text("question\tanswer\n" + "".join(f"question {n}\treply {n}\n" for n in range(300)))
-    found = tomllib.loads(init(rows, tmp_path / "task.toml"))
-    assert found["answer"] == "answer" and "label" not in found
-    assert load_task(tmp_path / "task.toml").labels == ()
-
-
-def test_init_refuses_to_overwrite_and_rows_without_text(tmp_path):
-    rows = tmp_path / "rows.csv"
-    rows.write_text(CSV)
-    out = tmp_path / "task.toml"
-    out.write_text("mine")
-    with pytest.raises(TaskError, match=r"task\.toml exists already and is left as it is"):
-        init(rows, out)
-    assert out.read_text() == "mine"
-    rows.write_text("a,label\n1,x\n2,y\n")
-    with pytest.raises(TaskError, match=r"rows\.csv: no column with text; its columns: 'a', 'label'"):
-        init(rows, tmp_path / "new.toml")
-    rows.write_text("text,label\n")
-    with pytest.raises(TaskError, match="has columns but no rows"):
-        init(rows, tmp_path / "new.toml")
-    with pytest.raises(TaskError, match="does not exist"):
-        init(tmp_path / "gone.csv", tmp_path / "new.toml")
-    assert not (tmp_path / "new.toml").exists()
-
-
-COLUMN = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="{}\0"), min_size=1, max_size=6)
-VALUE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(str.strip)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
-@given(columns=st.tuples(COLUMN, COLUMN).filter(lambda pair: pair[0] != pair[1]), values=st.tuples(VALUE, VALUE))
-def test_what_init_writes_is_toml_whatever_the_names_and_values_are(tmp_path, columns, values):
-    rows, out = tmp_path / "rows.jsonl", tmp_path / "task.toml"
-    out.unlink(missing_ok=True)
-    text, label = columns
-    lines = [json.dumps({text: f"some text {number}", label: values[number % 2]}) for number in range(8)]
-    rows.write_text("\n".join(lines))
-    found = tomllib.loads(init(rows, out))
-    assert found["rows"] == "rows.jsonl"
-    shown = {value.strip() for value in values}
-    if found["label"] == label and len(shown) == 2:
-        assert set(found["labels"]) == shown
-        assert [row.texts for row in load_task(out).load("train")] == [(f"some text {n}",) for n in range(8)]
+    (split,) = check_task(task)
+    assert (split.rows, split.labels, split.blank, split.duplicates) == (300, {"a": 150, "b": 150}, 0, 0)

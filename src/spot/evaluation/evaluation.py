@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,17 +30,24 @@ class Prediction:
         text: the answer: a label word, or generated text.
         log_probabilities: of every label, nats, in the task's order; empty for generated text. Of unlabelled text one
             number: the mean over the tokens of its target.
+        labels: the label words that were ranked; none for generated text.
     """
 
     text: str
     log_probabilities: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
 
-    def probabilities(self, labels: Sequence[str]) -> dict[str, float]:
-        """Probability of each label among the labels."""
-        if not self.log_probabilities:
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Probability of each label among the labels; empty for generated text."""
+        if not self.labels:
             return {}
         shares = np.exp(np.array(self.log_probabilities) - np.logaddexp.reduce(self.log_probabilities))
-        return dict(zip(labels, shares.tolist(), strict=True))
+        return dict(zip(self.labels, shares.tolist(), strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """`label` and `probabilities` where labels were ranked, else `text`."""
+        return {"label": self.text, "probabilities": self.probabilities} if self.labels else {"text": self.text}
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def predict(
     collator: Collator,
     rows: Sequence[Row],
     progress: Progress | None = None,
-    decode: str = RANK,
+    decode: str | None = None,
 ) -> list[Prediction]:
     """Answer every row, in the rows' order.
 
@@ -90,7 +98,7 @@ def predict(
         collator: of the rows' task; ranks its labels, or generates where it has none.
         rows: encoded by the same collator.
         progress: called after every batch.
-        decode: `rank` the labels, or `generate` the answer freely, which may be no label.
+        decode: `rank` the labels, or `generate` the answer, which may be no label; left out: as the reading says.
     """
     return predict_each(backbone, prompt[None], collator, rows, progress, decode)[0]
 
@@ -102,7 +110,7 @@ def predict_each(
     collator: Collator,
     rows: Sequence[Row],
     progress: Progress | None = None,
-    decode: str = RANK,
+    decode: str | None = None,
 ) -> list[list[Prediction]]:
     """Answer every row with each of R prompts [R, P, D], all of them in one batch; R lists in the rows' order."""
     count = len(prompts)
@@ -112,10 +120,12 @@ def predict_each(
         picked = [rows[number] for number in numbers]
         index = [prompt for prompt in range(count) for _ in numbers]
         batch = collator.batch(picked * count, index)
-        if collator.labels and decode == RANK:
+        if collator.labels and (decode or collator.reading.decode) == RANK:
             scores = backbone.score(batch, prefix, collator.choices).tolist()
             best = [max(range(len(row)), key=row.__getitem__) for row in scores]
-            answers = [Prediction(collator.labels[i], tuple(row)) for i, row in zip(best, scores, strict=True)]
+            answers = [
+                Prediction(collator.labels[i], tuple(row), collator.labels) for i, row in zip(best, scores, strict=True)
+            ]
         else:
             most = max(map(len, collator.choices), default=collator.max_target_tokens)
             texts = backbone.generate(batch, prefix, most)
@@ -147,7 +157,7 @@ def vote(ballots: Sequence[Sequence[Prediction]]) -> list[Prediction]:
         # Every vote for a label names the place of its own largest log-probability.
         place = {prediction.text: int(np.argmax(prediction.log_probabilities)) for prediction in tied if means}
         best = max(tied, key=lambda prediction: means[place[prediction.text]]) if means else tied[0]
-        decided.append(Prediction(best.text, means))
+        decided.append(Prediction(best.text, means, best.labels))
     return decided
 
 
@@ -176,7 +186,7 @@ def evaluate(
     examples: Sequence[Example],
     rows: Sequence[Row] | None = None,
     progress: Progress | None = None,
-    decode: str = RANK,
+    decode: str | None = None,
 ) -> Evaluation:
     """Score a prompt on examples with the task's own metrics.
 
@@ -188,7 +198,7 @@ def evaluate(
         examples: at least one, each with an answer.
         rows: the same examples encoded, where the caller has them.
         progress: called after every batch.
-        decode: `rank` the labels, or `generate` the answer freely.
+        decode: `rank` the labels, or `generate` the answer freely; left out: as the reading says.
     """
     rows = collator.encode(examples) if rows is None else rows
     if task.metrics == (LIKELIHOOD,):
@@ -204,7 +214,7 @@ def scored(task: Task, examples: Sequence[Example], predictions: Sequence[Predic
     answers = [example.answers for example in examples]
     texts = [prediction.text for prediction in predictions]
     groups = [example.group for example in examples]
-    scores = score(task.metrics, answers, texts, groups, task.labels)
+    scores = score(task.metrics, answers, texts, groups, task.labels, positive=task.positive)
     correct = tuple(text in accepted for text, accepted in zip(texts, answers, strict=True))
     nats = _nats(predictions, answers, task.labels)
     return Evaluation(scores, correct, tuple(predictions), nats, invalid(texts, task.labels))
@@ -246,7 +256,7 @@ def interval(
         texts = [evaluation.predictions[row].text for _, row in pairs]
         answers = [examples[row].answers for _, row in pairs]
         groups = [examples[row].group and f"{number}/{examples[row].group}" for number, row in pairs]
-        return primary(score(task.metrics, answers, texts, groups, task.labels))
+        return primary(score(task.metrics, answers, texts, groups, task.labels, positive=task.positive))
 
     values = []
     for _ in range(resamples // 5):

@@ -1,95 +1,181 @@
-"""The record of past transfers: one JSON object a line, only ever appended to."""
+"""Record past transfers and read them back: one JSON object a line, only ever appended to.
 
+A library keeps its own history, `transfers.jsonl`. What comes from a library that cannot be written, such as the one
+that ships, is kept in the user's cache, `experience.jsonl`: records name sources by their digests, so that one file
+serves all libraries.
+"""
+
+import base64
 import json
-import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import numpy as np
+from pydantic import AfterValidator, NonNegativeInt, with_config
 
 from spot.errors import LibraryError, StorageError
-from spot.storage.files import cannot_write, write_all
+from spot.library.entries import Entry
+from spot.storage.files import cache_dir
+from spot.storage.jsonl import append_lines, read_lines
+from spot.storage.values import STRICT, read_value
 
 
-def line_of(record: Mapping[str, Any]) -> bytes:
-    """One transfer as a line of the journal.
+def encode_summary(row: np.ndarray) -> str:
+    """A summary [D] as records hold it: float32, little-endian, in base64."""
+    return base64.b64encode(np.asarray(row, "<f4").tobytes()).decode()
 
-    Args:
-        record: JSON values; at least `source`, `target` (names or digests) and `gain` (points over plain tuning);
-            an `id` keeps it from being recorded twice.
+
+def decode_summary(text: str) -> np.ndarray:
+    """A summary [D] from a record, float32.
 
     Raises:
-        LibraryError: the record lacks one of the three, or is not JSON.
+        ValueError: it is none.
     """
-    gain = record.get("gain")
-    named = all(isinstance(record.get(name), str) for name in ("source", "target"))
-    if not named or isinstance(gain, bool) or not isinstance(gain, int | float) or not math.isfinite(gain):
-        raise LibraryError(
-            f"a transfer is recorded with `source` and `target` (text) and `gain` (a number); found {dict(record)}"
-        )
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
+
+
+def _finite_summary(text: str) -> str:
+    """Refuse what is no summary, or one with NaN or infinity in it."""
     try:
-        return json.dumps(dict(record), sort_keys=True, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        raise LibraryError(f"the transfer {dict(record)} cannot be written as JSON: {error}.") from error
+        row = decode_summary(text)
+    except ValueError as error:
+        raise ValueError(f"should be float32 numbers in base64 ({error})") from error
+    if not (row.size and np.isfinite(row).all()):
+        raise ValueError(f"should be finite float32 numbers in base64; {np.isfinite(row).sum()} of {row.size} are")
+    return text
 
 
-def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Append lines, which are on the disk when this returns; a torn last line is cut off first.
+@with_config(STRICT)
+@dataclass(frozen=True)
+class TransferRecord:
+    """What one source came to on one target; it rests on selection rows alone, and so may lead to later choices.
+
+    Attributes:
+        source: digest of the prompt.
+        target: name of the task.
+        gain: over plain tuning, points on selection rows, mean over the seeds.
+        id: digest of all that decides the gain; records with one id count once.
+        source_task: that the prompt was tuned for.
+        steps: optimiser steps on the target.
+        rows: train rows of the target.
+        seeds: runs that the gain is the mean of.
+        embedding: similarity -> summary of the target's task embedding, see `encode_summary`. It may stand in one of a
+            target's records for all of them.
+    """
+
+    source: str
+    target: str
+    gain: float
+    id: str | None = None
+    source_task: str | None = None
+    steps: NonNegativeInt | None = None
+    rows: NonNegativeInt | None = None
+    seeds: NonNegativeInt | None = None
+    embedding: Mapping[str, Annotated[str, AfterValidator(_finite_summary)]] | None = None
+
+
+def line_of(record: TransferRecord) -> bytes:
+    """A record as a line of the history, without the fields that it lacks; equal records give equal bytes.
+
+    Raises:
+        LibraryError: naming each field that holds something else than it should.
+    """
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    values = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    place = f"the transfer from {record.source!r} to {record.target!r} cannot be recorded"
+    try:
+        text = json.dumps({name: value for name, value in values.items() if value is not None}, sort_keys=True)
+    except TypeError as error:
+        raise LibraryError(f"{place}: {error}.") from error
+    read_value(TransferRecord, text, place, LibraryError)
+    return f"{text}\n".encode()
+
+
+def append(path: Path, records: Sequence[TransferRecord]) -> None:
+    """Append records, which are on the disk when this returns; a torn last line is cut off first.
 
     Of records with one `id` the first is kept, be it there already. Call it only under a lock.
 
     Raises:
-        LibraryError: a record is none, or a line that is there.
+        LibraryError: a record cannot be written, or a line that is there is none.
         StorageError: they cannot be written; the lines before are intact.
     """
     lines = [line_of(record) for record in records]
-    known = {record["id"] for record in read(path) if "id" in record} if any("id" in one for one in records) else set()
+    ids = {record.id for record in read(path)} if any(record.id is not None for record in records) else set()
     fresh = []
     for record, line in zip(records, lines, strict=True):
-        if "id" not in record or record["id"] not in known:
+        if record.id is None or record.id not in ids:
             fresh.append(line)
-            known.add(record.get("id"))
-    content = b"".join(fresh)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            whole = path.read_bytes().rfind(b"\n") + 1  # bytes up to the end of the last whole line
-            try:
-                os.ftruncate(descriptor, whole)
-                write_all(descriptor, content)
-                os.fsync(descriptor)
-            except OSError:
-                os.ftruncate(descriptor, whole)
-                raise
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StorageError(cannot_write(path, len(content), error)) from error
+            ids.add(record.id)
+    append_lines(path, fresh)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path, entries: Sequence[Entry] = ()) -> list[TransferRecord]:
     """All records, oldest first; a last line that a kill tore is left out, and no file is no records.
 
+    Args:
+        path: the history of a library, or that of the user.
+        entries: prompts of a library; the summaries in records of them must have the width of their backbone.
+
     Raises:
-        LibraryError: a line is no record, or the file cannot be read.
+        LibraryError: the file cannot be read, or naming the first line that is no record and each field that is wrong.
+    """
+    widths = _widths(entries)
+    return [_record(line, place, widths) for place, line in _lines(path)]
+
+
+def problems(path: Path, entries: Sequence[Entry] = ()) -> list[str]:
+    """Why `read` refuses the file, one problem a line of it; none where it does not."""
+    widths, messages = _widths(entries), []
+    try:
+        lines = _lines(path)
+    except LibraryError as error:
+        return [str(error)]
+    for place, line in lines:
+        try:
+            _record(line, place, widths)
+        except LibraryError as error:
+            messages.append(str(error))
+    return messages
+
+
+def user_history() -> Path:
+    """The file for what libraries that cannot be written do not keep themselves."""
+    return cache_dir() / "experience.jsonl"
+
+
+def _widths(entries: Sequence[Entry]) -> dict[str, int]:
+    """The width of each prompt's backbone, by digest."""
+    return {entry.digest: entry.backbone.width for entry in entries}
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Each line and where it stands, for messages.
+
+    Raises:
+        LibraryError: the file cannot be read.
     """
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise LibraryError(f"cannot read {path}: {error.strerror or error}.") from error
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
-    return [_record(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+        lines = read_lines(path)
+    except StorageError as error:
+        raise LibraryError(str(error)) from error
+    return ((f"{path}: line {number}", line) for number, line in enumerate(lines, start=1))
 
 
-def _record(line: bytes, origin: str) -> dict[str, Any]:
-    """One recorded transfer."""
+def _record(line: bytes, place: str, widths: Mapping[str, int]) -> TransferRecord:
+    """One line of a history."""
     try:
-        record = json.loads(line)
-        if not isinstance(record, dict):
-            raise ValueError("it is no JSON object")
-    except ValueError as error:
-        raise LibraryError(f"{origin} is no record of a transfer ({error}). Mend or delete the line.") from error
+        record = read_value(TransferRecord, line, f"{place} is no record of a transfer", LibraryError)
+    except LibraryError as error:
+        raise LibraryError(f"{error} Mend or delete the line.") from error
+    for name, text in (record.embedding or {}).items():
+        width = len(decode_summary(text))
+        if width != (expected := widths.get(record.source, width)):
+            raise LibraryError(
+                f"{place} is no record of a transfer: the field 'embedding.{name}' holds {width} numbers, and the "
+                f"backbone of the source {record.source} has width {expected}; expected that many. Mend or delete the "
+                "line."
+            )
     return record

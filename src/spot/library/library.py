@@ -12,10 +12,10 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from spot.errors import LibraryError, PromptError, StorageError, did_you_mean
 from spot.library import history
 from spot.library.cache import Index
 from spot.library.entries import KEPT, Entry, check_belongs, entry_of, fits, objections
+from spot.library.history import TransferRecord
 from spot.prompts.prompt import BackboneId, KeyRecipe, SoftPrompt, header, load, save
 from spot.storage.files import lock, remove_leftovers
 
@@ -178,7 +179,12 @@ class Library:
             return len(self.entries())
 
     def verify(self) -> list[str]:
-        """Read every byte of every prompt and say what is wrong, one problem a line; nothing is changed."""
+        """Read every byte of every prompt, and both histories; nothing is changed.
+
+        Returns:
+            What is wrong, one problem a line. That of the user's history (`experience.jsonl`) is named here too, for
+            rankings by past transfers read it beside the library's own.
+        """
         own = self._own()
         problems = []
         for stem in sorted(self._stems()):
@@ -190,10 +196,8 @@ class Library:
             if prompt.digest != stem:
                 problems.append(_misnamed(self._file(stem), prompt.digest))
             problems += [f"{self._file(stem)}: {reason}" for reason in objections(prompt, own)]
-        try:
-            self.transfers()
-        except LibraryError as error:
-            problems.append(str(error))
+        for path in (self._transfers, history.user_history()):
+            problems += history.problems(path, self.entries())
         return problems
 
     def summaries(self, name: str, entries: Sequence[Entry], compute: Callable[[SoftPrompt], np.ndarray]) -> np.ndarray:
@@ -218,17 +222,17 @@ class Library:
         joined = b"".join(kept[one.digest] for one in entries)
         return np.frombuffer(joined, dtype="<f4").reshape(len(entries), -1) if entries else np.zeros((0, 0), "<f4")
 
-    def record_transfers(self, records: Sequence[Mapping[str, Any]]) -> bool:
+    def record_transfers(self, records: Sequence[TransferRecord]) -> bool:
         """Append what transfers came to, each once if it has an `id`: what later choices of a source can learn from.
 
         Args:
-            records: JSON values; at least `source`, `target` (names or digests) and `gain` (points over plain tuning).
+            records: gains of sources on targets.
 
         Returns:
             False where the library cannot be written, so that nothing was recorded.
 
         Raises:
-            LibraryError: a record lacks one of the three or is not JSON, or another writer is at work.
+            LibraryError: a field of a record holds something else than it should, or another writer is at work.
             StorageError: the disk is full; the records before are intact.
         """
         if self.read_only or not os.access(self.path, os.W_OK):
@@ -237,13 +241,13 @@ class Library:
             history.append(self._transfers, records)
         return True
 
-    def transfers(self) -> list[dict[str, Any]]:
+    def transfers(self) -> list[TransferRecord]:
         """The recorded transfers, oldest first.
 
         Raises:
-            LibraryError: a line is no record.
+            LibraryError: a line is no record, or holds a summary of another width than its source.
         """
-        return history.read(self._transfers)
+        return history.read(self._transfers, self.entries())
 
     @property
     def _transfers(self) -> Path:

@@ -1,7 +1,6 @@
-"""Scores of open answers in percent: what a model wrote, compared with the accepted texts of each row.
+"""Score open answers in percent: what a model wrote, compared with the accepted texts of each row.
 
-Every function takes the accepted answers and the predictions of some rows; groups and labels stand in the signature
-that all metrics share and are not used here. The packages that count n-grams are imported on first use.
+The packages that count n-grams are imported on first use.
 """
 
 import re
@@ -11,8 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spot.errors import MissingExtra, TaskError
-
-Answers = Sequence[tuple[str, ...]]
+from spot.metrics.predicted_rows import PredictedRows
 
 # Words that a referent may lack or have: the list of T5's `wsc_simple`.
 _DETERMINERS = frozenset(
@@ -23,60 +21,49 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _TRUTH = {"False": False, "True": True}
 
 
-def exact_match(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def exact_match(rows: PredictedRows) -> dict[str, float]:
     """Share of the rows whose prediction equals an answer after SQuAD's normalisation."""
-    return {"exact_match": _mean(_best(_same, answers, predictions))}
+    return {"exact_match": _mean(_best(_same, rows))}
 
 
-def token_f1(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def token_f1(rows: PredictedRows) -> dict[str, float]:
     """Mean over the rows of the best F1 between the words of the prediction and of an answer, as in SQuAD 2.
 
     Where an answer or a prediction has no words, 1 if both have none.
     """
-    return {"token_f1": _mean(_best(_overlap, answers, predictions))}
+    return {"token_f1": _mean(_best(_overlap, rows))}
 
 
-def record(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def record(rows: PredictedRows) -> dict[str, float]:
     """ReCoRD's exact match and word F1, each the best over the references of a query (SuperGLUE).
 
     Both are those of SQuAD 1.1, in which texts that share no word have an F1 of 0 even where both have none. Each row
     is one query with all its references.
     """
-    em = _best(_same, answers, predictions)
-    f1 = _best(lambda answer, said: _overlap(answer, said) if said else 0.0, answers, predictions)
+    em = _best(_same, rows)
+    f1 = _best(lambda answer, prediction: _overlap(answer, prediction) if prediction else 0.0, rows)
     return {"em": _mean(em), "f1": _mean(f1)}
 
 
-def wsc_accuracy(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def wsc_accuracy(rows: PredictedRows) -> dict[str, float]:
     """Share of the rows where naming the referent, or not naming it, agrees with the label (T5's `wsc_simple`).
 
     An empty prediction is always wrong.
 
     Args:
-        answers: (referent, "True" or "False") of each row.
-        predictions: what the model took the pronoun to stand for, free text.
-        groups: not used.
-        labels: not used.
+        rows: answers (referent, "True" or "False"), and predictions of what the pronoun stands for, free text.
 
     Raises:
         TaskError: a row's answers have another form.
     """
     hits = []
-    for number, (accepted, said) in enumerate(zip(answers, predictions, strict=True), start=1):
+    for number, (accepted, prediction) in enumerate(rows.pairs(), start=1):
         if len(accepted) != 2 or accepted[1] not in _TRUTH:
             raise TaskError(
                 f"row {number}: found the answers {accepted!r}, but the metric wsc_accuracy needs a referent and then "
                 "'True' or 'False'. Choose another metric for this task."
             )
-        hits.append(refers(said, accepted[0]) is _TRUTH[accepted[1]])
+        hits.append(refers(prediction, accepted[0]) is _TRUTH[accepted[1]])
     return {"accuracy": _mean(hits)}
 
 
@@ -93,18 +80,16 @@ def refers(prediction: str, referent: str) -> bool | None:
     Returns:
         None for a prediction without words, which is wrong under either label.
     """
-    said, meant = _bare(prediction), _bare(referent)
-    if not said:
+    predicted, meant = _bare(prediction), _bare(referent)
+    if not predicted:
         return None
-    if ("'" in said) != ("'" in meant):
+    if ("'" in predicted) != ("'" in meant):
         return False
-    words, meant_words = set(said.split(" ")), set(meant.split(" "))
-    return words <= meant_words or meant_words <= words
+    predicted_words, meant_words = set(predicted.split(" ")), set(meant.split(" "))
+    return predicted_words <= meant_words or meant_words <= predicted_words
 
 
-def rouge(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def rouge(rows: PredictedRows) -> dict[str, float]:
     """Mean F of ROUGE-1, ROUGE-2 and ROUGE-L over the rows, each the best over a row's references, without stemming.
 
     As in T5, ROUGE-L is the summary-level `rougeLsum` with a sentence ending at " . ", equal to `rougeL` on texts of
@@ -119,16 +104,14 @@ def rouge(
         raise _needs("rouge-score", "rouge") from error
     kinds = ["rouge1", "rouge2", "rougeLsum"]
     scorer = RougeScorer(kinds)
-    rows = [
-        scorer.score_multi([_sentences(answer) for answer in accepted], _sentences(said))
-        for accepted, said in zip(answers, predictions, strict=True)
+    values = [
+        scorer.score_multi([_sentences(answer) for answer in accepted], _sentences(prediction))
+        for accepted, prediction in rows.pairs()
     ]
-    return {kind: _mean([float(row[kind].fmeasure) for row in rows]) for kind in kinds}
+    return {kind: _mean([float(value[kind].fmeasure) for value in values]) for kind in kinds}
 
 
-def bleu(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def bleu(rows: PredictedRows) -> dict[str, float]:
     """BLEU of all rows together against all their references, by sacreBLEU with T5's settings.
 
     These are exponential smoothing, case kept, and the tokenizer `intl`.
@@ -140,20 +123,20 @@ def bleu(
         from sacrebleu import corpus_bleu
     except ImportError as error:
         raise _needs("sacrebleu", "bleu") from error
-    most = max(map(len, answers))
-    # The n-th list holds the n-th reference of each row, None where a row has fewer.
-    references = [[accepted[place] if place < len(accepted) else None for accepted in answers] for place in range(most)]
-    found = corpus_bleu(list(predictions), references, smooth_method="exp", tokenize="intl", force=True)
-    return {"bleu": float(found.score)}
+    most = max(map(len, rows.answers))
+    # The n-th list holds the n-th reference of each row, None where a row has fewer; sacreBLEU's types lack the None.
+    references: list[list[Any]] = [
+        [accepted[place] if place < len(accepted) else None for accepted in rows.answers] for place in range(most)
+    ]
+    result = corpus_bleu(list(rows.predictions), references, smooth_method="exp", tokenize="intl", force=True)
+    return {"bleu": float(result.score)}
 
 
-def _best(
-    measure: Callable[[list[str], list[str]], float], answers: Answers, predictions: Sequence[str]
-) -> list[float]:
+def _best(measure: Callable[[list[str], list[str]], float], rows: PredictedRows) -> list[float]:
     """For each row the best of a measure of normalised words over its answers; 0 for a row without any."""
     return [
-        max((measure(_words(answer), _words(said)) for answer in accepted), default=0.0)
-        for accepted, said in zip(answers, predictions, strict=True)
+        max((measure(_words(answer), _words(prediction)) for answer in accepted), default=0.0)
+        for accepted, prediction in rows.pairs()
     ]
 
 
@@ -162,16 +145,16 @@ def _words(text: str) -> list[str]:
     return _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split()
 
 
-def _same(answer: list[str], said: list[str]) -> float:
-    return float(answer == said)
+def _same(answer: list[str], prediction: list[str]) -> float:
+    return float(answer == prediction)
 
 
-def _overlap(answer: list[str], said: list[str]) -> float:
-    """F1 of two bags of words; where one is empty, 1 if both are."""
-    if not answer or not said:
-        return float(answer == said)
-    shared = sum((Counter(answer) & Counter(said)).values())
-    return 2 * shared / (len(answer) + len(said))
+def _overlap(answer: list[str], prediction: list[str]) -> float:
+    """F1 of two bags of words; where either is empty, 1 if both are."""
+    if not answer or not prediction:
+        return float(answer == prediction)
+    shared = sum((Counter(answer) & Counter(prediction)).values())
+    return 2 * shared / (len(answer) + len(prediction))
 
 
 def _bare(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Scores of predictions in percent, intervals, and the relative error reduction between two scores.
+"""Score predictions in percent, put intervals on scores, and reduce two scores to a relative error reduction.
 
 A prediction that is no label counts as wrong in every metric. Where official definitions exist (GLUE,
 SuperGLUE, SQuAD) these are followed; scikit-learn and scipy, imported on first use, do the statistics. Metrics of
@@ -9,10 +9,11 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from spot.errors import TaskError, did_you_mean
-from spot.metrics.open_answers import Answers, bleu, exact_match, record, rouge, token_f1, wsc_accuracy
+from spot.metrics.open_answers import bleu, exact_match, record, rouge, token_f1, wsc_accuracy
+from spot.metrics.predicted_rows import Answers, Metric, PredictedRows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -22,56 +23,37 @@ GLUE = tuple(f"glue/{name}" for name in ("cola", "sst2", "mrpc", "stsb", "qqp", 
 SUPERGLUE = tuple(f"superglue/{name}" for name in ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc"))
 
 _INVALID = "\0invalid"  # stands for all predictions that are no label; no label holds a NUL
+_ZERO: dict[str, Any] = {"zero_division": 0}  # as one value, because scikit-learn's types know its default alone
+_OF_ONE_CLASS = {"f1": "f1", "multirc": "f1a"}  # metric -> its score that is of the positive class alone
 
 
-class Metric(Protocol):
-    """Answers and predictions of some rows -> named scores in percent."""
-
-    def __call__(
-        self, answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-    ) -> dict[str, float]:
-        """Score rows.
-
-        Args:
-            answers: the accepted answers of each row; metrics over classes take the first.
-            predictions: one a row.
-            groups: one a row, empty for no group.
-            labels: the label words, empty for open answers.
-        """
-        ...
-
-
-def accuracy(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def accuracy(rows: PredictedRows) -> dict[str, float]:
     """Share of the rows whose prediction is one of their answers, letter for letter."""
-    return {"accuracy": _percent([said in accepted for accepted, said in zip(answers, predictions, strict=True)])}
+    return {"accuracy": _percent([text in accepted for accepted, text in rows.pairs()])}
 
 
-def f1(answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
-    """F1 of the last of two labels; an invalid prediction becomes the wrong one of the two, as in T5."""
+def f1(rows: PredictedRows) -> dict[str, float]:
+    """F1 of the positive one of two labels; an invalid prediction becomes the wrong one of the two, as in T5."""
     from sklearn.metrics import f1_score
 
-    positive = labels[-1]
-    gold = [accepted[0] == positive for accepted in answers]
-    said = [text == positive if text in labels else not true for text, true in zip(predictions, gold, strict=True)]
-    return {"f1": 100 * float(f1_score(gold, said, zero_division=0))}
+    answers = [label == rows.positive for label in rows.classes()]
+    predictions = [
+        text == rows.positive if text in rows.labels else not answer
+        for text, answer in zip(rows.predictions, answers, strict=True)
+    ]
+    return {"f1": 100 * float(f1_score(answers, predictions, **_ZERO))}
 
 
-def macro_f1(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def macro_f1(rows: PredictedRows) -> dict[str, float]:
     """Mean F1 of the labels that occur among the answers or the predictions, each label counting the same."""
     from sklearn.metrics import f1_score
 
-    gold, said = _classes(answers, predictions, labels)
-    present = [label for label in labels if label in {*gold, *said}]
-    return {"macro_f1": 100 * float(f1_score(gold, said, labels=present, average="macro", zero_division=0))}
+    answers, predictions = rows.classes(), _classes(rows)
+    present = [label for label in rows.labels if label in {*answers, *predictions}]
+    return {"macro_f1": 100 * float(f1_score(answers, predictions, labels=present, average="macro", **_ZERO))}
 
 
-def multirc(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def multirc(rows: PredictedRows) -> dict[str, float]:
     """MultiRC's F1 of the answers that are right, over all of them, and the share of questions all right (SuperGLUE).
 
     Rows of one group are the answers to one question. An invalid prediction becomes the wrong one of the two labels.
@@ -79,35 +61,31 @@ def multirc(
     Raises:
         TaskError: a row has no group.
     """
-    if "" in groups:
+    if "" in rows.groups:
         raise TaskError(
-            f"row {list(groups).index('') + 1} has no group: the metric multirc needs the question that each row "
+            f"row {list(rows.groups).index('') + 1} has no group: the metric multirc needs the question that each row "
             "answers. Choose f1 for rows that stand alone."
         )
     right: dict[str, bool] = defaultdict(lambda: True)
-    for accepted, said, group in zip(answers, predictions, groups, strict=True):
-        right[group] &= said == accepted[0]
-    return {"f1a": f1(answers, predictions, groups, labels)["f1"], "em": _percent(list(right.values()))}
+    for (accepted, text), group in zip(rows.pairs(), rows.groups, strict=True):
+        right[group] &= text in accepted
+    return {"f1a": f1(rows)["f1"], "em": _percent(list(right.values()))}
 
 
-def matthews(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def matthews(rows: PredictedRows) -> dict[str, float]:
     """Matthews' correlation, times 100; invalid predictions are a class of their own, as in T5.
 
     It is 0 where all answers or all predictions are the same.
     """
     from sklearn.metrics import matthews_corrcoef
 
-    gold, said = _classes(answers, predictions, labels)
-    if len(set(gold)) < 2 or len(set(said)) < 2:
+    answers, predictions = rows.classes(), _classes(rows)
+    if len(set(answers)) < 2 or len(set(predictions)) < 2:
         return {"matthews": 0.0}
-    return {"matthews": 100 * float(matthews_corrcoef(gold, said))}
+    return {"matthews": 100 * float(matthews_corrcoef(answers, predictions))}
 
 
-def pearson_spearman(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
+def pearson_spearman(rows: PredictedRows) -> dict[str, float]:
     """Both correlations of numbers written as text, times 100.
 
     A prediction that is no number becomes the end of the answers' range that is farther from its row's
@@ -118,25 +96,27 @@ def pearson_spearman(
     """
     from scipy.stats import pearsonr, spearmanr
 
-    read = [_number(accepted[0]) for accepted in answers]
-    gold = [number for number in read if number is not None]
-    if len(gold) < len(read):
-        raise TaskError(
-            f"row {read.index(None) + 1}: the answer {answers[read.index(None)][0]!r} is no number, which the metric "
-            "pearson_spearman needs. Choose another metric for this task."
-        )
-    low, high = min(gold), max(gold)
-    said = [
-        found if (found := _number(text)) is not None else (low if true - low > high - true else high)
-        for text, true in zip(predictions, gold, strict=True)
+    answers = []
+    for row, accepted in enumerate(rows.answers, start=1):
+        if (answer := _number(accepted[0])) is None:
+            raise TaskError(
+                f"row {row}: the answer {accepted[0]!r} is no number, which the metric pearson_spearman needs. Choose "
+                "another metric for this task."
+            )
+        answers.append(answer)
+    low, high = min(answers), max(answers)
+    predictions = [
+        number if (number := _number(text)) is not None else (low if answer - low > high - answer else high)
+        for text, answer in zip(rows.predictions, answers, strict=True)
     ]
-    return {"pearson": _correlation(pearsonr, gold, said), "spearman": _correlation(spearmanr, gold, said)}
+    return {
+        "pearson": _correlation(pearsonr, answers, predictions),
+        "spearman": _correlation(spearmanr, answers, predictions),
+    }
 
 
-def likelihood(
-    answers: Answers, predictions: Sequence[str], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
-    """The metric of unlabelled text, which is read from the loss and not from predictions.
+def likelihood(rows: PredictedRows) -> dict[str, float]:
+    """The metric of raw text, which is read from the loss and not from predictions.
 
     Raises:
         TaskError: always.
@@ -164,17 +144,49 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-def problems(names: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """What stands in the way of scoring rows with these labels by these metrics, one sentence each."""
-    found = []
+def problems(names: Sequence[str], labels: Sequence[str], positive: str | None = None) -> list[str]:
+    """What stands in the way of scoring rows by these metrics.
+
+    Args:
+        names: of metrics.
+        labels: the label words, empty for open answers.
+        positive: the label that f1 is of, empty where the task names none; None where the order of the labels says
+            it, as in the tables of the benchmarks: the last of two is the positive one.
+
+    Returns:
+        One sentence each, without a full stop.
+    """
+    reasons = []
     for name in names:
         if name not in METRICS:
-            found.append(f"no metric {name!r}; {did_you_mean(name, METRICS)}")
-        elif name in ("f1", "multirc") and len(labels) != 2:
-            found.append(f"the metric {name} needs exactly two labels, found {len(labels)}; take macro_f1")
+            reasons.append(f"no metric {name!r}; {did_you_mean(name, METRICS)}")
+        elif name in _OF_ONE_CLASS and len(labels) != 2:
+            reasons.append(f"the metric {name} needs exactly two labels, found {len(labels)}; take macro_f1")
+        elif name in _OF_ONE_CLASS and positive == "":
+            choice = " or ".join(f'positive = "{label}"' for label in labels)
+            reasons.append(f"the metric {name} needs to know which class it is of: write {choice}, or take macro_f1")
         elif name in ("macro_f1", "matthews") and not labels:
-            found.append(f"the metric {name} needs labels; for open answers take exact_match or token_f1")
-    return found
+            reasons.append(f"the metric {name} needs labels; for open answers take exact_match or token_f1")
+    if positive and not labels:
+        reasons.append(f"positive is {positive!r}, but open answers have no classes: leave it out")
+    elif positive and positive not in labels:
+        reasons.append(f"positive is {positive!r}, which is no label; {did_you_mean(positive, labels)}")
+    return reasons
+
+
+def is_of_one_class(names: Sequence[str]) -> bool:
+    """Whether some of these metrics score one class alone, so that a task must name it."""
+    return any(name in _OF_ONE_CLASS for name in names)
+
+
+def score_title(name: str, positive: str = "") -> str:
+    """The name of a score as people read it, such as `f1 of 'equivalent'`.
+
+    Args:
+        name: of a score.
+        positive: the label that f1 is of; empty where the task names none.
+    """
+    return f"{name} of {positive!r}" if positive and name in _OF_ONE_CLASS.values() else name
 
 
 def score(
@@ -183,6 +195,8 @@ def score(
     predictions: Sequence[str],
     groups: Sequence[str] = (),
     labels: Sequence[str] = (),
+    *,
+    positive: str | None = None,
 ) -> dict[str, float]:
     """Score rows by several metrics.
 
@@ -191,7 +205,8 @@ def score(
         answers: the accepted answers of each row.
         predictions: one a row.
         groups: one a row; empty where the rows have none.
-        labels: the label words, empty for open answers; the last of two is the positive one.
+        labels: the label words, empty for open answers.
+        positive: the label that f1 is of; None for the last one, see `problems`.
 
     Returns:
         Named scores in percent, in the order of `names`.
@@ -199,13 +214,15 @@ def score(
     Raises:
         TaskError: a metric is unknown or does not fit the labels, or there are no rows.
     """
-    if found := problems(names, labels):
-        raise TaskError("; ".join(found))
+    if reasons := problems(names, labels, positive):
+        raise TaskError("; ".join(reasons))
     assert len(answers) == len(predictions), f"{len(answers)} answers, {len(predictions)} predictions"
     if not answers:
         raise TaskError("no rows to score: expected at least one row with its answer.")
-    groups = groups or [""] * len(answers)
-    return {key: value for name in names for key, value in METRICS[name](answers, predictions, groups, labels).items()}
+    if positive is None:
+        positive = labels[-1] if labels else ""
+    rows = PredictedRows(answers, predictions, groups or [""] * len(answers), labels, positive)
+    return {key: percent for name in names for key, percent in METRICS[name](rows).items()}
 
 
 def primary(scores: Mapping[str, float]) -> float:
@@ -222,8 +239,7 @@ def invalid(predictions: Sequence[str], labels: Sequence[str]) -> int:
         predictions: of some rows.
         labels: the label words; without any, as for open answers, no prediction is invalid.
     """
-    known = set(labels)
-    return sum(said not in known for said in predictions) if known else 0
+    return sum(text not in labels for text in predictions) if labels else 0
 
 
 def glue_average(scores: Mapping[str, Mapping[str, float]]) -> float:
@@ -282,6 +298,43 @@ def bootstrap_interval(correct: "ArrayLike", resamples: int = 2000, seed: int = 
     return 100 * float(low), 100 * float(high)
 
 
+def nested_bootstrap_interval(
+    scores: "ArrayLike", groups: Sequence[str], resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval (percentiles) of a mean over groups of means within them.
+
+    Groups are drawn anew, then the scores within each, such as targets and then their seeds: other than in
+    `bootstrap_interval`, groups share nothing, and each counts the same however many scores it has.
+
+    Args:
+        scores: [N], in any unit.
+        groups: [N], of which group each is.
+        resamples: how many means are drawn.
+        seed: of the draws.
+
+    Returns:
+        The two ends, in the unit of the scores.
+
+    Raises:
+        TaskError: there are no scores.
+    """
+    import numpy as np
+
+    values, names = np.asarray(scores, dtype=np.float64), np.asarray(groups)
+    if not values.size:
+        raise TaskError("no interval: expected at least one score with its group.")
+    members = [values[names == name] for name in sorted(set(groups))]
+    random = np.random.default_rng(seed)
+    drawn = random.integers(len(members), size=(resamples, len(members)))
+    means = np.empty(drawn.shape)
+    for number, group in enumerate(members):
+        places = drawn == number
+        # A group that is drawn twice draws its scores twice.
+        means[places] = group[random.integers(len(group), size=(int(places.sum()), len(group)))].mean(axis=1)
+    low, high = np.percentile(means.mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def relative_error_reduction(transfer: float, baseline: float) -> float:
     """By which share of the baseline's error the transfer lowers it, in percent; negative when it raises it.
 
@@ -313,19 +366,19 @@ def _percent(values: Sequence[float]) -> float:
     return 100 * sum(values) / len(values)
 
 
-def _classes(answers: Answers, predictions: Sequence[str], labels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """First answers and predictions, every prediction that is no label replaced by one word for all of them."""
-    known = set(labels)
-    return [accepted[0] for accepted in answers], [said if said in known else _INVALID for said in predictions]
+def _classes(rows: PredictedRows) -> list[str]:
+    """The predictions, every one that is no label replaced by one word for all of them."""
+    labels = set(rows.labels)
+    return [text if text in labels else _INVALID for text in rows.predictions]
 
 
-def _correlation(measure: Callable[..., Any], gold: list[float], said: list[float]) -> float:
+def _correlation(measure: Callable[..., Any], answers: list[float], predictions: list[float]) -> float:
     """A correlation times 100; 0 where it is undefined, which the caller's docstring says instead of a warning."""
-    if len(set(gold)) < 2 or len(set(said)) < 2:
+    if len(set(answers)) < 2 or len(set(predictions)) < 2:
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        value = 100 * float(measure(gold, said).statistic)
+        value = 100 * float(measure(answers, predictions).statistic)
     return value if isfinite(value) else 0.0
 
 

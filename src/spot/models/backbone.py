@@ -1,4 +1,4 @@
-"""The frozen model: embed, loss, score and generate with a soft prompt in front of every row.
+"""Embed, compute losses, score and generate on a frozen model with a soft prompt in front of every row.
 
 Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, R prompts in one call, C choices,
 V vocabulary.
@@ -10,6 +10,7 @@ expansion. A sequence-to-sequence model reads the prompt before the embedded enc
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +24,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutput, ModelOutput
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
 from spot.errors import BackboneError
-from spot.models.batch import IGNORED, Batch, Prefix, Tree, prompt_before_text, tree_mask
-from spot.models.checkpoints import locate, placement
+from spot.models.batch import IGNORED, Batch, Prefix, prompt_before_text
+from spot.models.checkpoints import locate
+from spot.models.choice_tree import ChoiceTree, tree_mask
+from spot.models.device import placement
 from spot.prompts.prompt import BackboneId
 
 log = logging.getLogger(__name__)
@@ -62,13 +65,15 @@ class Backbone:
         self._window = _sliding_window(model)
         # A slice of the hidden states that is not contiguous would be multiplied row by row, each row reading the
         # whole vocabulary projection anew.
-        model.get_output_embeddings().register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
+        projection = model.get_output_embeddings()
+        if projection is not None:
+            projection.register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
         self._checkpointed: list[GradientCheckpointingLayer] = []
         if self.shares_prefix:
             self._check_prefix()
         if gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-            self._checkpointed = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+            self._checkpointed = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
             for layer in self._checkpointed:  # these checkpoint in training mode alone, where OPT's drop out themselves
                 vars(layer).update({name: 0.0 for name in vars(layer) if name.endswith("dropout")})
 
@@ -85,7 +90,7 @@ class Backbone:
 
         Args:
             name: `embedded`, a local folder in Hugging Face layout, or a hub id.
-            device: where it runs, see `checkpoints.placement`.
+            device: where it runs, see `device.placement`.
             dtype: of the weights, likewise. Prompts are float32 everywhere.
             gradient_checkpointing: trade time for memory in training.
 
@@ -98,7 +103,8 @@ class Backbone:
         auto = AutoModelForSeq2SeqLM if checkpoint.id.kind == "seq2seq" else AutoModelForCausalLM
         try:
             tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
-            model = auto.from_pretrained(checkpoint.source, dtype=precision).to(place)
+            model: Any = auto.from_pretrained(checkpoint.source, dtype=precision)
+            model.to(place)
         except (OSError, ValueError, RuntimeError) as error:
             raise BackboneError(
                 f"the backbone {name!r} is there but cannot be loaded: {str(error)[:300]}; "
@@ -125,11 +131,11 @@ class Backbone:
 
     def embeddings(self) -> Tensor:
         """The input embedding, [V, D] float32."""
-        return self.model.get_input_embeddings().weight.detach().float()
+        return self._input_embedding.weight.detach().float()
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Token ids [B, S] to input vectors [B, S, D], through the model's own embedding module."""
-        return self.model.get_input_embeddings()(input_ids)
+        return self._input_embedding(input_ids)
 
     def prefix(self, prompts: Tensor) -> Prefix:
         """Prepare prompts [R, P, D] for any number of batches; differentiable.
@@ -142,8 +148,7 @@ class Backbone:
         recomputes = bool(self._checkpointed) and torch.is_grad_enabled()
         if not self.shares_prefix or recomputes or prompts.shape[1] == 0:
             return Prefix(prompts)
-        cache = self._prefill(prompts)
-        return Prefix(prompts, tuple((layer.keys, layer.values) for layer in cache.layers))
+        return Prefix(prompts, tuple(_keys_and_values(layer) for layer in self._prefill(prompts).layers))
 
     def loss(self, batch: Batch, prompts: Tensor | Prefix) -> Tensor:
         """Negative log-probability of each row's target.
@@ -170,17 +175,15 @@ class Backbone:
             [B, C] nats, summed over the tokens of a choice.
         """
         prefix = self._as_prefix(prompts)
-        tree = Tree.of(choices)
+        tree = ChoiceTree.of(choices)
         shared = prefix.length == 0 or prefix.cache is not None
         packs = self.id.kind == "causal" and (not tree.tokens or (shared and self._fits_window(batch, prefix, tree)))
         positions = (1 + len(tree.tokens)) if packs else sum(len(choice) for choice in choices)
         rows = max(1, LOGIT_BYTES // (4 * self.id.vocabulary * positions))
-        score = self._score_tree if packs else self._score_each
-        parts = [
-            score(batch.rows(start, start + rows), prefix, tree if packs else choices)
-            for start in range(0, len(batch.input_ids), rows)
-        ]
-        return torch.cat(parts)
+        parts = [batch.rows(start, start + rows) for start in range(0, len(batch.input_ids), rows)]
+        if packs:
+            return torch.cat([self._score_tree(part, prefix, tree) for part in parts])
+        return torch.cat([self._score_each(part, prefix, choices) for part in parts])
 
     @torch.no_grad()
     def generate(self, batch: Batch, prompts: Tensor | Prefix, max_new_tokens: int) -> list[str]:
@@ -225,14 +228,23 @@ class Backbone:
         return self.tokenizer.batch_decode(torch.cat(tokens, dim=1), skip_special_tokens=True)
 
     @property
+    def _input_embedding(self) -> Any:
+        """The model's module from token ids to vectors, with a `weight` [V, D]; its class is the model's own affair."""
+        return self.model.get_input_embeddings()
+
+    @property
     def _ends(self) -> Tensor:
         """The end-of-sequence token ids."""
         ends = self.model.generation_config.eos_token_id
         ends = self.tokenizer.eos_token_id if ends is None else ends
         return torch.tensor(ends, device=self.device).reshape(-1)
 
-    def _run(self, module: torch.nn.Module, **arguments: object) -> ModelOutput:
-        """Call the model or its encoder, with gradient checkpointing exactly where there is a gradient."""
+    def _run(self, module: torch.nn.Module, **arguments: object) -> Any:
+        """Call the model or its encoder, with gradient checkpointing exactly where there is a gradient.
+
+        Returns:
+            A transformers `ModelOutput`; each kind of model has one of its own.
+        """
         for layer in self._checkpointed:
             layer.training = torch.is_grad_enabled()  # of the layer alone: dropout inside stays in evaluation mode
         return module(**arguments)
@@ -257,8 +269,8 @@ class Backbone:
         probe = self.embeddings()[None, :3].clone().requires_grad_()
         with torch.enable_grad():
             layers = getattr(self._prefill(probe), "layers", [])
-        kept = [getattr(layer, "keys", None) for layer in layers]
-        whole = [keys is not None and keys.ndim == 4 and keys.shape[2] == 3 and keys.requires_grad for keys in kept]
+        keys = [getattr(layer, "keys", None) for layer in layers]
+        whole = [part is not None and part.ndim == 4 and part.shape[2] == 3 and part.requires_grad for part in keys]
         if len(whole) != self.model.config.get_text_config().num_hidden_layers or not all(whole):
             self.shares_prefix = False
             log.warning(
@@ -268,7 +280,7 @@ class Backbone:
                 len(whole),
             )
 
-    def _fits_window(self, batch: Batch, prefix: Prefix, tree: "Tree | None" = None) -> bool:
+    def _fits_window(self, batch: Batch, prefix: Prefix, tree: ChoiceTree | None = None) -> bool:
         """Whether no layer's sliding window is shorter than the whole row."""
         targets = batch.labels.shape[1] if tree is None else tree.depth
         return self._window is None or prefix.length + batch.input_ids.shape[1] + targets <= self._window
@@ -297,17 +309,17 @@ class Backbone:
         memory = self._run(self.model.get_encoder(), inputs_embeds=vectors, attention_mask=mask)
         return memory.last_hidden_state, mask
 
-    def _causal_arguments(self, batch: Batch, prefix: Prefix, targets: Tensor) -> dict:
+    def _causal_arguments(self, batch: Batch, prefix: Prefix, targets: Tensor) -> dict[str, Any]:
         """What a causal model takes for left-padded rows and target tokens [B, T - 1]; pads cost no position."""
-        known = (targets != IGNORED).long()
-        ids = torch.cat([batch.input_ids, targets.masked_fill(known == 0, 0)], dim=1)
-        text_mask = torch.cat([batch.attention_mask, known], dim=1)
+        target_mask = (targets != IGNORED).long()
+        ids = torch.cat([batch.input_ids, targets.masked_fill(target_mask == 0, 0)], dim=1)
+        text_mask = torch.cat([batch.attention_mask, target_mask], dim=1)
         positions = prefix.length + (text_mask.cumsum(dim=1) - 1).clamp(min=0)
         mask = functional.pad(text_mask, (prefix.length, 0), value=1)
         if prefix.length == 0:
             return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         if prefix.cache is not None and self._fits_window(batch, prefix):
-            cache = self._expanded(prefix, batch.prompt_index)
+            cache = self._expanded(prefix.cache, batch.prompt_index)
             return {
                 "input_ids": ids,
                 "attention_mask": mask,
@@ -320,10 +332,10 @@ class Backbone:
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         return {"inputs_embeds": vectors, "attention_mask": mask, "position_ids": positions, "use_cache": False}
 
-    def _expanded(self, prefix: Prefix, prompt_index: Tensor) -> DynamicCache:
+    def _expanded(self, layers: Sequence[tuple[Tensor, Tensor]], prompt_index: Tensor) -> DynamicCache:
         """A cache for the rows whose keys and values are those of their prompts."""
         cache = DynamicCache(config=self.model.config)
-        for layer, (keys, values) in enumerate(prefix.cache):
+        for layer, (keys, values) in enumerate(layers):
             if len(keys) == 1:
                 rows = (len(prompt_index), -1, -1, -1)
                 cache.update(keys.expand(rows), values.expand(rows), layer)
@@ -331,7 +343,7 @@ class Backbone:
                 cache.update(keys[prompt_index], values[prompt_index], layer)
         return cache
 
-    def _score_tree(self, batch: Batch, prefix: Prefix, tree: Tree) -> Tensor:
+    def _score_tree(self, batch: Batch, prefix: Prefix, tree: ChoiceTree) -> Tensor:
         """Score choices that stand behind the text as one tree: a token that choices share is read once a row."""
         batch = batch.aligned("left")
         nodes = len(tree.tokens)
@@ -360,8 +372,13 @@ class Backbone:
             )
             logits = output.logits
         else:
-            wide = Batch(batch.input_ids[pairs], batch.attention_mask[pairs], labels, batch.prompt_index[pairs])
-            logits = self._target_logits(wide, prefix)
+            paired = Batch(
+                input_ids=batch.input_ids[pairs],
+                attention_mask=batch.attention_mask[pairs],
+                labels=labels,
+                prompt_index=batch.prompt_index[pairs],
+            )
+            logits = self._target_logits(paired, prefix)
         return -_nats(logits, labels).reshape(rows, len(choices))
 
 
@@ -371,6 +388,11 @@ def _nats(logits: Tensor, labels: Tensor) -> Tensor:
     flat = logits.flatten(0, 1).float()
     losses = functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="none")
     return losses.reshape(labels.shape).sum(dim=1)
+
+
+def _keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
+    """Of one layer of a cache that `Backbone._check_prefix` has found fit to be shared."""
+    return layer.keys, layer.values
 
 
 def _sliding_window(model: PreTrainedModel) -> int | None:

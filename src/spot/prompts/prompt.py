@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from spot.errors import PromptError
+from spot.errors import PromptError, TaskError
 from spot.prompts.overlap import Sketch
+from spot.reading import Reading, past_reading
 from spot.storage.files import write_whole
+from spot.storage.values import plain, read_value
 
-FORMAT = 1
+FORMATS = (1, 2)  # the first says nothing of how rows are read
 _ARRAYS = ("key", "start", "value")  # float32 [P, D]
 _DTYPES = {"F32": "<f4", "U8": "<u1"}
 _SCALARS = (str, int, int | float, int | None)  # the field types that a file is checked for
@@ -85,6 +87,7 @@ class SoftPrompt:
     frozen_scores: Mapping[str, float] = field(default_factory=dict)  # the same without a prompt
     data_digest: str = ""  # of the training rows
     code_version: str = ""
+    reading: Reading | None = None  # how rows become text; None where the file does not say: `reading_of` knows then
 
     def __post_init__(self) -> None:
         """Check the arrays, take read-only copies, bring the mappings to plain JSON values.
@@ -110,6 +113,11 @@ class SoftPrompt:
         _plain({"parents": [asdict(parent) for parent in self.parents], **recipe}, "parents and key recipe")
 
     @property
+    def format(self) -> int:
+        """The format of its file: 2 where the file says how rows are read, else 1."""
+        return FORMATS[self.reading is not None]
+
+    @property
     def length(self) -> int:
         """P, prompt tokens."""
         return self.value.shape[0]
@@ -119,10 +127,46 @@ class SoftPrompt:
         """D, the size of one embedding."""
         return self.value.shape[1]
 
+    def save(self, path: Path | str) -> Path:
+        """Write the prompt's file, whole or not at all; equal prompts give equal bytes.
+
+        Returns:
+            The path.
+
+        Raises:
+            StorageError: the file cannot be written; an old file of that name is intact.
+        """
+        save(self, path)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "SoftPrompt":
+        """Read a prompt file and check every byte of it.
+
+        Raises:
+            PromptError: the file is missing, empty, damaged, a pickle, not ours or of a newer format.
+        """
+        return load(path)
+
     @cached_property
     def digest(self) -> str:
         """16 hex digits over every array and every field: two prompts of one digest are the same prompt."""
         return _checksum(_header_text(self))[:16]
+
+
+def reading_of(prompt: SoftPrompt) -> Reading:
+    """How the rows that a prompt answers become text, spelled out for its model.
+
+    A prompt whose file does not say so, as one of format 1, was trained with the defaults and the settings of its run.
+
+    Raises:
+        PromptError: the settings of such a prompt are none.
+    """
+    try:
+        reading = prompt.reading if prompt.reading is not None else past_reading(prompt.task, prompt.config)
+    except TaskError as error:
+        raise PromptError(f"the prompt of task {prompt.task!r} cannot be read by: {error}") from error
+    return reading.for_kind(prompt.backbone.kind)
 
 
 def save(prompt: SoftPrompt, path: Path | str) -> None:
@@ -160,16 +204,20 @@ def header(path: Path | str) -> dict[str, Any]:
         known = (entry for entry in fields(SoftPrompt) if entry.name not in (*_ARRAYS, "sketch"))
         result = {entry.name: content.get(entry.name, _default(entry)) for entry in known}
         result["backbone"] = asdict(_record(BackboneId, content["backbone"]))
+        if content["format"] > 1:
+            result["reading"] = plain(_reading(content))
         (length, width), (begin, end) = stored["value"]["shape"], stored["value"]["data_offsets"]
         if width != result["backbone"]["width"] or end - begin != 4 * length * width:
             raise ValueError(f"value is {[length, width]}")
         if MISSING in result.values():
             raise ValueError(f"only {', '.join(content)} are there")
+    except PromptError as error:
+        raise PromptError(f"{origin}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(origin, error) from error
     arrays = sorted(name for name in stored if name != "__metadata__")
     sizes = {"length": length, "width": width, "arrays": arrays}
-    return {**result, "format": FORMAT, "digest": digest, **sizes}
+    return {**result, "format": content["format"], "digest": digest, **sizes}
 
 
 def to_bytes(prompt: SoftPrompt) -> bytes:
@@ -265,7 +313,7 @@ def _default(entry: Any) -> Any:
 
 def _header_text(prompt: SoftPrompt) -> str:
     """The canonical header. Defaults are left out, so that new fields keep the digests of old prompts."""
-    content: dict[str, Any] = {"format": FORMAT, "arrays": _arrays_checksum(_tensors(prompt))}
+    content: dict[str, Any] = {"format": prompt.format, "arrays": _arrays_checksum(_tensors(prompt))}
     for entry in fields(prompt):
         value = getattr(prompt, entry.name)
         if entry.name in _ARRAYS or value is None:
@@ -274,6 +322,8 @@ def _header_text(prompt: SoftPrompt) -> str:
             value = {"hashes": value.hashes}
         elif entry.name == "parents":
             value = [asdict(parent) for parent in value]
+        elif isinstance(value, Reading):
+            value = {part.name: got for part in fields(value) if (got := getattr(value, part.name)) != part.default}
         elif is_dataclass(value):
             value = asdict(value)
         if value != _default(entry):
@@ -359,10 +409,10 @@ def _our_header(stored: Mapping[str, Any], origin: str) -> tuple[dict[str, Any],
         intact = metadata["checksum"] == (checksum := _checksum(metadata["spot"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(origin, error) from error
-    if version != FORMAT:
+    if isinstance(version, bool) or version not in FORMATS:
         raise PromptError(
-            f"{origin}: this prompt file has format {version!r}, and this version of spot reads format "
-            f"{FORMAT}: upgrade spot."
+            f"{origin}: this prompt file has format {version!r}, and this version of spot reads formats "
+            f"{' and '.join(map(str, FORMATS))}: upgrade spot."
         )
     if not intact:
         raise _damaged(origin, "the header does not match its checksum")
@@ -380,10 +430,22 @@ def _assemble(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
     if "sketch" in values or "sketch" in arrays:
         values["sketch"] = Sketch(bits=arrays.pop("sketch"), hashes=values["sketch"]["hashes"])
     values["backbone"] = _record(BackboneId, values["backbone"])
+    if content["format"] > 1:
+        values["reading"] = _reading(content)
+    elif "reading" in values:
+        raise ValueError("a file of format 1 has no reading settings")
     values["parents"] = tuple(_record(Parent, parent) for parent in values.get("parents", ()))
     if "key_recipe" in values:
         values["key_recipe"] = _record(KeyRecipe, values["key_recipe"])
     return _record(SoftPrompt, {**values, **arrays})
+
+
+def _reading(content: Mapping[str, Any]) -> Reading:
+    """The reading settings of a header, each field checked."""
+    try:
+        return read_value(Reading, json.dumps(content["reading"]), "reading settings", PromptError)
+    except TaskError as error:
+        raise PromptError(f"reading settings: {error}") from error
 
 
 def _record(kind: type, content: Mapping[str, Any]) -> Any:

@@ -1,2 +1,3 @@
 from .html import render as render
-from .html import table_text as table_text
+from .tables import cell_text as cell_text
+from .tables import table_text as table_text

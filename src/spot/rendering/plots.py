@@ -1,4 +1,4 @@
-"""Pictures as SVG text, to stand inside a page: the same input gives the same bytes.
+"""Draw pictures as SVG text, to stand inside a page: the same input gives the same bytes.
 
 Lines, axes and letters take the colour of the text around the picture (`currentColor`), so that it reads on light and
 on dark pages. Letters stay letters: they can be searched, copied and read out.
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spot.errors import MissingExtra
 
@@ -57,25 +57,25 @@ def learning_curves(
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    from_arms = {arm: found for arm, seeds in curves.items() if (found := _by_step(seeds))}
+    arms = {arm: scores_at for arm, seeds in curves.items() if (scores_at := _by_step(seeds))}
     with settings():
         figure, axes = _canvas(height=4.0)
-        for number, (arm, found) in enumerate(from_arms.items()):
-            steps = list(found)
+        for number, (arm, scores_at) in enumerate(arms.items()):
+            steps = list(scores_at)
             colour = COLOURS[number % len(COLOURS)]
-            means = [sum(scores) / len(scores) for scores in found.values()]
+            means = [sum(scores) / len(scores) for scores in scores_at.values()]
             dash = DASHES[number % len(DASHES)]
             axes.plot(steps, means, color=colour, linestyle=dash, marker="o", markersize=4, linewidth=2, label=arm)
-            low, high = [min(scores) for scores in found.values()], [max(scores) for scores in found.values()]
+            low, high = [min(scores) for scores in scores_at.values()], [max(scores) for scores in scores_at.values()]
             if low != high:
                 axes.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
         axes.set_xlabel("training steps (batches)")
         axes.set_ylabel(f"{score} (%)")
         axes.grid(color=INK, alpha=0.12, linewidth=0.8)
-        if from_arms:
+        if arms:
             figure.legend(frameon=False, loc="outside upper left", ncols=2)
-        seeds = max((len(arm) for arm in curves.values()), default=0)
-        return svg(figure, title, f"{title}: {score}, percent, mean and range over {seeds} seeds. {_ends(from_arms)}")
+        seeds = max(map(len, curves.values()), default=0)
+        return svg(figure, title, f"{title}: {score}, percent, mean and range over {seeds} seeds. {_ends(arms)}")
 
 
 def similarity_bars(
@@ -116,16 +116,16 @@ def similarity_bars(
 
 def _by_step(seeds: Sequence[Sequence[tuple[int, float]]]) -> dict[int, list[float]]:
     """The scores of all seeds at each step, steps ascending."""
-    found = defaultdict(list)
+    scores_at: dict[int, list[float]] = defaultdict(list)
     for curve in seeds:
         for step, score in curve:
-            found[step].append(score)
-    return dict(sorted(found.items()))
+            scores_at[step].append(score)
+    return dict(sorted(scores_at.items()))
 
 
 def _ends(arms: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
     """The last mean of each arm in words."""
-    last = {arm: next(reversed(found.items())) for arm, found in arms.items()}
+    last = {arm: max(scores_at.items()) for arm, scores_at in arms.items()}
     return ", ".join(f"{arm} {sum(scores) / len(scores):.1f} at step {step}" for arm, (step, scores) in last.items())
 
 
@@ -137,7 +137,8 @@ def settings() -> AbstractContextManager[None]:
         raise MissingExtra(
             "pictures need matplotlib, which is not installed; run: pip install 'spot-transfer[plots]'"
         ) from error
-    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **SETTINGS, "backend": "agg"})
+    values: dict[Any, Any] = {**matplotlib.rcParamsDefault, **SETTINGS, "backend": "agg"}
+    return matplotlib.rc_context(values)
 
 
 def _canvas(height: float) -> "tuple[Figure, Axes]":

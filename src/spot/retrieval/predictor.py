@@ -16,16 +16,15 @@ Nothing is fitted besides means and standard deviations: slopes that were learne
 than these equal ones on both public matrices.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from spot.errors import LibraryError
 
-# This and the scale of the exponent are round numbers near the best of both public matrices together; chosen on
+BASIS = "mean"  # the similarity that the numbers below were chosen with, and that expectations start from
+# `NEARNESS` and the scale of the exponent are round numbers near the best of both public matrices together; chosen on
 # one matrix alone, the gain over `mean` on the other is +0.07 and +0.08, where these give +0.11 on the two.
 NEARNESS = 0.5  # standard deviations of result that a source of average similarity gets for it
 PRIOR = 1.0  # weight of the imaginary average target
@@ -37,27 +36,82 @@ FEWEST_RESULTS = 40
 _FAR = 100.0  # standard deviations; keeps exp() in range
 
 
+@dataclass(frozen=True)
+class Gain:
+    """What a source did on a past target.
+
+    Attributes:
+        source: name or digest.
+        target: name.
+        points: over plain tuning, or a score in any unit, more is better; compared within a target and setting alone.
+        setting: what else must agree for results to be compared, such as steps and rows.
+    """
+
+    source: str
+    target: str
+    points: float
+    setting: Hashable = None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """How well sources can be expected to do on a new target, next to each other.
+
+    Attributes:
+        scores: source -> more is better, in standard deviations of result but not centred.
+        results: how many past results they rest on.
+    """
+
+    scores: Mapping[str, float]
+    results: int
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether these are too few, so that the order of the scores is that of the similarities."""
+        return self.results < FEWEST_RESULTS
+
+
+def expected(gains: Sequence[Gain], to_sources: Mapping[str, float], to_targets: Mapping[str, float]) -> Expectation:
+    """What the other targets say of each source.
+
+    Only what stands in both mappings is learned from: leave out what must not be known, such as the new target's own
+    past. Several gains of one source on one target in one setting, such as seeds, are averaged; each setting of a
+    target counts as a target of its own.
+
+    Args:
+        gains: of past transfers.
+        to_sources: source -> its similarity to the new target; the sources that are wanted, one at least.
+        to_targets: target of the past -> its similarity to the new target, by the same measure.
+
+    Raises:
+        LibraryError: no sources, or a gain that is infinite, or a similarity that is no finite number.
+    """
+    targets, results = _table(gains, to_sources, to_targets)
+    predictor = fit(results)
+    similarities = np.array(list(to_sources.values()), np.float64)
+    scores = predict(predictor, similarities, np.array([to_targets[target] for target in targets], np.float64))
+    return Expectation(dict(zip(to_sources, scores.tolist(), strict=True)), predictor.results)
+
+
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """What past transfers showed; made by `fit`.
 
     Attributes:
-        standing: float64 [T, N], the result of source n on target t in standard deviations within the target; NaN
-            where it is not known or the target was left out.
-        left_out: how many targets say nothing: fewer than `FEWEST_SOURCES` results, or all of them equal.
+        z_scores: float64 [T, N], the result of source n on target t in standard deviations within the target; NaN
+            where it was not tried or the target says nothing: fewer than `FEWEST_SOURCES` results, or all equal.
     """
 
-    standing: np.ndarray
-    left_out: int
+    z_scores: np.ndarray
 
     @property
     def results(self) -> int:
         """How many results there are to learn from."""
-        return int(np.count_nonzero(~np.isnan(self.standing)))
+        return int(np.count_nonzero(~np.isnan(self.z_scores)))
 
     @property
     def falls_back(self) -> bool:
-        """Whether the record is too small, so that `predict` ranks by similarity alone."""
+        """Whether these are too few, so that `predict` ranks by similarity alone."""
         return self.results < FEWEST_RESULTS
 
 
@@ -76,15 +130,12 @@ def fit(results: np.ndarray) -> Predictor:
         raise LibraryError(f"the record of transfers is {list(table.shape)}; expected [T, N], targets by sources.")
     if np.isinf(table).any():
         raise LibraryError("the record of transfers holds an infinite result; expected numbers, or NaN where untried.")
-    standing = np.full(table.shape, np.nan)
-    left_out = 0
-    for row, out in zip(table, standing, strict=True):
-        known = np.flatnonzero(~np.isnan(row))
-        if len(known) < FEWEST_SOURCES or np.ptp(row[known]) == 0:
-            left_out += 1
-        else:
-            out[known] = (row[known] - row[known].mean()) / row[known].std()
-    return Predictor(standing, left_out)
+    z_scores = np.full(table.shape, np.nan)
+    for row, row_z_scores in zip(table, z_scores, strict=True):
+        tried = np.flatnonzero(~np.isnan(row))
+        if len(tried) >= FEWEST_SOURCES and np.ptp(row[tried]) > 0:
+            row_z_scores[tried] = (row[tried] - row[tried].mean()) / row[tried].std()
+    return Predictor(z_scores)
 
 
 def predict(predictor: Predictor, to_sources: np.ndarray, to_targets: np.ndarray) -> np.ndarray:
@@ -92,8 +143,8 @@ def predict(predictor: Predictor, to_sources: np.ndarray, to_targets: np.ndarray
 
     Args:
         predictor: from `fit`.
-        to_sources: [N], the new target's similarity to each source, by one metric; at least one.
-        to_targets: [T], its similarity to each target of the record, by the same metric.
+        to_sources: [N], the new target's similarity to each source; at least one.
+        to_targets: [T], its similarity to each target of the record, by the same measure.
 
     Returns:
         float64 [N], more is better, in standard deviations of result but not centred. Where the record
@@ -103,7 +154,7 @@ def predict(predictor: Predictor, to_sources: np.ndarray, to_targets: np.ndarray
         LibraryError: the lengths disagree with the record's, or a similarity is NaN or infinite.
     """
     to_sources, to_targets = np.asarray(to_sources, np.float64), np.asarray(to_targets, np.float64)
-    targets, sources = predictor.standing.shape
+    targets, sources = predictor.z_scores.shape
     if not sources or to_sources.shape != (sources,) or to_targets.shape != (targets,):
         raise LibraryError(
             f"similarities to sources {list(to_sources.shape)} and to targets {list(to_targets.shape)} do not fit a "
@@ -118,46 +169,27 @@ def predict(predictor: Predictor, to_sources: np.ndarray, to_targets: np.ndarray
         nearness, weight = (np.exp(np.clip((x - mean) / spread, -_FAR, _FAR)) for x in (to_sources, to_targets))
     if predictor.falls_back:
         return NEARNESS * nearness
-    known = ~np.isnan(predictor.standing)
-    track = weight @ np.where(known, predictor.standing, 0) / (PRIOR + weight @ known)
+    tried = ~np.isnan(predictor.z_scores)
+    track = weight @ np.where(tried, predictor.z_scores, 0) / (PRIOR + weight @ tried)
     return NEARNESS * nearness + track
 
 
-def table(records: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+def _table(
+    gains: Sequence[Gain], sources: Collection[str], targets: Collection[str]
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Past transfers as the table that `fit` takes.
 
-    Gains are compared only where the same target was tuned for as many steps on as many rows: each such setting is a
-    row of its own. Several gains of one source in one setting, such as seeds, are averaged.
-
-    Args:
-        records: finished transfers: `source` and `target` (names or digests), `gain` (points over plain tuning), and
-            `steps` and `rows` where they are known.
-        sources: the N candidates, named as in the records; transfers from others are passed over.
-
     Returns:
-        The target of each row, in order of first appearance, and float64 [T, N], NaN where it was not tried.
-
-    Raises:
-        LibraryError: a record lacks one of the three, or its gain is not finite.
+        The target of each row, in order of first appearance, and float64 [T, N], NaN where a source was not tried.
     """
-    column = {name: number for number, name in enumerate(sources)}
-    found: dict[tuple[str, Any, Any], dict[int, list[float]]] = {}
-    for record in records:
-        gain = record.get("gain")
-        if "source" not in record or "target" not in record or isinstance(gain, bool) or not _finite(gain):
-            raise LibraryError(
-                f"a record of a transfer needs `source`, `target` and `gain` (a number); found {dict(record)}"
-            )
-        if record["source"] in column:
-            setting = (record["target"], record.get("steps"), record.get("rows"))
-            found.setdefault(setting, {}).setdefault(column[record["source"]], []).append(float(gain))
-    results = np.full((len(found), len(column)), np.nan)
-    for row, gains in enumerate(found.values()):
-        for number, values in gains.items():
-            results[row, number] = sum(values) / len(values)
-    return tuple(target for target, _, _ in found), results
-
-
-def _finite(value: object) -> bool:
-    """Whether a value of a record is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    column = {source: number for number, source in enumerate(sources)}
+    rows: dict[tuple[str, Hashable], dict[int, list[float]]] = {}
+    for gain in gains:
+        if gain.source in column and gain.target in targets:
+            row = rows.setdefault((gain.target, gain.setting), {})
+            row.setdefault(column[gain.source], []).append(gain.points)
+    results = np.full((len(rows), len(column)), np.nan)
+    for row, by_column in zip(results, rows.values(), strict=True):
+        for number, points in by_column.items():
+            row[number] = sum(points) / len(points)
+    return tuple(target for target, _ in rows), results

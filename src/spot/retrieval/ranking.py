@@ -6,10 +6,9 @@ their digests, so one file serves all libraries. A record rests on selection row
 to later rests on them too.
 """
 
-import base64
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,19 @@ import numpy as np
 
 from spot.errors import ConfigError, LibraryError, StorageError, did_you_mean
 from spot.library import history
+from spot.library.history import TransferRecord, encode_summary
 from spot.library.library import Library
 from spot.prompts.prompt import SoftPrompt
-from spot.retrieval import predictor as learned
 from spot.retrieval import search
+from spot.retrieval.predictor import BASIS, FEWEST_RESULTS, Gain, expected
 from spot.retrieval.search import Ranked, retrieve, summary, task_embedding
-from spot.storage.files import cache_dir, lock, write_whole
+from spot.storage.files import lock, write_whole
 
 log = logging.getLogger(__name__)
 
 LEARNED = "learned"
 METRICS = (*search.METRICS, LEARNED)
 KEPT = ("mean", "token")  # summaries of a target that its records hold, one of them at least
-_BASE = "mean"  # the similarity that `learned` works with, and falls back to
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Ranking:
     Attributes:
         sources: with their similarities; those of `mean` where past transfers rank.
         metric: that ranks them: `mean` where `learned` was asked for and the record is too small.
-        expected: of each source, what past transfers lead to expect, see `learned.predict`; of `learned` only.
+        expected: of each source, what past transfers lead to expect, see `predictor.expected`; of `learned` only.
     """
 
     sources: tuple[Ranked, ...]
@@ -87,10 +86,10 @@ def rank(target: SoftPrompt, library: Library, metric: str, k: int, without: Col
             "%d results of past transfers from these sources are known, and `%s` takes %d: ranked by `%s`",
             results,
             LEARNED,
-            learned.FEWEST_RESULTS,
-            _BASE,
+            FEWEST_RESULTS,
+            BASIS,
         )
-        metric = _BASE
+        metric = BASIS
     return Ranking(tuple(retrieve(target, library, metric, k, without)), metric)
 
 
@@ -102,22 +101,18 @@ def by_experience(
     Arguments and errors are those of `rank`. The target's own past never counts.
     """
     count = sum(entry.task not in without for entry in library.entries(target.backbone))
-    sources = retrieve(target, library, _BASE, max(k, count), without)
-    own, digests = {target.task, *without}, [one.prompt for one in sources]
-    records = [record for record in read(library) if record.get("target") not in own]
-    rows = ((record["target"], _summary(record, target.value.shape[1])) for record in records)
-    seen = {name: row for name, row in rows if row is not None}  # of each target, as its last record has it
-    records = [record for record in records if record["source"] in digests and record["target"] in seen]
-    targets, results = learned.table(records, digests)
-    predictor = learned.fit(results)
-    if predictor.falls_back:
-        return None, predictor.results
-    ours = summary(task_embedding(target.key, target.start), _BASE)[0]
-    to_targets = np.array([float(ours @ seen[name]) for name in targets])
-    expected = learned.predict(predictor, np.array([one.similarity for one in sources]), to_targets)
-    order = np.lexsort((digests, -expected))[:k]
-    ranking = Ranking(tuple(sources[i] for i in order), LEARNED, tuple(float(expected[i]) for i in order))
-    return ranking, predictor.results
+    sources = retrieve(target, library, BASIS, max(k, count), without)
+    records = [record for record in read(library) if record.target not in {target.task, *without}]
+    ours = summary(task_embedding(target.key, target.start), BASIS)[0]
+    rows = ((record.target, _summary(record, target.value.shape[1])) for record in records)
+    to_targets = {name: float(ours @ row) for name, row in rows if row is not None}  # as the last record has it
+    gains = [Gain(record.source, record.target, record.gain, (record.steps, record.rows)) for record in records]
+    expectation = expected(gains, {source.prompt: source.similarity for source in sources}, to_targets)
+    if expectation.falls_back:
+        return None, expectation.results
+    best = sorted(sources, key=lambda source: (-expectation.scores[source.prompt], source.prompt))[:k]
+    ranking = Ranking(tuple(best), LEARNED, tuple(expectation.scores[source.prompt] for source in best))
+    return ranking, expectation.results
 
 
 def kept(path: Path, prompts: Collection[str], make: Callable[[], Ranking]) -> Ranking:
@@ -150,59 +145,40 @@ def single_rows(prompt: SoftPrompt) -> dict[str, np.ndarray]:
     return {metric: summary(embedding, metric)[0].astype(np.float32) for metric in KEPT}
 
 
-def encoded(rows: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Summaries as records hold them: float32, little-endian, in base64."""
-    return {metric: base64.b64encode(np.asarray(row, "<f4").tobytes()).decode() for metric, row in rows.items()}
-
-
 def summaries(target: SoftPrompt) -> dict[str, str]:
     """The target's summaries as its records hold them."""
-    return encoded(single_rows(target))
+    return {metric: encode_summary(row) for metric, row in single_rows(target).items()}
 
 
-def decoded(text: str) -> np.ndarray:
-    """A summary [D] from a record, float32.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return np.frombuffer(base64.b64decode(text), "<f4")
-
-
-def read(library: Library) -> list[dict[str, Any]]:
-    """What is known of transfers from a library's prompts: its own record, then that in the user's cache.
+def read(library: Library) -> list[TransferRecord]:
+    """What is known of transfers from a library's prompts: its own history, then that in the user's cache.
 
     Raises:
-        LibraryError: a line is no record.
+        LibraryError: a line is no record, or holds a summary of another width than its source.
     """
-    found = [*library.transfers(), *history.read(_beside())]
-    named = {record["id"]: record for record in found if "id" in record}
-    return [*(record for record in found if "id" not in record), *named.values()]
+    records = [*library.transfers(), *history.read(history.user_history(), library.entries())]
+    named = {record.id: record for record in records if record.id is not None}
+    return [*(record for record in records if record.id is None), *named.values()]
 
 
-def remember(library: Library, records: Sequence[Mapping[str, Any]]) -> None:
+def remember(library: Library, records: Sequence[TransferRecord]) -> None:
     """Keep records of transfers, those with a known `id` once; where nothing can be written, say so and go on."""
+    path = history.user_history()
     try:
         if library.record_transfers(records):
             return
     except (LibraryError, StorageError) as error:
-        log.warning("%s What this transfer showed is kept in %s instead.", error, _beside())
+        log.warning("%s What this transfer showed is kept in %s instead.", error, path)
     try:
-        with lock(_beside()):
-            history.append(_beside(), records)
+        with lock(path):
+            history.append(path, records)
     except (LibraryError, StorageError) as error:
         log.warning("what this transfer showed is not kept for later ones: %s", error)
 
 
-def _beside() -> Path:
-    """The record in the user's cache."""
-    return cache_dir() / "experience.jsonl"
-
-
-def _summary(record: Mapping[str, Any], width: int) -> np.ndarray | None:
+def _summary(record: TransferRecord, width: int) -> np.ndarray | None:
     """The recorded target's summary [D]; None where the record has none of this width."""
-    try:
-        row = decoded(record["embedding"][_BASE]).astype(np.float64)
-    except (KeyError, TypeError, ValueError):
+    if record.embedding is None or BASIS not in record.embedding:
         return None
-    return row if row.shape == (width,) and np.isfinite(row).all() else None
+    row = history.decode_summary(record.embedding[BASIS]).astype(np.float64)
+    return row if row.shape == (width,) else None

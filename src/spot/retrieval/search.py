@@ -15,11 +15,9 @@ from spot.errors import ConfigError, LibraryError, PromptError, did_you_mean
 from spot.library.entries import Entry, differing_settings
 from spot.library.library import Library
 from spot.prompts.prompt import SoftPrompt
-from spot.retrieval.ann import Nearest, find
 
 METRICS = ("mean", "token", "max")
 _DECIMALS = 9  # similarities that agree so far are ties; float32 summaries are good for about 8
-_SPARE = 8  # candidates that an index is asked for, for each that is wanted
 _BLOCK = 512  # prompts whose tokens `max` holds in memory at a time
 
 
@@ -193,24 +191,22 @@ def retrieve(
     return found
 
 
-def search(target: np.ndarray, sources: Sources, k: int, near: Nearest | None = None) -> list[Ranked]:
+def search(target: np.ndarray, sources: Sources, k: int) -> list[Ranked]:
     """The k nearest of prepared sources, best first; ties are in the order of their digests.
 
     Args:
         target: [P, D], a task embedding.
         sources: from `from_prompts` or `from_library`.
         k: at most the number of sources.
-        near: an index of the sources' rows, which then chooses the candidates: sources that it misses are missing
-            here. For `mean` and `token`, of which a source has one row.
 
     Raises:
-        ConfigError: k is not between 1 and the number of sources, or the index is not of these sources.
+        ConfigError: k is not between 1 and the number of sources.
         PromptError: the widths differ, or as `summary`.
     """
     check_k(k, len(sources.prompts), "the list of sources")
     ours = summary(target, sources.metric)
     _check_widths(ours, sources.rows)
-    some = _candidates(ours, sources, k) if near is None else _found(ours, sources, k, near)
+    some = _candidates(ours, sources, k)
     # In float64, so that equal summaries give equal similarities wherever they stand in the matrix.
     similarities = np.round(_similarities(ours, *_rows_of(sources, some)), _DECIMALS)
     order = np.lexsort(([sources.prompts[i] for i in some], -similarities))[:k]
@@ -310,16 +306,6 @@ def _candidates(ours: np.ndarray, sources: Sources, k: int) -> np.ndarray:
     nearest = _similarities(ours.astype(np.float32), sources.rows, sources.first)
     slack = (ours.shape[1] + 8) * float(np.finfo(np.float32).eps) + 10.0**-_DECIMALS
     return np.flatnonzero(nearest >= np.partition(nearest, -k)[-k] - slack)
-
-
-def _found(ours: np.ndarray, sources: Sources, k: int, near: Nearest) -> np.ndarray:
-    """Positions of the sources that an index takes for the nearest."""
-    if near.count != len(sources.prompts) or len(sources.rows) != near.count:
-        raise ConfigError(
-            f"the index holds {near.count} summaries, and the {len(sources.prompts)} sources have {len(sources.rows)}: "
-            "expected one each. Build the index from the rows of these sources, with the metric mean or token."
-        )
-    return find(near, ours, _SPARE * k)[0][0]
 
 
 def _rows_of(sources: Sources, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

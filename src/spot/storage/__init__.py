@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders of runs, and the comparison of texts."""
+"""Write files that are whole or not there, keep folders of runs, read values from JSON, compare texts."""
 
 import lazy_loader
 

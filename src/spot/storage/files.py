@@ -1,4 +1,4 @@
-"""Files that are whole or not there, locks between processes, and the user's cache folder.
+"""Write files that are whole or not there, lock them between processes, and find the user's cache folder.
 
 Every artefact is written through `write_whole`, so that a crash, a kill or a full disk leaves the old file
 or the new one and never half of either.

@@ -1,4 +1,4 @@
-"""A run is a folder: `config.toml` comes first, `result.json` last, and what lies between can be resumed.
+"""Write and resume the folder of a run: `config.toml` comes first, `result.json` last.
 
 config.toml     the resolved configuration under a line with its digest
 log.jsonl       one JSON record a line, appended while the run goes on
@@ -10,12 +10,14 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from spot.errors import RunError, StorageError
-from spot.storage.files import cannot_write, lock, remove_leftovers, write_all, write_whole
+from spot.storage.files import cannot_write, lock, remove_leftovers, write_whole
+from spot.storage.jsonl import append_lines
 
 _DIGEST_LINE = "# spot run {digest}\n"
 _DIGEST_PATTERN = re.compile(r"# spot run ([0-9a-f]+)\n")
@@ -65,8 +67,8 @@ class RunDir:
             StorageError: the folder cannot be written.
         """
         self._assert_held()
-        found = self.digest()
-        if found is None:
+        present = self.digest()
+        if present is None:
             strays = [name for name in ("log.jsonl", "checkpoint", "result.json") if (self.path / name).exists()]
             if strays:
                 raise RunError(
@@ -75,9 +77,9 @@ class RunDir:
                 )
             text = _DIGEST_LINE.format(digest=digest) + config_toml
             write_whole(self.path / "config.toml", text.encode())
-        elif found != digest:
+        elif present != digest:
             raise RunError(
-                f"{self.path} holds a run of another configuration or other data: its digest is {found}, "
+                f"{self.path} holds a run of another configuration or other data: its digest is {present}, "
                 f"that of this run is {digest}. Choose another folder, or repeat the command with the "
                 f"settings in {self.path / 'config.toml'}."
             )
@@ -100,29 +102,14 @@ class RunDir:
             )
         return match[1]
 
-    def log(self, record: dict[str, Any]) -> None:
+    def log(self, record: Mapping[str, Any]) -> None:
         """Append one record, which is on the disk when this returns.
 
         Raises:
             StorageError: the log cannot be written; it ends with the record before.
         """
         self._assert_held()
-        path = self.path / "log.jsonl"
-        line = (json.dumps(record) + "\n").encode()
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                size = os.fstat(descriptor).st_size
-                try:
-                    write_all(descriptor, line)
-                    os.fsync(descriptor)
-                except OSError:
-                    os.ftruncate(descriptor, size)
-                    raise
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise StorageError(cannot_write(path, len(line), error)) from error
+        append_lines(self.path / "log.jsonl", [f"{json.dumps(dict(record))}\n".encode()])
 
     def read_log(self) -> list[dict[str, Any]]:
         """All records; a last line that a kill tore is left out.
@@ -144,9 +131,9 @@ class RunDir:
         """
         self._assert_held()
         records = self.read_log()
-        kept = [record for record in records if record.get("step", step) <= step]
-        if len(kept) < len(records):
-            write_whole(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
+        earlier = [record for record in records if record.get("step", step) <= step]
+        if len(earlier) < len(records):
+            write_whole(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in earlier).encode())
 
     def save_checkpoint(self, data: bytes) -> None:
         """Replace the state to resume from.
@@ -161,37 +148,22 @@ class RunDir:
         """The state to resume from, or None."""
         return _read(self.path / "checkpoint")
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def finish(self, result: bytes) -> None:
         """Write the result, which says that the run is finished.
 
         Raises:
-            RunError: the result holds what JSON cannot, such as NaN.
             StorageError: it cannot be written.
         """
         self._assert_held()
-        try:
-            text = json.dumps(result, indent=2, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise RunError(f"the result of {self.path} cannot be written as JSON: {error}.") from error
-        write_whole(self.path / "result.json", f"{text}\n".encode())
+        write_whole(self.path / "result.json", result)
 
-    def result(self) -> dict[str, Any] | None:
-        """The result of a finished run, or None.
+    def result(self) -> bytes | None:
+        """The result of a finished run, as it was written, or None.
 
         Raises:
-            RunError: `result.json` is damaged.
+            RunError: it is there and cannot be read.
         """
-        path = self.path / "result.json"
-        data = _read(path)
-        if data is None:
-            return None
-        try:
-            result = json.loads(data)
-        except ValueError as error:
-            raise RunError(f"{path} is not valid JSON ({error}). Delete it to let the run finish again.") from error
-        if not isinstance(result, dict):
-            raise RunError(f"{path} holds no JSON object. Delete it to let the run finish again.")
-        return result
+        return _read(self.path / "result.json")
 
     def _assert_held(self) -> None:
         """Writing without the lock is our own mistake."""
@@ -202,7 +174,7 @@ class RunDir:
         path = self.path / "log.jsonl"
         lines = (_read(path) or b"").splitlines(keepends=True)
         records: list[dict[str, Any]] = []
-        good = 0
+        whole = 0
         for number, line in enumerate(lines, start=1):
             try:
                 if not line.endswith(b"\n"):
@@ -218,18 +190,18 @@ class RunDir:
                     f"{self.path} and run the command again."
                 ) from error
             records.append(record)
-            good += len(line)
-        return records, good
+            whole += len(line)
+        return records, whole
 
     def _mend_log(self) -> None:
         """Cut a torn last line off, so that the next record begins on a line of its own."""
         path = self.path / "log.jsonl"
-        _, good = self._parse_log()
+        _, whole = self._parse_log()
         try:
-            if path.exists() and path.stat().st_size > good:
-                os.truncate(path, good)
+            if path.exists() and path.stat().st_size > whole:
+                os.truncate(path, whole)
         except OSError as error:
-            raise StorageError(cannot_write(path, good, error)) from error
+            raise StorageError(cannot_write(path, whole, error)) from error
 
 
 def _read(path: Path) -> bytes | None:

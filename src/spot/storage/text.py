@@ -1,4 +1,4 @@
-"""When two texts are copies of one: spacing, case and punctuation differ between copies of a data set."""
+"""Compare texts: spacing, case and punctuation differ between copies of a data set."""
 
 import re
 import unicodedata

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -28,9 +29,15 @@ def read_value(kind: type[Value], text: str | bytes, place: str, error: type[Spo
         SpotError: of the kind `error`: each wrong field, what it holds and what was expected.
     """
     try:
-        return TypeAdapter(kind).validate_json(text)
+        return _adapter(kind).validate_json(text)
     except ValidationError as failure:
         raise error(f"{place}: {'; '.join(_mistakes(failure))}.") from failure
+
+
+@cache
+def _adapter(kind: type[Value]) -> TypeAdapter[Value]:
+    """What checks values of a kind; making it takes a hundred times as long as using it."""
+    return TypeAdapter(kind)
 
 
 def _mistakes(failure: ValidationError) -> list[str]:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -18,12 +17,13 @@ from spot.errors import TaskError
 from spot.prompts.overlap import Sketch, build, seen
 from spot.prompts.prompt import SoftPrompt
 from spot.storage.run_dir import RunDir
-from spot.strategies.comparison import Bench, mean_of, selection
-from spot.strategies.plans import PLAIN, Outcome, Plan, Start, amount_at, settle, standing_after
+from spot.strategies.comparison import Bench, CandidateSummary, mean_of, selection
+from spot.strategies.plans import PLAIN, Amount, Outcome, Plan, Start, amount_at, settle, standing_after
 from spot.tasks import mixtures, registry
 from spot.tasks.splits import split_rows
 from spot.training.loop import Diverged, Rule
-from spot.training.state import Member, Run, State, mixed
+from spot.training.result import CurvePoint, RunResult
+from spot.training.state import Member, Run, mixed
 from spot.training.tuning import prepare, prepare_from, prepare_members, prompt_names
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Candidate:
 
     start: Start
     value: Tensor
-    results: tuple[Mapping[str, Any], ...]
+    results: tuple[RunResult, ...]
     files: tuple[Path, ...] = ()
     folder: str = ""
     before: Mapping[str, float] = field(default_factory=dict)
@@ -54,19 +54,19 @@ class Candidate:
     @property
     def diverged(self) -> str:
         """Why the candidate is out, if a run of it diverged; empty otherwise."""
-        return next((why for result in self.results if (why := result.get("diverged"))), "")
+        return next((result.diverged for result in self.results if result.diverged), "")
 
     @property
     def dropped(self) -> bool:
         """Whether its runs stopped at a rung."""
-        return any(result.get("dropped") for result in self.results)
+        return any(result.dropped for result in self.results)
 
     @property
     def selection(self) -> float:
         """The best selection score of each seed, averaged, percent."""
         return selection(self.results)
 
-    def spent(self, name: str, step: int | None = None) -> float:
+    def spent(self, name: Amount, step: int | None = None) -> float:
         """Text `tokens` or `seconds` of training, mean over the seeds.
 
         Args:
@@ -74,7 +74,7 @@ class Candidate:
             step: by which; left out: in all, with what made the start.
         """
         if step is not None:
-            return float(np.mean([amount_at(result["curve"], step, name) for result in self.results]))
+            return float(np.mean([amount_at(result.curve, step, name) for result in self.results]))
         return self.before.get(name, 0.0) + mean_of(self.results, name)
 
 
@@ -91,12 +91,12 @@ class Carried:
         """The candidate that is kept."""
         return self.candidates[self.outcome.winner]
 
-    def spent_by(self, number: int, name: str) -> float:
+    def spent_by(self, number: int, name: Amount) -> float:
         """What one candidate took, as `Candidate.spent`; the plain run, which goes on anyway, until it is dropped."""
         one = self.candidates[number]
         return one.spent(name, self.outcome.steps[number]) if one.start == PLAIN else one.spent(name)
 
-    def spent(self, name: str, plain: Candidate | None = None, key_step: int = 0) -> float:
+    def spent(self, name: Amount, plain: Candidate | None = None, key_step: int = 0) -> float:
         """What all candidates took, and with `plain` the run that retrieval needs, up to its key step."""
         parts = [self.spent_by(number, name) for number in range(len(self.candidates))]
         if plain is not None:
@@ -104,22 +104,22 @@ class Carried:
             parts.append(max(0.0, plain.spent(name, key_step) - sum(own)))
         return sum(parts)
 
-    def to_json(self) -> tuple[dict[str, Any], ...]:
-        """The candidates as plain values; `ended` is `kept`, `lost`, `dropped` at a rung, or why it diverged."""
-        rows = []
-        for number, (one, steps) in enumerate(zip(self.candidates, self.outcome.steps, strict=True)):
+    def summaries(self) -> tuple[CandidateSummary, ...]:
+        """The candidates as a report shows them."""
+        summaries = []
+        for number, (candidate, steps) in enumerate(zip(self.candidates, self.outcome.steps, strict=True)):
             ended = "kept" if number == self.outcome.winner else "dropped" if steps < self.plan.steps else "lost"
-            rows.append(
-                {
-                    "source": one.start.name,
-                    "kind": one.start.kind,
-                    "steps": steps,
-                    "selection": one.selection,
-                    "tokens": round(self.spent_by(number, "tokens")),
-                    "ended": one.diverged or ended,
-                }
+            summaries.append(
+                CandidateSummary(
+                    source=candidate.start.name,
+                    kind=candidate.start.kind,
+                    steps=steps,
+                    selection=candidate.selection,
+                    tokens=round(self.spent_by(number, "tokens")),
+                    ended=candidate.diverged or ended,
+                )
             )
-        return tuple(rows)
+        return tuple(summaries)
 
 
 def from_scratch(bench: Bench, init: str) -> Candidate:
@@ -131,7 +131,7 @@ def from_scratch(bench: Bench, init: str) -> Candidate:
     run = prepare(bench.config.model_copy(update={"init": init}), bench.task, bench.backbone, bench.splits)
     runs, folder = bench.runs(run), f"plain-{init}"
     bench.tune(folder, runs)
-    return Candidate(PLAIN, run.start, bench.curves(folder), _files(bench, folder, len(runs)), folder)
+    return Candidate(PLAIN, run.start, bench.results(folder), _files(bench, folder, len(runs)), folder)
 
 
 def carry_out(
@@ -202,8 +202,8 @@ def _alone(bench: Bench, start: Start, run: Run, number: int) -> Candidate:
     try:
         bench.tune(folder, runs)
     except Diverged as error:
-        return Candidate(start, run.start, tuple(map(_left, error.states)), folder=folder)
-    return Candidate(start, run.start, bench.curves(folder), _files(bench, folder, len(runs)), folder)
+        return Candidate(start, run.start, error.results, folder=folder)
+    return Candidate(start, run.start, bench.results(folder), _files(bench, folder, len(runs)), folder)
 
 
 def _race(bench: Bench, plan: Plan, runs: Mapping[int, Run], plain: Candidate) -> dict[int, Candidate]:
@@ -215,11 +215,11 @@ def _race(bench: Bench, plan: Plan, runs: Mapping[int, Run], plain: Candidate) -
         replace(one, config=one.config.model_copy(update=config)) for run in runs.values() for one in bench.runs(run)
     ]
 
-    def losers(states: Sequence[State], step: int) -> list[int]:
-        results: list[Sequence[Mapping[str, Any]]] = [plain.results] * len(plan.starts)
+    def losers(gang_results: Sequence[RunResult], step: int) -> list[int]:
+        results: list[Sequence[RunResult]] = [plain.results] * len(plan.starts)
         for number in runs:
-            own = zip(numbers, states, strict=True)
-            results[number] = [_left(state) for owner, state in own if owner == number]
+            pairs = zip(numbers, gang_results, strict=True)
+            results[number] = [result for owner, result in pairs if owner == number]
         alive, _ = standing_after(plan, [_curves(part) for part in results], step, _failed(results))
         return [place for place, number in enumerate(numbers) if number not in alive]
 
@@ -228,9 +228,9 @@ def _race(bench: Bench, plan: Plan, runs: Mapping[int, Run], plain: Candidate) -
     folder = f"race-{digest(gang[0].settings, mark, *[run.digest for run in gang])[:8]}"
     try:
         bench.tune(folder, gang, Rule(mark, losers))
-        results, files = bench.curves(folder), _files(bench, folder, len(gang))
+        results, files = bench.results(folder), _files(bench, folder, len(gang))
     except Diverged as error:
-        results, files = tuple(map(_left, error.states)), ()
+        results, files = error.results, ()
     parts = {number: slice(at * bench.seeds, (at + 1) * bench.seeds) for at, number in enumerate(runs)}
     return {
         number: Candidate(plan.starts[number], run.start, results[parts[number]], files[parts[number]], folder)
@@ -243,28 +243,15 @@ def _files(bench: Bench, folder: str, count: int) -> tuple[Path, ...]:
     return tuple(bench.out / folder / name for name in prompt_names(count))
 
 
-def _left(state: State) -> dict[str, Any]:
-    """A run as its loop leaves it, in the form of its result."""
-    return {
-        "curve": state.curve,
-        "tokens": state.tokens,
-        "seconds": state.seconds,
-        "steps": state.last_step,
-        "diverged": state.diverged or None,
-        "dropped": state.dropped,
-    }
-
-
-def _curves(results: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _curves(results: Sequence[RunResult]) -> list[tuple[CurvePoint, ...]]:
     """The learning curves, one a seed."""
-    return [result["curve"] for result in results]
+    return [result.curve for result in results]
 
 
-def _failed(candidates: Sequence[Sequence[Mapping[str, Any]]]) -> dict[int, int]:
+def _failed(candidates: Sequence[Sequence[RunResult]]) -> dict[int, int]:
     """Candidate -> the first step that a run of it could not take because it diverged."""
     steps = {
-        number: [int(result["steps"]) + 1 for result in results if result.get("diverged")]
-        for number, results in enumerate(candidates)
+        number: [result.steps + 1 for result in results if result.diverged] for number, results in enumerate(candidates)
     }
     return {number: min(found) for number, found in steps.items() if found}
 
@@ -343,5 +330,5 @@ def tune_mixture(bench: Bench, members: Sequence[Member], steps: int) -> tuple[S
     run = replace(prepare_members(config, members, bench.backbone, name=name), keep="last")
     folder = f"mixture-{run.digest[:8]}"
     prompt = bench.tune(folder, [run])[0]
-    result = bench.curves(folder)[0]
-    return prompt, {name: result[name] for name in ("tokens", "seconds")}
+    result = bench.results(folder)[0]
+    return prompt, {"tokens": result.tokens, "seconds": result.seconds}

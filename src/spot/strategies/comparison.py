@@ -20,9 +20,11 @@ from spot.retrieval.ranking import Ranking
 from spot.retrieval.search import Ranked
 from spot.storage.files import write_whole
 from spot.storage.run_dir import RunDir
+from spot.strategies.plans import Amount, Kind
 from spot.tasks.splits import Splits
 from spot.tasks.task import Task, data_digest
 from spot.training.loop import Rule
+from spot.training.result import RunResult, read_results
 from spot.training.state import Member, Run
 from spot.training.tuning import prepare, tune, tune_model
 
@@ -94,11 +96,32 @@ class Trial:
     arm: str
     source: str | None
     prompts: tuple[Tensor, ...]
-    results: tuple[Mapping[str, Any], ...] = ()
+    results: tuple[RunResult, ...] = ()
     folder: str | None = None
     models: tuple[Path, ...] = ()
     tokens: float = 0.0
     files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class CandidateSummary:
+    """One candidate of a strategy, as a report shows it.
+
+    Attributes:
+        source: tasks of the prompts that it started from, or `scratch`.
+        kind: of its start, as in `Start`.
+        steps: taken.
+        selection: score on selection rows, percent.
+        tokens: text tokens trained.
+        ended: `kept`, `lost`, `dropped` at a rung, or why it diverged.
+    """
+
+    source: str
+    kind: Kind
+    steps: int
+    selection: float
+    tokens: int
+    ended: str
 
 
 def vectors(prompts: Sequence[SoftPrompt]) -> tuple[Tensor, ...]:
@@ -106,14 +129,14 @@ def vectors(prompts: Sequence[SoftPrompt]) -> tuple[Tensor, ...]:
     return tuple(torch.tensor(prompt.value) for prompt in prompts)
 
 
-def selection(results: Sequence[Mapping[str, Any]]) -> float:
+def selection(results: Sequence[RunResult]) -> float:
     """The best selection score of each seed's curve, averaged over the seeds, percent."""
-    return float(np.mean([max(point["score"] for point in result["curve"]) for result in results]))
+    return float(np.mean([result.best_score for result in results]))
 
 
-def mean_of(results: Sequence[Mapping[str, Any]], name: str) -> float:
+def mean_of(results: Sequence[RunResult], name: Amount) -> float:
     """The mean of one number, such as `tokens` or `seconds`, over the results of runs."""
-    return float(np.mean([result[name] for result in results]))
+    return float(np.mean([getattr(result, name) for result in results]))
 
 
 @dataclass(frozen=True)
@@ -138,9 +161,9 @@ class Bench:
         """Tune a gang in the transfer's folder."""
         return tune(runs, self.backbone, self.out / name, self.progress, rule)
 
-    def curves(self, name: str) -> tuple[dict[str, Any], ...]:
+    def results(self, name: str) -> tuple[RunResult, ...]:
         """The finished gang's results, one a seed."""
-        return tuple((RunDir(self.out / name).result() or {"runs": []})["runs"])
+        return read_results(RunDir(self.out / name)) or ()
 
     def tune_models(self, learning_rate: float) -> Trial:
         """Full model tuning at equal steps, one copy of the model a seed (paper, appendix C)."""
@@ -149,7 +172,7 @@ class Bench:
         folders, results = [], []
         for seed, run in enumerate(self.runs(base)):
             folders.append(tune_model(run, self.backbone, self.out / f"model-{seed}", self.progress))
-            results += self.curves(f"model-{seed}")
+            results += self.results(f"model-{seed}")
         return Trial(
             "model",
             None,
@@ -180,13 +203,13 @@ class Bench:
         )
         if not trial.results:
             return arm
-        points = list(zip(*[result["curve"] for result in trial.results], strict=True))
+        points = list(zip(*[result.curve for result in trial.results], strict=True))
         curve = tuple(
             {
-                "step": at[0]["step"],
-                "score": float(np.mean([p["score"] for p in at])),
-                "scores": [p["score"] for p in at],
-                "seconds": float(np.mean([p["seconds"] for p in at])),
+                "step": at[0].step,
+                "score": float(np.mean([point.score for point in at])),
+                "scores": [point.score for point in at],
+                "seconds": float(np.mean([point.seconds for point in at])),
             }
             for at in points
         )
@@ -213,14 +236,8 @@ class Bench:
             predictions = tuple(Prediction(text) for text in kept["predictions"])
             return Evaluation(kept["scores"], tuple(kept["correct"]), predictions, kept["nats"])
         backbone = self.backbone if model is None else Backbone.load(str(model))
-        collator = collator_for(
-            backbone,
-            self.task,
-            length=self.config.length,
-            max_input_tokens=self.config.max_input_tokens,
-            truncate=self.config.truncate,
-            max_target_tokens=self.config.max_target_tokens,
-        )
+        reading = self.task.reading.with_limits(self.config)
+        collator = collator_for(backbone, self.task, length=self.config.length, reading=reading)
         found = evaluate(backbone, prompt, self.task, collator, self.splits.report, progress=self.progress)
         texts = [prediction.text for prediction in found.predictions]
         kept = {"scores": found.scores, "correct": found.correct, "predictions": texts, "nats": found.nats}
@@ -256,7 +273,7 @@ class TransferReport:
         expected: of each source of the ranking, what past transfers lead to expect; empty where they did not rank.
         k: sources that were used.
         reason: of `auto`: what it picked and why, in two sentences; empty otherwise.
-        candidates: of the strategy: name, kind, steps, selection score, text tokens, and how each ended.
+        candidates: of the strategy.
     """
 
     target: str
@@ -274,7 +291,7 @@ class TransferReport:
     expected: tuple[float, ...] = ()
     k: int = 0
     reason: str = ""
-    candidates: tuple[Mapping[str, Any], ...] = ()
+    candidates: tuple[CandidateSummary, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -284,7 +301,7 @@ class TransferReport:
         spot = next(arm for arm in self.arms if arm.arm == "spot")
         low, high = self.gain_interval
         change = f"{self.gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}) against plain prompt tuning"
-        if any(one["ended"] == "kept" and one["kind"] == "scratch" for one in self.candidates):
+        if any(candidate.ended == "kept" and candidate.kind == "scratch" for candidate in self.candidates):
             return f"No source was kept: a start from scratch did best on selection rows. It gives {change}."
         if low > 0:
             return f"Starting from {spot.source} helped: {change}."
@@ -309,7 +326,7 @@ class TransferReport:
             "gain_interval": self.gain_interval,
             "left_out": self.left_out,
             "rows": dict(self.rows),
-            "candidates": [dict(one) for one in self.candidates],
+            "candidates": [asdict(candidate) for candidate in self.candidates],
             "ranking": Ranking(self.ranking, self.metric, self.expected).to_json(),
         }
 

@@ -18,18 +18,20 @@ that far before the race begins, so no rung before that step drops it, and none 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from spot.errors import ConfigError, RunError, did_you_mean
 from spot.retrieval.search import Ranked
+from spot.training.result import CurvePoint
 
 STRATEGIES = ("best", "average", "mixture", "race", "oracle", "none")
 RACE_BUDGET = 2.5  # trained steps of a race in all, as a multiple of one plain run's; retrieval's own run included
 FEW_ROWS = 30  # selection rows below which one row more or less right decides a race
 STANDS_OUT = 1.0  # standard deviations between the first source and the second
 
+Amount = Literal["tokens", "seconds"]  # what a run takes: text tokens, time
 Kind = Literal["scratch", "prompt", "average", "mixture"]
 
 
@@ -331,18 +333,15 @@ def race_rungs(candidates: int, steps: int, eval_every: int, key_step: int) -> t
     return rungs
 
 
-def standing(curve: Sequence[Mapping[str, Any]], step: int) -> tuple[float, float]:
+def standing(curve: Sequence[CurvePoint], step: int) -> tuple[float, float]:
     """How well a run has done by a step: its best selection score and, among equals, the fewest nats.
 
     Args:
-        curve: points with `step`, `score` and, where they are known, `nats`.
+        curve: of the run.
         step: later points are not looked at.
     """
-    points = [point for point in curve if point["step"] <= step]
-    return max(
-        (float(point["score"]), -float(nats) if (nats := point.get("nats")) is not None else -math.inf)
-        for point in points
-    )
+    points = [point for point in curve if point.step <= step]
+    return max((point.score, -math.inf if point.nats is None else -point.nats) for point in points)
 
 
 def survivors(alive: Sequence[int], ranks: Sequence[tuple[float, float]], keep: int) -> tuple[int, ...]:
@@ -358,7 +357,7 @@ def survivors(alive: Sequence[int], ranks: Sequence[tuple[float, float]], keep: 
 
 
 def standing_after(
-    plan: Plan, curves: Sequence[Sequence[Sequence[Mapping[str, Any]]]], step: int, failed: Mapping[int, int] = {}
+    plan: Plan, curves: Sequence[Sequence[Sequence[CurvePoint]]], step: int, failed: Mapping[int, int] = {}
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Which candidates go on after the rungs up to a step, and how far each one walks.
 
@@ -385,9 +384,7 @@ def standing_after(
     return tuple(number for number in alive if failed.get(number, plan.steps + 1) > step), tuple(taken)
 
 
-def settle(
-    plan: Plan, curves: Sequence[Sequence[Sequence[Mapping[str, Any]]]], failed: Mapping[int, int] = {}
-) -> Outcome:
+def settle(plan: Plan, curves: Sequence[Sequence[Sequence[CurvePoint]]], failed: Mapping[int, int] = {}) -> Outcome:
     """Which candidate a plan keeps, and what it trains on the way.
 
     Args:
@@ -411,12 +408,12 @@ def settle(
     return Outcome(survivors(alive, [_rank(curves[number], plan.steps) for number in alive], 1)[0], taken)
 
 
-def amount_at(curve: Sequence[Mapping[str, Any]], step: int, name: str = "tokens") -> float:
+def amount_at(curve: Sequence[CurvePoint], step: int, name: Amount = "tokens") -> float:
     """What a run has taken by a step, such as text tokens; between two points of its curve in proportion to steps."""
-    return float(np.interp(step, [point["step"] for point in curve], [point[name] for point in curve]))
+    return float(np.interp(step, [point.step for point in curve], [getattr(point, name) for point in curve]))
 
 
-def _rank(curves: Sequence[Sequence[Mapping[str, Any]]], step: int) -> tuple[float, float]:
+def _rank(curves: Sequence[Sequence[CurvePoint]], step: int) -> tuple[float, float]:
     """How well a candidate has done by a step: `standing` as the mean over its seeds."""
     scores, nats = zip(*(standing(curve, step) for curve in curves), strict=True)
     return sum(scores) / len(scores), sum(nats) / len(nats)

@@ -8,8 +8,8 @@ is left out. At the end the library remembers what each source that was tuned to
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from spot.config import TransferConfig, TuneConfig, digest, read_budget
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
 from spot.evaluation.evaluation import Progress
 from spot.library.entries import differing_settings
+from spot.library.history import TransferRecord
 from spot.library.library import Entry, Library
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
@@ -42,6 +43,7 @@ from spot.strategies.plans import RACE_BUDGET, Plan, Start, choose, plan, price
 from spot.tasks.splits import LazyRows, Splits
 from spot.tasks.task import Example, Task, data_digest
 from spot.training.loop import Diverged, seconds_of
+from spot.training.result import RunResult
 from spot.training.state import Member
 from spot.training.tuning import prepare, tune_prompt
 
@@ -86,7 +88,7 @@ def recipe_config(task: Task, recipe: KeyRecipe, **settings: Any) -> TuneConfig:
     return TuneConfig(**settings)
 
 
-def transfer(
+def transfer_rows(
     task: Task,
     splits: Splits,
     backbone: Backbone,
@@ -160,7 +162,7 @@ def _by_strategy(
     budget: float | None,
     data: Path | None,
     sketches: list[Sketch],
-) -> tuple[tuple[Trial, ...], dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[tuple[Trial, ...], dict[str, Any], list[TransferRecord]]:
     """Rank the sources, carry out the strategy's plan, and say what was found.
 
     Returns:
@@ -182,7 +184,7 @@ def _by_strategy(
         return (), found, []
     mixture = _mixture(bench, library.get, data, config, sketches)
     carried = carry_out(bench, made, library.get, plain, mixture)
-    found |= {"k": len(made.sources), "candidates": carried.to_json()}
+    found |= {"k": len(made.sources), "candidates": carried.summaries()}
     key_step = 0 if made.strategy == "oracle" else bench.config.key_step or 0  # it takes all, whatever their order
     arms = _transferred(carried, plain, key_step, ranking, library.get)
     return arms, found, _lessons(bench, carried, target, plain)
@@ -353,33 +355,31 @@ def _transferred(carried: Carried, plain: Candidate, key_step: int, ranking: Ran
     return Trial("source", name, (value,), tokens=before), spot
 
 
-def _later(result: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def _later(result: RunResult, seconds: float) -> RunResult:
     """A run's result as it is after other candidates have taken their time."""
-    curve = [{**point, "seconds": point["seconds"] + seconds} for point in result["curve"]]
-    return {**result, "seconds": result["seconds"] + seconds, "curve": curve}
+    curve = tuple(replace(point, seconds=point.seconds + seconds) for point in result.curve)
+    return replace(result, seconds=result.seconds + seconds, curve=curve)
 
 
-def _lessons(bench: Bench, carried: Carried, target: SoftPrompt, plain: Candidate) -> list[dict[str, Any]]:
+def _lessons(bench: Bench, carried: Carried, target: SoftPrompt, plain: Candidate) -> list[TransferRecord]:
     """What each source that was tuned to the end gained over plain tuning, points on selection rows."""
     tuned = [one for one in carried.candidates if one.start.kind == "prompt" and not one.dropped and not one.diverged]
     if plain.diverged:
         return []
     rows = [data_digest(part) for part in (bench.splits.train, bench.splits.selection)]
-    shared = {
-        "target": bench.task.name,
-        "steps": bench.config.steps,
-        "rows": len(bench.splits.train),
-        "seeds": bench.seeds,
-        "embedding": experience.summaries(target),
-    }
+    embedding = experience.summaries(target)
     return [
-        {
-            "id": digest(bench.config, prompt, *rows, str(bench.seeds), bench.backbone.id.fingerprint),
-            "source": prompt,
-            "source_task": task,
-            "gain": one.selection - plain.selection,
-            **shared,
-        }
+        TransferRecord(
+            id=digest(bench.config, prompt, *rows, str(bench.seeds), bench.backbone.id.fingerprint),
+            source=prompt,
+            source_task=task,
+            target=bench.task.name,
+            gain=one.selection - plain.selection,
+            steps=bench.config.steps,
+            rows=len(bench.splits.train),
+            seeds=bench.seeds,
+            embedding=embedding,
+        )
         for one in tuned
         for prompt, task in zip(one.start.prompts, one.start.tasks, strict=True)
     ]

@@ -277,7 +277,7 @@ def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -
     try:
         if role == "source" and (prompts := _prompts(name)):
             return prompts
-        mixture = mixtures.find(name)
+        mixture = mixtures.find_mixture(name)
         if mixture is None:
             task = registry.get(name, prefix=prefix)
             return [Origin(task.name, name, task.revision, (name,), labels=bool(task.labels))]

@@ -21,8 +21,9 @@ from typing import Any, Literal
 import numpy as np
 
 from spot.errors import StudyError
-from spot.retrieval.ranking import decoded, encoded
+from spot.library.history import decode_summary, encode_summary
 from spot.storage.files import cache_dir, write_whole
+from spot.training.result import CurvePoint
 
 FORMAT = 1
 
@@ -52,7 +53,7 @@ class Record:
         frozen: the score without a prompt; None where it was not measured.
         similarity: metric -> similarity of source and target; of a `pair`.
         embedding: `mean`, `token` -> float32 [D], summary of the task embedding; of `source` and `plain` with a key.
-        curve: points with `step`, `score` and `nats` on selection rows, `tokens` and `seconds`.
+        curve: evaluations on selection rows.
         steps: taken.
         tokens: text tokens trained, those of the mixture before included.
         seconds: of training, the mixture before included.
@@ -81,7 +82,7 @@ class Record:
     frozen: float | None = None
     similarity: Mapping[str, float] = field(default_factory=dict)
     embedding: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
-    curve: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    curve: tuple[CurvePoint, ...] = field(default=(), repr=False)
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -122,7 +123,7 @@ def write(record: Record, folder: Path) -> Path:
     """
     plain = asdict(replace(record, embedding={}))
     plain["score"] = None if math.isnan(record.score) else record.score
-    plain["embedding"] = encoded(record.embedding)
+    plain["embedding"] = {name: encode_summary(row) for name, row in record.embedding.items()}
     text = json.dumps({"format": FORMAT, **plain}, indent=1, sort_keys=True, allow_nan=False)
     path = folder / f"{record.digest}.json"
     write_whole(path, f"{text}\n".encode())
@@ -142,7 +143,8 @@ def read(path: Path) -> Record:
         known = {one.name for one in fields(Record)}
         values = {name: value for name, value in plain.items() if name in known}
         values["score"] = math.nan if values.get("score") is None else float(values["score"])
-        values["embedding"] = {name: decoded(row) for name, row in values.get("embedding", {}).items()}
+        values["embedding"] = {name: decode_summary(row) for name, row in values.get("embedding", {}).items()}
+        values["curve"] = tuple(CurvePoint(**point) for point in values.get("curve", ()))
         for name in ("sources", "weights", "needs"):
             values[name] = tuple(values.get(name, ()))
         if values.get("interval") is not None:

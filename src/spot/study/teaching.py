@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from spot.config import digest
 from spot.errors import LibraryError, PromptError, StudyError
+from spot.library.history import TransferRecord, encode_summary
 from spot.library.library import Library
 from spot.prompts.prompt import header
-from spot.retrieval import ranking
 from spot.study.analysis.groups import TargetSeed, group_records, plain_selection_score, selection_score
 from spot.study.cells import StudyPlan, finished
 from spot.study.records import Record, prompt_file
@@ -46,7 +45,7 @@ def teach(plan: StudyPlan, library: Library) -> Taught:
     return Taught(transfers=len(taught), new=len(library.transfers()) - before)
 
 
-def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]) -> list[dict[str, Any]]:
+def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]) -> list[TransferRecord]:
     """Gains over plain tuning from the better start, points on selection rows; report rows teach nothing.
 
     Args:
@@ -65,29 +64,32 @@ def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]
     runs: dict[tuple[str, str], list[tuple[TargetSeed, Record]]] = {}
     for group in group_records(records):
         for pair in group.pairs.values() if group.plain else ():
-            prompt = sources.get(pair.needs[0])
+            prompt = sources[pair.needs[0]]
             if prompt in prompts:
                 runs.setdefault((group.target, prompt), []).append((group, pair))
-    taught: list[dict[str, Any]] = []
-    targets: set[str] = set()
+    taught: list[TransferRecord] = []
+    embedded: set[str] = set()
     for (target, prompt), by_seed in sorted(runs.items()):
         gains = [selection_score(pair) - plain_selection_score(group) for group, pair in by_seed]
         group, pair = by_seed[0]
+        embedding = None
+        if target not in embedded and group.plain[0].embedding:
+            embedding = {name: encode_summary(row) for name, row in group.plain[0].embedding.items()}
+            embedded.add(target)
         settings = plan.study.config.tuning("target", target)
-        lesson = {
-            "id": digest(settings, prompt, *[pair.digest for _, pair in by_seed]),
-            "source": prompt,
-            "source_task": pair.sources[0],
-            "target": target,
-            "gain": sum(gains) / len(gains),
-            "steps": pair.steps,
-            "rows": pair.rows.get("train", 0),
-            "seeds": len(by_seed),
-        }
-        if target not in targets and group.plain[0].embedding:
-            lesson["embedding"] = ranking.encoded(group.plain[0].embedding)
-            targets.add(target)
-        taught.append(lesson)
+        taught.append(
+            TransferRecord(
+                id=digest(settings, prompt, *[pair.digest for _, pair in by_seed]),
+                source=prompt,
+                source_task=pair.sources[0],
+                target=target,
+                gain=sum(gains) / len(gains),
+                steps=pair.steps,
+                rows=pair.rows.get("train", 0),
+                seeds=len(by_seed),
+                embedding=embedding,
+            )
+        )
     return taught
 
 

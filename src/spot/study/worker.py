@@ -4,7 +4,7 @@ A gang goes on from the checkpoint of its run's folder, in the cache of the mach
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,10 +26,9 @@ from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task, data_digest
 from spot.training.loop import Diverged, named_scores
+from spot.training.result import RunResult, read_results
 from spot.training.state import Member, Run, collator_of, members_of, mixed
 from spot.training.tuning import prepare_from, prepare_members, tune, tune_model
-
-NOTHING_BEFORE: Mapping[str, Any] = {"tokens": 0, "seconds": 0.0}
 
 Tuned = TypeVar("Tuned")
 
@@ -56,8 +55,8 @@ def work(backbone: Backbone, item: Work) -> Done:
     try:
         return _model(backbone, item) if item.gang.cells[0].kind == "model" else _prompts(backbone, item)
     except Diverged as error:
-        reasons = [state.diverged for state in error.states]
-        found = [record_of(cell, reason=reason) for cell, reason in zip(item.gang.cells, reasons, strict=True)]
+        pairs = zip(item.gang.cells, error.results, strict=True)
+        found = [record_of(cell, reason=result.diverged) for cell, result in pairs]
         return Done(tuple(found), (b"",) * len(found))
     except StorageError:
         raise
@@ -70,7 +69,7 @@ def _prompts(backbone: Backbone, item: Work) -> Done:
     cells = item.gang.cells
     members, name = members_of(cells[0].config, _data(item))
     blind = tuple(_blind(member) for member in members)
-    befores: Sequence[Mapping[str, Any]] = [NOTHING_BEFORE] * len(cells)
+    befores: Sequence[RunResult | None] = [None] * len(cells)
     if cells[0].kind == "mixture":
         values, befores = _mixtures(backbone, item)
         runs = [prepare_from(cell.config, blind, backbone, (value,)) for cell, value in zip(cells, values, strict=True)]
@@ -85,7 +84,7 @@ def _prompts(backbone: Backbone, item: Work) -> Done:
         runs = [replace(run, config=cell.config) for cell in cells]
     prompts, results = _tuned(runs, backbone, runs_folder() / item.gang.digest)
     results = [
-        {**result, "diverged": before.get("diverged") or result["diverged"]}
+        replace(result, diverged=before.diverged) if before is not None and before.diverged else result
         for before, result in zip(befores, results, strict=True)
     ]
     bench = _opened(members, item.sketches, backbone)
@@ -106,26 +105,26 @@ def _prompts(backbone: Backbone, item: Work) -> Done:
         )
         for at, (cell, run, prompt, result, before) in enumerate(parts)
     )
-    kept = [b"" if result["diverged"] else to_bytes(prompt) for prompt, result in zip(prompts, results, strict=True)]
+    kept = [b"" if result.diverged else to_bytes(prompt) for prompt, result in zip(prompts, results, strict=True)]
     return Done(records, tuple(kept))
 
 
 def _model(backbone: Backbone, item: Work) -> Done:
     """Tune a whole model (SPoT appendix C), after a mixture where one is given; it is thrown away when measured."""
     cell = item.gang.cells[0]
-    before: Mapping[str, Any] = NOTHING_BEFORE
+    before: RunResult | None = None
     begin = backbone
     if cell.before is not None:
         parts, name = members_of(cell.before, _data(item))
         first = prepare_members(cell.before, tuple(_blind(part) for part in parts), backbone, name=name)
         place = runs_folder() / first.digest
         begin = load(str(tune_model(first, backbone, place)), cell.config.gradient_checkpointing)
-        before = RunDir(place).result()["runs"][0]
+        before = _only_result(place)
     members, _ = members_of(cell.config, _data(item))
     run = prepare_members(cell.config, tuple(_blind(member) for member in members), begin)
     folder = runs_folder() / item.gang.digest
     tuned = load(str(_fresh(folder, lambda: tune_model(run, begin, folder))))
-    result = RunDir(folder).result()["runs"][0]
+    result = _only_result(folder)
     bench = _opened(members, item.sketches, tuned)
     found = _scored(bench, run, run.start, result)
     found |= {"tuned": backbone.parameters, "shipped": backbone.parameters}
@@ -134,11 +133,17 @@ def _model(backbone: Backbone, item: Work) -> Done:
     return Done((record,), (b"",))
 
 
-def _tuned(runs: Sequence[Run], backbone: Backbone, folder: Path) -> tuple[list[SoftPrompt], list[dict[str, Any]]]:
+def _tuned(runs: Sequence[Run], backbone: Backbone, folder: Path) -> tuple[list[SoftPrompt], tuple[RunResult, ...]]:
     """Tune a gang, or go on with it; its prompts and results."""
     prompts = _fresh(folder, lambda: tune(runs, backbone, folder))
     (folder / "checkpoint").unlink(missing_ok=True)
-    return prompts, RunDir(folder).result()["runs"]
+    return prompts, read_results(RunDir(folder)) or ()
+
+
+def _only_result(folder: Path) -> RunResult:
+    """The result of the one run in a folder, which is finished."""
+    (result,) = read_results(RunDir(folder)) or ()
+    return result
 
 
 def _fresh(folder: Path, tuning: Callable[[], Tuned]) -> Tuned:
@@ -202,10 +207,10 @@ def _opened(members: Sequence[Member], sketches: Sequence[Sketch], backbone: Bac
     return _Bench(members, opened, overlap, backbone)
 
 
-def _measured(bench: _Bench, cell: Cell, run: Run, prompt: SoftPrompt, result: Mapping[str, Any]) -> dict[str, Any]:
+def _measured(bench: _Bench, cell: Cell, run: Run, prompt: SoftPrompt, result: RunResult) -> dict[str, Any]:
     """What a tuned prompt is worth, and what its start or the bare model was."""
-    if result["diverged"]:
-        return {"reason": result["diverged"]}
+    if result.diverged:
+        return {"reason": result.diverged}
     found = _scored(bench, run, torch.tensor(prompt.value), result)
     if cell.kind == "plain":
         found["frozen"] = bench.score(run, torch.zeros(0, bench.backbone.id.width))
@@ -216,10 +221,10 @@ def _measured(bench: _Bench, cell: Cell, run: Run, prompt: SoftPrompt, result: M
     return found
 
 
-def _scored(bench: _Bench, run: Run, value: Tensor, result: Mapping[str, Any]) -> dict[str, Any]:
+def _scored(bench: _Bench, run: Run, value: Tensor, result: RunResult) -> dict[str, Any]:
     """Scores on the report rows; where there are none, those that chose the checkpoint."""
     if not bench.opened:
-        return {"scores": result["selection"], "score": max(point["score"] for point in result["curve"])}
+        return {"scores": result.selection, "score": result.best_score}
     found = _answers(bench, run, value)
     only = bench.opened[0]
     scores = named_scores(run, [member.task.name for member in bench.opened], found)
@@ -239,9 +244,7 @@ def _mean(found: Sequence[Evaluation]) -> float:
     return float(np.mean([one.primary for one in found]))
 
 
-def _record(
-    bench: _Bench, cell: Cell, result: Mapping[str, Any], before: Mapping[str, Any], found: dict[str, Any]
-) -> Record:
+def _record(bench: _Bench, cell: Cell, result: RunResult, before: RunResult | None, found: dict[str, Any]) -> Record:
     """The record of a cell that was tuned."""
     report = [row for member in bench.opened for row in member.splits.report]
     select = [row for member in bench.members for row in member.splits.selection]
@@ -254,10 +257,10 @@ def _record(
     config = {**cell.settings.model_dump(mode="json"), "backbone_parameters": bench.backbone.parameters}
     return record_of(
         cell,
-        curve=result["curve"],
-        steps=result["steps"],
-        tokens=result["tokens"] + before["tokens"],
-        seconds=result["seconds"] + before["seconds"],
+        curve=result.curve,
+        steps=result.steps,
+        tokens=result.tokens + (before.tokens if before else 0),
+        seconds=result.seconds + (before.seconds if before else 0.0),
         rows=rows,
         data=data_digest(report or select),
         config=config,
@@ -265,7 +268,7 @@ def _record(
     )
 
 
-def _mixtures(backbone: Backbone, item: Work) -> tuple[list[SoftPrompt], list[dict[str, Any]]]:
+def _mixtures(backbone: Backbone, item: Work) -> tuple[list[SoftPrompt], tuple[RunResult, ...]]:
     """The last checkpoints of runs on the target and its nearest tasks together, and their results (section 3.3)."""
     runs = []
     for at, cell in enumerate(item.gang.cells):

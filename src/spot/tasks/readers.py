@@ -7,18 +7,19 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from spot.errors import TaskError
 
-ROW_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".arrow", ".feather", ".ipc")
+ROW_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".arrow", ".feather", ".ipc")
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
 
 _ENOUGH = 10  # names listed in full in a message
+_LINE_END = re.compile(r"\r?\n")  # form feeds, U+2028 and the like stand inside a text
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -42,7 +43,7 @@ def json_rows(path: Path, encoding: str = "utf-8") -> Rows:
     Raises:
         TaskError: the file is missing, empty, damaged or in another encoding, or a line holds no JSON object.
     """
-    found = False
+    is_empty = True
     with open_text(path, encoding) as lines:
         for number, line in enumerate(lines, start=1):
             if line.isspace():
@@ -54,14 +55,20 @@ def json_rows(path: Path, encoding: str = "utf-8") -> Rows:
                 raise TaskError(message) from error
             if not isinstance(row, dict):
                 raise TaskError(f"{path}, line {number}: found {line.strip()[:40]!r}, expected a JSON object.")
-            found = True
+            is_empty = False
             yield number, row
-    if not found:
+    if is_empty:
         raise TaskError(f"{path} is empty: expected one JSON object a line. Give a file that holds rows.")
 
 
-def read_rows(path: Path, encoding: str = "utf-8", quotes: bool = True) -> Rows:
+def read_rows(path: Path, encoding: str = "utf-8", quotes: bool = True, kind: str = "") -> Rows:
     """Stream the rows of a file in the format that its name ends in.
+
+    Args:
+        path: the file.
+        encoding: of its text.
+        quotes: whether a quotation mark encloses cells of CSV and TSV, or is text like any other.
+        kind: one of `ROW_FORMATS`, where the name does not say it.
 
     Yields:
         The row's number from 1, the header not counted (the line number in JSON lines), and its columns.
@@ -69,9 +76,11 @@ def read_rows(path: Path, encoding: str = "utf-8", quotes: bool = True) -> Rows:
     Raises:
         TaskError: the file is missing, empty, damaged, in another encoding or in no known format.
     """
-    kind = row_format(path)
+    kind = kind or row_format(path)
     if kind in (".jsonl", ".ndjson"):
         return json_rows(path, encoding)
+    if kind == ".json":
+        return _array_rows(path, encoding)
     if kind in (".csv", ".tsv"):
         return _table_rows(path, encoding, "," if kind == ".csv" else "\t", quotes)
     if kind in ROW_FORMATS and path.suffix.lower() != ".gz":
@@ -79,12 +88,36 @@ def read_rows(path: Path, encoding: str = "utf-8", quotes: bool = True) -> Rows:
     raise TaskError(f"{path}: no known format of rows; expected {', '.join(ROW_FORMATS)} (texts also with .gz).")
 
 
+def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """The lines of a plain text with their numbers.
+
+    Raises:
+        TaskError: the file is missing, damaged or in another encoding.
+    """
+    with open_text(path, encoding) as stream:
+        lines = _LINE_END.split(stream.read())
+    if not lines[-1]:
+        lines.pop()
+    yield from enumerate(lines, start=1)
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a file is UTF-8 text to its end, `.gz` or plain; one that cannot be read is taken for it."""
+    try:
+        with open_text(path) as text:
+            while text.read(1 << 20):
+                pass
+    except TaskError as error:
+        return not isinstance(error.__cause__, UnicodeError)
+    return True
+
+
 def row_format(path: Path) -> str:
     """The last part of a file's name, such as `.csv`, without `.gz`."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
-def text_field(row: dict[str, Any], field: str, place: str) -> str:
+def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
     """One text of a row.
 
     Args:
@@ -133,6 +166,25 @@ def cannot_read(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{path} does not exist: expected a file with rows. Check the path."
     return f"cannot read {path}: {error.strerror or error}. Give a file that you may read."
+
+
+def _array_rows(path: Path, encoding: str) -> Rows:
+    """The rows of a JSON array of objects, or of JSON lines under the name `.json`."""
+    with open_text(path, encoding) as stream:
+        text = stream.read()
+    if text.lstrip().startswith("{"):
+        yield from json_rows(path, encoding)
+        return
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"{path} is not JSON ({error}); expected an array of objects, or one object a line.") from error
+    if not isinstance(rows, list) or not rows:
+        raise TaskError(f"{path} holds {text.strip()[:40]!r}; expected an array of objects, or one object a line.")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise TaskError(f"{path}, row {number}: found {row!r:.40}, expected a JSON object.")
+        yield number, row
 
 
 def _table_rows(path: Path, encoding: str, delimiter: str, quotes: bool) -> Rows:

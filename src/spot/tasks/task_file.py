@@ -1,4 +1,4 @@
-"""A user's own task: a TOML file that names files with rows and says how a row becomes text and a label.
+"""Read a user's own task: a TOML file that names files with rows and says how a row becomes text and a label.
 
 Rows are CSV, TSV or JSON lines, each also as `.gz`, or Arrow (IPC stream or file, Feather). The rows are read
 through once when the task is loaded, so that every mistake in them shows before any model is. A test file stays closed
@@ -6,35 +6,55 @@ until its rows are reported; `spot tasks check` reads it.
 """
 
 import codecs
-import json
 import os
-import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from spot.errors import TaskError, did_you_mean
 from spot.metrics.scores import problems
-from spot.storage.files import write_whole
-from spot.tasks.readers import ROW_FORMATS, Rows, cannot_read, read_rows, row_format, some, text_field
+from spot.reading import DECODES, ENDS, Reading, parse_template
+from spot.tasks.columns import (
+    Columns,
+    check_classes,
+    default_metrics,
+    default_template,
+    label_mistakes,
+    name_mistakes,
+    row_texts,
+    shown_labels,
+)
+from spot.tasks.readers import ROW_FORMATS, Rows, cannot_read, read_rows, row_format
 from spot.tasks.task import SPLITS, Example, Task, check_split
 
-KEYS = ("name", "title", "rows", "input", "label", "labels", "answer", "metrics", "encoding", "quotes")
-TEXT_COLUMNS = ("text", "sentence")
-LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "answer")
-MOST_LABELS = 200  # more different values than this are open answers, not labels
+KEYS = (
+    "name",
+    "title",
+    "rows",
+    "input",
+    "cue",
+    "separator",
+    "end",
+    "decode",
+    "label",
+    "labels",
+    "answer",
+    "metrics",
+    "positive",
+    "encoding",
+    "quotes",
+)
+Word = TypeVar("Word", bound=str)
 
-_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-_NUMBER = re.compile(r"\s*[-+]?[\d.,]*\s*")
-_TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|([{}])")
+MAY_BE_EMPTY = ("cue", "separator")  # word for word, also where that is nothing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskFile:
     """A task file as its user wrote it.
 
@@ -43,11 +63,14 @@ class TaskFile:
         name: of the task.
         title: one line for people.
         rows: split -> file.
-        pieces: the input's template as (text before, column), the last column empty; empty for the default.
+        template: the input's, with columns in braces; empty for the default.
+        cue, separator: as in `Reading`; None for the default.
+        end, decode: as in `Reading`.
         label: the column with the label, empty for open answers.
         answer: the column with the open answer, empty for labels.
         labels: value in the rows -> label word; empty for the values that the first split shows.
         metrics: names from `spot.metrics.scores.METRICS`; empty for the default.
+        positive: the label word that F1 is of; empty where none is named.
         encoding: of the rows.
         quotes: whether a quotation mark encloses cells of CSV and TSV or is text like any other.
     """
@@ -56,13 +79,25 @@ class TaskFile:
     name: str
     title: str
     rows: dict[str, Path]
-    pieces: tuple[tuple[str, str], ...]
+    template: str
+    cue: str | None
+    separator: str | None
+    end: Literal["auto", "always", "never"]
+    decode: Literal["rank", "generate"]
     label: str
     answer: str
     labels: dict[str, str]
     metrics: tuple[str, ...]
+    positive: str
     encoding: str
     quotes: bool
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that hold what is answered."""
+        return Columns(
+            label=self.label, answer=self.answer, owner=str(self.path), text_example='input = "sentence: {COLUMN}"'
+        )
 
 
 def load_task(path: Path) -> Task:
@@ -75,32 +110,53 @@ def load_task(path: Path) -> Task:
         TaskError: the task file or its rows cannot be used; mistakes in the task file are all named at once.
     """
     spec = read_task_file(path)
-    labels = _shown_labels(spec) if spec.label and not spec.labels else spec.labels
-    words = tuple(dict.fromkeys(labels.values()))
-    metrics = spec.metrics or (("accuracy",) if words else ("exact_match", "token_f1"))
+    first, first_file = next(iter(spec.rows.items()))
+    labels = spec.labels
+    if spec.label and not labels:
+        labels = shown_labels(_rows(spec, first), str(first_file), spec.columns)
+    reading = Reading(
+        template=spec.template or _default_template(spec),
+        cue=spec.cue,
+        separator=spec.separator,
+        labels=tuple(labels.items()),
+        decode=spec.decode,
+        end=spec.end,
+        encoding=spec.encoding,
+        quotes=spec.quotes,
+    )
+    words = reading.words
+    metrics = spec.metrics or default_metrics(words)
     for split, file in spec.rows.items():
         if split == "test" and len(spec.rows) > 1:
             continue
-        counts = Counter(row.answers[0] for row in _examples(spec, labels, split))
+        counts = Counter(row.answers[0] for row in _examples(spec, reading, split))
         if not counts:
             raise TaskError(f"{file} has columns but no rows: expected at least one row below the header.")
-        if words and len(counts) == 1 and split == next(iter(spec.rows)):
-            raise TaskError(
-                f"{file}: all {sum(counts.values())} rows have the label {next(iter(counts))!r}; expected at least "
-                "two different labels, as one class leaves nothing to learn. Add rows of another class."
-            )
-    if found := problems(metrics, words):
-        raise TaskError(f"{path}: {'; '.join(found)}.")
-    load = partial(_examples, spec, labels)
+        if words and split == first:
+            check_classes(counts, str(file))
+    if mistakes := problems(metrics, words, spec.positive):
+        raise TaskError(f"{path}: {'; '.join(mistakes)}.")
+    load = partial(_examples, spec, reading)
     kind = "label" if words else "text"
-    return Task(spec.name, load, tuple(spec.rows), words, metrics, _revision(spec), spec.title, kind=kind)
+    return Task(
+        spec.name,
+        load,
+        tuple(spec.rows),
+        words,
+        metrics,
+        revision=_revision(spec),
+        title=spec.title,
+        kind=kind,
+        reading=reading,
+        positive=spec.positive,
+    )
 
 
-def raw_rows(path: Path, split: str) -> Rows:
+def file_rows(path: Path, split: str) -> Rows:
     """The rows of one split of a task file, as its file of rows has them, with their numbers."""
     spec = read_task_file(path)
     check_split(spec.name, split, spec.rows)
-    return read_rows(spec.rows[split], spec.encoding, spec.quotes)
+    return _rows(spec, split)
 
 
 def read_task_file(path: Path) -> TaskFile:
@@ -110,79 +166,57 @@ def read_task_file(path: Path) -> TaskFile:
         TaskError: it is missing, no TOML, or wrong; all its mistakes in one message.
     """
     try:
-        found = tomllib.loads(path.read_bytes().decode("utf-8"))
+        keys = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
         raise TaskError(cannot_read(path, error).replace("a file with rows", "a task file")) from error
     except ValueError as error:
         hint = f"`spot tasks init {path}` writes one for these rows" if row_format(path) in ROW_FORMATS else "mend it"
         raise TaskError(f"{path} is not a task file in TOML ({error}): {hint}.") from error
-    mistakes = _wrong_keys(found)
+    mistakes = _wrong_keys(keys)
     spec = TaskFile(
         path=path,
-        name=found.get("name", "unnamed"),
-        title=found.get("title", ""),
-        rows=_row_files(path.parent, found.get("rows", {}), mistakes),
-        pieces=_pieces(found["input"], mistakes) if "input" in found else (),
-        label="" if "answer" in found else found.get("label", "label"),
-        answer=found.get("answer", ""),
-        labels=_label_words(found.get("labels", {}), mistakes),
-        metrics=tuple(map(str, found.get("metrics", ()))),
-        encoding=_codec(found.get("encoding", "utf-8"), mistakes),
-        quotes=found.get("quotes", True),
+        name=keys.get("name", "unnamed"),
+        title=keys.get("title", ""),
+        rows=_row_files(path.parent, keys.get("rows", {}), mistakes),
+        template=_template(keys.get("input", ""), mistakes),
+        cue=keys.get("cue"),
+        separator=keys.get("separator"),
+        end=_choice("end", keys.get("end", "auto"), ENDS, mistakes),
+        decode=_choice("decode", keys.get("decode", "rank"), DECODES, mistakes),
+        label="" if "answer" in keys else keys.get("label", "label"),
+        answer=keys.get("answer", ""),
+        labels=_label_words(keys.get("labels", {}), mistakes),
+        metrics=tuple(map(str, keys.get("metrics", ()))),
+        positive=keys.get("positive", ""),
+        encoding=_codec(keys.get("encoding", "utf-8"), mistakes),
+        quotes=keys.get("quotes", True),
     )
-    if not _NAME.fullmatch(spec.name):
-        mistakes.append(f"name is {spec.name!r}, expected letters, digits and . _ - /, such as 'my/reviews'")
-    if spec.answer and ("label" in found or "labels" in found):
+    mistakes += name_mistakes(spec.name)
+    if spec.answer and ("label" in keys or "labels" in keys):
         mistakes.append("answer stands beside label or labels: answer is for open answers, drop one of the two")
-    # Two labels stand for those that the rows will show.
-    mistakes += problems(spec.metrics, () if spec.answer else tuple(set(spec.labels.values())) or ("", " "))
+    words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
+    # Two labels stand for those that the rows will show, the positive one among them.
+    shown = () if spec.answer else (spec.positive, " ")
+    mistakes += problems(spec.metrics, words or shown, spec.positive)
     if mistakes:
         raise TaskError("\n  - ".join([f"{path} cannot be used:", *mistakes]))
     return spec
 
 
-def init(rows_path: Path, out: Path) -> str:
-    """Write a commented task file for a file of rows, with guessed columns, labels and template.
-
-    Args:
-        rows_path: rows in any format that a task file may name.
-        out: the task file to write; the rows are named relative to its folder.
-
-    Returns:
-        What was written.
-
-    Raises:
-        TaskError: the rows cannot be read or have no text, or there is a file already.
-        StorageError: the file cannot be written.
-    """
-    if out.exists():
-        raise TaskError(f"{out} exists already and is left as it is. Choose another path, or move it away.")
-    columns: dict[str, list[Any]] = {}
-    for _, row in read_rows(rows_path):
-        for column, value in row.items():
-            columns.setdefault(column, []).append(value)
-    if not columns:
-        raise TaskError(f"{rows_path} has columns but no rows: expected at least one row below the header.")
-    label = _guess_label(columns)
-    text = _commented(os.path.relpath(rows_path, out.parent), columns, label, _guess_texts(rows_path, columns, label))
-    write_whole(out, text.encode("utf-8", "replace"))
-    return text
-
-
-def _wrong_keys(found: dict[str, Any]) -> list[str]:
+def _wrong_keys(keys: dict[str, Any]) -> list[str]:
     """Mistakes in the keys of a task file; a value of the wrong kind is taken out of it."""
-    mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in found if key not in KEYS]
-    mistakes += [f"no key {key!r}, which every task file has" for key in ("name", "rows") if key not in found]
+    mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in keys if key not in KEYS]
+    mistakes += [f"no key {key!r}, which every task file has" for key in ("name", "rows") if key not in keys]
     kinds = {"labels": (dict, list), "rows": (str, dict), "metrics": (list,), "quotes": (bool,)}
-    wanted = {dict: "a table", list: "a list of texts", str: "text", bool: "true or false"}
-    for key in [key for key in KEYS if key in found]:
+    descriptions = {dict: "a table", list: "a list of texts", str: "text", bool: "true or false"}
+    for key in [key for key in KEYS if key in keys]:
         allowed = kinds.get(key, (str,))
-        if not isinstance(found[key], allowed):
-            expected = " or ".join(wanted[kind] for kind in allowed)
-            mistakes.append(f"{key} is {found.pop(key)!r}, expected {expected}")
-        elif found[key] in ("", [], {}):
+        if not isinstance(keys[key], allowed):
+            expected = " or ".join(descriptions[kind] for kind in allowed)
+            mistakes.append(f"{key} is {keys.pop(key)!r}, expected {expected}")
+        elif keys[key] in ("", [], {}) and key not in MAY_BE_EMPTY:
             mistakes.append(f"{key} is empty: write a value or leave the key out")
-            del found[key]
+            del keys[key]
     return mistakes
 
 
@@ -196,97 +230,44 @@ def _codec(encoding: str, mistakes: list[str]) -> str:
         return encoding
 
 
-def _examples(spec: TaskFile, labels: dict[str, str], split: str) -> Iterator[Example]:
+def _examples(spec: TaskFile, reading: Reading, split: str) -> Iterator[Example]:
     """Stream the rows of a split as examples, each one checked."""
     check_split(spec.name, split, spec.rows)
-    path = spec.rows[split]
-    pieces = spec.pieces
-    for number, row in read_rows(path, spec.encoding, spec.quotes):
-        place = f"{path}, row {number}"
-        pieces = pieces or _default_pieces(spec, place, row)
-        texts = tuple(_cell(row, column, place, spec) for _, column in pieces if column)
-        if not any(text.strip() for text in texts):
-            raise TaskError(f"{place}: no text in {some(column for _, column in pieces if column)}. Leave the row out.")
-        inputs = "".join(before + text for (before, _), text in zip(pieces, (*texts, ""), strict=True))
-        if spec.answer:
-            answer = _cell(row, spec.answer, place, spec).strip()
-            if not answer:
-                raise TaskError(f"{place}: blank answer in column {spec.answer!r}. Fill it or leave the row out.")
-        else:
-            answer = _word(_cell(row, spec.label, place, spec, plain=True).strip(), labels, place, spec)
-        yield Example(f"{split}/{number}", inputs, (answer,), texts=texts)
+    for number, text in row_texts(_rows(spec, split), str(spec.rows[split]), spec.columns, reading):
+        yield Example(f"{split}/{number}", text.inputs, text.answers, texts=text.texts)
 
 
-def _cell(row: dict[str, Any], column: str, place: str, spec: TaskFile, plain: bool = False) -> str:
-    """One text of a row; with `plain` numbers and truth values are text too, as JSON spells them."""
-    if column not in row:
-        near = did_you_mean(column, row)
-        raise TaskError(
-            f"{place} has no column {column!r}, which {spec.path} asks for; its columns: {some(row)}"
-            f"{'; ' + near if near.endswith('?') else '. Name another column, or give other rows.'}"
-        )
-    if plain and isinstance(row[column], int | float):
-        return json.dumps(row[column])
-    return text_field(row, column, place)
+def _rows(spec: TaskFile, split: str) -> Rows:
+    """Stream the rows of a split as their file has them."""
+    return read_rows(spec.rows[split], spec.encoding, spec.quotes)
 
 
-def _by_number(value: str) -> tuple[bool, int, str]:
-    """Sorts whole numbers by size, before words."""
-    return (not value.isdecimal(), len(value) if value.isdecimal() else 0, value)
-
-
-def _word(value: str, labels: dict[str, str], place: str, spec: TaskFile) -> str:
-    """The label word for a value in the rows."""
-    if value not in labels:
-        found = f"unknown label {value!r}" if value else "blank label"
-        raise TaskError(
-            f"{place}: {found} in column {spec.label!r}; known: {some(labels)}. Mend the row, or list the label under "
-            f"labels in {spec.path}."
-        )
-    return labels[value]
-
-
-def _shown_labels(spec: TaskFile) -> dict[str, str]:
-    """The label values in the first split, sorted, where the task file lists none."""
+def _default_template(spec: TaskFile) -> str:
+    """The template where the task file has none."""
     split, path = next(iter(spec.rows.items()))
-    rows = read_rows(path, spec.encoding, spec.quotes)
-    values = {_cell(row, spec.label, f"{path}, row {number}", spec, plain=True).strip() for number, row in rows} - {""}
-    if len(values) > MOST_LABELS:
-        raise TaskError(
-            f"{path}: column {spec.label!r} holds {len(values)} different values in {split}, more than {MOST_LABELS}: "
-            f'no labels. For open answers write answer = "{spec.label}" in {spec.path}, or list the labels.'
-        )
-    return {value: value for value in sorted(values, key=_by_number)}
+    for number, row in _rows(spec, split):
+        return default_template(row, f"{path}, row {number}", spec.columns)
+    raise TaskError(f"{path} has columns but no rows: expected at least one row below the header.")
 
 
-def _default_pieces(spec: TaskFile, place: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The template where the task file has none: a column with a usual name, or the only other one."""
-    others = [column for column in row if column not in (spec.label, spec.answer)]
-    candidates = [column for column in TEXT_COLUMNS if column in others][:1] or others
-    if len(candidates) != 1:
-        raise TaskError(
-            f"{place}: which column holds the text? Its columns: {some(row)}. Name it in {spec.path}, for example "
-            'input = "sentence: {COLUMN}".'
-        )
-    return (("sentence: ", candidates[0]), ("", ""))
+def _template(template: str, mistakes: list[str]) -> str:
+    """A template that can be used, or nothing."""
+    try:
+        if template:
+            parse_template(template)
+        return template
+    except TaskError as error:
+        mistakes.append(f"input {str(error).removeprefix('the template ').rstrip('.')}")
+        return ""
 
 
-def _pieces(template: str, mistakes: list[str]) -> tuple[tuple[str, str], ...]:
-    """Cut a template into (text before, column); doubled braces are braces."""
-    pieces, before, end = [], "", 0
-    for match in _TEMPLATE.finditer(template):
-        before, end = before + template[end : match.start()], match.end()
-        if match[1]:
-            pieces.append((before, match[1]))
-            before = ""
-        elif match[2]:
-            mistakes.append(f"input {template!r} has a lone {match[2]!r}: write {{column}}, or double it for a brace")
-            return ()
-        else:
-            before += match[0][0]
-    if not pieces:
-        mistakes.append(f"input {template!r} names no column, expected for example 'sentence: {{text}}'")
-    return (*pieces, (before + template[end:], ""))
+def _choice(key: str, value: str, choices: Sequence[Word], mistakes: list[str]) -> Word:
+    """One of a few words."""
+    for choice in choices:
+        if choice == value:
+            return choice
+    mistakes.append(f"{key} is {value!r}; {did_you_mean(value, choices)}")
+    return choices[0]
 
 
 def _row_files(folder: Path, rows: str | dict[str, Any], mistakes: list[str]) -> dict[str, Path]:
@@ -309,80 +290,12 @@ def _row_files(folder: Path, rows: str | dict[str, Any], mistakes: list[str]) ->
 
 
 def _label_words(labels: dict[str, Any] | list[Any], mistakes: list[str]) -> dict[str, str]:
-    """Value in the rows -> label word."""
-    words: Iterable[Any] = labels.values() if isinstance(labels, dict) else labels
-    wrong = [word for word in words if not isinstance(word, str) or not word.strip()]
+    """Value in the rows -> label word; of a list each word is its own value."""
+    wrong = label_mistakes(labels.values() if isinstance(labels, dict) else labels)
+    mistakes += wrong
     if wrong:
-        mistakes.append(f"labels holds {some(wrong)}, expected words in quotation marks")
         return {}
-    named = dict(labels) if isinstance(labels, dict) else {word: word for word in labels}
-    if labels and len(set(named.values())) < 2:
-        mistakes.append(f"labels has the one word {next(iter(named.values()))!r}, expected at least two")
-    return named
-
-
-def _guess_label(columns: dict[str, list[Any]]) -> str:
-    """The column with a usual name, or the one with the fewest values, or the last."""
-    named = {column.lower(): column for column in columns}
-    if usual := [named[name] for name in LABEL_COLUMNS if name in named]:
-        return usual[0]
-    different = {column: len(set(map(str, values))) for column, values in columns.items()}
-    few = [column for column, count in different.items() if 2 <= count <= max(2, len(columns[column]) // 2)]
-    return min(few, key=lambda column: different[column], default=list(columns)[-1])
-
-
-def _guess_texts(path: Path, columns: dict[str, list[Any]], label: str) -> list[str]:
-    """The columns with text: no numbers, not the same few values again and again."""
-    texts = [
-        column
-        for column, values in columns.items()
-        if column != label
-        and not set("{}") & set(column)
-        and all(isinstance(value, str) for value in values)
-        and not all(_NUMBER.fullmatch(value) for value in values)
-    ]
-    varied = [column for column in texts if len(set(columns[column])) * 4 > len(columns[column])]
-    if not texts:
-        raise TaskError(f"{path}: no column with text; its columns: {some(columns)}. Give rows that hold text.")
-    return varied or texts
-
-
-def _commented(rows: str, columns: dict[str, list[Any]], label: str, texts: list[str]) -> str:
-    """The text of a new task file."""
-    name = re.sub(r"\W+", "_", Path(rows).name.split(".")[0]).strip("_") or "task"
-    found = (value if isinstance(value, str) else json.dumps(value) for value in columns[label] if value is not None)
-    values = sorted({value.strip() for value in found} - {""}, key=_by_number)
-    template = " ".join(f"{'sentence' if len(texts) == 1 else column}: {{{column}}}" for column in texts)
-    lines = [
-        "# A task: which rows, what the model reads, which words it answers with.",
-        f"# Columns of the rows: {', '.join(map(_quoted, columns))}.",
-        f"name = {_quoted(name)}",
-        "",
-        "# One file is parted by itself into rows that train, select and report. Or name files:",
-        '# rows = { train = "train.csv", validation = "validation.csv", test = "test.csv" }',
-        f"rows = {_quoted(rows)}",
-        "",
-        "# What the model reads; a column's name in braces stands for its text.",
-        f"input = {_quoted(template)}",
-        "",
-    ]
-    if len(values) > MOST_LABELS:
-        return "\n".join([*lines, "# The column with the answer, any text.", f"answer = {_quoted(label)}", ""])
-    lines += [
-        "# The column with the label.",
-        f"label = {_quoted(label)}",
-        "",
-        "# A value of that column = the word that the model answers with; plain words of its language work best.",
-        "[labels]",
-        *(f"{_quoted(value)} = {_quoted(value)}" for value in values),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """A TOML string; JSON's escapes are TOML's but for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return dict(labels) if isinstance(labels, dict) else {word: word for word in labels}
 
 
 def _revision(spec: TaskFile) -> str:

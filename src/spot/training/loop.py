@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ from spot.models.backbone import Backbone
 from spot.models.dropout import dropout
 from spot.storage.run_dir import RunDir
 from spot.training import optimisers
-from spot.training.state import Run, State, begin, restore_states, save_states
+from spot.training.result import CurvePoint, RunResult
+from spot.training.state import Run, State, begin, restore_states, result_of, save_states
 
 log = logging.getLogger(__name__)
 
@@ -31,21 +32,21 @@ class Rule:
 
     Attributes:
         mark: names all that the rule depends on beside the runs themselves; the gang's identity has it too.
-        losers: from the states, and the step that they have just been evaluated at, the numbers of the runs that stop
-            there. A killed gang asks again for the steps after its checkpoint, and must hear the same.
+        losers: from the results so far, and the step that was just evaluated, the numbers of the runs that stop there.
+            A killed gang asks again for the steps after its checkpoint, and must hear the same.
     """
 
     mark: str
-    losers: Callable[[Sequence[State], int], Collection[int]]
+    losers: Callable[[Sequence[RunResult], int], Collection[int]]
 
 
 class Diverged(RunError):
-    """Every run of a gang diverged; `states` are the runs as they were left."""
+    """Every run of a gang diverged; `results` say how far each had come."""
 
-    def __init__(self, states: Sequence[State]):
+    def __init__(self, results: Sequence[RunResult]):
         """The first run's reason is the message."""
-        super().__init__(states[0].diverged)
-        self.states = tuple(states)
+        super().__init__(results[0].diverged)
+        self.results = tuple(results)
 
 
 def train(
@@ -92,14 +93,14 @@ def train(
             if is_evaluated:
                 _select(state, backbone, step, folder)
         if rule is not None and is_evaluated:
-            for number in rule.losers(states, step):
+            for number in rule.losers([result_of(state) for state in states], step):
                 states[number].dropped = True
         if step % config.checkpoint_every == 0 and step < config.steps:
             save_states(folder, states, optimiser, step)
         if progress is not None:
             progress(step, config.steps)
     if all(state.diverged for state in states):
-        raise Diverged(states)
+        raise Diverged([result_of(state) for state in states])
     return states
 
 
@@ -251,16 +252,15 @@ def _select(state: State, backbone: Backbone, step: int, folder: RunDir) -> None
         state.constant = any(one.is_constant for one in found)
         state.best_scores = named_scores(state.run, [part.member.task.name for part in state.members], found)
         state.best = {name: part.detach().clone() for name, part in state.trained.items()}
-    state.curve.append(
-        {
-            "step": step,
-            "score": primary,
-            "nats": nats if math.isfinite(nats) else None,
-            "tokens": state.tokens,
-            "seconds": round(state.seconds, 3),
-        }
+    point = CurvePoint(
+        step=step,
+        score=primary,
+        nats=nats if math.isfinite(nats) else None,
+        tokens=state.tokens,
+        seconds=round(state.seconds, 3),
     )
-    record: dict[str, Any] = {"task": state.run.title, "seed": state.run.config.seed, **state.curve[-1]}
+    state.curve.append(point)
+    record: dict[str, Any] = {"task": state.run.title, "seed": state.run.config.seed, **asdict(point)}
     if len(state.members) > 1:
         record["members"] = {
             part.member.task.name: {"score": one.primary, "rows": int(rows), "nats": total / rows if rows else None}

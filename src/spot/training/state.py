@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -12,15 +13,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from spot.collator import Collator, Row, collator_for, plan_batches, plan_token_batches
+from spot.collator import Collator, Row, collator_for
 from spot.config import TuneConfig, digest
 from spot.evaluation.evaluation import Evaluation
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import Parent
+from spot.reading import Reading
 from spot.storage.run_dir import RunDir
 from spot.tasks import mixtures, registry
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task, data_digest
+from spot.training.result import CurvePoint, RunResult
+from spot.training.sampling import Draw, sample_draws
 
 NOTES = (
     "best_step",
@@ -83,14 +87,15 @@ class Run:
         given = {"task": self.title, "init": "given", "backbone": self.fingerprint or self.config.backbone}
         return self.config.model_copy(update={**defaults, **given})
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What decides the outcome: settings, backbone, rows, how they are scored, shares and initial value."""
         tasks = [repr((m.task.labels, m.task.metrics, m.task.revision)) for m in self.members]
+        spelled = [words for m in self.members if (words := m.task.reading.spelling)]
         rows = [data_digest(part) for m in self.members for part in (m.splits.train, m.splits.selection)]
         rates = [repr(member.rate) for member in self.members] if len(self.members) > 1 else []
         last = ["last"] if self.keep == "last" else []
-        return digest(self.settings, *tasks, *rows, *rates, *last, self.start.numpy().tobytes().hex())
+        return digest(self.settings, *tasks, *spelled, *rows, *rates, *last, self.start.numpy().tobytes().hex())
 
 
 @dataclass(frozen=True)
@@ -109,14 +114,14 @@ class State:
 
     run: Run
     members: tuple[Encoded, ...]
-    batches: list[list[tuple[int, int]]]  # a step: (member, row) pairs
+    batches: list[list[Draw]]  # of each step
     trained: dict[str, Tensor]  # `prompt` [P, D], or the model's parameters
     best: dict[str, Tensor]
     key: Tensor | None = None
     best_step: int = 0
     best_rank: tuple[float, float] = (-math.inf, -math.inf)
     best_scores: dict[str, float] = field(default_factory=dict)
-    curve: list[dict[str, float | None]] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
     constant: bool = False
     first_gradient: float = 0.0
     tokens: int = 0
@@ -166,35 +171,52 @@ def begin(run: Run, backbone: Backbone, encoded: dict[tuple, Encoded]) -> State:
         trained = {"prompt": run.start.to(backbone.device).clone().requires_grad_()}
     best = {name: part.detach().clone() for name, part in trained.items()}
     drawn = [[0, 0.0] for _ in members]
-    return State(run, tuple(members), _plan(config, members), trained, best, drawn=drawn)
+    lengths = [[len(row.input_ids) for row in part.train] for part in members]
+    batches = sample_draws(config, lengths, [member.rate for member in run.members])
+    return State(run, tuple(members), batches, trained, best, drawn=drawn)
+
+
+def reading_of(run: Run, member: Member) -> Reading:
+    """How a run reads the rows of one of its members."""
+    return member.task.reading.with_limits(run.config)
+
+
+def reading_of_run(run: Run) -> Reading:
+    """How rows are read that the run's prompt is to answer; of a mixture, what its members' rows have in common."""
+    if len(run.members) == 1:
+        return reading_of(run, run.members[0])
+    readings = [member.task.reading for member in run.members]
+    spelling = {(reading.cue, reading.separator, reading.end) for reading in readings}
+    cue, separator, end = spelling.pop() if len(spelling) == 1 else (None, None, "auto")
+    return Reading(cue=cue, separator=separator, end=end).with_limits(run.config)
+
+
+def result_of(state: State, diagnosis: Sequence[str] = ()) -> RunResult:
+    """What a run has come to so far; its scores are those of the selection rows.
+
+    Args:
+        state: of the run.
+        diagnosis: what looks wrong with it, in words.
+    """
+    return RunResult(
+        task=state.run.title,
+        digest=state.run.digest,
+        scores=state.best_scores,
+        selection=state.best_scores,
+        step=state.best_step,
+        steps=state.last_step,
+        tokens=state.tokens,
+        seconds=round(state.seconds, 3),
+        curve=tuple(state.curve),
+        diagnosis=tuple(diagnosis),
+        diverged=state.diverged or None,
+        dropped=state.dropped,
+    )
 
 
 def collator_of(run: Run, member: Member, backbone: Backbone) -> Collator:
     """The collator of one member of a run."""
-    config = run.config
-    return collator_for(
-        backbone,
-        member.task,
-        length=len(run.start),
-        max_input_tokens=config.max_input_tokens,
-        truncate=config.truncate,
-        max_target_tokens=config.max_target_tokens,
-    )
-
-
-def _plan(config: TuneConfig, members: Sequence[Encoded]) -> list[list[tuple[int, int]]]:
-    """Which rows each step takes; equal pairs are one object."""
-    lengths = [[len(row.input_ids) for row in part.train] for part in members]
-    if len(members) > 1:
-        rates = [part.member.rate for part in members]
-        counts = [len(rows) for rows in lengths]
-        return mixtures.plan(rates, counts, config.batch_size, config.steps, config.seed, lengths=lengths)
-    if config.batch_tokens is not None:
-        plan = plan_token_batches(lengths[0], config.batch_tokens, config.steps, config.seed)
-    else:
-        plan = plan_batches(lengths[0], config.batch_size, config.steps, config.seed)
-    pairs = [(0, row) for row in range(len(lengths[0]))]
-    return [[pairs[row] for row in batch] for batch in plan]
+    return collator_for(backbone, member.task, length=len(run.start), reading=reading_of(run, member))
 
 
 def save_states(folder: RunDir, states: Sequence[State], optimiser: torch.optim.Optimizer, step: int) -> None:
@@ -207,7 +229,10 @@ def save_states(folder: RunDir, states: Sequence[State], optimiser: torch.optim.
         for name, part in state.trained.items():
             held |= {f"state/{name}/{kind}": value for kind, value in optimiser.state[part].items()}
         tensors.update({f"{number}/{name}": part.contiguous() for name, part in held.items()})
-    notes = [{name: getattr(state, name) for name in NOTES} for state in states]
+    notes = [
+        {**{name: getattr(state, name) for name in NOTES}, "curve": [asdict(point) for point in state.curve]}
+        for state in states
+    ]
     folder.save_checkpoint(save_tensors(tensors, {"step": str(step), "runs": json.dumps(notes)}))
 
 
@@ -233,6 +258,7 @@ def restore_states(folder: RunDir, states: Sequence[State], optimiser: torch.opt
         state.key = tensors.get(f"{number}/key")
         for name, value in notes.items():
             setattr(state, name, tuple(value) if name == "best_rank" else value)
+        state.curve = [CurvePoint(**point) for point in notes["curve"]]
     step = int(metadata["step"])
     folder.truncate_log(step)
     return step
@@ -251,7 +277,7 @@ def members_of(config: TuneConfig, data: Path | None) -> tuple[tuple[Member, ...
     Raises:
         TaskError: a task or a mixture is unknown or cannot be used.
     """
-    mixture = mixtures.find(config.task)
+    mixture = mixtures.find_mixture(config.task)
     if mixture is None:
         tasks: tuple[Task, ...] = (registry.get(config.task, data, config.task_prefix),)
     else:
@@ -272,5 +298,5 @@ def mixed(parts: Sequence[tuple[Task, Splits]], config: TuneConfig, rates: Seque
         rates: of the tasks, where they are given.
     """
     sizes = {task.name: task.size if config.sizes == "official" else len(rows.train) for task, rows in parts}
-    shares = rates or mixtures.rates(sizes, config.mixing, config.mixing_cap, config.temperature)
+    shares = rates or mixtures.mixing_rates(sizes, config.mixing, config.mixing_cap, config.temperature)
     return tuple(Member(*part, share) for part, share in zip(parts, shares, strict=True))

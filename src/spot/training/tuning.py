@@ -8,7 +8,6 @@ from copy import deepcopy
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +26,8 @@ from spot.tasks.splits import Splits
 from spot.tasks.task import Task, data_digest
 from spot.training import initialisers
 from spot.training.loop import Rule, check_gang, named_scores, train
-from spot.training.state import Member, Run, State, collator_of
+from spot.training.result import RunResult, read_results, write_results
+from spot.training.state import Member, Run, State, collator_of, reading_of_run, result_of
 
 log = logging.getLogger(__name__)
 
@@ -160,11 +160,11 @@ def tune(
         mark = digest(runs[0].settings, *[run.digest for run in runs], *([rule.mark] if rule is not None else []))
     with RunDir(out) as folder:
         folder.create("\n".join(to_toml(run.config) for run in runs), mark)
-        if folder.result() is None:
+        if read_results(folder) is None:
             states = train(runs, backbone, folder, progress, rule)
             for state, name in zip(states, names, strict=True):
                 save(_prompt(state, backbone), out / name)
-            folder.finish({"runs": [_result(state) for state in states]})
+            write_results(folder, _results(states))
         scorers = [_prompt_scorer(out / name, backbone) for name in names]
         _report(folder, runs, backbone, scorers, progress)
     return [load(out / name) for name in names]
@@ -207,7 +207,7 @@ def tune_model(run: Run, backbone: Backbone, out: Path, progress: Progress | Non
     """
     with RunDir(out) as folder:
         folder.create(to_toml(run.config), run.digest)
-        if folder.result() is None:
+        if read_results(folder) is None:
             need = model_bytes(backbone, run.config)
             log.warning(
                 "model tuning trains %s parameters and needs about %.1f GB of memory beside the frozen model",
@@ -220,7 +220,7 @@ def tune_model(run: Run, backbone: Backbone, out: Path, progress: Progress | Non
                 for name, part in state.trained.items():
                     part.copy_(state.best[name])
             _save_model(copy, out / MODEL)
-            folder.finish({"runs": [_result(state)]})
+            write_results(folder, _results([state]))
             del copy, state
         _report(folder, [run], backbone, [_model_scorer(out / MODEL, run)], progress)
     return out / MODEL
@@ -249,13 +249,13 @@ def _report(
     folder: RunDir, runs: Sequence[Run], backbone: Backbone, scorers: Sequence[Scorer], progress: Progress | None
 ) -> None:
     """Score finished runs on their report rows, which are opened here and not before, and again where they changed."""
-    result = folder.result() or {}
+    results = list(read_results(folder) or ())
     frozen: dict[str, dict[str, float]] = {}
     changed = False
-    for run, found, scorer in zip(runs, result["runs"], scorers, strict=True):
+    for number, (run, scorer) in enumerate(zip(runs, scorers, strict=True)):
         members = [member for member in run.members if member.splits.report]
         rows = "-".join(data_digest(member.splits.report) for member in members)
-        if found.get("reported", "") == rows:
+        if results[number].reported == rows:
             continue
         parts = []
         for member in members:
@@ -263,11 +263,11 @@ def _report(
             parts.append((member, collator, collator.encode(member.splits.report)))
         if rows not in frozen:
             frozen[rows] = _scores(run, parts, backbone, torch.zeros(0, backbone.id.width), progress)
-        found["scores"] = scorer(run, parts, frozen[rows], progress)
-        found |= {"reported": rows, "frozen_scores": frozen[rows]}
+        scores = scorer(run, parts, frozen[rows], progress)
+        results[number] = replace(results[number], scores=scores, frozen_scores=frozen[rows], reported=rows)
         changed = True
     if changed:
-        folder.finish(result)
+        write_results(folder, results)
 
 
 def _prompt_scorer(path: Path, backbone: Backbone) -> Scorer:
@@ -341,26 +341,15 @@ def _diagnosis(state: State) -> list[str]:
     return found
 
 
-def _result(state: State) -> dict[str, Any]:
-    """What the run's result.json says of it; scores are those of the selection rows until report rows are scored."""
-    diagnosis = [] if state.diverged or state.dropped else _diagnosis(state)
-    for line in diagnosis:
-        log.warning("%s: %s", state.run.title, line)
-    return {
-        "task": state.run.title,
-        "digest": state.run.digest,
-        "scores": state.best_scores,
-        "frozen_scores": {},
-        "selection": state.best_scores,
-        "step": state.best_step,
-        "steps": state.last_step,
-        "tokens": state.tokens,
-        "seconds": round(state.seconds, 3),
-        "curve": state.curve,
-        "diagnosis": diagnosis,
-        "diverged": state.diverged or None,
-        "dropped": state.dropped,
-    }
+def _results(states: Sequence[State]) -> list[RunResult]:
+    """The results of runs that are finished, with what looks wrong with them."""
+    results = []
+    for state in states:
+        diagnosis = [] if state.diverged or state.dropped else _diagnosis(state)
+        for line in diagnosis:
+            log.warning("%s: %s", state.run.title, line)
+        results.append(result_of(state, diagnosis))
+    return results
 
 
 def _recipe_holds(config: TuneConfig) -> bool:
@@ -402,14 +391,9 @@ def _prompt(state: State, backbone: Backbone) -> SoftPrompt:
         initialiser=kind,
         parents=run.parents,
         key_recipe=recipe,
-        config={
-            **config.model_dump(mode="json"),
-            "task": run.title,
-            "backbone": backbone.id.name,
-            "init": kind,
-            "labels": list(task.labels) if task else [],
-        },
+        config={**config.model_dump(mode="json"), "task": run.title, "backbone": backbone.id.name, "init": kind},
         scores=state.best_scores,
         data_digest=data_digest(rows),
         code_version=version("spot-transfer"),
+        reading=reading_of_run(run).for_kind(backbone.id.kind),
     )

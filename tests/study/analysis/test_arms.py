@@ -171,8 +171,8 @@ def test_past_transfers_rank_the_sources_of_a_block():
         others = [one for one in found if one.seed == group.seed and one.target != group.target]
         gains = [
             [
-                max(point["score"] for point in other.pairs[name].curve)
-                - max(max(point["score"] for point in one.curve) for one in other.plain[: other.starts])
+                max(point.score for point in other.pairs[name].curve)
+                - max(max(point.score for point in one.curve) for one in other.plain[: other.starts])
                 for name in names
             ]
             for other in others

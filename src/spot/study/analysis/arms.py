@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 
 from spot.errors import StudyError, did_you_mean
+from spot.retrieval.predictor import BASIS
 from spot.retrieval.search import METRICS, Ranked
 from spot.strategies.plans import STRATEGIES, Plan, Start, amount_at, plan, settle
 from spot.study.analysis.groups import (
-    BASE_METRIC,
     TargetSeed,
     learned_rankings,
     plain_selection_score,
@@ -225,7 +225,7 @@ def _always_arm(name: str, kind: str, groups: Sequence[TargetSeed], hindsight: b
 
 def _learned_arms(groups: Sequence[TargetSeed], strategies: Sequence[str], ks: Sequence[int]) -> list[ArmResults]:
     """The strategies once more with sources as the other targets' results rank them; none where these say nothing."""
-    similarities = [pair.similarity.get(BASE_METRIC, math.nan) for group in groups for pair in group.pairs.values()]
+    similarities = [pair.similarity.get(BASIS, math.nan) for group in groups for pair in group.pairs.values()]
     if not all(map(math.isfinite, similarities)):
         return []
     rankings, any_learned = learned_rankings(groups)

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from spot.errors import StudyError
-from spot.retrieval import predictor
+from spot.retrieval.predictor import BASIS, Gain, expected
 from spot.retrieval.search import Ranked
 from spot.strategies.plans import standing
 from spot.study.records import Record
-
-BASE_METRIC = "mean"  # the similarity that `learned` starts from
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -108,21 +106,15 @@ def learned_rankings(groups: Sequence[TargetSeed]) -> tuple[tuple[list[Ranked], 
     """
     rankings, any_learned = [], False
     for group in groups:
-        sources, direction = ranked_sources(group, BASE_METRIC), _direction(group)
+        sources = ranked_sources(group, BASIS)
         others = [other for other in groups if other.seed == group.seed and other.target != group.target]
-        to_targets = [
-            0.0 if direction is None or there is None else float(direction @ there) for there in map(_direction, others)
-        ]
-        gains = np.full((len(others), len(sources)), np.nan)
-        for row, other in enumerate(others):
-            for column, source in enumerate(sources):
-                if (pair := other.pairs.get(source.task)) is not None:
-                    gains[row, column] = selection_score(pair) - plain_selection_score(other)
-        fitted = predictor.fit(gains)
-        any_learned = any_learned or not fitted.falls_back
-        to_sources = np.array([source.similarity for source in sources])
-        expected = predictor.predict(fitted, to_sources, np.array(to_targets))
-        rankings.append([sources[at] for at in np.argsort(-expected, kind="stable")])
+        expectation = expected(
+            [gain for other in others for gain in _selection_gains(other)],
+            {source.task: source.similarity for source in sources},
+            {other.target: _cosine(group, other) for other in others},
+        )
+        any_learned = any_learned or not expectation.falls_back
+        rankings.append(sorted(sources, key=lambda source: -expectation.scores[source.task]))
     return tuple(rankings), any_learned
 
 
@@ -213,8 +205,20 @@ def _plain_runs(records: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
     return (*starts, *sorted(draws, key=lambda record: record.start != first.start)), len(starts)
 
 
+def _selection_gains(group: TargetSeed) -> list[Gain]:
+    """What each source gained over plain tuning on the target's selection rows."""
+    plain = plain_selection_score(group)
+    return [Gain(source, group.target, selection_score(pair) - plain) for source, pair in group.pairs.items()]
+
+
+def _cosine(group: TargetSeed, other: TargetSeed) -> float:
+    """How alike the tasks of two groups are by their embeddings; 0 where one of these has no direction."""
+    ours, theirs = _direction(group), _direction(other)
+    return 0.0 if ours is None or theirs is None else float(ours @ theirs)
+
+
 def _direction(group: TargetSeed) -> np.ndarray | None:
     """The average token of the target's task embedding, of length 1; None where there is none that has a direction."""
-    row = np.asarray(group.plain[0].embedding.get(BASE_METRIC, ()), np.float64)
+    row = np.asarray(group.plain[0].embedding.get(BASIS, ()), np.float64)
     length = np.linalg.norm(row)
     return row / length if np.isfinite(length) and length > 0 else None

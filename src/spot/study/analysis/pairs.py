@@ -14,10 +14,10 @@ from scipy.stats import pearsonr, spearmanr
 
 from spot.errors import StudyError
 from spot.metrics.scores import relative_error_reduction
-from spot.retrieval import predictor
+from spot.retrieval.predictor import BASIS, Expectation, Gain, expected
 from spot.retrieval.search import METRICS
 from spot.study.analysis.arms import from_scratch
-from spot.study.analysis.groups import BASE_METRIC, TargetSeed, plain_selection_score, selection_score
+from spot.study.analysis.groups import TargetSeed, plain_selection_score, selection_score
 from spot.study.analysis.table import BASELINE, EQUAL, StudyTable, TableSummary, study_table, summarise
 from spot.study.records import Record
 
@@ -228,20 +228,23 @@ def ranker_qualities(transfers: Sequence[Transfer], tasks: TaskMap | None) -> tu
         Those metrics that rank at least one target.
     """
     by_target = _by_target(transfers)
-    expected: dict[str, dict[str, list[float]]] = {  # metric -> target -> one a source
+    scores: dict[str, dict[str, list[float]]] = {  # metric -> target -> one a source
         metric: {target: [pair.similarity[metric] for pair in pairs] for target, pairs in by_target.items()}
         for metric in METRICS
         if all(metric in pair.similarity for pair in transfers)
     }
     fallen = 0
-    if tasks is not None and BASE_METRIC in expected:
-        learned = {target: _learned(target, by_target, tasks) for target in by_target}
-        expected["learned"] = {target: scores for target, (scores, _) in learned.items() if scores}
-        fallen = sum(falls_back for scores, falls_back in learned.values() if scores)
-    expected[TUNED] = {target: [pair.selection_gain for pair in pairs] for target, pairs in by_target.items()}
+    if tasks is not None and BASIS in scores:
+        expectations = _expectations(by_target, tasks)
+        scores["learned"] = {
+            target: [expectation.scores[pair.source] for pair in by_target[target]]
+            for target, expectation in expectations.items()
+        }
+        fallen = sum(expectation.falls_back for expectation in expectations.values())
+    scores[TUNED] = {target: [pair.selection_gain for pair in pairs] for target, pairs in by_target.items()}
     qualities = [
-        _ranker_quality(metric, by_target, scores, fallen if metric == "learned" else 0)
-        for metric, scores in expected.items()
+        _ranker_quality(metric, by_target, of_targets, fallen if metric == "learned" else 0)
+        for metric, of_targets in scores.items()
     ]
     return tuple(quality for quality in qualities if quality is not None)
 
@@ -360,40 +363,40 @@ def _directions(records: Sequence[Record]) -> dict[tuple[str, str], dict[int, np
     return directions
 
 
-def _learned(target: str, by_target: dict[str, list[Transfer]], tasks: TaskMap) -> tuple[list[float], bool]:
-    """What the other targets' selection gains say of each source, and whether they are too few to say anything.
-
-    Returns:
-        One number a source, in the order of `by_target`; empty where the map lacks the target.
-    """
+def _expectations(by_target: dict[str, list[Transfer]], tasks: TaskMap) -> dict[str, Expectation]:
+    """What the selection gains on the other targets say of the sources of each target that is on the map."""
     place = {name.removesuffix(" (target)"): at for at, name in enumerate(tasks.names) if tasks.targets[at]}
-    if target not in place:
-        return [], True
-    column = {pair.source: number for number, pair in enumerate(by_target[target])}
-    others = [name for name in by_target if name != target and name in place]
-    gains = np.full((len(others), len(column)), np.nan)
-    for row, name in enumerate(others):
-        for pair in by_target[name]:
-            if pair.source in column:
-                gains[row, column[pair.source]] = pair.selection_gain
-    to_targets = tasks.cosines[place[target], [place[name] for name in others]]
-    fitted = predictor.fit(gains)
-    to_sources = np.array([pair.similarity[BASE_METRIC] for pair in by_target[target]])
-    return predictor.predict(fitted, to_sources, to_targets).tolist(), fitted.falls_back
+    gains = [Gain(pair.source, target, pair.selection_gain) for target, pairs in by_target.items() for pair in pairs]
+    return {
+        target: expected(
+            gains,
+            {pair.source: pair.similarity[BASIS] for pair in pairs},
+            {other: float(tasks.cosines[place[target], place[other]]) for other in place if other != target},
+        )
+        for target, pairs in by_target.items()
+        if target in place
+    }
 
 
 def _ranker_quality(
-    metric: str, by_target: dict[str, list[Transfer]], expected: dict[str, list[float]], fallen: int
+    metric: str, by_target: dict[str, list[Transfer]], scores: dict[str, list[float]], fallen: int
 ) -> RankerQuality | None:
-    """Compare what a metric expects of the sources with the gains on report rows."""
+    """Compare what a metric says of the sources with the gains on report rows.
+
+    Args:
+        metric: its name.
+        by_target: target -> its pairs.
+        scores: target -> what the metric says of each of these; targets that it cannot rank are not among them.
+        fallen: targets on which it fell back.
+    """
     ranks, ranked, hits = [], [], []
-    for target, scores in expected.items():
+    for target, of_sources in scores.items():
         gains = np.round([pair.gain for pair in by_target[target]], TIE_DECIMALS)
-        spearman = correlation(target, scores, gains.tolist()).spearman
+        spearman = correlation(target, of_sources, gains.tolist()).spearman
         if spearman is not None:
             ranks.append(spearman)
             ranked.append(target)
-            order = np.argsort(-np.round(scores, TIE_DECIMALS), kind="stable")
+            order = np.argsort(-np.round(of_sources, TIE_DECIMALS), kind="stable")
             if len(order) > TOP:
                 hits.append(gains[order[:TOP]].max() == gains.max())
     if not ranks:

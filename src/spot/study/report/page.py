@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from spot.errors import MissingExtra, StudyError
-from spot.rendering.html import Cell, Page, Section, Table, render, table_text
+from spot.rendering.html import Page, Section, render
+from spot.rendering.tables import Cell, Table, table_text
 from spot.retrieval.search import METRICS
 from spot.storage.files import write_whole
 from spot.study.analysis.findings import ArmSummary, Findings, analyse

@@ -1,4 +1,4 @@
-"""Multiple-choice sets: the choices by number, as T5 writes COPA, and the answer is the number of the right one.
+"""Write multiple-choice sets as text: choices have numbers, as T5 writes COPA, and the answer is that of the right one.
 
 T5 has no form of its own for these. The choices come first (`choice1: .. choice2: ..`), then the question, then the
 text it is on, so that a long text loses its end and never the question. A row may have fewer choices than its set
@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_set import ALL_SPLITS, DataSet, Form, Row, Text, keyed
+from spot.tasks.columns import Text
+from spot.tasks.data_set import ALL_SPLITS, DataSet, Form, RawRow, keyed
 
 CHOICES = ("choice1", "choice2", "choice3", "choice4", "choice5")
 LETTERS = ("A", "B", "C", "D", "E")
@@ -19,21 +20,21 @@ _BRACKETS = re.compile(r"\[.*?\]")
 _TWO_STOPS = re.compile(r"(?<!\.)\.\. ")
 
 
-def race(row: Row, train: bool) -> Iterator[Text]:
+def race(row: RawRow, train: bool) -> Iterator[Text]:
     """RACE: options in a list, the answer a letter."""
     choices = row.texts("options")
     right = _position(row, "answer", LETTERS, len(choices))
     yield _text(choices, right, ("question", row.text("question")), ("context", row.text("article")))
 
 
-def cosmos_qa(row: Row, train: bool) -> Iterator[Text]:
+def cosmos_qa(row: RawRow, train: bool) -> Iterator[Text]:
     """CosmosQA: `answer0` to `answer3`, the label counts from 0."""
     choices = [row.text(f"answer{number}") for number in range(4)]
     right = _position(row, "label", ("0", "1", "2", "3"), 4)
     yield _text(choices, right, ("question", row.text("question")), ("context", row.text("context")))
 
 
-def hellaswag(row: Row, train: bool) -> Iterator[Text]:
+def hellaswag(row: RawRow, train: bool) -> Iterator[Text]:
     """HellaSwag after the usual clean-up: the markers of WikiHow go, the second half begins in upper case.
 
     A row without the two halves of the context has it whole and clean in `ctx`.
@@ -44,26 +45,26 @@ def hellaswag(row: Row, train: bool) -> Iterator[Text]:
     yield _text(choices, right, ("context", _without_markers(whole)))
 
 
-def winogrande(row: Row, train: bool) -> Iterator[Text]:
+def winogrande(row: RawRow, train: bool) -> Iterator[Text]:
     """WinoGrande: which of two options fills the blank."""
     right = _position(row, "answer", DIGITS, 2)
     yield _text([row.text("option1"), row.text("option2")], right, ("sentence", row.text("sentence")))
 
 
-def piqa(row: Row, train: bool) -> Iterator[Text]:
+def piqa(row: RawRow, train: bool) -> Iterator[Text]:
     """PIQA: which of two solutions reaches a goal."""
     right = _position(row, "label", ("0", "1"), 2)
     yield _text([row.text("sol1"), row.text("sol2")], right, ("goal", row.text("goal")))
 
 
-def social_i_qa(row: Row, train: bool) -> Iterator[Text]:
+def social_i_qa(row: RawRow, train: bool) -> Iterator[Text]:
     """SocialIQA: `answerA` to `answerC`, the label counts from 1."""
     choices = [row.text(f"answer{letter}") for letter in "ABC"]
     right = _position(row, "label", DIGITS, 3)
     yield _text(choices, right, ("question", row.text("question")), ("context", row.text("context")))
 
 
-def art(row: Row, train: bool) -> Iterator[Text]:
+def art(row: RawRow, train: bool) -> Iterator[Text]:
     """ART (abductive inference): which hypothesis lies between two observations; the label counts from 1."""
     right = _position(row, "label", DIGITS, 2)
     observed = [(field, row.text(field)) for field in ("observation_1", "observation_2")]
@@ -77,7 +78,7 @@ def lettered(field: str) -> Form:
         field: holds the question.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         listed = row.inner("choices")
         choices = listed.texts("text")
         right = _position(row, "answerKey", listed.texts("label"), len(choices))
@@ -92,19 +93,19 @@ def _text(choices: Sequence[str], right: int, *asked: tuple[str, str]) -> Text:
     return Text(keyed(*pairs), (CHOICES[right],), texts=tuple(text for _, text in pairs))
 
 
-def _position(row: Row, field: str, names: Sequence[str], choices: int) -> int:
+def _position(row: RawRow, field: str, names: Sequence[str], choices: int) -> int:
     """Which choice the answer names, from 0; a number may stand as itself or as text. To be predicted: the first."""
     if not row.answered:
         return 0
     value = row.fields.get(field)
     name = str(value) if type(value) in (int, str) else None
-    known = list(names[:choices])
-    if name not in known or choices > len(CHOICES):
+    expected = list(names[:choices])
+    if name not in expected or choices > len(CHOICES):
         raise TaskError(
             f"{row.place}: field {field!r} holds {value!r:.60}, expected the name of one of {choices} choices "
-            f"({', '.join(map(repr, known))}); {len(CHOICES)} choices at most. Mend the row or leave it out."
+            f"({', '.join(map(repr, expected))}); {len(CHOICES)} choices at most. Mend the row or leave it out."
         )
-    return known.index(name)
+    return expected.index(name)
 
 
 def _without_markers(text: str) -> str:
@@ -117,115 +118,125 @@ ARC_LICENCE = "CC BY-SA 4.0"
 
 TABLE: dict[str, DataSet] = {
     "race_middle": DataSet(
-        "reading comprehension from middle school examinations",
-        race,
-        "race_middle",
-        "ehovy/race:middle",
-        CHOICES[:4],
+        title="reading comprehension from middle school examinations",
+        form=race,
+        folder="race_middle",
+        hub="ehovy/race:middle",
+        labels=CHOICES[:4],
         paper="arXiv:1704.04683",
         licence="research use only (CMU RACE terms)",
         size=25_421,
+        revisions=("90dea1cf", "a7615694"),
     ),
     "cosmos_qa": DataSet(
-        "causes and effects in everyday stories",
-        cosmos_qa,
-        "cosmos_qa",
-        "",
-        CHOICES[:4],
+        title="causes and effects in everyday stories",
+        form=cosmos_qa,
+        folder="cosmos_qa",
+        labels=CHOICES[:4],
         paper="arXiv:1909.00277",
         licence="CC BY 4.0",
         size=25_262,
+        revisions=("9919c77d", "68312267"),
     ),
     "hellaswag": DataSet(
-        "the likelier ending of a scene",
-        hellaswag,
-        "hellaswag",
-        "Rowan/hellaswag",
-        CHOICES[:4],
+        title="the likelier ending of a scene",
+        form=hellaswag,
+        folder="hellaswag",
+        hub="Rowan/hellaswag",
+        labels=CHOICES[:4],
         paper="arXiv:1905.07830",
         licence="MIT",
         size=39_905,
+        revisions=("7b57505d", "09c5b168"),
     ),
     "winogrande": DataSet(
-        "which noun fills the blank",
-        winogrande,
-        "winogrande",
-        "allenai/winogrande:winogrande_xl",
-        CHOICES[:2],
+        title="which noun fills the blank",
+        form=winogrande,
+        folder="winogrande",
+        hub="allenai/winogrande:winogrande_xl",
+        labels=CHOICES[:2],
         paper="arXiv:1907.10641",
         licence="CC BY",
         size=40_398,
+        revisions=("5f8fbc7b", "79d99138"),
     ),
     "piqa": DataSet(
-        "the practical way to a goal",
-        piqa,
-        "piqa",
-        "baber/piqa",
-        CHOICES[:2],
+        title="the practical way to a goal",
+        form=piqa,
+        folder="piqa",
+        hub="baber/piqa",
+        labels=CHOICES[:2],
         paper="arXiv:1911.11641",
         licence="AFL 3.0",
         size=16_113,
+        revisions=("2e8ab4d9", "92431522"),
     ),
     "social_i_qa": DataSet(
-        "motives and reactions of people",
-        social_i_qa,
-        "social_i_qa",
-        "lighteval/siqa",
-        CHOICES[:3],
+        title="motives and reactions of people",
+        form=social_i_qa,
+        folder="social_i_qa",
+        hub="lighteval/siqa",
+        labels=CHOICES[:3],
         paper="arXiv:1904.09728",
         licence="CC BY 4.0",
         size=33_410,
+        revisions=("333aa3df", "88b3d81b"),
     ),
     "commonsense_qa": DataSet(
-        "everyday knowledge, five choices",
-        lettered("question"),
-        "commonsense_qa",
-        "tau/commonsense_qa",
-        CHOICES,
+        title="everyday knowledge, five choices",
+        form=lettered("question"),
+        folder="commonsense_qa",
+        hub="tau/commonsense_qa",
+        labels=CHOICES,
         paper="arXiv:1811.00937",
         licence="MIT",
         size=9_741,
+        revisions=("f55b5548", "3727846d"),
     ),
     "openbookqa": DataSet(
-        "elementary science, four choices",
-        lettered("question_stem"),
-        "openbookqa",
-        "allenai/openbookqa:main",
-        CHOICES[:4],
+        title="elementary science, four choices",
+        form=lettered("question_stem"),
+        folder="openbookqa",
+        hub="allenai/openbookqa:main",
+        labels=CHOICES[:4],
         splits=ALL_SPLITS,
         paper="arXiv:1809.02789",
         licence="Apache 2.0 (repository)",
         size=4_957,
+        revisions=("d280801d", "982d86cd"),
     ),
     "arc_easy": DataSet(
-        "school science, the easier questions",
-        lettered("question"),
-        "arc_easy",
-        "allenai/ai2_arc:ARC-Easy",
-        CHOICES,
+        title="school science, the easier questions",
+        form=lettered("question"),
+        folder="arc_easy",
+        hub="allenai/ai2_arc:ARC-Easy",
+        labels=CHOICES,
         splits=ALL_SPLITS,
         paper="arXiv:1803.05457",
         licence=ARC_LICENCE,
         size=2_251,
+        revisions=("8549487d", "3ff3ff77"),
     ),
     "arc_challenge": DataSet(
-        "school science, the harder questions",
-        lettered("question"),
-        "arc_challenge",
-        "allenai/ai2_arc:ARC-Challenge",
-        CHOICES,
+        title="school science, the harder questions",
+        form=lettered("question"),
+        folder="arc_challenge",
+        hub="allenai/ai2_arc:ARC-Challenge",
+        labels=CHOICES,
         splits=ALL_SPLITS,
         paper="arXiv:1803.05457",
         licence=ARC_LICENCE,
         size=1_119,
+        revisions=("9d2b34da", "dbc9b730"),
     ),
     "art": DataSet(
-        "the hypothesis between two observations (abductive inference)",
-        art,
-        "art",
-        "allenai/art:anli",
-        CHOICES[:2],
+        title="the hypothesis between two observations (abductive inference)",
+        form=art,
+        folder="art",
+        hub="allenai/art:anli",
+        labels=CHOICES[:2],
         paper="arXiv:1908.05739",
         size=169_654,
+        revisions=("c5c1d4b6", "64111a42"),
     ),
 }

@@ -1,4 +1,4 @@
-"""Sets of texts with a class: sentiment, topic, question type, emotion, intent, and pairs outside the benchmarks.
+"""Write sets of texts with a class as text: sentiment, topic, question type, emotion, intent, other pairs.
 
 All sets of single texts share the key `sentence`, so that a prompt meets one form in all of them. Splits are those of
 a data folder and may be smaller than the official ones.
@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from spot.errors import TaskError
-from spot.tasks.data_set import ALL_SPLITS, DUPLICATE, POLARITY, THREE_WAY, DataSet, Form, Row, Text, keyed
+from spot.tasks.columns import Text
+from spot.tasks.data_set import ALL_SPLITS, DUPLICATE, POLARITY, THREE_WAY, DataSet, Form, RawRow, keyed
 
 Keys = tuple[tuple[str, str], ...]  # (key in the input, field of the row), in the order of the input
 
 
-def classes(keys: Keys, words: tuple[str, ...], label: str = "label") -> Form:
+def numbered_classes(keys: Keys, words: tuple[str, ...], label: str = "label") -> Form:
     """The form of texts whose class is a number; rows of -1, on which the annotators did not agree, are left out.
 
     Args:
@@ -22,7 +23,7 @@ def classes(keys: Keys, words: tuple[str, ...], label: str = "label") -> Form:
         label: field of the number.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         texts = _texts(row, keys)
         if not row.answered or row.fields.get(label) != UNDECIDED:
             yield Text(_inputs(keys, texts), (row.word(label, words),), texts=texts)
@@ -30,10 +31,10 @@ def classes(keys: Keys, words: tuple[str, ...], label: str = "label") -> Form:
     return form
 
 
-def spelled(keys: Keys, words: tuple[str, ...], label: str) -> Form:
+def named_classes(keys: Keys, words: tuple[str, ...], label: str) -> Form:
     """The form of texts whose class is a word, with underscores for blanks."""
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         texts = _texts(row, keys)
         value = row.fields.get(label)
         word = value.replace("_", " ") if isinstance(value, str) else None
@@ -44,23 +45,26 @@ def spelled(keys: Keys, words: tuple[str, ...], label: str) -> Form:
     return form
 
 
-def rated(domain: str) -> Form:
+def rated_texts(domain: str) -> Form:
     """VADER's ratings from -4 to 4 in one domain: negative or positive; within 0.5 of neutral they are left out."""
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         texts = _texts(row, TEXT)
         if row.answered and row.text("domain") != domain:
             return
         value = row.fields.get("label")
-        if row.answered and (type(value) not in (int, float) or not -4 <= value <= 4):
+        if not row.answered:
+            yield Text(_inputs(TEXT, texts), POLARITY[:1], texts=texts)
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -4 <= value <= 4:
             raise TaskError(_no_label(row, "label", value))
-        if not row.answered or abs(value) >= 0.5:
-            yield Text(_inputs(TEXT, texts), (POLARITY[row.answered and value > 0],), texts=texts)
+        if abs(value) >= 0.5:
+            yield Text(_inputs(TEXT, texts), (POLARITY[value > 0],), texts=texts)
 
     return form
 
 
-def _texts(row: Row, keys: Keys) -> tuple[str, ...]:
+def _texts(row: RawRow, keys: Keys) -> tuple[str, ...]:
     return tuple(row.text(field) for _, field in keys)
 
 
@@ -68,7 +72,7 @@ def _inputs(keys: Keys, texts: tuple[str, ...]) -> str:
     return keyed(*((key, text) for (key, _), text in zip(keys, texts, strict=True)))
 
 
-def _no_label(row: Row, field: str, value: Any) -> str:
+def _no_label(row: RawRow, field: str, value: Any) -> str:
     return (
         f"{row.place}: field {field!r} is no label of this data set (found {value!r:.60}). Are these its rows, with "
         "the hub's field names and labels?"
@@ -132,166 +136,225 @@ YELP_LICENCE = "Yelp dataset terms, research use"
 TWITTER_LICENCE = "per task; Twitter terms"
 
 
-def _texts_set(title: str, folder: str, words: tuple[str, ...], hub: str = "", **known: Any) -> DataSet:
-    """A set of single texts with numbered classes."""
-    return DataSet(title, classes(TEXT, words), folder, hub, words, **known)
-
-
-def _tweets(title: str, name: str, words: tuple[str, ...], **known: Any) -> DataSet:
+def _tweets(
+    name: str,
+    *,
+    title: str,
+    labels: tuple[str, ...],
+    size: int,
+    splits: tuple[str, ...] = ALL_SPLITS,
+    licence: str = TWITTER_LICENCE,
+    revisions: tuple[str, str],
+) -> DataSet:
     """One set of TweetEval."""
-    known = {"licence": TWITTER_LICENCE, "splits": ALL_SPLITS, **known}
-    return _texts_set(
-        title,
-        f"tweet_eval_{name}",
-        words,
-        f"cardiffnlp/tweet_eval:{name}",
+    return DataSet(
+        title=title,
+        form=numbered_classes(TEXT, labels),
+        folder=f"tweet_eval_{name}",
+        hub=f"cardiffnlp/tweet_eval:{name}",
+        labels=labels,
         metrics=("macro_f1", "accuracy"),
+        splits=splits,
         paper="arXiv:2010.12421",
-        **known,
+        licence=licence,
+        size=size,
+        revisions=revisions,
     )
 
 
-def _ratings(title: str, domain: str) -> DataSet:
+def _ratings(domain: str, *, title: str, revisions: tuple[str, str]) -> DataSet:
     """One domain of the VADER ratings."""
-    return DataSet(title, rated(domain), "vader", "", POLARITY, licence="MIT")
+    return DataSet(
+        title=title, form=rated_texts(domain), folder="vader", labels=POLARITY, licence="MIT", revisions=revisions
+    )
 
 
 TABLE: dict[str, DataSet] = {
     "trec": DataSet(
-        "type of a question's answer",
-        classes(TEXT, QUESTION_TYPES, "coarse_label"),
-        "trec",
-        "",
-        QUESTION_TYPES,
+        title="type of a question's answer",
+        form=numbered_classes(TEXT, QUESTION_TYPES, "coarse_label"),
+        folder="trec",
+        labels=QUESTION_TYPES,
         licence="not stated (Li & Roth 2002), research use",
         size=5_452,
+        revisions=("adea993d", "edee4366"),
     ),
-    "ag_news": _texts_set(
-        "topic of a news item",
-        "ag_news",
-        TOPICS,
-        "fancyzhx/ag_news",
-        size=120_000,
-        paper="arXiv:1509.01626",
+    "ag_news": DataSet(
+        title="topic of a news item",
+        form=numbered_classes(TEXT, TOPICS),
+        folder="ag_news",
+        hub="fancyzhx/ag_news",
+        labels=TOPICS,
         hub_splits={"train": "train", "validation": "test"},
+        paper="arXiv:1509.01626",
         licence="not stated, non-commercial research use",
+        size=120_000,
+        revisions=("a2094226", "f27c677a"),
     ),
     "dbpedia_14": DataSet(
-        "kind of thing an article is on",
-        classes(ARTICLE, CATEGORIES),
-        "dbpedia_14",
-        "fancyzhx/dbpedia_14",
-        CATEGORIES,
+        title="kind of thing an article is on",
+        form=numbered_classes(ARTICLE, CATEGORIES),
+        folder="dbpedia_14",
+        hub="fancyzhx/dbpedia_14",
+        labels=CATEGORIES,
         hub_splits={"train": "train", "validation": "test"},
         paper="arXiv:1509.01626",
         licence="CC BY-SA 3.0",
         size=560_000,
+        revisions=("f117d8b5", "e2bb09a6"),
     ),
     "banking77": DataSet(
-        "intent of a bank customer's question",
-        spelled(TEXT, INTENTS, "label_text"),
-        "banking77",
-        "mteb/banking77",
-        INTENTS,
+        title="intent of a bank customer's question",
+        form=named_classes(TEXT, INTENTS, "label_text"),
+        folder="banking77",
+        hub="mteb/banking77",
+        labels=INTENTS,
         hub_splits={"train": "train", "validation": "test"},
         paper="arXiv:2003.04807",
         licence="CC BY 4.0",
         size=10_003,
+        revisions=("aba65b96", "52d22735"),
     ),
-    "cr": _texts_set(
-        "sentiment of product review sentences", "cr", POLARITY, licence="not stated (Hu & Liu 2004), research use"
+    "cr": DataSet(
+        title="sentiment of product review sentences",
+        form=numbered_classes(TEXT, POLARITY),
+        folder="cr",
+        labels=POLARITY,
+        licence="not stated (Hu & Liu 2004), research use",
+        revisions=("b006d66b", "7501a1ef"),
     ),
-    "mr": _texts_set(
-        "sentiment of film review sentences",
-        "mr",
-        POLARITY,
-        "cornell-movie-review-data/rotten_tomatoes",
+    "mr": DataSet(
+        title="sentiment of film review sentences",
+        form=numbered_classes(TEXT, POLARITY),
+        folder="mr",
+        hub="cornell-movie-review-data/rotten_tomatoes",
+        labels=POLARITY,
         splits=ALL_SPLITS,
         licence="not stated (Pang & Lee 2005), research use",
         size=8_530,
+        revisions=("8050545e", "fdcd7ace"),
     ),
-    "mpqa": _texts_set(
-        "sentiment of opinion phrases", "mpqa", POLARITY, licence="not stated (Wiebe et al. 2005), research use"
+    "mpqa": DataSet(
+        title="sentiment of opinion phrases",
+        form=numbered_classes(TEXT, POLARITY),
+        folder="mpqa",
+        labels=POLARITY,
+        licence="not stated (Wiebe et al. 2005), research use",
+        revisions=("c904c244", "a662d794"),
     ),
-    "sst5": _texts_set(
-        "sentiment of film sentences, five steps", "sst5", FIVE_WAY, splits=ALL_SPLITS, licence=SST_LICENCE, size=8_544
-    ),
-    "imdb": _texts_set(
-        "sentiment of whole film reviews",
-        "imdb",
-        POLARITY,
-        "stanfordnlp/imdb",
+    "sst5": DataSet(
+        title="sentiment of film sentences, five steps",
+        form=numbered_classes(TEXT, FIVE_WAY),
+        folder="sst5",
+        labels=FIVE_WAY,
         splits=ALL_SPLITS,
-        size=25_000,
+        licence=SST_LICENCE,
+        size=8_544,
+        revisions=("336504e6", "dd0b5022"),
+    ),
+    "imdb": DataSet(
+        title="sentiment of whole film reviews",
+        form=numbered_classes(TEXT, POLARITY),
+        folder="imdb",
+        hub="stanfordnlp/imdb",
+        labels=POLARITY,
+        splits=ALL_SPLITS,
         hub_splits={"train": "train", "test": "test"},
         licence="not stated (Maas et al. 2011), research use",
+        size=25_000,
+        revisions=("6ad8d324", "b65c53b0"),
     ),
-    "yelp_polarity": _texts_set(
-        "sentiment of local reviews",
-        "yelp_polarity",
-        POLARITY,
-        "fancyzhx/yelp_polarity",
+    "yelp_polarity": DataSet(
+        title="sentiment of local reviews",
+        form=numbered_classes(TEXT, POLARITY),
+        folder="yelp_polarity",
+        hub="fancyzhx/yelp_polarity",
+        labels=POLARITY,
         splits=ALL_SPLITS,
         hub_splits={"train": "train", "test": "test"},
+        paper="arXiv:1509.01626",
+        licence=YELP_LICENCE,
         size=560_000,
-        paper="arXiv:1509.01626",
-        licence=YELP_LICENCE,
+        revisions=("d3d61399", "f73c65c6"),
     ),
-    "yelp_review_full": _texts_set(
-        "stars of local reviews",
-        "yelp_review_full",
-        STARS,
-        "Yelp/yelp_review_full",
-        paper="arXiv:1509.01626",
+    "yelp_review_full": DataSet(
+        title="stars of local reviews",
+        form=numbered_classes(TEXT, STARS),
+        folder="yelp_review_full",
+        hub="Yelp/yelp_review_full",
+        labels=STARS,
         hub_splits={"train": "train", "validation": "test"},
-        size=650_000,
+        paper="arXiv:1509.01626",
         licence=YELP_LICENCE,
+        size=650_000,
+        revisions=("f8f59391", "e057b717"),
     ),
     "amazon_polarity": DataSet(
-        "sentiment of product reviews",
-        classes(ARTICLE, POLARITY),
-        "amazon_polarity",
-        "fancyzhx/amazon_polarity",
-        POLARITY,
+        title="sentiment of product reviews",
+        form=numbered_classes(ARTICLE, POLARITY),
+        folder="amazon_polarity",
+        hub="fancyzhx/amazon_polarity",
+        labels=POLARITY,
         hub_splits={"train": "train", "validation": "test"},
         paper="arXiv:1509.01626",
         licence="not stated, research use",
         size=3_600_000,
+        revisions=("36e2c446", "47a1765b"),
     ),
-    "tweet_eval/emotion": _tweets("emotion of tweets", "emotion", EMOTIONS, size=3_257),
-    "tweet_eval/hate": _tweets("hate against women and immigrants in tweets", "hate", ("not hate", "hate"), size=9_000),
-    "tweet_eval/offensive": _tweets("offensive tweets", "offensive", ("not offensive", "offensive"), size=11_916),
+    "tweet_eval/emotion": _tweets(
+        "emotion", title="emotion of tweets", labels=EMOTIONS, size=3_257, revisions=("8640e7a2", "50aa682c")
+    ),
+    "tweet_eval/hate": _tweets(
+        "hate",
+        title="hate against women and immigrants in tweets",
+        labels=("not hate", "hate"),
+        size=9_000,
+        revisions=("3a3373b6", "65601130"),
+    ),
+    "tweet_eval/offensive": _tweets(
+        "offensive",
+        title="offensive tweets",
+        labels=("not offensive", "offensive"),
+        size=11_916,
+        revisions=("bbf185a0", "d65c8d0d"),
+    ),
     "tweet_eval/sentiment": _tweets(
-        "sentiment of tweets",
         "sentiment",
-        ("negative", "neutral", "positive"),
-        size=45_615,
+        title="sentiment of tweets",
+        labels=("negative", "neutral", "positive"),
         splits=("train", "validation"),
         licence="CC BY 3.0; Twitter terms",
+        size=45_615,
+        revisions=("49a705b2", "afd53488"),
     ),
-    "vader/tweets": _ratings("rated sentiment of tweets", "tweets"),
-    "vader/amazon": _ratings("rated sentiment of product review sentences", "amazon"),
-    "vader/nyt": _ratings("rated sentiment of newspaper editorials", "nyt"),
-    "vader/movie": _ratings("rated sentiment of film review sentences", "movies"),
+    "vader/tweets": _ratings("tweets", title="rated sentiment of tweets", revisions=("b0142c37", "fc7c82c9")),
+    "vader/amazon": _ratings(
+        "amazon", title="rated sentiment of product review sentences", revisions=("5eeaecbf", "d27cc0dc")
+    ),
+    "vader/nyt": _ratings("nyt", title="rated sentiment of newspaper editorials", revisions=("0016585b", "3f445c1b")),
+    "vader/movie": _ratings(
+        "movies", title="rated sentiment of film review sentences", revisions=("36e459c2", "15f92dc8")
+    ),
     "snli": DataSet(
-        "three-way inference on image captions",
-        classes(INFERENCE, THREE_WAY),
-        "snli",
-        "stanfordnlp/snli",
-        THREE_WAY,
+        title="three-way inference on image captions",
+        form=numbered_classes(INFERENCE, THREE_WAY),
+        folder="snli",
+        hub="stanfordnlp/snli",
+        labels=THREE_WAY,
         paper="arXiv:1508.05326",
         licence="CC BY-SA 4.0",
         size=549_367,
+        revisions=("4111acf1", "01327c2b"),
     ),
     "quora_pairs": DataSet(
-        "duplicate questions, a balanced partition",
-        classes(QUESTIONS, DUPLICATE),
-        "quora_pairs",
-        "",
-        DUPLICATE,
-        ("f1", "accuracy"),
+        title="duplicate questions, a balanced partition",
+        form=numbered_classes(QUESTIONS, DUPLICATE),
+        folder="quora_pairs",
+        labels=DUPLICATE,
+        metrics=("f1", "accuracy"),
         paper="arXiv:1702.03814",
         licence="Quora terms, non-commercial",
         size=384_348,
+        revisions=("2f1308c6", "b647321c"),
     ),
 }

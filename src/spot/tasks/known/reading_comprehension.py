@@ -1,14 +1,16 @@
-"""Reading comprehension, and the inference, similarity and emotion sets of the SPoT mixtures beyond GLUE and SuperGLUE.
+"""Write reading comprehension as text, and what the SPoT mixtures hold beyond GLUE and SuperGLUE.
 
-Questions on a text have T5's SQuAD form: every character that is no ASCII letter, digit or underscore stands
-between blanks. Inference has the form of SPoT's own loaders, which make one blank of each run of white space.
+Those are sets of inference, similarity and emotions. Questions on a text have T5's SQuAD form: every character that is
+no ASCII letter, digit or underscore stands between blanks. Inference has the form of SPoT's own loaders, which make one
+blank of each run of white space.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_set import SIMILARITIES, THREE_WAY, DataSet, Form, Row, Text, keyed, rated
+from spot.tasks.columns import Text
+from spot.tasks.data_set import SIMILARITIES, THREE_WAY, DataSet, Form, RawRow, keyed, rated_pair
 
 _MARK = re.compile(r"(\W)", re.ASCII)
 _BLANKS = re.compile(r"[\t\n\f\r ]+")  # what the regular expressions of T5 (RE2) call white space
@@ -35,13 +37,13 @@ def question_form(question: str, context: str, answers: Sequence[str]) -> Text:
     return Text(inputs, tuple(dict.fromkeys(filter(None, accepted))), texts=(question, context))
 
 
-def squad(row: Row, train: bool) -> Iterator[Text]:
+def squad(row: RawRow, train: bool) -> Iterator[Text]:
     """SQuAD 1.1: the answers of up to three people."""
     answers = _filled(row, "answers", lambda: row.inner("answers").texts("text"))
     yield question_form(row.text("question"), row.text("context"), answers)
 
 
-def drop(row: Row, train: bool) -> Iterator[Text]:
+def drop(row: RawRow, train: bool) -> Iterator[Text]:
     """DROP: spans, numbers and dates; `ref_answers`, where a row has them, are accepted beside its spans."""
 
     def listed() -> Sequence[str]:
@@ -58,7 +60,7 @@ def mrqa(subset: str) -> Form:
         subset: the set's name in the field `subset`.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         if "subset" not in row.fields or row.text("subset") == subset:
             answers = _filled(row, "answers", lambda: row.texts("answers"))
             yield question_form(row.text("question"), row.text("context"), answers)
@@ -74,7 +76,7 @@ def inference(key: str, labels: tuple[str, ...]) -> Form:
         labels: in the order of their numbers; rows may also spell the label.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         hypothesis, premise = row.text("hypothesis"), row.text("premise")
         value = row.fields.get("label")
         word = value if value in labels else labels[_number(row, "label", len(labels))]
@@ -84,11 +86,11 @@ def inference(key: str, labels: tuple[str, ...]) -> Form:
     return form
 
 
-def emotions(row: Row, train: bool) -> Iterator[Text]:
+def emotions(row: RawRow, train: bool) -> Iterator[Text]:
     """GoEmotions: a comment may have several emotions; the first is trained on, each is accepted."""
     text, numbers = row.text("text"), row.fields.get("labels") if row.answered else [0]
-    known = range(len(EMOTIONS))
-    if not isinstance(numbers, list) or not numbers or not all(type(n) is int and n in known for n in numbers):
+    classes = range(len(EMOTIONS))
+    if not isinstance(numbers, list) or not numbers or not all(type(n) is int and n in classes for n in numbers):
         raise TaskError(
             f"{row.place}: field 'labels' holds {numbers!r:.60}, expected a list of numbers from 0 to "
             f"{len(EMOTIONS) - 1}. Mend the row or leave it out."
@@ -96,7 +98,7 @@ def emotions(row: Row, train: bool) -> Iterator[Text]:
     yield Text(keyed(("sentence", text)), tuple(EMOTIONS[number] for number in numbers), texts=(text,))
 
 
-def tweet_polarity(row: Row, train: bool) -> Iterator[Text]:
+def tweet_polarity(row: RawRow, train: bool) -> Iterator[Text]:
     """Sentiment140: 0 is negative, 4 positive; the few neutral ones (2, in the test split) are left out."""
     text, value = row.text("text"), row.fields.get("sentiment") if row.answered else 0
     if type(value) is not int or value not in (0, 2, 4):
@@ -110,24 +112,24 @@ def _collapsed(text: str) -> str:
     return _BLANKS.sub(" ", text)
 
 
-def _filled(row: Row, field: str, answers: Callable[[], Sequence[str]]) -> Sequence[str]:
+def _filled(row: RawRow, field: str, answers: Callable[[], Sequence[str]]) -> Sequence[str]:
     """The answers that are not blank; refuses a row without any, unless it is to be predicted."""
     if not row.answered:
         return ()
-    if found := [answer for answer in answers() if answer.strip()]:
-        return found
+    if filled := [answer for answer in answers() if answer.strip()]:
+        return filled
     raise TaskError(f"{row.place}: field {field!r} holds no answer, expected at least one. Leave the row out.")
 
 
-def _number(row: Row, field: str, count: int) -> int:
+def _number(row: RawRow, field: str, count: int) -> int:
     """A label's number, as a number or as text; 0 where it is to be predicted."""
     if not row.answered:
         return 0
     value = row.fields.get(field)
-    known = [str(number) for number in range(count)]
-    if type(value) not in (int, str) or str(value) not in known:
+    numbers = [str(number) for number in range(count)]
+    if isinstance(value, bool) or not isinstance(value, int | str) or str(value) not in numbers:
         raise TaskError(
-            f"{row.place}: field {field!r} holds {value!r:.60}, expected one of {', '.join(known)}. "
+            f"{row.place}: field {field!r} holds {value!r:.60}, expected one of {', '.join(numbers)}. "
             "Mend the row or leave it out."
         )
     return int(value)
@@ -167,107 +169,140 @@ EMOTIONS = (
 ANSWER = ("exact_match", "token_f1")
 
 
-def _mrqa(name: str, title: str, size: int, subset: str) -> DataSet:
+def _mrqa(name: str, *, title: str, subset: str, size: int, revisions: tuple[str, str]) -> DataSet:
     """One set of MRQA 2019, whose contexts are cut to 800 tokens in the data itself."""
     return DataSet(
-        title,
-        mrqa(subset),
-        f"mrqa_{name}",
-        "mrqa-workshop/mrqa",
+        title=title,
+        form=mrqa(subset),
+        folder=f"mrqa_{name}",
+        hub="mrqa-workshop/mrqa",
         metrics=ANSWER,
         paper="arXiv:1910.09753",
         size=size,
         kind="text",
+        revisions=revisions,
     )
 
 
-def _anli(number: int, size: int) -> DataSet:
+def _anli(number: int, *, size: int, revisions: tuple[str, str]) -> DataSet:
     """One round of adversarial inference."""
     return DataSet(
-        f"adversarial three-way inference, round {number}",
-        inference("context", THREE_WAY),
-        f"anli_r{number}",
-        "facebook/anli",
-        THREE_WAY,
+        title=f"adversarial three-way inference, round {number}",
+        form=inference("context", THREE_WAY),
+        folder=f"anli_r{number}",
+        hub="facebook/anli",
+        labels=THREE_WAY,
         hub_splits={"train": f"train_r{number}", "validation": f"dev_r{number}"},
         paper="arXiv:1910.14599",
         licence="CC BY-NC 4.0",
         size=size,
+        revisions=revisions,
     )
 
 
 TABLE: dict[str, DataSet] = {
     "squad": DataSet(
-        "questions on Wikipedia paragraphs",
-        squad,
-        "squad",
-        "rajpurkar/squad",
+        title="questions on Wikipedia paragraphs",
+        form=squad,
+        folder="squad",
+        hub="rajpurkar/squad",
         metrics=ANSWER,
         paper="arXiv:1606.05250",
         licence="CC BY-SA 4.0",
         size=87_599,
         kind="text",
+        revisions=("40d73f1f", "dde0b53e"),
     ),
     "drop": DataSet(
-        "questions that need counting and arithmetic on paragraphs",
-        drop,
-        "drop",
-        "ucinlp/drop",
+        title="questions that need counting and arithmetic on paragraphs",
+        form=drop,
+        folder="drop",
+        hub="ucinlp/drop",
         metrics=ANSWER,
         paper="arXiv:1903.00161",
         licence="CC BY-SA 4.0",
         size=77_400,
         kind="text",
+        revisions=("3179f8b1", "616a1497"),
     ),
-    "mrqa/squad": _mrqa("squad", "SQuAD as in MRQA 2019", 86_588, "SQuAD"),
-    "mrqa/newsqa": _mrqa("newsqa", "questions on news (NewsQA as in MRQA 2019)", 74_160, "NewsQA"),
-    "mrqa/triviaqa": _mrqa("triviaqa", "trivia on web pages (TriviaQA as in MRQA 2019)", 61_688, "TriviaQA-web"),
-    "mrqa/searchqa": _mrqa("searchqa", "Jeopardy on search results (SearchQA as in MRQA 2019)", 117_384, "SearchQA"),
-    "mrqa/hotpotqa": _mrqa("hotpotqa", "questions on two paragraphs (HotpotQA as in MRQA 2019)", 72_928, "HotpotQA"),
+    "mrqa/squad": _mrqa(
+        "squad", title="SQuAD as in MRQA 2019", subset="SQuAD", size=86_588, revisions=("2ead6c1d", "1046d583")
+    ),
+    "mrqa/newsqa": _mrqa(
+        "newsqa",
+        title="questions on news (NewsQA as in MRQA 2019)",
+        subset="NewsQA",
+        size=74_160,
+        revisions=("5050a9e4", "5c71e4bf"),
+    ),
+    "mrqa/triviaqa": _mrqa(
+        "triviaqa",
+        title="trivia on web pages (TriviaQA as in MRQA 2019)",
+        subset="TriviaQA-web",
+        size=61_688,
+        revisions=("d445977f", "115fd644"),
+    ),
+    "mrqa/searchqa": _mrqa(
+        "searchqa",
+        title="Jeopardy on search results (SearchQA as in MRQA 2019)",
+        subset="SearchQA",
+        size=117_384,
+        revisions=("b73d40f3", "b8b51e1a"),
+    ),
+    "mrqa/hotpotqa": _mrqa(
+        "hotpotqa",
+        title="questions on two paragraphs (HotpotQA as in MRQA 2019)",
+        subset="HotpotQA",
+        size=72_928,
+        revisions=("7bf2c4f3", "5b4ab49a"),
+    ),
     "mrqa/naturalquestions": _mrqa(
         "naturalquestions",
-        "search queries on Wikipedia (Natural Questions as in MRQA 2019)",
-        104_071,
-        "NaturalQuestionsShort",
+        title="search queries on Wikipedia (Natural Questions as in MRQA 2019)",
+        subset="NaturalQuestionsShort",
+        size=104_071,
+        revisions=("f18e67cf", "6b01ad76"),
     ),
-    "anli/r1": _anli(1, 16_946),
-    "anli/r2": _anli(2, 45_460),
-    "anli/r3": _anli(3, 100_459),
+    "anli/r1": _anli(1, size=16_946, revisions=("0232a9f7", "19fad992")),
+    "anli/r2": _anli(2, size=45_460, revisions=("d90495cb", "a36aae34")),
+    "anli/r3": _anli(3, size=100_459, revisions=("c0b1fa5f", "d1c6ed7e")),
     "docnli": DataSet(
-        "two-way inference on documents (the hub's copy has 861,708 train rows)",
-        inference("premise", TWO_WAY),
-        "docnli",
-        "tasksource/doc-nli",
-        TWO_WAY,
-        size=942_314,
+        title="two-way inference on documents (the hub's copy has 861,708 train rows)",
+        form=inference("premise", TWO_WAY),
+        folder="docnli",
+        hub="tasksource/doc-nli",
+        labels=TWO_WAY,
         paper="ACL:2021.findings-acl.435",
+        size=942_314,
+        revisions=("5ad423e8", "d9568cdc"),
     ),
     "cxc": DataSet(
-        "similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)",
-        rated("score"),
-        "cxc",
-        "",
-        SIMILARITIES,
-        ("pearson_spearman",),
+        title="similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)",
+        form=rated_pair("score"),
+        folder="cxc",
+        labels=SIMILARITIES,
+        metrics=("pearson_spearman",),
         paper="arXiv:2004.15020",
         size=88_054,
         kind="number",
+        revisions=("fb744a8e", "d521a719"),
     ),
     "goemotions": DataSet(
-        "emotions of comments, 28 classes",
-        emotions,
-        "goemotions",
-        "google-research-datasets/go_emotions:simplified",
-        EMOTIONS,
+        title="emotions of comments, 28 classes",
+        form=emotions,
+        folder="goemotions",
+        hub="google-research-datasets/go_emotions:simplified",
+        labels=EMOTIONS,
         paper="arXiv:2005.00547",
         size=43_410,
+        revisions=("2cc53b64", "b79888ff"),
     ),
     "sentiment140": DataSet(
-        "sentiment of tweets, labelled by their emoticons",
-        tweet_polarity,
-        "sentiment140",
-        "",
-        ("negative", "positive"),
+        title="sentiment of tweets, labelled by their emoticons",
+        form=tweet_polarity,
+        folder="sentiment140",
+        labels=("negative", "positive"),
         size=1_600_000,
+        revisions=("dbd98c22", "c85a18a4"),
     ),
 }

@@ -1,0 +1,169 @@
+"""Classify texts with a tuned prompt in scikit-learn's manner: `SoftPromptClassifier`."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_is_fitted
+
+from spot.evaluation.door import predict
+from spot.models.backbone import Backbone
+from spot.prompts.prompt import SoftPrompt
+from spot.reading import Reading
+from spot.strategies.door import transfer
+from spot.tasks.inputs import inputs_of, rows_of
+from spot.tasks.splits import Splits
+from spot.tasks.task import Example, Task
+from spot.training.door import tune
+
+HELD_OUT = 0.2  # of the rows: they choose the checkpoint, and as many again say whether a transfer helped
+
+
+class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier of texts whose only trained numbers are a soft prompt before a frozen language model.
+
+    Settings that are None have the library's recipe where there is a library, else the documented defaults.
+
+    Args:
+        backbone: the frozen model, or its name: `embedded`, a folder or a hub id.
+        library: where to look for a prompt to start from: a folder, or `packaged`; None starts from scratch.
+        template: how the fields of a row become text; `{text}` is a row that is one text.
+        labels: class -> the word that the model answers with; None for the class as text.
+        strategy: how a library is used, see `TransferConfig`.
+        steps: optimiser steps.
+        length: prompt tokens P; with a library its own.
+        learning_rate: step size; with a library its own.
+        batch_size: rows a step; with a library its own.
+        seed: of the order of the rows, and of which are held out.
+        settings: any other setting of `TuneConfig`, or with a library of `TransferConfig`.
+        folder: where runs are kept; None for the user's cache.
+
+    Attributes:
+        classes_: the classes, sorted.
+        prompt_: the tuned prompt.
+        report_: what the transfer found, on rows that it did not see; None without a library.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str = "embedded",
+        *,
+        library: str | None = None,
+        template: str = "sentence: {text}",
+        labels: Mapping[Any, str] | None = None,
+        strategy: str = "best",
+        steps: int | None = None,
+        length: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        folder: Path | str | None = None,
+    ):
+        """Keep the settings; nothing is loaded before `fit`."""
+        self.backbone = backbone
+        self.library = library
+        self.template = template
+        self.labels = labels
+        self.strategy = strategy
+        self.steps = steps
+        self.length = length
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.seed = seed
+        self.settings = settings
+        self.folder = folder
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Tune a prompt on texts and their classes; a fifth of them chooses the checkpoint.
+
+        Args:
+            X: texts, mappings of fields, or a table.
+            y: the class of each.
+
+        Raises:
+            ValueError: X and y differ in length, or y has fewer than two classes.
+            SpotError: rows or settings cannot be used.
+        """
+        rows = rows_of(_flat(X))
+        targets = np.asarray(y)
+        if targets.ndim != 1 or len(targets) != len(rows):
+            raise ValueError(f"y has shape {targets.shape}; expected one class for each of the {len(rows)} rows")
+        self.classes_ = np.unique(targets)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has 1 class, {self.classes_[0]!r}: expected two or more")
+        words: dict[Any, str] = {value: (self.labels or {}).get(value, str(value)) for value in self.classes_.tolist()}
+        if len(set(words.values())) < len(words):
+            raise ValueError(f"labels gives two classes the same word ({sorted(words.values())}): expected one each")
+        reading = Reading(template=self.template, labels=tuple((str(value), word) for value, word in words.items()))
+        examples = [
+            Example(f"train/{number}", example.inputs, (words[value],), texts=(example.inputs,))
+            for number, (example, value) in enumerate(zip(inputs_of(rows, reading), targets.tolist(), strict=True))
+        ]
+        task = Task("rows", lambda split: iter(examples), ("train",), reading.words, ("accuracy",), reading=reading)
+        backbone = self._backbone()
+        given = {"steps": self.steps, "seed": self.seed} if self.library is None else {"steps": self.steps}
+        if self.library is None:
+            given |= {"length": self.length, "learning_rate": self.learning_rate, "batch_size": self.batch_size}
+        settings = {key: value for key, value in given.items() if value is not None} | dict(self.settings or {})
+        splits = self._split(examples, targets)
+        self.report_ = None
+        if self.library is None:
+            self.prompt_ = tune(task, backbone, rows=splits, out=self.folder, **settings)
+        else:
+            self.report_ = transfer(
+                task, backbone, library=self.library, rows=splits, out=self.folder, strategy=self.strategy, **settings
+            )
+            self.prompt_ = self.report_.prompt
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, float64 [rows, classes], in the order of `classes_`."""
+        check_is_fitted(self)
+        prompt: SoftPrompt = self.prompt_
+        predictions = predict(prompt, self._backbone(), _flat(X))
+        logs = np.array([prediction.log_probabilities for prediction in predictions], dtype=np.float64)
+        return np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each row."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def _backbone(self) -> Backbone:
+        return self.backbone if isinstance(self.backbone, Backbone) else _loaded(self.backbone)
+
+    def _split(self, examples: Sequence[Example], targets: np.ndarray) -> Splits:
+        """Rows that train, that choose the checkpoint, and with a library those that only report."""
+        numbers = np.arange(len(examples))
+        parts = []
+        for _ in range(1 if self.library is None else 2):
+            count = max(1, round(HELD_OUT * len(examples)))
+            classes, sizes = np.unique(targets[numbers], return_counts=True)
+            fits = sizes.min() >= 2 and count >= len(classes) and len(numbers) - count >= len(classes)
+            numbers, held = train_test_split(
+                numbers, test_size=count, random_state=self.seed, stratify=targets[numbers] if fits else None
+            )
+            parts.append(tuple(examples[number] for number in sorted(held)))
+        return Splits(tuple(examples[number] for number in sorted(numbers)), parts[0], parts[1] if parts[1:] else ())
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str) -> Backbone:
+    """A frozen model by its name; the last one stays in memory, so that folds of a search share it."""
+    return Backbone.load(name)
+
+
+def _flat(rows: Any) -> Any:
+    """Texts in an array or a column, of whatever kind, as a list of texts; anything else as it is."""
+    if hasattr(rows, "columns") or hasattr(rows, "to_pylist"):
+        return rows
+    array = np.asarray(rows, dtype=object)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"X has shape {array.shape}; expected texts, [rows] or [rows, 1], or mappings of fields")
+    return array.tolist()

