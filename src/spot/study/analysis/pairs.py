@@ -196,16 +196,16 @@ def table_summaries(transfers: Sequence[Transfer]) -> tuple[TableSummary, ...]:
 
 def correlation(target: str, similarities: Sequence[float], gains: Sequence[float]) -> Correlation:
     """Similarity against gain on one target; constant numbers have no correlation, which is said and no warning."""
-    rounded = {"similarities": np.round(similarities, TIE_DECIMALS), "gains": np.round(gains, TIE_DECIMALS)}
-    sources = len(similarities)
+    ours, theirs = np.round(similarities, TIE_DECIMALS), np.round(gains, TIE_DECIMALS)
+    sources = len(ours)
     if sources < FEWEST_SOURCES:
         return Correlation(target=target, sources=sources, why=f"fewer than {FEWEST_SOURCES} sources")
-    for name, values in rounded.items():
+    for values, name in ((ours, "similarities"), (theirs, "gains")):
         if not np.ptp(values):
             return Correlation(target=target, sources=sources, why=f"all {name} are equal")
-    pearson, p = pearsonr(*rounded.values())
-    spearman, _ = spearmanr(*rounded.values())
-    return Correlation(target=target, sources=sources, pearson=float(pearson), p=float(p), spearman=float(spearman))
+    pearson, p = np.array(pearsonr(ours, theirs)).tolist()
+    spearman, _ = np.array(spearmanr(ours, theirs)).tolist()
+    return Correlation(target=target, sources=sources, pearson=pearson, p=p, spearman=spearman)
 
 
 def correlations(transfers: Sequence[Transfer], metric: str) -> tuple[Correlation, ...]:

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.cluster.hierarchy import dendrogram
@@ -265,7 +265,7 @@ def _cells(axes: "Axes", table: np.ndarray, limit: float, colours: str, digits: 
     )
     axes.set_ylim(10 * rows, 0)
     for row, column in np.ndindex(rows, columns):
-        value, at = table[row, column], (10 * column + 5, 10 * row + 5)
+        value, at = float(table[row, column]), (10 * column + 5, 10 * row + 5)
         if np.isnan(value):
             axes.text(*at, "-", ha="center", va="center", fontsize=8)
         elif digits is not None:
@@ -288,7 +288,9 @@ def _cells(axes: "Axes", table: np.ndarray, limit: float, colours: str, digits: 
 
 def _names(axes: "Axes", below: Sequence[str], beside: Sequence[str]) -> None:
     """Write names at the middle of columns and rows."""
-    turn = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(below) <= 12 else {"rotation": 90}
+    turn: dict[str, Any] = (
+        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(below) <= 12 else {"rotation": 90}
+    )
     axes.set_xticks(10 * np.arange(len(below)) + 5, labels=list(below), **turn)
     axes.set_yticks(10 * np.arange(len(beside)) + 5, labels=list(beside))
     axes.tick_params(labelsize=9)
