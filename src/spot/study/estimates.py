@@ -15,7 +15,7 @@ from spot.models import embedded
 from spot.models.backbone import Backbone
 from spot.models.checkpoints import locate
 from spot.storage.files import cache_dir, write_whole
-from spot.study.cells import Cell, Gang, StudyPlan, as_json, gangs
+from spot.study.cells import Cell, Gang, StudyPlan, cell_as_json, gangs
 from spot.study.records import Record
 from spot.tasks import mixtures, registry
 from spot.training.loop import seconds_of
@@ -138,7 +138,7 @@ def overview(plan: StudyPlan, found: Mapping[str, Record], guess: Estimate) -> d
         "transfers": sum(bool(cell.needs) for cell in plan.cells),
         "kinds": kinds,
         **asdict(guess),
-        "cells": [as_json(cell) for cell in plan.cells],
+        "cells": [cell_as_json(cell) for cell in plan.cells],
     }
 
 
