@@ -273,7 +273,7 @@ def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -
     try:
         if role == "source" and (found := _prompts(name)):
             return found
-        mixture = mixtures.find(name)
+        mixture = mixtures.find_mixture(name)
         if mixture is None:
             task = registry.get(name, prefix=prefix)
             return [Origin(task.name, name, task.revision, (name,), labels=bool(task.labels))]
