@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spot.config import TransferConfig, make_config
+from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, make_config
 from spot.errors import LibraryError
 from spot.evaluation.evaluation import Progress
 from spot.library.library import PACKAGED, Library, open_library
@@ -13,9 +13,6 @@ from spot.strategies.transfers import transfer_rows
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task
-
-REPORT_ROWS = 400
-SELECT_ROWS = 100
 
 
 def transfer(
