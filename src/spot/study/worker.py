@@ -18,7 +18,7 @@ from spot.evaluation.evaluation import Evaluation, evaluate, interval
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
 from spot.prompts.prompt import SoftPrompt, from_bytes, to_bytes
-from spot.retrieval import ranking
+from spot.retrieval.embeddings import recorded_summaries
 from spot.storage.run_dir import RunDir
 from spot.study.cells import Cell, Done, Work, record_of
 from spot.study.records import Record, runs_folder
@@ -217,7 +217,7 @@ def _measured(bench: _Bench, cell: Cell, run: Run, prompt: SoftPrompt, result: R
     if cell.kind == "pair":
         found["as_is"] = bench.score(run, run.start)
     if prompt.key is not None:
-        found["embedding"] = ranking.single_rows(prompt)
+        found["embedding"] = recorded_summaries(prompt)
     return found
 
 
