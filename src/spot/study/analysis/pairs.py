@@ -14,6 +14,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from spot.errors import StudyError
 from spot.metrics.scores import nested_bootstrap_interval, relative_error_reduction
+from spot.retrieval.embeddings import SIMILARITIES
 from spot.retrieval.predictor import BASIS, Expectation, Gain, expected
 from spot.study.analysis.arms import from_scratch
 from spot.study.analysis.groups import TargetSeed, plain_selection_score, selection_score
