@@ -17,8 +17,9 @@ from spot.errors import TaskError
 from spot.prompts.overlap import Sketch, build, seen
 from spot.prompts.prompt import SoftPrompt
 from spot.storage.run_dir import RunDir
-from spot.strategies.comparison import Bench, CandidateSummary, mean_of, selection
+from spot.strategies.comparison import Bench, mean_of, selection
 from spot.strategies.plans import PLAIN, Amount, Outcome, Plan, Start, amount_at, settle, standing_after
+from spot.strategies.report import CandidateSummary
 from spot.tasks import mixtures, registry
 from spot.tasks.splits import split_rows
 from spot.training.loop import Diverged, Rule

@@ -8,7 +8,7 @@ from spot.errors import LibraryError
 from spot.evaluation.evaluation import Progress
 from spot.library.library import PACKAGED, Library, open_library
 from spot.models.backbone import Backbone
-from spot.strategies.comparison import TransferReport
+from spot.strategies.report import TransferReport
 from spot.strategies.transfers import transfer_rows
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows

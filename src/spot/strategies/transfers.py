@@ -38,8 +38,9 @@ from spot.strategies.candidates import (
     mixture_members,
     tune_mixture,
 )
-from spot.strategies.comparison import Bench, TransferReport, Trial, compare, mean_of, vectors
+from spot.strategies.comparison import Bench, Trial, compare, mean_of, vectors
 from spot.strategies.plans import RACE_BUDGET, Plan, Start, choose, plan, price
+from spot.strategies.report import TransferReport
 from spot.tasks.splits import LazyRows, Splits
 from spot.tasks.task import Example, Task, data_digest
 from spot.training.loop import Diverged, seconds_of
