@@ -1,4 +1,4 @@
-"""How well each metric ranks sources on published matrices of transfer, without any training.
+"""Measure how well each similarity, and `learned`, ranks sources on published matrices of transfer, without training.
 
     python bench/retrieval.py t5_base.npz roberta_base.npz --json > docs/bench/retrieval.json
 
@@ -21,8 +21,9 @@ from scipy.stats import spearmanr
 
 from spot.errors import ConfigError, PromptError, SpotError
 from spot.metrics.scores import bootstrap_interval
+from spot.retrieval.embeddings import SIMILARITIES, similarity
 from spot.retrieval.predictor import BASIS, Gain, expected
-from spot.retrieval.search import METRICS, similarity
+from spot.retrieval.ranking import LEARNED
 
 FEWEST_TASKS = 4  # a target and three sources
 TOP = 3
@@ -64,33 +65,33 @@ def load(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def predictions(prompts: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
-    """What each metric expects of each source on each target.
+    """What each way of ranking expects of each source on each target.
 
     Args:
         prompts: [N, P, D].
         scores: [target, source].
 
     Returns:
-        For each metric [target, source], more is better, NaN on the diagonal.
+        For each of `RANK_BY` [target, source], more is better, NaN on the diagonal.
     """
     count = len(prompts)
-    found = {
-        metric: np.array([[similarity(target, source, metric) for source in prompts] for target in prompts])
-        for metric in METRICS
+    tables = {
+        kind: np.array([[similarity(target, source, kind) for source in prompts] for target in prompts])
+        for kind in SIMILARITIES
     }
-    found["learned"] = np.full((count, count), np.nan)
+    tables[LEARNED] = np.full((count, count), np.nan)
     gains = [Gain(str(source), str(target), scores[target, source]) for target, source in permutations(range(count), 2)]
     for target in range(count):
-        alike = {str(other): found[BASIS][target, other] for other in range(count) if other != target}
+        alike = {str(other): tables[BASIS][target, other] for other in range(count) if other != target}
         for source, score in expected(gains, alike, alike).scores.items():  # the target's row and column are not seen
-            found["learned"][target, int(source)] = score
-    for table in found.values():
+            tables[LEARNED][target, int(source)] = score
+    for table in tables.values():
         np.fill_diagonal(table, np.nan)
-    return {metric: np.round(table, DECIMALS) for metric, table in found.items()}
+    return {name: np.round(table, DECIMALS) for name, table in tables.items()}
 
 
 def judge(tasks: list[str], prompts: np.ndarray, scores: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
-    """Compare what a metric expected with what happened.
+    """Compare what a way of ranking expected with what happened.
 
     Args:
         tasks: N names.
@@ -111,13 +112,13 @@ def judge(tasks: list[str], prompts: np.ndarray, scores: np.ndarray, expected: n
     by_target, ranking, hits = {}, {}, []
     for target, name in enumerate(tasks):
         others = np.flatnonzero(np.arange(len(tasks)) != target)
-        ours, theirs = expected[target, others], scores[target, others]
-        order = np.lexsort((hashes[others], -ours))
+        promised, happened = expected[target, others], scores[target, others]
+        order = np.lexsort((hashes[others], -promised))
         ranking[name] = [tasks[source] for source in others[order]]
         by_target[name] = None
-        if np.ptp(ours) and np.ptp(theirs):
-            by_target[name] = float(spearmanr(ours, theirs).statistic)
-            hits.append(bool(theirs[order[:TOP]].max() == theirs.max()))
+        if np.ptp(promised) and np.ptp(happened):
+            by_target[name] = float(spearmanr(promised, happened)[0])
+            hits.append(bool(happened[order[:TOP]].max() == happened.max()))
     correlations = [value for value in by_target.values() if value is not None]
     if not correlations:
         raise ConfigError("no target's sources differ in score, so nothing can be ranked")
@@ -132,44 +133,44 @@ def judge(tasks: list[str], prompts: np.ndarray, scores: np.ndarray, expected: n
 
 def interval(correlations: Iterable[float | None]) -> list[float]:
     """The 95 % bootstrap interval of a mean over targets, of which those without a value are left out."""
-    return [end / 100 for end in bootstrap_interval([one for one in correlations if one is not None])]
+    return [end / 100 for end in bootstrap_interval([value for value in correlations if value is not None])]
 
 
 def measure(path: Path) -> dict[str, dict[str, Any]]:
-    """All metrics on one file: what `judge` finds, and the bootstrap `interval` of `spearman` over targets.
+    """All ways of ranking on one file: what `judge` finds, and the bootstrap `interval` of `spearman` over targets.
 
     Raises:
         ConfigError: naming the file and what is wrong with it.
     """
     try:
         tasks, prompts, scores = load(path)
-        found = predictions(prompts, scores)
-        judged = {metric: judge(tasks, prompts, scores, expected) for metric, expected in found.items()}
+        tables = predictions(prompts, scores)
+        judged = {name: judge(tasks, prompts, scores, table) for name, table in tables.items()}
     except (ConfigError, PromptError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    return {metric: {**one, "interval": interval(one["by_target"].values())} for metric, one in judged.items()}
+    return {name: {**figures, "interval": interval(figures["by_target"].values())} for name, figures in judged.items()}
 
 
 def text(result: Mapping[str, Mapping[str, Any]]) -> str:
     """The figures for people, and what `learned` gains over `mean` on all files together."""
-    lines = [f"{'file':32} {'metric':8} spearman  95 % interval    top 3  left out"]
-    for name, metrics in result.items():
-        for metric, one in metrics.items():
-            low, high = one["interval"]
+    lines = [f"{'file':32} {'rank by':8} spearman  95 % interval    top 3  left out"]
+    for file, judged in result.items():
+        for name, figures in judged.items():
+            low, high = figures["interval"]
             lines.append(
-                f"{name[-32:]:32} {metric:8} {one['spearman']:8.3f}  {low:+.3f} to {high:+.3f}  {one['top3']:.3f}  "
-                f"{one['left_out']:8}"
+                f"{file[-32:]:32} {name:8} {figures['spearman']:8.3f}  {low:+.3f} to {high:+.3f}  "
+                f"{figures['top3']:.3f}  {figures['left_out']:8}"
             )
     pairs = [
-        (ours, theirs)
-        for metrics in result.values()
-        for ours, theirs in zip(*(metrics[one]["by_target"].values() for one in ("learned", BASIS)), strict=True)
-        if ours is not None and theirs is not None
+        (learned, basis)
+        for judged in result.values()
+        for learned, basis in zip(*(judged[name]["by_target"].values() for name in (LEARNED, BASIS)), strict=True)
+        if learned is not None and basis is not None
     ]
-    gains = [ours - theirs for ours, theirs in pairs]
+    gains = [learned - basis for learned, basis in pairs]
     low, high = interval(gains)
     lines.append(
-        f"learned over {BASIS}, {len(gains)} targets together: {np.mean(gains):+.3f} ({low:+.3f} to {high:+.3f}), "
+        f"{LEARNED} over {BASIS}, {len(gains)} targets together: {np.mean(gains):+.3f} ({low:+.3f} to {high:+.3f}), "
         f"higher on {sum(gain > 0 for gain in gains)}"
     )
     return "\n".join(lines)

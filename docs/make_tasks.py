@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spot.tasks import registry
-from spot.tasks.data_set import DataSet, Row
+from spot.tasks.data_set import DataSet, RawRow
 from spot.tasks.readers import json_rows
 
 PAGE = Path(__file__).with_name("tasks.md")
@@ -134,7 +134,7 @@ def page(data: Path) -> str:
 def _form(name: str, row: DataSet, folder: Path) -> str:
     """One example of a data set: input -> answer."""
     for fields in _candidates(name, row, folder):
-        for text in row.form(Row(name, fields), True):
+        for text in row.form(RawRow(name, fields), True):
             return _cut(f"{text.inputs} -> {text.answers[0]}".replace("\n", " ").replace("`", "'"))
     raise SystemExit(f"no row of {name}: write one under SAMPLES")
 

@@ -274,3 +274,16 @@ def test_a_transfer_goes_to_toml_and_back(tmp_path: Path) -> None:
     assert load_config(TransferConfig, None, ['starts=["uniform"]', "k=2"]).starts == ("uniform",)
     with pytest.raises(ConfigError, match="starts is 'uniform'"):
         load_config(TransferConfig, None, ["starts=uniform"])
+
+
+def test_a_renamed_key_names_its_new_name_and_leaves_digests_as_they_are(tmp_path: Path):
+    assert digest(TransferConfig()) == "561aabb2f11a3044"
+    assert digest(TransferConfig(rank_by="learned", steps=8)) == "f36d34982f546786"
+    path = tmp_path / "config.toml"
+    path.write_text('metric = "learned"\n')
+    with pytest.raises(ConfigError, match=r"config\.toml: unknown key 'metric'; it is called 'rank_by'"):
+        load_config(TransferConfig, path)
+    with pytest.raises(ConfigError, match="unknown key 'metric'; "):
+        load_config(TuneConfig, None, ["task=cr", "metric=mean"])
+    path.write_text(to_toml(TransferConfig(rank_by="max")))
+    assert load_config(TransferConfig, path).rank_by == "max"

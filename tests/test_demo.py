@@ -102,7 +102,7 @@ def test_the_main_job_at_reduced_size(tmp_path, monkeypatch):
     found, page = demo.run(backbone, library, config=config, out=tmp_path)
     assert [arm.arm for arm in found.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
     assert len(found.ranking) == len(found.expected) == len(library.entries())
-    assert found.reason and found.metric == "learned", "the library ships with its record of transfers"
+    assert found.reason and found.rank_by == "learned", "the library ships with its record of transfers"
     assert all(low <= arm.score <= high for arm in found.arms for low, high in [arm.interval])
     html = page.read_text()
     assert found.verdict in html and html.count("<svg") == 2 and "https://" not in html

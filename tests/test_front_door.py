@@ -58,7 +58,9 @@ def test_the_program_runs_on_a_tiny_t5(tiny_folder: Callable[[str], Path], tmp_p
         library.add(package.tune(source, backbone, steps=4, key_step=2, library=None, **fast))
     program = PROGRAM[1].replace('"embedded"', repr(str(folder))).replace('"packaged"', repr(str(library.path)))
     program = program.replace("steps=60", f"steps=4, eval_every=2, library={str(library.path)!r}")
-    program = program.replace(f"library={str(library.path)!r})\nreport", f"library={str(library.path)!r}, steps=4)\nreport")
+    program = program.replace(
+        f"library={str(library.path)!r})\nreport", f"library={str(library.path)!r}, steps=4)\nreport"
+    )
     program = program.replace("SoftPromptClassifier(", f"SoftPromptClassifier({str(folder)!r}, steps=4, ")
     check(run(program, tmp_path, monkeypatch))
     assert "'bad': " in capsys.readouterr().out

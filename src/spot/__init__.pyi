@@ -13,7 +13,7 @@ from .library.library import open_library as open_library
 from .models.backbone import Backbone as Backbone
 from .prompts.prompt import SoftPrompt as SoftPrompt
 from .reading import Reading as Reading
-from .retrieval.search import retrieve as retrieve
+from .retrieval.ranking import retrieve as retrieve
 from .strategies.comparison import TransferReport as TransferReport
 from .strategies.door import transfer as transfer
 from .tasks.splits import Splits as Splits

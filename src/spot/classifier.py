@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from spot.evaluation.door import predict
 from spot.models.backbone import Backbone
@@ -89,13 +92,16 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
             ValueError: X and y differ in length, or y has fewer than two classes.
             SpotError: rows or settings cannot be used.
         """
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         rows = rows_of(_flat(X))
-        targets = np.asarray(y)
-        if targets.ndim != 1 or len(targets) != len(rows):
-            raise ValueError(f"y has shape {targets.shape}; expected one class for each of the {len(rows)} rows")
+        targets = column_or_1d(y, warn=True)
+        check_classification_targets(targets)
+        if len(targets) != len(rows):
+            raise ValueError(f"y has {len(targets)} classes; expected one for each of the {len(rows)} rows")
         self.classes_ = np.unique(targets)
         if len(self.classes_) < 2:
-            raise ValueError(f"y has 1 class, {self.classes_[0]!r}: expected two or more")
+            raise ValueError(f"y has one class, {self.classes_[0]!r}: expected two or more")
         words: dict[Any, str] = {value: (self.labels or {}).get(value, str(value)) for value in self.classes_.tolist()}
         if len(set(words.values())) < len(words):
             raise ValueError(f"labels gives two classes the same word ({sorted(words.values())}): expected one each")
@@ -131,7 +137,17 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each row."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Tags:
+        """What it takes: texts, or mappings of fields, and no numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.input_tags.dict = True
+        return tags
 
     def _backbone(self) -> Backbone:
         return self.backbone if isinstance(self.backbone, Backbone) else _loaded(self.backbone)
@@ -159,6 +175,8 @@ def _loaded(name: str) -> Backbone:
 
 def _flat(rows: Any) -> Any:
     """Texts in an array or a column, of whatever kind, as a list of texts; anything else as it is."""
+    if issparse(rows):
+        raise TypeError("X is a sparse matrix; expected texts, or mappings of fields")
     if hasattr(rows, "columns") or hasattr(rows, "to_pylist"):
         return rows
     array = np.asarray(rows, dtype=object)

@@ -109,12 +109,12 @@ class Collator:
         rows = []
         long_targets = 0
         for example, ids in zip(examples, texts, strict=True):
-            kept = ids[:room] if self.reading.truncate == "right" else ids[-room:]
+            part = ids[:room] if self.reading.truncate == "right" else ids[-room:]
             target = self._words(example.answers[0]) + self._end if example.answers else ()
             if not self.labels and len(target) > self.max_target_tokens:
                 long_targets += 1
                 target = target[: self.max_target_tokens - len(self._end)] + self._end
-            rows.append(Row(head + tuple(kept) + cue + tail, target, len(ids) > room))
+            rows.append(Row(head + tuple(part) + cue + tail, target, len(ids) > room))
         if long_targets:
             log.warning(
                 "%d of %d answers were longer than %d tokens and lost their end (max_target_tokens)",
@@ -146,9 +146,9 @@ class Collator:
         text = generated.strip()
         if not self.labels or self._end:
             return text
-        said = self._words(text)
+        words = self._words(text)
         pairs = zip(self.labels, self.choices, strict=True)
-        return next((label for label, ids in pairs if said[: len(ids)] == ids), text)
+        return next((label for label, ids in pairs if words[: len(ids)] == ids), text)
 
     @cached_property
     def _specials(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -171,12 +171,13 @@ class Collator:
     @cached_property
     def _end(self) -> tuple[int, ...]:
         """The end token behind an answer, as the reading has it."""
+        end = (cast(int, self.tokenizer.eos_token_id),)
         if self.reading.end != "auto":
-            return (self.tokenizer.eos_token_id,) if self.reading.end == "always" else ()
+            return end if self.reading.end == "always" else ()
         plain = sorted(self._words(label) for label in self.labels)
         goes_on = any(longer[: len(shorter)] == shorter for shorter, longer in pairwise(plain))
         if self.kind == "seq2seq" or goes_on or not self.labels:
-            return (cast(int, self.tokenizer.eos_token_id),)
+            return end
         return ()
 
 

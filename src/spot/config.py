@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from spot.errors import ConfigError, did_you_mean
 
 INITS = ("vocabulary", "classes", "uniform")
+RENAMED = {"metric": "rank_by"}  # keys by which no configuration is read, and what they are called
 _SEED_LIMIT = 2**32
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(x|s|min|h)\s*")
@@ -171,8 +172,10 @@ class TransferConfig(BaseModel):
         "between them and starts from scratch, `oracle`: all of them, `none`: plain tuning alone, or `auto`, which "
         "picks one and says why",
     )
-    metric: Literal["mean", "token", "max", "learned"] = Field(
-        "mean", description="similarity of task embeddings, or `learned`: what past transfers lead to expect"
+    rank_by: Literal["mean", "token", "max", "learned"] = Field(
+        "mean",
+        serialization_alias="metric",  # its name in `digest`, which names files of transfers
+        description="similarity of task embeddings, or `learned`: what past transfers lead to expect",
     )
     k: int | None = Field(
         None,
@@ -300,7 +303,7 @@ def digest(config: BaseModel, *extra: str) -> str:
         config: the resolved configuration.
         extra: what else decides the outcome, such as the digest of the data and the version of the code.
     """
-    content = json.dumps([config.model_dump(mode="json"), *extra], sort_keys=True, separators=(",", ":"))
+    content = json.dumps([config.model_dump(mode="json", by_alias=True), *extra], sort_keys=True, separators=(",", ":"))
     return sha256(content.encode()).hexdigest()[:16]
 
 
@@ -344,6 +347,8 @@ def _mistake(model: type[BaseModel], entry: Mapping[str, Any], origins: Mapping[
     if entry["type"] == "missing":
         return f"{key} is missing; set it in {wanted} or give {key}=VALUE"
     if entry["type"] == "extra_forbidden":
+        if RENAMED.get(key) in model.model_fields:
+            return f"{origin}: unknown key {key!r}; it is called {RENAMED[key]!r}"
         return f"{origin}: unknown key {key!r}; {did_you_mean(key, model.model_fields)}"
     place = ".".join(str(part) for part in entry["loc"])
     expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")

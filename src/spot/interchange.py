@@ -171,8 +171,8 @@ def foreign_reading(
         raise TaskError(f"end is {end!r}; {did_you_mean(end, ENDS)}")
     name, reading = task, Reading()
     if task in registry.names() or task.endswith(".toml"):
-        known = registry.get(task)
-        name, reading = known.name, known.reading
+        named = registry.get(task)
+        name, reading = named.name, named.reading
     if cue is None:
         cue = reading.cue or ""
     changes: dict[str, Any] = {"cue": cue, "end": end if end != "auto" else reading.end}
@@ -292,8 +292,8 @@ def _count(name: str, value: Any, most: int | None, origin: str) -> int:
 def _adapter_folder(directory: Path) -> Path:
     """The folder itself, or the only one in it that holds an adapter."""
     if not directory.is_dir():
-        found = "is a file" if directory.exists() else "does not exist"
-        raise PromptError(f"{directory} {found}; expected a folder with {CONFIG_FILE}, as PEFT saves it.")
+        state = "is a file" if directory.exists() else "does not exist"
+        raise PromptError(f"{directory} {state}; expected a folder with {CONFIG_FILE}, as PEFT saves it.")
     if (directory / CONFIG_FILE).is_file():
         return directory
     inside = sorted(path.parent for path in directory.glob(f"*/{CONFIG_FILE}"))
@@ -353,9 +353,9 @@ def _prompt_rows(
     wanted = (_EMBEDDINGS, _COLUMNS, _ROWS) if multitask else (_EMBEDDINGS,)
     extra, missing = sorted(tensors.keys() - set(wanted)), sorted(set(wanted) - tensors.keys())
     if missing or extra:
-        found = f"lack {missing[0]}" if missing else f"also hold {', '.join(extra[:3])}"
+        difference = f"lack {missing[0]}" if missing else f"also hold {', '.join(extra[:3])}"
         raise PromptError(
-            f"{origin}: the weights {found}; expected {', '.join(wanted)} and nothing else. "
+            f"{origin}: the weights {difference}; expected {', '.join(wanted)} and nothing else. "
             "A prompt that was trained together with other weights does not work without them."
         )
     arrays = {name: _array(tensors[name], name, origin) for name in wanted}

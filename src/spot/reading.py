@@ -18,8 +18,8 @@ from spot.storage.values import STRICT
 
 CUE = "\nAnswer:"  # ends the input of a causal model, which must be told that the answer comes next
 SEPARATOR = " "  # between what a causal model has read and the answer
-DECODES = ("rank", "generate")
-ENDS = ("auto", "always", "never")
+DECODES: tuple[Literal["rank", "generate"], ...] = ("rank", "generate")
+ENDS: tuple[Literal["auto", "always", "never"], ...] = ("auto", "always", "never")
 
 _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|([{}])")
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -119,7 +119,6 @@ def test_help_loads_nothing_that_computes_or_reads_data():
     heavy = [
         "accelerate",
         "datasets",
-        "faiss",
         "gguf",
         "jinja2",
         "matplotlib",
@@ -484,13 +483,13 @@ def test_library_verify_says_what_is_damaged_and_exits_with_2(spot: Spot, made: 
 def test_retrieve(spot: Spot, made: Made):
     words = ["retrieve", made.task(), "--library", made.library, *made.model, "-k", 2]
     for metric in ("mean", "token", "max"):
-        found = spot(*words, "--metric", metric, "--json").json
-        assert (found["target"], found["metric"]) == ("mood", metric)
+        found = spot(*words, "--rank-by", metric, "--json").json
+        assert (found["target"], found["rank_by"]) == ("mood", metric)
         assert {source["task"] for source in found["sources"]} == {"answer", "animal"}
         assert all(list(source) == ["prompt", "task", "similarity"] for source in found["sources"])
         similarities = [source["similarity"] for source in found["sources"]]
         assert similarities == sorted(similarities, reverse=True) and max(similarities) <= 1
-    assert found["sources"][0]["prompt"] in spot(*words, "--metric", "max").out
+    assert found["sources"][0]["prompt"] in spot(*words, "--rank-by", "max").out
 
 
 def test_retrieve_never_names_the_target_itself(spot: Spot, made: Made):

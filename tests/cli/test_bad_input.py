@@ -438,9 +438,11 @@ def test_k_beyond_the_library(refused: Callable[..., str], library: Path, llama:
     assert "k is 2" in message and "1 candidate" in message
 
 
-def test_an_unknown_metric_or_strategy(refused: Callable[..., str], library: Path, llama: list[str]):
-    message = refused("retrieve", "task.toml", "--library", "library", *llama, "--metric", "men")
+def test_an_unknown_ranking_or_strategy(refused: Callable[..., str], library: Path, llama: list[str]):
+    message = refused("retrieve", "task.toml", "--library", "library", *llama, "--rank-by", "men")
     assert "'men'" in message and "did you mean 'mean'" in message
+    message = refused("retrieve", "task.toml", "--library", "library", *llama, "--metric", "mean")
+    assert "there is no option --metric: it is called --rank-by, as in --rank-by mean" in message
     message = refused("transfer", "task.toml", "--library", "library", *llama, "--strategy", "bst", "--seeds", "0")
     assert "2 mistakes" in message and "did you mean 'best'" in message and "seeds is 0" in message
 

@@ -11,7 +11,7 @@ import pytest
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, save
 from spot.tasks.registry import TABLE
-from spot.tasks.submission import SHEETS, validate
+from spot.tasks.submission import SHEETS, check_submission
 from tests.support.commands import Result, call, refused
 
 SUPERGLUE = SHEETS["superglue"]
@@ -110,7 +110,7 @@ def test_predictions_become_a_submission(spot: Callable[..., Result], tmp_path: 
         "zip": str(out / "superglue.zip"),
         "rows": {sheet.name: ROWS for sheet in SUPERGLUE},
     }
-    assert validate(out, official=False) == {sheet.name: ROWS for sheet in SUPERGLUE}
+    assert check_submission(out, official=False) == {sheet.name: ROWS for sheet in SUPERGLUE}
     shown = spot("submit", "superglue", "--predictions", folder, "--out", out, "--trial")
     assert "MultiRC.jsonl" in shown.out and "superglue.zip" in shown.out
     assert "a trial: the server takes only the official numbers of rows" in shown.err
@@ -123,7 +123,7 @@ def test_prompts_answer_the_test_sets(
     words = ["--prompts", prompts, "--backbone", tiny_folder("t5"), "--out", out, "--trial"]
     result = spot("submit", "superglue", *words)
     assert result.code == 0, result.err
-    assert validate(out, official=False) == {sheet.name: ROWS for sheet in SUPERGLUE}
+    assert check_submission(out, official=False) == {sheet.name: ROWS for sheet in SUPERGLUE}
     assert result.err.count("loading ") == 2, "one model, loaded once: a line before and one after"
     assert "answering 3 rows of superglue/axb" in result.err
 

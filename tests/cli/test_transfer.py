@@ -10,7 +10,8 @@ from spot.config import TuneConfig
 from spot.library.history import TransferRecord
 from spot.library.library import Library
 from spot.models.backbone import Backbone
-from spot.retrieval import predictor, ranking
+from spot.retrieval import predictor
+from spot.retrieval.ranking import remember
 from spot.strategies import plans
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
@@ -63,9 +64,9 @@ def test_the_report_names_the_strategy_its_candidates_and_their_cost(spot: Spot,
 
 
 def test_past_transfers_rank(spot: Spot, words, monkeypatch):
-    asked = ("retrieve", *words, "-k", 2, "--metric", "learned")
+    asked = ("retrieve", *words, "-k", 2, "--rank-by", "learned")
     little = spot(*asked, "--json")
-    assert little.json["metric"] == "mean" and "ranked by `mean`" in little.err
+    assert little.json["rank_by"] == "mean" and "ranked by `mean`" in little.err
     assert [list(one) for one in little.json["sources"]] == [["prompt", "task", "similarity"]] * 2
     library = Library(words[2])
     past = [
@@ -73,15 +74,15 @@ def test_past_transfers_rank(spot: Spot, words, monkeypatch):
         for number, record in enumerate(_learned_from(spot, words, library))
     ]
     monkeypatch.setattr(predictor, "FEWEST_RESULTS", 3)
-    ranking.remember(library, past)
+    remember(library, past)
     found = spot(*asked, "--json").json
-    assert (found["target"], found["metric"]) == ("mood", "learned")
+    assert (found["target"], found["rank_by"]) == ("mood", "learned")
     assert [list(one) for one in found["sources"]] == [["prompt", "task", "similarity", "expected"]] * 2
     assert found["sources"][0]["expected"] >= found["sources"][1]["expected"]
     assert "by past transfers (learned) to mood" in spot(*asked).out and "expected" in spot(*asked).out
-    transferred = spot("transfer", *words, *QUICK, "--metric", "learned", "--json").json
-    assert transferred["metric"] == "learned" and "expected" in transferred["ranking"][0]
-    assert "expected" in spot("transfer", *words, *QUICK, "--metric", "learned").out
+    transferred = spot("transfer", *words, *QUICK, "--rank-by", "learned", "--json").json
+    assert transferred["rank_by"] == "learned" and "expected" in transferred["ranking"][0]
+    assert "expected" in spot("transfer", *words, *QUICK, "--rank-by", "learned").out
 
 
 def _learned_from(spot: Spot, words: tuple[object, ...], library: Library) -> list[TransferRecord]:
@@ -94,7 +95,9 @@ def _learned_from(spot: Spot, words: tuple[object, ...], library: Library) -> li
     ("options", "parts"),
     [
         (("--strategy", "rase"), ("strategy is 'rase'", "did you mean 'race'")),
-        (("--metric", "lerned"), ("metric is 'lerned'", "did you mean 'learned'")),
+        (("--rank-by", "lerned"), ("rank_by is 'lerned'", "did you mean 'learned'")),
+        (("--metric", "learned"), ("there is no option --metric", "--rank-by learned")),
+        (("--set", "metric=learned"), ("unknown key 'metric'; it is called 'rank_by'",)),
         (("--budget", "2y"), ("budget is '2y'", "such as 2x", "10min")),
         (("--budget", "0.5x"), ("budget is '0.5x'", "1x or more")),
         (("--budget", "1s"), ("the budget 1s is 0.", "of one plain run", "give ")),

@@ -200,9 +200,9 @@ def test_the_matrix_has_a_column_of_invalid_answers_where_there_are_any():
 def test_a_wide_matrix_has_numbers_for_headings():
     labels = [f"{'very ' * 3}long label {number}" for number in range(MOST_CLASSES)]
     table = confusion_table(report_of([(label, labels[0]) for label in labels], labels))
-    assert table["columns"] == ("answer / predicted", *(str(number) for number in range(1, 13)))
+    assert table["columns"] == ("answer / predicted", *(str(number) for number in range(1, MOST_CLASSES + 1)))
     assert [row[0] for row in table["rows"]] == [f"{number} {label}" for number, label in enumerate(labels, start=1)]
-    assert [row[1:] for row in table["rows"]] == [(1, *[0] * 11)] * 12
+    assert [row[1:] for row in table["rows"]] == [(1, *[0] * (MOST_CLASSES - 1))] * MOST_CLASSES
 
 
 def test_of_many_classes_the_most_confused_pairs_are_shown():

@@ -1,5 +1,6 @@
 """What past transfers showed: where it is kept, that it is kept once, and that it ranks as the predictor says."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spot.errors import ConfigError, LibraryError, StorageError
+import spot
+from spot.errors import ConfigError, LibraryError, PromptError, StorageError
 from spot.library import history
-from spot.library.history import TransferRecord, decode_summary
+from spot.library import library as library_module
+from spot.library.history import TransferRecord
 from spot.library.library import Library
 from spot.prompts.prompt import SoftPrompt
-from spot.retrieval import predictor, ranking
-from spot.retrieval.ranking import Ranking, by_experience, rank, read, remember, summaries
-from spot.retrieval.search import retrieve, summary, task_embedding
+from spot.retrieval import predictor
+from spot.retrieval.embeddings import encoded_summaries, summary, task_embedding
+from spot.retrieval.ranking import (
+    RANK_BY,
+    Ranking,
+    history_of,
+    rank_by_history,
+    read_ranking,
+    remember,
+    retrieve,
+    write_ranking,
+)
+from spot.retrieval.search import Ranked, nearest
 from spot.storage.files import lock
-from tests.support.prompts import BACKBONE, library_prompt
+from tests.support.prompts import BACKBONE, RECIPE, library_prompt
 
 SOURCES = ("red", "green", "blue", "pink", "grey", "teal")
 
@@ -44,7 +57,7 @@ def lesson(library: Library, source: str, prompt: SoftPrompt, gain: float, **cha
         steps=36,
         rows=100,
         seeds=3,
-        embedding=summaries(prompt),
+        embedding=encoded_summaries(prompt),
     )
     return replace(record, **changes)
 
@@ -68,7 +81,7 @@ def direction(prompt: SoftPrompt) -> np.ndarray:
 
 def test_past_transfers_rank_as_the_predictor_says(library):
     past, gains = taught(library)
-    found = rank(target(), library, "learned", len(SOURCES))
+    found = retrieve(target(), library, k=len(SOURCES), rank_by="learned")
     ours = direction(target())
     near = np.array([ours @ direction(library.get(source)) for source in SOURCES])
     to_targets = np.array([ours @ direction(prompt) for prompt in past])
@@ -77,15 +90,15 @@ def test_past_transfers_rank_as_the_predictor_says(library):
     assert [one.task for one in found.sources] == [SOURCES[number] for number in order]
     assert found.expected == pytest.approx(wanted[order], abs=1e-5)  # similarities of float32 summaries
     assert [one.similarity for one in found.sources] == pytest.approx(near[order], abs=1e-6)
-    assert found.metric == "learned" and [one.task for one in found.sources] != [
-        one.task for one in retrieve(target(), library, k=len(SOURCES))
+    assert found.rank_by == "learned" and [one.task for one in found.sources] != [
+        one.task for one in nearest(target(), library, k=len(SOURCES))
     ]
-    assert rank(target(), library, "learned", 2).sources == found.sources[:2]
+    assert retrieve(target(), library, k=2, rank_by="learned").sources == found.sources[:2]
 
 
 def test_one_record_of_a_target_holds_its_embedding_for_all(library):
     taught(library)
-    whole = rank(target(), library, "learned", 6)
+    whole = retrieve(target(), library, k=6, rank_by="learned")
     seen: set[str] = set()
     lean = []
     for record in library.transfers():
@@ -93,49 +106,55 @@ def test_one_record_of_a_target_holds_its_embedding_for_all(library):
         seen.add(record.target)
     (library.path / "transfers.jsonl").write_bytes(b"".join(map(history.line_of, lean)))
     assert sum(record.embedding is not None for record in library.transfers()) == 8
-    assert rank(target(), library, "learned", 6) == whole
+    assert retrieve(target(), library, k=6, rank_by="learned") == whole
 
 
 def test_the_targets_own_past_never_counts(library):
     past, _ = taught(library)
-    before = rank(target(), library, "learned", 6)
+    before = retrieve(target(), library, k=6, rank_by="learned")
     remember(library, [lesson(library, source, target(), 90.0 * number) for number, source in enumerate(SOURCES)])
-    assert rank(target(), library, "learned", 6) == before
-    assert by_experience(target("fresh"), library, 6)[1] == 9 * len(SOURCES)
-    assert by_experience(past[0], library, 6)[1] == by_experience(target(), library, 6)[1] == 8 * len(SOURCES)
-    assert by_experience(target(), library, 6, {past[0].task})[1] == 7 * len(SOURCES)
+    assert retrieve(target(), library, k=6, rank_by="learned") == before
+    assert rank_by_history(target("fresh"), library, k=6).results == 9 * len(SOURCES)
+    assert (
+        rank_by_history(past[0], library, k=6).results
+        == rank_by_history(target(), library, k=6).results
+        == 8 * len(SOURCES)
+    )
+    assert rank_by_history(target(), library, k=6, without={past[0].task}).results == 7 * len(SOURCES)
 
 
 def test_sources_without_are_neither_ranked_nor_learned_from(library):
     taught(library, targets=10)
-    found = rank(target("red"), library, "learned", 5, {"red"})
+    found = retrieve(target("red"), library, k=5, rank_by="learned", without={"red"})
     assert {one.task for one in found.sources} == set(SOURCES[1:])
     with pytest.raises(ConfigError, match=r"k is 6, but .* holds 5 candidates"):
-        rank(target("red"), library, "learned", 6, {"red"})
+        retrieve(target("red"), library, k=6, rank_by="learned", without={"red"})
 
 
 def test_too_small_a_record_ranks_by_similarity_and_says_so(library, caplog):
     taught(library, targets=6)
-    found = rank(target(), library, "learned", 4)
-    assert found == Ranking(tuple(retrieve(target(), library, "mean", 4)), "mean")
+    found = retrieve(target(), library, k=4, rank_by="learned")
+    assert found == Ranking(tuple(nearest(target(), library, "mean", 4)), "mean")
     assert "36 results of past transfers from these sources are known, and `learned` takes 40" in caplog.text
     assert "ranked by `mean`" in caplog.text
-    assert by_experience(target(), library, 4) == (None, 36)
+    assert found.results == 36 and rank_by_history(target(), library, k=4) == found
 
 
-@pytest.mark.parametrize("metric", ["mean", "token", "max"])
-def test_similarities_rank_as_before(library, metric):
-    assert rank(target(), library, metric, 3) == Ranking(tuple(retrieve(target(), library, metric, 3)), metric)
+@pytest.mark.parametrize("rank_by", ["mean", "token", "max"])
+def test_similarities_rank_as_the_search_says(library, rank_by):
+    assert retrieve(target(), library, k=3, rank_by=rank_by) == Ranking(
+        tuple(nearest(target(), library, rank_by, 3)), rank_by
+    )
 
 
-def test_an_unknown_metric_is_refused(library):
-    with pytest.raises(ConfigError, match=r"unknown metric 'lerned': did you mean 'learned'"):
-        rank(target(), library, "lerned", 3)
+def test_an_unknown_ranking_is_refused(library):
+    with pytest.raises(ConfigError, match=r"cannot rank by 'lerned': did you mean 'learned'"):
+        retrieve(target(), library, k=3, rank_by="lerned")
 
 
 def test_records_that_cannot_be_placed_are_passed_over(library):
     taught(library)
-    wanted = rank(target(), library, "learned", 6)
+    wanted = retrieve(target(), library, k=6, rank_by="learned")
     other = library_prompt(
         "wide",
         7,
@@ -146,9 +165,9 @@ def test_records_that_cannot_be_placed_are_passed_over(library):
     )
     odd: list[dict[str, Any]] = [
         {"embedding": {}},
-        {"embedding": {"token": summaries(target())["token"]}},
+        {"embedding": {"token": encoded_summaries(target())["token"]}},
         {"embedding": None},
-        {"source": "somewhere else", "embedding": summaries(other)},
+        {"source": "somewhere else", "embedding": encoded_summaries(other)},
         {"source": "somewhere else"},
     ]
     remember(
@@ -159,16 +178,8 @@ def test_records_that_cannot_be_placed_are_passed_over(library):
             for source in SOURCES
         ],
     )
-    assert rank(target(), library, "learned", 6) == wanted
-    assert len(read(library)) == 13 * len(SOURCES)
-
-
-def test_a_records_summaries_are_those_of_its_target():
-    encoded = summaries(target())
-    assert set(encoded) == {"mean", "token"}
-    for metric, text in encoded.items():
-        wanted = summary(task_embedding(target().key, target().start), metric)[0].astype("<f4")
-        assert np.array_equal(decode_summary(text), wanted)
+    assert retrieve(target(), library, k=6, rank_by="learned") == wanted
+    assert len(history_of(library)) == 13 * len(SOURCES)
 
 
 def test_the_same_lesson_is_kept_once(library):
@@ -189,9 +200,9 @@ def test_what_a_library_cannot_keep_is_kept_in_the_cache_and_read_beside_it(libr
         remember(shipped, records)
     assert history.read(own_cache / "experience.jsonl") == records
     assert len(library.transfers()) == 2 * len(SOURCES)
-    assert read(shipped) == read(library) == [*library.transfers(), *records]
+    assert history_of(shipped) == history_of(library) == [*library.transfers(), *records]
     remember(library, records)  # once the library can be written, it has them too, and they count once
-    assert len(read(library)) == 3 * len(SOURCES)
+    assert len(history_of(library)) == 3 * len(SOURCES)
 
 
 def test_a_library_in_use_is_no_reason_to_forget(library, own_cache, caplog):
@@ -199,7 +210,7 @@ def test_a_library_in_use_is_no_reason_to_forget(library, own_cache, caplog):
     with lock(library.path / "prompts"):
         remember(library, records)
     assert "in use by another writer" in caplog.text and str(own_cache / "experience.jsonl") in caplog.text
-    assert read(library) == records and library.transfers() == []
+    assert history_of(library) == records and library.transfers() == []
 
 
 def test_a_full_disk_everywhere_is_said_and_no_error(library, monkeypatch, caplog):
@@ -220,34 +231,71 @@ def test_a_damaged_record_ends_a_ranking_by_the_record(library, own_cache, place
         number = path.read_text().count("\n") + 1
         file.write(f"{line}\n")
     with pytest.raises(LibraryError, match=rf"{place}: line {number} is no record of a transfer"):
-        rank(target(), library, "learned", 2)
-    assert rank(target(), library, "mean", 2).sources
-    assert ranking.METRICS == ("mean", "token", "max", "learned")
+        retrieve(target(), library, k=2, rank_by="learned")
+    assert retrieve(target(), library, k=2, rank_by="mean").sources
+    assert RANK_BY == ("mean", "token", "max", "learned")
 
 
-@pytest.mark.parametrize("metric", ["learned", "mean"])
-def test_a_ranking_that_is_kept_outlives_what_is_learned_later(library, tmp_path, metric):
+@pytest.mark.parametrize("rank_by", ["learned", "mean"])
+def test_a_ranking_that_is_kept_outlives_what_is_learned_later(library, tmp_path, rank_by):
     taught(library)
     prompts = [library.get(source).digest for source in SOURCES]
     path = tmp_path / "ranking.json"
+    assert read_ranking(path, prompts) is None
+    first = retrieve(target(), library, k=6, rank_by=rank_by)
+    write_ranking(path, first)
+    again = read_ranking(path, prompts)
+    assert again is not None and again.to_json() == first.to_json() and again.rank_by == rank_by
+    assert json.loads(path.read_text()) == {"metric": rank_by, "sources": first.to_json()}
+    assert read_ranking(path, [*prompts, "another"]) is None
+    assert read_ranking(path, prompts[1:]) is None
 
-    def made() -> Ranking:
-        return rank(target(), library, metric, 6)
 
-    def later() -> Ranking:
-        raise AssertionError("it is not made twice")
-
-    first = ranking.kept(path, prompts, made)
-    again = ranking.kept(path, prompts, later)
-    assert again.to_json() == first.to_json() == made().to_json() and again.metric == metric
-    fewer = Ranking(first.sources[:2], metric, first.expected[:2])
-    assert ranking.kept(path, [*prompts, "another"], lambda: fewer) == fewer
-    path.write_text("[]")
-    assert ranking.kept(path, prompts, made) == made()
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"metric": "mean"}', '{"metric": "mean", "sources": [{"prompt": "a", "task": 1}]}']
+)
+def test_a_damaged_ranking_is_made_anew(tmp_path, text):
+    (tmp_path / "ranking.json").write_text(text)
+    assert read_ranking(tmp_path / "ranking.json", []) is None
 
 
 def test_plain_values_have_expected_results_only_where_these_rank(library):
     taught(library)
-    by_past = rank(target(), library, "learned", 2).to_json()
+    by_past = retrieve(target(), library, k=2, rank_by="learned").to_json()
     assert [list(one) for one in by_past] == [["prompt", "task", "similarity", "expected"]] * 2
-    assert [list(one) for one in rank(target(), library, "mean", 2).to_json()] == [["prompt", "task", "similarity"]] * 2
+    assert [list(one) for one in retrieve(target(), library, k=2, rank_by="mean").to_json()] == [
+        ["prompt", "task", "similarity"]
+    ] * 2
+
+
+# The front door.
+
+
+def test_a_prompt_and_a_library_may_be_named(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(library_module, "packaged", lambda: library.path)
+    wanted = retrieve(target(), library, k=3)
+    assert [type(source) for source in wanted.sources] == [Ranked] * 3 and wanted.rank_by == "mean"
+    path = target().save(tmp_path / "prompt.safetensors")
+    for prompt in (target(), path, str(path), tmp_path):
+        for place in (library, library.path, str(library.path), "packaged"):
+            assert retrieve(prompt, place, k=3) == wanted
+    assert spot.retrieve(target(), k=3) == wanted, "of the library that ships"
+    assert retrieve("packaged:red", k=1).sources[0].task == "red"
+    assert retrieve("packaged:red", k=1, without=["red"]).sources[0].task != "red"
+    assert len(retrieve(target(), library.path).sources) == 5
+
+
+def test_what_the_front_door_refuses(library, tmp_path):
+    with pytest.raises(LibraryError, match=r"there is no prompt library at .*none"):
+        retrieve(target(), tmp_path / "none")
+    with pytest.raises(PromptError, match=r"cannot read the prompt file .*nowhere"):
+        retrieve(tmp_path / "nowhere", library)
+    with pytest.raises(LibraryError, match="is called 'nothing'"):
+        retrieve("packaged:nothing", library)
+    with pytest.raises(PromptError, match="has no key, which a task embedding is read from"):
+        retrieve(library_prompt("new", key=None), library)
+    for rank_by in RANK_BY:
+        with pytest.raises(ConfigError, match=r"k is 7, but .*library holds 6 candidates. Choose k from 1 to 6"):
+            retrieve(target(), library, k=7, rank_by=rank_by)
+        with pytest.raises(LibraryError, match="the key of 'new' cannot be compared"):
+            retrieve(library_prompt("new", key_recipe=replace(RECIPE, step=60)), library, k=1, rank_by=rank_by)

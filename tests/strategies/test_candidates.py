@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.training.test_stopping import break_large_prompts
 
 from spot.config import TransferConfig, TuneConfig
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
 from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, load, save
-from spot.retrieval import predictor, ranking
+from spot.retrieval import predictor
+from spot.retrieval.embeddings import encoded_summaries
+from spot.retrieval.ranking import history_of, remember
 from spot.storage.run_dir import RunDir
 from spot.strategies import comparison, plans, transfers
 from spot.strategies.comparison import TransferReport
@@ -30,7 +33,6 @@ from spot.training.result import RunResult, read_results
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
 from tests.support.small_runs import put
-from tests.training.test_stopping import break_large_prompts
 
 STEPS = 8
 CONFIG = TransferConfig(steps=STEPS, seeds=1, eval_every=2)
@@ -300,15 +302,13 @@ def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbon
         replace(record, target="other", id=f"other {number}", gain=float(number))
         for number, record in enumerate(library.transfers())
     ]
-    ranking.remember(library, past)
+    remember(library, past)
     report = run("auto")
-    assert report.metric == "learned" and len(report.expected) == 3 and "expected result" in report.reason
+    assert report.rank_by == "learned" and len(report.expected) == 3 and "expected result" in report.reason
     assert all("expected" in one for one in report.to_json()["ranking"])
-    ranking.remember(
-        library, [replace(record, id=f"{record.id} again", target="third", gain=-record.gain) for record in past]
-    )
+    remember(library, [replace(record, id=f"{record.id} again", target="third", gain=-record.gain) for record in past])
     assert run("auto").to_json() == report.to_json(), "what is learned later does not change what is there"
-    assert run("auto", metric="max").metric == "max"
+    assert run("auto", rank_by="max").rank_by == "max"
 
 
 # Budgets.
@@ -367,7 +367,7 @@ def test_every_source_that_was_tuned_to_the_end_is_remembered_once(run, library,
         assert record.gain == pytest.approx(one.selection - plain.selection)
         assert (record.source_task, record.target) == (one.source, "toy")
         assert (record.steps, record.rows, record.seeds) == (STEPS, 24, 1)
-        assert record.embedding == ranking.summaries(target)
+        assert record.embedding == encoded_summaries(target)
     run("best", k=3)
     run("oracle")
     assert library.transfers() == records
@@ -387,13 +387,13 @@ def test_what_the_shipped_library_cannot_keep_is_in_the_cache(run, library, own_
     shipped = Library(library.path, read_only=True)
     for _ in range(2):
         run("best", library=shipped)
-    assert library.transfers() == [] and len(ranking.read(shipped)) == 1
+    assert library.transfers() == [] and len(history_of(shipped)) == 1
     assert (own_cache / "experience.jsonl").read_text().count("\n") == 1
 
 
 def test_learned_falls_back_to_mean_and_says_so(run, caplog):
-    report = run("best", metric="learned")
-    assert report.metric == "mean" and report.expected == () and "ranked by `mean`" in caplog.text
+    report = run("best", rank_by="learned")
+    assert report.rank_by == "mean" and report.expected == () and "ranked by `mean`" in caplog.text
 
 
 # Mixtures.
@@ -576,13 +576,13 @@ def test_the_first_start_must_be_that_of_the_keys(run):
 
 
 def test_an_average_of_unlike_sources_is_refused(run, monkeypatch):
-    rank = ranking.rank
+    retrieve = transfers.retrieve
 
-    def unlike(*args: Any) -> Any:
-        found = rank(*args)
+    def unlike(*args: Any, **settings: Any) -> Any:
+        found = retrieve(*args, **settings)
         return replace(found, sources=tuple(replace(one, similarity=-0.1) for one in found.sources))
 
-    monkeypatch.setattr(ranking, "rank", unlike)
+    monkeypatch.setattr(transfers, "retrieve", unlike)
     with pytest.raises(ConfigError, match="no source has a similarity above 0"):
         run("average", k=2)
 

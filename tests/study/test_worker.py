@@ -238,7 +238,7 @@ def test_a_study_with_real_workers_finishes_and_starts_transfers_where_it_should
     made = planned("restarts=1")
     outcome = run(made, serial, lambda: backbone, work)
     assert outcome.finished == outcome.cells == len(made.cells) and not outcome.failed
-    found = {record.digest: record for record in records.read_all(made.records)}
+    found = {record.digest: record for record in records.read_records(made.records)}
     for cell in made.cells:
         assert found[cell.digest].reason or 0 <= found[cell.digest].score <= 100
         if cell.kind == "pair":

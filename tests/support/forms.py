@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spot.tasks.data_set import DataSet, Row, named
+from spot.tasks.data_set import DataSet, RawRow, with_name
 from spot.tasks.registry import TABLE
 
 FORMS = Path(__file__).parents[1] / "data" / "forms.jsonl"
@@ -53,7 +53,7 @@ def run_form(task: str, data_set: DataSet, rows: Sequence[Mapping[str, Any]]) ->
     """What a task makes of rows, as plain values."""
 
     def texts(row: Mapping[str, Any], train: bool) -> list[dict[str, Any]]:
-        return [asdict(text) for text in data_set.form(Row(task, row), train)]
+        return [asdict(text) for text in data_set.form(RawRow(task, row), train)]
 
     evaluation = [texts(row, False) for row in rows]
     record = FormRecord(
@@ -63,7 +63,7 @@ def run_form(task: str, data_set: DataSet, rows: Sequence[Mapping[str, Any]]) ->
         labels=data_set.labels,
         train=[texts(row, True) for row in rows],
         evaluation=evaluation,
-        prefixed=[[named(task, data_set, text["inputs"]) for text in row] for row in evaluation],
+        prefixed=[[with_name(text["inputs"], task, data_set) for text in row] for row in evaluation],
     )
     return FormRecord(**json.loads(json.dumps(asdict(record))))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, TaskError
 from spot.tasks import registry
-from spot.tasks.mixtures import MIXTURES, Mixture, find, rates, tasks_of
+from spot.tasks.mixtures import MIXTURES, Mixture, find_mixture, mixing_rates, tasks_of
 from spot.tasks.splits import split_rows
 from spot.training.run import members_of
 
@@ -66,7 +66,7 @@ def mixture_file(folder: Path, tasks: list, *lines: str, name: str = "mine") -> 
 def problem(path: Path) -> list[str]:
     """The mistakes that a mixture file is refused with."""
     with pytest.raises(TaskError) as caught:
-        find(str(path))
+        find_mixture(str(path))
     head, *mistakes = str(caught.value).split("\n  - ")
     assert head == f"{path} cannot be used:"
     return mistakes
@@ -91,19 +91,19 @@ def test_the_mixtures_of_table_1_have_the_papers_members():
 @pytest.mark.parametrize("name", MIXTURES)
 def test_every_member_is_a_known_task(name):
     assert set(MIXTURES[name].tasks) <= set(registry.names())
-    assert find(f"mixture:{name}") is MIXTURES[name]
+    assert find_mixture(f"mixture:{name}") is MIXTURES[name]
     assert MIXTURES[name].title == f"mixture:{name}"
     assert [task.name for task in tasks_of(MIXTURES[name])] == list(MIXTURES[name].tasks)
 
 
 @pytest.mark.parametrize("name", ["glue/sst2", "squad", "nowhere", "nowhere.toml"])
 def test_other_names_are_no_mixtures(name):
-    assert find(name) is None
+    assert find_mixture(name) is None
 
 
 def test_an_unknown_mixture_is_refused_with_near_names():
     with pytest.raises(TaskError, match=r"no mixture 'superglu'; did you mean 'superglue' or 'glue'\?"):
-        find("mixture:superglu")
+        find_mixture("mixture:superglu")
 
 
 def test_names_of_tasks_can_have_their_prefix():
@@ -114,13 +114,13 @@ def test_names_of_tasks_can_have_their_prefix():
 
 
 def test_official_glue_sizes_give_the_papers_shares():
-    found = rates(GLUE_SIZES, "proportional", CAP, 1.0)
+    found = mixing_rates(GLUE_SIZES, "proportional", CAP, 1.0)
     assert {name: percent(share) for name, share in zip(GLUE_SIZES, found, strict=True)} == GLUE_SHARES
 
 
 def test_the_registry_gives_the_papers_shares_too():
     sizes = {task.name: task.size for task in tasks_of(MIXTURES["glue"])}
-    found = rates(sizes, "proportional", CAP, 1.0)
+    found = mixing_rates(sizes, "proportional", CAP, 1.0)
     assert {name: percent(share) for name, share in zip(sizes, found, strict=True)} == GLUE_SHARES
 
 
@@ -129,26 +129,26 @@ SIZES = st.dictionaries(st.text(max_size=3), st.integers(1, 10**9), min_size=1, 
 
 @given(SIZES, st.integers(1, 10**7), st.floats(0.5, 8))
 def test_the_cap_comes_before_the_temperature(sizes, cap, temperature):
-    found = rates(sizes, "proportional", cap, temperature)
+    found = mixing_rates(sizes, "proportional", cap, temperature)
     raised = np.minimum(list(sizes.values()), cap) ** (1 / temperature)  # seqio's mixing_rate_num_examples
     np.testing.assert_allclose(found, raised / raised.sum(), rtol=1e-9)
     assert sum(found) == pytest.approx(1)
-    assert set(rates(sizes, "equal", cap, temperature)) == {1 / len(sizes)}
+    assert set(mixing_rates(sizes, "equal", cap, temperature)) == {1 / len(sizes)}
 
 
 def test_the_extremes_of_the_settings_give_shares():
     sizes = {"a": 1, "b": 10**18}
-    assert 0 < rates(sizes, "proportional", 10**18, 0.1)[0] < 1e-100
-    np.testing.assert_allclose(rates(sizes, "proportional", 10**18, 1e300), 0.5)
-    np.testing.assert_allclose(rates(sizes, "proportional", 1, 1.0), 0.5)
+    assert 0 < mixing_rates(sizes, "proportional", 10**18, 0.1)[0] < 1e-100
+    np.testing.assert_allclose(mixing_rates(sizes, "proportional", 10**18, 1e300), 0.5)
+    np.testing.assert_allclose(mixing_rates(sizes, "proportional", 1, 1.0), 0.5)
 
 
 def test_a_task_without_rows_or_size_is_named():
     with pytest.raises(TaskError, match="'b' has no train row: expected at least one"):
-        rates({"a": 3, "b": 0}, "equal", CAP, 1.0)
+        mixing_rates({"a": 3, "b": 0}, "equal", CAP, 1.0)
     with pytest.raises(TaskError, match=r"of 'b' is not known, and sizes = 'official'.*Give sizes=rows"):
-        rates({"a": 3, "b": None}, "proportional", CAP, 1.0)
-    assert rates({"a": 3, "b": None}, "equal", CAP, 1.0) == (0.5, 0.5)
+        mixing_rates({"a": 3, "b": None}, "proportional", CAP, 1.0)
+    assert mixing_rates({"a": 3, "b": None}, "equal", CAP, 1.0) == (0.5, 0.5)
 
 
 def test_the_settings_are_checked():
@@ -167,17 +167,17 @@ def test_the_settings_are_checked():
 def test_a_file_names_tasks_and_task_files_beside_it(tmp_path):
     task_file(tmp_path / "tasks", "reviews")
     path = mixture_file(tmp_path, ["cr", "tasks/reviews.toml"], "[rates]", '"tasks/reviews.toml" = 3', "cr = 1")
-    found = find(str(path))
+    found = find_mixture(str(path))
     assert found == Mixture("mine", ("cr", str(tmp_path / "tasks/reviews.toml")), (0.25, 0.75), "same")
     assert [task.name for task in tasks_of(found)] == ["cr", "reviews"]
 
 
 def test_a_task_file_and_a_broken_file_are_no_mixtures(tmp_path):
-    assert find(str(task_file(tmp_path, "reviews"))) is None
+    assert find_mixture(str(task_file(tmp_path, "reviews"))) is None
     for number, text in enumerate((b"name = ", b"\xff", b'name = "x"')):
         broken = tmp_path / f"{number}.toml"
         broken.write_bytes(text)
-        assert find(str(broken)) is None
+        assert find_mixture(str(broken)) is None
 
 
 def test_all_mistakes_of_a_file_come_at_once(tmp_path):
@@ -235,7 +235,7 @@ def test_a_mistake_in_a_file_is_named(tmp_path, text, expected):
 
 def test_a_mixture_file_inside_a_mixture_is_refused(tmp_path):
     inner = mixture_file(tmp_path, ["cr", "mr"]).rename(tmp_path / "inner.toml")
-    assert find(str(inner)) is not None
+    assert find_mixture(str(inner)) is not None
     (mistake,) = problem(mixture_file(tmp_path, ["inner.toml", "cr"]))
     assert "tasks holds the mixture 'inner.toml', expected single tasks" in mistake
 
@@ -249,7 +249,7 @@ def test_one_file_under_two_spellings_is_a_task_twice(tmp_path):
 def test_two_tasks_of_one_name_are_refused(tmp_path):
     task_file(tmp_path, "reviews")
     task_file(tmp_path / "other", "reviews")
-    mixture = find(str(mixture_file(tmp_path, ["reviews.toml", "other/reviews.toml"])))
+    mixture = find_mixture(str(mixture_file(tmp_path, ["reviews.toml", "other/reviews.toml"])))
     with pytest.raises(TaskError, match="mixture:mine: 'reviews' is the name of more than one of its tasks"):
         tasks_of(mixture)
 
@@ -257,14 +257,14 @@ def test_two_tasks_of_one_name_are_refused(tmp_path):
 def test_forms_of_answers_are_mixed_only_when_asked_for(tmp_path):
     tasks = ["cr", "squad", "glue/stsb"]
     with pytest.raises(TaskError, match=r"\(label: cr; text: squad; number: glue/stsb\).*outputs = \"any\""):
-        tasks_of(find(str(mixture_file(tmp_path, tasks))))
-    assert len(tasks_of(find(str(mixture_file(tmp_path, tasks, 'outputs = "any"'))))) == 3
+        tasks_of(find_mixture(str(mixture_file(tmp_path, tasks))))
+    assert len(tasks_of(find_mixture(str(mixture_file(tmp_path, tasks, 'outputs = "any"'))))) == 3
 
 
 def test_open_answers_of_a_task_file_are_no_labels(tmp_path):
     task_file(tmp_path, "open", answers=True)
     with pytest.raises(TaskError, match=r"\(label: cr; text: open\)"):
-        tasks_of(find(str(mixture_file(tmp_path, ["cr", "open.toml"]))))
+        tasks_of(find_mixture(str(mixture_file(tmp_path, ["cr", "open.toml"]))))
 
 
 # The members of a run

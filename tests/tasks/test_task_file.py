@@ -59,6 +59,7 @@ def test_everything_a_task_file_may_say(make, tmp_path):
         label = "gold"
         labels = { 1 = "yes", 0 = "no" }
         metrics = ["f1", "accuracy"]
+        positive = "yes"
         encoding = "CP1252"
         quotes = false
         [rows]
@@ -217,7 +218,7 @@ BAD_ROWS = [
     ("text,label\na,good\nb\n", "row 2 (line 3): found 1 cells, the header has 2"),
     ("text,label,text\na,good,b\n", "column 'text' stands in the header more than once"),
     (b"text,label\na,good\nb\xe4,bad\n", "is not utf-8 text: byte 0xe4 at offset 19, line 3"),
-    ("text,label\n" + "".join(f"t,{n}\n" for n in range(201)), "holds 201 different values in train, more than 200"),
+    ("text,label\n" + "".join(f"t,{n}\n" for n in range(201)), "holds 201 different values, more than 200"),
 ]
 
 

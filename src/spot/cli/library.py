@@ -30,12 +30,13 @@ def list_prompts(library: LibraryName = PACKAGED, as_json: Json = False) -> None
             "frozen_scores": dict(entry.frozen_scores),
             "step": entry.step,
             "length": entry.length,
-            "backbone": entry.backbone_name,
+            "backbone": entry.backbone.name,
         }
         for entry in entries
     ]
     rows = [
-        (one.digest, one.task, scores(one.scores), scores(one.frozen_scores), one.step, one.length) for one in entries
+        (entry.digest, entry.task, scores(entry.scores), scores(entry.frozen_scores), entry.step, entry.length)
+        for entry in entries
     ]
     emit(value, as_json, table(("prompt", "task", "scores", "without prompt", "step", "tokens"), rows))
 
@@ -50,7 +51,7 @@ def show(name: Reference, library: LibraryName = PACKAGED, as_json: Json = False
     digest = opened.get(name).digest
     path = next(entry.path for entry in opened.entries() if entry.digest == digest)
     value = {**header(path), "path": str(path)}
-    emit(value, as_json, *(f"{key:<14}{json.dumps(found)}" for key, found in value.items()))
+    emit(value, as_json, *(f"{key:<14}{json.dumps(field)}" for key, field in value.items()))
 
 
 @app.command(epilog=example("spot library create --library my_prompts"))
@@ -60,9 +61,9 @@ def create(
     """Make an empty library."""
     from spot.library.library import Library
 
-    made = Library.create(library)
-    count = len(made.entries())
-    emit({"library": str(made.path), "prompts": count}, as_json, f"{made.path}: a library of {count} prompts")
+    created = Library.create(library)
+    count = len(created.entries())
+    emit({"library": str(created.path), "prompts": count}, as_json, f"{created.path}: a library of {count} prompts")
 
 
 @app.command(epilog=example("spot library add runs/reviews --library my_prompts"))
@@ -71,12 +72,12 @@ def add(prompt: PromptName, library: LibraryName, as_json: Json = False) -> None
     from spot.library.entries import check_belongs
     from spot.library.library import Library, open_library
 
-    found = read_prompt(prompt)
+    new = read_prompt(prompt)
     if library != PACKAGED and not Path(library).exists():
-        check_belongs(found, None, library)  # before the folder is there: a refusal leaves nothing behind
+        check_belongs(new, None, library)  # before the folder is there: a refusal leaves nothing behind
         Library.create(library)
     opened = open_library(library)
-    entry = opened.add(found)
+    entry = opened.add(new)
     value = {"prompt": entry.digest, "task": entry.task, "path": str(entry.path), "scores": dict(entry.scores)}
     emit(value, as_json, f"added {entry.digest} ({entry.task}): {entry.path}")
 
@@ -92,7 +93,7 @@ def remove(name: Reference, library: LibraryName, as_json: Json = False) -> None
 
 @app.command(epilog=example("spot library reindex --library my_prompts"))
 def reindex(library: LibraryName, as_json: Json = False) -> None:
-    """Build the index again from the prompt files, which are the truth."""
+    """Build the library's cache (index.sqlite) again from the prompt files, which are the truth."""
     from spot.library.library import open_library
 
     count = open_library(library).reindex()
@@ -101,7 +102,10 @@ def reindex(library: LibraryName, as_json: Json = False) -> None:
 
 @app.command(epilog=example("spot library verify --library packaged"))
 def verify(library: LibraryName = PACKAGED, as_json: Json = False) -> None:
-    """Read every byte of every prompt and say what is wrong; exit with 2 where something is."""
+    """Read every byte of every prompt, and the records of transfers, and say what is wrong.
+
+    The exit code is 2 where something is.
+    """
     from spot.library.library import open_library
 
     opened = open_library(library)

@@ -18,16 +18,18 @@ from spot.cli.options import (
     setting,
 )
 from spot.cli.output import emit, progress, table
+from spot.cli.transfer import OldRankBy
 from spot.config import TransferConfig
 
 app = typer.Typer()
 
 
-@app.command(epilog=example("spot retrieve reviews.toml --library packaged --metric mean -k 5"))
+@app.command(epilog=example("spot retrieve reviews.toml --library packaged --rank-by mean -k 5"))
 def retrieve(
     task: TaskName,
     library: LibraryName = PACKAGED,
-    metric: Annotated[str, setting(TransferConfig, "metric", "mean|token|max|learned")] = "mean",
+    rank_by: Annotated[str, setting(TransferConfig, "rank_by", "mean|token|max|learned")] = "mean",
+    metric: OldRankBy = None,
     k: Annotated[int, typer.Option("-k", help="How many sources to show.")] = 5,
     data: Data = None,
     train_rows: TrainRows = None,
@@ -40,42 +42,37 @@ def retrieve(
     The new task is tuned up to the library's key step, and no further, to compare it with the keys of the library.
     `learned` ranks by what past transfers lead to expect, in standard deviations of result, once there are enough.
     """
-    from spot.retrieval import ranking as experience
-    from spot.retrieval import search
+    from spot.retrieval import ranking, search
     from spot.tasks import registry
     from spot.tasks.splits import split_rows
 
-    experience.check_metric(metric)
+    ranking.check_rank_by(rank_by)
     opened = open_sources(library)
-    found = registry.get(task, data)
-    search.check_k(k, sum(entry.task != found.name for entry in opened.entries()), str(opened.path))
-    rows = split_rows(found, train_rows, select_rows, None, 0)
+    new_task = registry.get(task, data)
+    search.check_k(k, sum(entry.task != new_task.name for entry in opened.entries()), str(opened.path))
+    rows = split_rows(new_task, train_rows, select_rows, None, 0)
 
     from spot.models.backbone import Backbone
     from spot.strategies.transfers import embed_target
 
-    name = backbone or opened.backbone.name
+    model_id, recipe = opened.backbone, opened.key_recipe
+    assert model_id is not None and recipe is not None, "`open_sources` refuses such a library"
+    name = backbone or model_id.name
     with progress(f"loading {name}"):
         model = Backbone.load(name)
-    with progress(f"tuning {found.name} up to step {opened.key_recipe.step}") as step:
-        target = embed_target(found, rows, model, opened.key_recipe, progress=step)
-    ranking = experience.rank(target, opened, metric, k, {found.name})
-    value = ranking.to_json()
-    columns = ("rank", "task", "similarity", *(["expected"] if ranking.expected else []), "prompt")
+    with progress(f"tuning {new_task.name} up to step {recipe.step}") as step:
+        target = embed_target(new_task, rows, model, recipe, progress=step)
+    ranked = ranking.retrieve(target, opened, k=k, rank_by=rank_by, without={new_task.name})
+    columns = ("rank", "task", "similarity", *(["expected"] if ranked.expected else []), "prompt")
+    expected = [[f"{score:+.2f}"] for score in ranked.expected] or [[] for _ in ranked.sources]
     shown = [
-        (
-            number,
-            one["task"],
-            f"{one['similarity']:.3f}",
-            *([f"{one['expected']:+.2f}"] if "expected" in one else []),
-            one["prompt"],
-        )
-        for number, one in enumerate(value, start=1)
+        (number, source.task, f"{source.similarity:.3f}", *score, source.prompt)
+        for number, (source, score) in enumerate(zip(ranked.sources, expected, strict=True), start=1)
     ]
     emit(
-        {"target": found.name, "metric": ranking.metric, "sources": value},
+        {"target": new_task.name, "rank_by": ranked.rank_by, "sources": ranked.to_json()},
         as_json,
-        f"prompts of {opened.path} by {'past transfers' if ranking.expected else 'similarity'} "
-        f"({ranking.metric}) to {found.name}",
+        f"prompts of {opened.path} by {'past transfers' if ranked.expected else 'similarity'} "
+        f"({ranked.rank_by}) to {new_task.name}",
         table(columns, shown),
     )

@@ -41,7 +41,7 @@ def submit(
     sheets = submission.sheets_of(benchmark)
     if predictions is None and prompts is None:
         raise TaskError("nothing to hand in: name a folder with --predictions DIR, --prompts DIR, or both.")
-    found = {} if predictions is None else submission.read(benchmark, predictions)
+    found = {} if predictions is None else submission.read_predictions(benchmark, predictions)
     if prompts is not None:
         from spot.evaluation.test_sets import answer_test_sets
 
@@ -49,8 +49,8 @@ def submit(
         with progress(f"answering {len(open_sheets)} test sets") as step:
             load = (lambda name: load_backbone(backbone)) if backbone is not None else load_backbone
             found |= answer_test_sets(open_sheets, prompts, load=load, data=data, progress=step)
-    submission.submission(benchmark, found, out, official=not trial)
-    counts = submission.validate(out, official=not trial)
+    submission.write_submission(benchmark, found, out, official=not trial)
+    counts = submission.check_submission(out, official=not trial)
     value = {"benchmark": benchmark, "folder": str(out), "zip": str(out / f"{benchmark}.zip"), "rows": counts}
     emit(value, as_json, table(("file", "rows"), counts.items()), f"{out / f'{benchmark}.zip'} holds them all")
     if trial:

@@ -35,9 +35,9 @@ def list_tasks(as_json: Json = False) -> None:
     """List the tasks that are known by name."""
     from spot.tasks import registry
 
-    known = [registry.get(name) for name in registry.names()]
-    rows = [(task.name, len(task.labels) or None, ", ".join(task.metrics), task.title) for task in known]
-    emit([_plain(task) for task in known], as_json, table(("task", "labels", "metrics", "what it is"), rows))
+    tasks = [registry.get(name) for name in registry.names()]
+    rows = [(task.name, len(task.labels) or None, ", ".join(task.metrics), task.title) for task in tasks]
+    emit([_plain(task) for task in tasks], as_json, table(("task", "labels", "metrics", "what it is"), rows))
 
 
 @app.command(epilog=example("spot tasks show reviews.toml -n 2", "spot tasks show reviews.toml --backbone embedded"))
@@ -55,8 +55,8 @@ def show(
     """
     from spot.tasks import registry
 
-    found = registry.get(task, data, prefix)
-    examples = {split: [] for split in found.splits if rows}
+    chosen = registry.get(task, data, prefix)
+    examples = {split: [] for split in chosen.splits if rows}
     shown = [
         (split, raw, row) for split in examples for raw, row in islice(registry.paired(task, data, split, prefix), rows)
     ]
@@ -65,18 +65,18 @@ def show(
     if backbone is not None and shown:
         from spot.collator import collator_named
 
-        encoded = iter(collator_named(backbone, found).encode([row for *_, row in shown]))
+        encoded = iter(collator_named(backbone, chosen).encode([row for *_, row in shown]))
         for value in (value for part in examples.values() for value in part):
             row = next(encoded)
             value["input_tokens"], value["target_tokens"] = len(row.input_ids), len(row.target_ids)
-    value = {**_plain(found), "examples": examples}
+    value = {**_plain(chosen), "examples": examples}
     facts = [
-        f"{found.name}: {found.title or 'no title'}",
-        f"labels   {', '.join(found.labels) or 'none: open answers'}",
-        f"metrics  {', '.join(found.metrics)}",
-        f"splits   {', '.join(found.splits)}",
+        f"{chosen.name}: {chosen.title or 'no title'}",
+        f"labels   {', '.join(chosen.labels) or 'none: open answers'}",
+        f"metrics  {', '.join(chosen.metrics)}",
+        f"splits   {', '.join(chosen.splits)}",
     ]
-    emit(value, as_json, *facts, *(_block(one) for part in examples.values() for one in part))
+    emit(value, as_json, *facts, *(_block(example) for part in examples.values() for example in part))
 
 
 def _block(value: Mapping[str, Any]) -> str:
@@ -93,8 +93,8 @@ def stats(
     task: TaskName,
     backbone: CountingBackbone = None,
     limit: Annotated[
-        int, typer.Option("--max-input-tokens", min=1, help="Inputs beyond this many tokens would be cut.")
-    ] = 96,
+        int | None, typer.Option("--max-input-tokens", min=1, help="Inputs beyond this many tokens would be cut.")
+    ] = None,
     prefix: Prefix = False,
     data: Data = None,
     as_json: Json = False,
@@ -102,12 +102,13 @@ def stats(
     """Count the rows, labels and tokens of every split, and the share of the inputs that would be cut."""
     from spot.tasks import registry
 
-    found = registry.get(task, data, prefix)
-    with progress(f"counting {found.name}"):
+    chosen = registry.get(task, data, prefix)
+    limit = limit or chosen.reading.max_input_tokens
+    with progress(f"counting {chosen.name}"):
         from spot.collator import collator_named, split_lengths
 
-        collator = collator_named(backbone or "embedded", found, limit)
-        counted = [split_lengths(found, split, collator) for split in found.splits]
+        collator = collator_named(backbone or "embedded", chosen, limit)
+        counted = [split_lengths(chosen, split, collator) for split in chosen.splits]
     columns = (
         "split",
         "rows",
@@ -130,7 +131,7 @@ def stats(
         )
         for part in counted
     ]
-    value = {"task": found.name, "max_input_tokens": limit, "splits": [asdict(part) for part in counted]}
+    value = {"task": chosen.name, "max_input_tokens": limit, "splits": [asdict(part) for part in counted]}
     emit(value, as_json, table(columns, rows))
 
 
@@ -140,8 +141,8 @@ def check(task: TaskName, data: Data = None, as_json: Json = False) -> None:
     from spot.tasks import registry
     from spot.tasks.checks import check_task
 
-    found = registry.get(task, data)
-    checked = check_task(found)
+    chosen = registry.get(task, data)
+    checked = check_task(chosen)
     columns = ("split", "rows", "blank", "repeated", "contradicting", "in other splits", "longest", "labels")
     rows = [
         (
@@ -156,8 +157,8 @@ def check(task: TaskName, data: Data = None, as_json: Json = False) -> None:
         )
         for part in checked
     ]
-    value = {"task": found.name, "splits": [asdict(part) for part in checked]}
-    emit(value, as_json, f"{found.name}: every row can be read; lengths are in characters", table(columns, rows))
+    value = {"task": chosen.name, "splits": [asdict(part) for part in checked]}
+    emit(value, as_json, f"{chosen.name}: every row can be read; lengths are in characters", table(columns, rows))
 
 
 @app.command(epilog=example("spot tasks init reviews.csv --out reviews.toml"))

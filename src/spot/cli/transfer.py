@@ -25,12 +25,31 @@ from spot.cli.options import (
 )
 from spot.cli.output import emit, progress, table
 from spot.config import TransferConfig, load_config
+from spot.errors import ConfigError
 from spot.rendering.tables import cell_text
 
 if TYPE_CHECKING:
-    from spot.strategies.comparison import CandidateSummary
+    from rich.table import Table
+
+    from spot.retrieval.search import Ranked
+    from spot.strategies.comparison import CandidateSummary, TransferReport
 
 app = typer.Typer()
+
+
+def _refuse_metric(name: str | None) -> None:
+    """Say what the option is called.
+
+    Raises:
+        ConfigError: always where the option is given.
+    """
+    if name is not None:
+        raise ConfigError(f"there is no option --metric: it is called --rank-by, as in --rank-by {name}")
+
+
+OldRankBy = Annotated[
+    str | None, typer.Option("--metric", hidden=True, callback=_refuse_metric, help="It is called --rank-by.")
+]
 
 
 def optional(key: str, metavar: str, *names: str) -> Any:
@@ -48,7 +67,8 @@ def transfer(
     strategy: Annotated[
         str | None, setting(TransferConfig, "strategy", "best|average|mixture|race|oracle|none|auto")
     ] = None,
-    metric: Annotated[str | None, setting(TransferConfig, "metric", "mean|token|max|learned")] = None,
+    rank_by: Annotated[str | None, setting(TransferConfig, "rank_by", "mean|token|max|learned")] = None,
+    metric: OldRankBy = None,
     k: Annotated[str | None, optional("k", "K", "-k")] = None,
     budget: Annotated[str | None, optional("budget", "BUDGET")] = None,
     restarts: Annotated[str | None, setting(TransferConfig, "restarts", "N")] = None,
@@ -70,30 +90,34 @@ def transfer(
 
     Scores are percent on rows that chose nothing, with 95 % intervals. The cost of an arm is what it took to train for
     the task in all, candidates that lost and the search included, as a multiple of one plain run. An interrupted
-    transfer goes on when the same command is given again. What each source gained is remembered for --metric learned:
+    transfer goes on when the same command is given again. What each source gained is remembered for --rank-by learned:
     in the library, or in the user's cache where that cannot be written.
     """
     from spot.tasks import registry
     from spot.tasks.splits import split_rows
 
-    given = overrides(strategy=strategy, metric=metric, k=k, budget=budget, restarts=restarts, steps=steps, seeds=seeds)
+    given = overrides(
+        strategy=strategy, rank_by=rank_by, k=k, budget=budget, restarts=restarts, steps=steps, seeds=seeds
+    )
     resolved = load_config(TransferConfig, config, [*(settings or []), *given])
     opened = open_sources(library)
-    found = registry.get(task, data)
-    rows = split_rows(found, train_rows, select_rows, report_rows, 0)
+    target = registry.get(task, data)
+    rows = split_rows(target, train_rows, select_rows, report_rows, 0)
 
     from spot.models.backbone import Backbone
     from spot.strategies import transfers
 
-    name = backbone or opened.backbone.name
+    model_id = opened.backbone
+    assert model_id is not None, "`open_sources` refuses such a library"
+    name = backbone or model_id.name
     with progress(f"loading {name}"):
         model = Backbone.load(name)
-    with progress(f"tuning {found.name} from scratch and from the library") as step:
-        report = transfers.transfer_rows(found, rows, model, opened, resolved, out=out, progress=step, data=data)
+    with progress(f"tuning {target.name} from scratch and from the library") as step:
+        report = transfers.transfer_rows(target, rows, model, opened, resolved, out=out, progress=step, data=data)
     emit(report.to_json(), as_json, *_shown(report))
 
 
-def _shown(report: Any) -> list[Any]:
+def _shown(report: "TransferReport") -> "list[str | Table]":
     """A report for people."""
     columns = ("arm", "source", "score", "95 % interval", "steps", "seconds", "cost")
     rows = [
@@ -108,7 +132,7 @@ def _shown(report: Any) -> list[Any]:
         )
         for arm in report.arms
     ]
-    kept = f"{report.strategy}, k = {report.k}" if report.k else report.strategy
+    strategy = f"{report.strategy}, k = {report.k}" if report.k else report.strategy
     return [
         *([report.reason, ""] if report.reason else []),
         *([ranked(report.ranking, report.expected), ""] if report.ranking else []),
@@ -116,22 +140,22 @@ def _shown(report: Any) -> list[Any]:
         table(columns, rows),
         "",
         report.verdict,
-        f"strategy: {kept}",
+        f"strategy: {strategy}",
         f"chosen by selection rows: {report.chosen}",
         f"prompt: {report.prompt or 'none: the chosen arm trains nothing'}",
         f"runs: {report.run}",
     ]
 
 
-def _candidates(candidates: "Sequence[CandidateSummary]") -> Any:
+def _candidates(candidates: "Sequence[CandidateSummary]") -> "Table":
     """The candidates of a strategy as a table."""
     rows = [(entry.source, entry.steps, entry.selection, entry.tokens, entry.ended) for entry in candidates]
     return table(("candidate", "steps", "selection score", "text tokens", "ended"), rows)
 
 
-def ranked(sources: Sequence[Any], expected: Sequence[float]) -> Any:
+def ranked(sources: "Sequence[Ranked]", expected: Sequence[float]) -> "Table":
     """A ranking as a table, with what past transfers lead to expect where they ranked."""
-    rows = [[one.task, f"{one.similarity:.3f}"] for one in sources]
+    rows = [[source.task, f"{source.similarity:.3f}"] for source in sources]
     if not expected:
         return table(("source", "similarity"), rows)
     return table(

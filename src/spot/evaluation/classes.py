@@ -16,7 +16,7 @@ from spot.storage.values import plain
 from spot.tasks.readers import some
 
 FEWEST_ROWS = 5  # of a class, below which one row moves its recall by more than 20 points
-MOST_CLASSES = 12  # of a matrix that people can read; of more, the most confused pairs are shown
+MOST_CLASSES = 10  # of a matrix that a terminal of 80 columns can hold; of more, the most confused pairs are shown
 MOST_PAIRS = 12
 WIDEST = 80  # characters of a matrix; one whose headings are wider has numbers for headings
 CORNER = "answer / predicted"  # above the answers, beside the predictions
@@ -162,7 +162,7 @@ def class_table(report: ClassReport) -> Table:
 
 
 def confusion_table(report: ClassReport) -> Table:
-    """The confusion matrix, a line an answer; of more than twelve classes the pairs that are confused most often.
+    """The confusion matrix, a line an answer; of more than ten classes the pairs that are confused most often.
 
     Invalid answers have a column where there are any. Where the headings would be wide they are the numbers of the
     classes, which stand before their names in the first column.

@@ -183,7 +183,7 @@ def evaluate(
     prompts = [] if prompt is None else [prompt] if isinstance(prompt, SoftPrompt) else list(prompt)
     shared = common_reading(prompts, limits)
     prefix = shared.task_prefix if shared is not None else bool(limits.get("task_prefix"))
-    mixture = mixtures.find(task) if isinstance(task, str) else None
+    mixture = mixtures.find_mixture(task) if isinstance(task, str) else None
     if isinstance(task, Task):
         tasks: tuple[Task, ...] = (task,)
     elif mixture is not None:

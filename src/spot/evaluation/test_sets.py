@@ -105,6 +105,6 @@ def _answered(
     ):
         is_free = task.name == WSC and not task.labels
         referent = f"{WSC} {TEST}"
-        text = submission.truth(prediction.text, row.get("span1_text"), referent) if is_free else prediction.text
+        text = submission.wsc_label(prediction.text, row.get("span1_text"), referent) if is_free else prediction.text
         answers.append((row["idx"], text))
     return answers

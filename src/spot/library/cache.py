@@ -1,4 +1,4 @@
-"""A cache in one sqlite file: headers and vectors of files that are named by the digest of their content.
+"""Keep headers and vectors of files, which are named by the digest of their content, in one sqlite file.
 
 Nothing is lost with it, so nothing that is wrong with it is an error: a file that is missing, damaged, locked or of
 another version counts as empty, and one that cannot be written stays as it is.
@@ -23,8 +23,8 @@ CREATE TABLE IF NOT EXISTS vectors
 """
 
 
-class Index:
-    """Owns one cache file.
+class Cache:
+    """Owns the file.
 
     Args:
         path: the file; it need not exist.
@@ -37,7 +37,7 @@ class Index:
         self.read_only = read_only
 
     def headers(self) -> dict[str, dict[str, Any]]:
-        """The kept header of each digest."""
+        """The header of each digest."""
         try:
             return {digest: dict(json.loads(text)) for digest, text in self._read("SELECT digest, header FROM headers")}
         except (TypeError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""What a library knows of its prompts without reading their arrays, and which prompts may stand beside each other."""
+"""Describe prompts without reading their arrays, and say which of them may stand beside each other in a library."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,41 +26,26 @@ class Entry:
     key_recipe: KeyRecipe | None
     seed: int | None = None
 
-    @property
-    def backbone_name(self) -> str:
-        """Hub id of the frozen model, or `embedded`."""
-        return self.backbone.name
 
-    @property
-    def backbone_fingerprint(self) -> str:
-        """Hash of the frozen model's files."""
-        return self.backbone.fingerprint
-
-
-KEPT = tuple(field.name for field in fields(Entry) if field.name not in ("digest", "path"))  # of a prompt file's header
+HEADER_FIELDS = tuple(field.name for field in fields(Entry) if field.name not in ("digest", "path"))
 
 
 def entry_of(path: Path, content: Mapping[str, Any]) -> Entry:
-    """An entry from the header of its file, of which `KEPT` is enough.
+    """An entry from the header of its file, of which `HEADER_FIELDS` are enough.
 
     Raises:
         PromptError: the header lacks something, or holds something else.
     """
     try:
         recipe = content["key_recipe"]
-        kept = {name: content[name] for name in KEPT}
-        kept["backbone"] = BackboneId(**content["backbone"])
-        kept["key_recipe"] = None if recipe is None else KeyRecipe(**recipe)
-        return Entry(digest=path.stem, path=path, **kept)
+        values = {name: content[name] for name in HEADER_FIELDS}
+        values["backbone"] = BackboneId(**content["backbone"])
+        values["key_recipe"] = None if recipe is None else KeyRecipe(**recipe)
+        return Entry(digest=path.stem, path=path, **values)
     except (KeyError, TypeError) as error:
         raise PromptError(
             f"{path}: the header of this prompt file is damaged ({error}). Restore it from a copy."
         ) from error
-
-
-def fits(backbone: BackboneId, other: BackboneId) -> bool:
-    """Whether two ids mean one frozen model; the same model may go by two names."""
-    return replace(backbone, name=other.name) == other
 
 
 def differing_settings(ours: KeyRecipe | None, theirs: KeyRecipe | None) -> str:
@@ -71,33 +56,33 @@ def differing_settings(ours: KeyRecipe | None, theirs: KeyRecipe | None) -> str:
     return ", ".join(f"{name} is {mine!r} here and {other!r} there" for name, mine, other in pairs if mine != other)
 
 
-def check_belongs(prompt: SoftPrompt, own: Entry | None, place: Path | str) -> None:
-    """Refuse a prompt that does not belong in the library at `place`.
+def check_belongs(prompt: SoftPrompt, usual: Entry | None, place: Path | str) -> None:
+    """Refuse a prompt that does not belong in the library at `place`; see `objections`.
 
     Raises:
         LibraryError: with every objection.
     """
-    reasons = objections(prompt, own)
+    reasons = objections(prompt, usual)
     if reasons:
         raise LibraryError(
             f"the prompt {prompt.digest} of task {prompt.task!r} does not belong in {place}: " + "; ".join(reasons)
         )
 
 
-def objections(prompt: SoftPrompt, own: Entry | None) -> list[str]:
+def objections(prompt: SoftPrompt, usual: Entry | None) -> list[str]:
     """Why a prompt does not belong in a library, each reason with what to do.
 
     Args:
         prompt: the prompt.
-        own: an entry with the library's backbone and key recipe; None while the library is empty.
+        usual: an entry with the library's backbone and key recipe; None while the library is empty.
 
     Returns:
         Clauses for a message; none where the prompt belongs there.
     """
     reasons = []
-    if own and not fits(prompt.backbone, own.backbone):
+    if usual and not prompt.backbone.is_same_model(usual.backbone):
         reasons.append(
-            f"it belongs to the backbone {prompt.backbone}, and the library to {own.backbone}: "
+            f"it belongs to the backbone {prompt.backbone}, and the library to {usual.backbone}: "
             "add it to a library of its own backbone"
         )
     if prompt.key is None:
@@ -112,9 +97,9 @@ def objections(prompt: SoftPrompt, own: Entry | None) -> list[str]:
             f"its run started from another prompt ({', '.join(parent.digest for parent in prompt.parents)}), whose "
             "mark its key bears: tune the task from the library's own start"
         )
-    if own and prompt.key is not None and prompt.key_recipe != own.key_recipe:
+    if usual and prompt.key is not None and prompt.key_recipe != usual.key_recipe:
         reasons.append(
             "its key was made by another recipe than those in the library: "
-            f"{differing_settings(prompt.key_recipe, own.key_recipe)}: tune it by the library's recipe"
+            f"{differing_settings(prompt.key_recipe, usual.key_recipe)}: tune it by the library's recipe"
         )
     return reasons

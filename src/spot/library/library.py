@@ -1,8 +1,8 @@
-"""A library of source prompts: one folder, one backbone, keys that can be compared with each other.
+"""Keep source prompts in a library: one folder, one backbone, keys that can be compared with each other.
 
 prompts/<digest>.safetensors   the truth
 index.sqlite                   a cache of what the files say, rebuilt whenever it is missing, stale or damaged
-transfers.jsonl                the record of past transfers, one a line
+transfers.jsonl                the history of transfers, one record a line
 
 All keys of a library come from runs of one recipe that no other prompt initialised: two keys differ by their tasks
 only when nothing else differs.
@@ -13,7 +13,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Self
 
@@ -21,8 +21,8 @@ import numpy as np
 
 from spot.errors import LibraryError, PromptError, StorageError, did_you_mean
 from spot.library import history
-from spot.library.cache import Index
-from spot.library.entries import KEPT, Entry, check_belongs, entry_of, fits, objections
+from spot.library.cache import Cache
+from spot.library.entries import HEADER_FIELDS, Entry, check_belongs, entry_of, objections
 from spot.library.history import TransferRecord
 from spot.prompts.prompt import BackboneId, KeyRecipe, SoftPrompt, header, load, save
 from spot.storage.files import lock, remove_leftovers
@@ -52,13 +52,13 @@ class Library:
         self.path = Path(path)
         self.read_only = read_only
         self._prompts = self.path / "prompts"
-        self._index = Index(self.path / "index.sqlite", read_only)
-        self._known: dict[str, Entry | str] | None = None  # file stem -> what it holds, or what is wrong with it
+        self._cache = Cache(self.path / "index.sqlite", read_only)
+        self._files: dict[str, Entry | str] | None = None  # file stem -> what it holds, or what is wrong with it
         if not self._prompts.is_dir():
-            found = f"{self.path} is not a prompt library: it has no folder `prompts`"
+            other = f"{self.path} is not a prompt library: it has no folder `prompts`"
             missing = f"there is no prompt library at {self.path}"
             raise LibraryError(
-                f"{found if self.path.exists() else missing}. Check the path, or make a library there with "
+                f"{other if self.path.exists() else missing}. Check the path, or make a library there with "
                 f"`spot library add PROMPT --library {self.path}`; `{PACKAGED}` is the one that ships with spot."
             )
 
@@ -86,14 +86,14 @@ class Library:
     @property
     def backbone(self) -> BackboneId | None:
         """The frozen model of the prompts; None while the library is empty."""
-        own = self._own()
-        return own.backbone if own else None
+        usual = self._usual()
+        return usual.backbone if usual else None
 
     @property
     def key_recipe(self) -> KeyRecipe | None:
         """How the keys were made; None while the library is empty, or where that is unknown."""
-        own = self._own()
-        return own.key_recipe if own else None
+        usual = self._usual()
+        return usual.key_recipe if usual else None
 
     def entries(self, backbone: BackboneId | None = None) -> list[Entry]:
         """The prompts by task and digest; files that are no prompts are left out with a warning.
@@ -101,10 +101,10 @@ class Library:
         Args:
             backbone: only prompts of this model; its name makes no difference.
         """
-        found = [entry for entry in self._refreshed().values() if isinstance(entry, Entry)]
+        entries = [entry for entry in self._refreshed().values() if isinstance(entry, Entry)]
         if backbone is not None:
-            found = [entry for entry in found if fits(entry.backbone, backbone)]
-        return sorted(found, key=lambda entry: (entry.task, entry.digest))
+            entries = [entry for entry in entries if entry.backbone.is_same_model(backbone)]
+        return sorted(entries, key=lambda entry: (entry.task, entry.digest))
 
     def get(self, reference: str) -> SoftPrompt:
         """Read one prompt, checking every byte.
@@ -137,7 +137,7 @@ class Library:
         with self._writing():
             path = self._file(prompt.digest)
             if not _is_intact(path, prompt.digest):
-                check_belongs(prompt, self._own(), self.path)
+                check_belongs(prompt, self._usual(), self.path)
                 save(prompt, path)
             entry = self._refreshed(again=(prompt.digest,))[prompt.digest]
         assert isinstance(entry, Entry), entry
@@ -165,7 +165,7 @@ class Library:
         return digest
 
     def reindex(self) -> int:
-        """Throw the index away and read every file again.
+        """Throw the cache away and read every file again.
 
         Returns:
             The number of prompts.
@@ -174,8 +174,8 @@ class Library:
             LibraryError: another writer is at work, or the folder cannot be written.
         """
         with self._writing():
-            self._index.drop()
-            self._known = {}
+            self._cache.drop()
+            self._files = {}
             return len(self.entries())
 
     def verify(self) -> list[str]:
@@ -185,7 +185,7 @@ class Library:
             What is wrong, one problem a line. That of the user's history (`experience.jsonl`) is named here too, for
             rankings by past transfers read it beside the library's own.
         """
-        own = self._own()
+        usual = self._usual()
         problems = []
         for stem in sorted(self._stems()):
             try:
@@ -195,13 +195,13 @@ class Library:
                 continue
             if prompt.digest != stem:
                 problems.append(_misnamed(self._file(stem), prompt.digest))
-            problems += [f"{self._file(stem)}: {reason}" for reason in objections(prompt, own)]
+            problems += [f"{self._file(stem)}: {reason}" for reason in objections(prompt, usual)]
         for path in (self._transfers, history.user_history()):
             problems += history.problems(path, self.entries())
         return problems
 
     def summaries(self, name: str, entries: Sequence[Entry], compute: Callable[[SoftPrompt], np.ndarray]) -> np.ndarray:
-        """One vector a prompt, computed from its file once and kept in the index.
+        """One vector a prompt, computed from its file once and then read from the cache.
 
         Args:
             name: what is computed.
@@ -214,12 +214,14 @@ class Library:
         Raises:
             LibraryError, PromptError: a prompt cannot be read; whatever `compute` raises.
         """
-        kept = self._index.vectors(name)
-        missing = [one for one in entries if len(kept.get(one.digest, b"")) != 4 * one.backbone.width]
-        made = {one.digest: np.asarray(compute(self.get(one.digest)), dtype="<f4").tobytes() for one in missing}
-        self._index.keep_vectors(name, made)
-        kept.update(made)
-        joined = b"".join(kept[one.digest] for one in entries)
+        vectors = self._cache.vectors(name)
+        missing = [entry for entry in entries if len(vectors.get(entry.digest, b"")) != 4 * entry.backbone.width]
+        computed = {
+            entry.digest: np.asarray(compute(self.get(entry.digest)), dtype="<f4").tobytes() for entry in missing
+        }
+        self._cache.keep_vectors(name, computed)
+        vectors.update(computed)
+        joined = b"".join(vectors[entry.digest] for entry in entries)
         return np.frombuffer(joined, dtype="<f4").reshape(len(entries), -1) if entries else np.zeros((0, 0), "<f4")
 
     def record_transfers(self, records: Sequence[TransferRecord]) -> bool:
@@ -276,29 +278,29 @@ class Library:
             remove_leftovers(self._prompts)
             yield
 
-    def _own(self) -> Entry | None:
+    def _usual(self) -> Entry | None:
         """An entry with the backbone and the recipe that most prompts have."""
         entries = self.entries()
-        kinds = Counter((one.backbone.fingerprint, one.key_recipe) for one in entries)
+        kinds = Counter((entry.backbone.fingerprint, entry.key_recipe) for entry in entries)
         usual = kinds.most_common(1)[0][0] if kinds else None
-        return next((one for one in entries if (one.backbone.fingerprint, one.key_recipe) == usual), None)
+        return next((entry for entry in entries if (entry.backbone.fingerprint, entry.key_recipe) == usual), None)
 
     def _resolve(self, reference: str) -> str:
         """The digest that a reference means."""
-        if self._known and reference in self._known:  # the folder is not listed for every prompt of a long loop
+        if self._files and reference in self._files:  # the folder is not listed for every prompt of a long loop
             return reference
-        known = self._refreshed()
-        if reference in known:
+        files = self._refreshed()
+        if reference in files:
             return reference
-        entries = [entry for entry in known.values() if isinstance(entry, Entry)]
-        found = [entry.digest for entry in entries if entry.task == reference]
-        found = found or [stem for stem in known if reference and stem.startswith(reference)]
-        if len(found) == 1:
-            return found[0]
-        if found:
+        entries = [entry for entry in files.values() if isinstance(entry, Entry)]
+        digests = [entry.digest for entry in entries if entry.task == reference]
+        digests = digests or [stem for stem in files if reference and stem.startswith(reference)]
+        if len(digests) == 1:
+            return digests[0]
+        if digests:
             raise LibraryError(
-                f"{len(found)} prompts in {self.path} are called {reference!r}: {', '.join(sorted(found)[:8])}"
-                f"{', ...' if len(found) > 8 else ''}. Name one by its digest."
+                f"{len(digests)} prompts in {self.path} are called {reference!r}: {', '.join(sorted(digests)[:8])}"
+                f"{', ...' if len(digests) > 8 else ''}. Name one by its digest."
             )
         hint = did_you_mean(reference, {entry.task for entry in entries})
         if len(hint) > _LONGEST_HINT:
@@ -308,8 +310,8 @@ class Library:
     def _stems(self) -> set[str]:
         """The names of the prompt files, without their suffix."""
         try:
-            with os.scandir(self._prompts) as found:
-                names = {file.name for file in found}
+            with os.scandir(self._prompts) as folder:
+                names = {file.name for file in folder}
         except OSError as error:
             raise LibraryError(f"cannot read the library {self.path}: {error.strerror}.") from error
         return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and name[0] != "."}
@@ -317,43 +319,43 @@ class Library:
     def _refreshed(self, again: Collection[str] = ()) -> dict[str, Entry | str]:
         """What each prompt file holds, or what is wrong with it, brought up to date with the folder.
 
-        Files are named by their content, so a name that is known is not read again; one with a problem is.
+        Files are named by their content, so a name that was read is not read again; one with a problem is.
         """
-        if self._known is None:
-            self._known = self._indexed()
-        known, stems = self._known, self._stems()
-        gone = known.keys() - stems
+        if self._files is None:
+            self._files = self._cached()
+        files, stems = self._files, self._stems()
+        gone = files.keys() - stems
         for stem in gone:
-            del known[stem]
+            del files[stem]
         fresh = {}
         for stem in stems:
-            if isinstance(known.get(stem), Entry) and stem not in again:
+            if isinstance(files.get(stem), Entry) and stem not in again:
                 continue
             try:
                 content = header(self._file(stem))
                 if content["digest"] != stem:
                     raise PromptError(_misnamed(self._file(stem), content["digest"]))
-                known[stem] = entry_of(self._file(stem), content)
-                fresh[stem] = {name: content[name] for name in KEPT}
+                files[stem] = entry_of(self._file(stem), content)
+                fresh[stem] = {name: content[name] for name in HEADER_FIELDS}
             except PromptError as error:
-                if known.get(stem) != str(error):
+                if files.get(stem) != str(error):
                     log.warning("left out of the library %s: %s", self.path, error)
-                known[stem] = str(error)
-        self._index.update(gone, fresh)
-        return known
+                files[stem] = str(error)
+        self._cache.update(gone, fresh)
+        return files
 
-    def _indexed(self) -> dict[str, Entry | str]:
-        """The entries in the index; those that cannot be used are left out and read again from their files."""
-        known: dict[str, Entry | str] = {}
-        for digest, content in self._index.headers().items():
+    def _cached(self) -> dict[str, Entry | str]:
+        """The entries in the cache; those that cannot be used are left out and read again from their files."""
+        entries: dict[str, Entry | str] = {}
+        for digest, content in self._cache.headers().items():
             with contextlib.suppress(PromptError):
-                known[digest] = entry_of(self._file(digest), content)
-        return known
+                entries[digest] = entry_of(self._file(digest), content)
+        return entries
 
 
 def packaged() -> Path:
     """The folder of the library that ships in the package."""
-    return Path(str(files("spot") / "packaged"))
+    return Path(str(resources.files("spot") / "packaged"))
 
 
 def open_library(spec: Path | str) -> Library:

@@ -299,7 +299,7 @@ def bootstrap_interval(correct: "ArrayLike", resamples: int = 2000, seed: int = 
 
 
 def nested_bootstrap_interval(
-    scores: Sequence[float], groups: Sequence[str], resamples: int = 2000, seed: int = 0
+    scores: "ArrayLike", groups: Sequence[str], resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """The 95 % bootstrap interval (percentiles) of a mean over groups of means within them.
 
@@ -320,18 +320,17 @@ def nested_bootstrap_interval(
     """
     import numpy as np
 
-    if not len(scores):
+    values, names = np.asarray(scores, dtype=np.float64), np.asarray(groups)
+    if not values.size:
         raise TaskError("no interval: expected at least one score with its group.")
-    names = np.asarray(groups)
-    members = [np.asarray(scores, np.float64)[names == name] for name in sorted(set(groups))]
+    members = [values[names == name] for name in sorted(set(groups))]
     random = np.random.default_rng(seed)
     drawn = random.integers(len(members), size=(resamples, len(members)))
     means = np.empty(drawn.shape)
-    for number, values in enumerate(members):
+    for number, group in enumerate(members):
         places = drawn == number
         # A group that is drawn twice draws its scores twice.
-        draws = random.integers(len(values), size=(int(places.sum()), len(values)))
-        means[places] = values[draws].mean(axis=1)
+        means[places] = group[random.integers(len(group), size=(int(places.sum()), len(group)))].mean(axis=1)
     low, high = np.percentile(means.mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
 

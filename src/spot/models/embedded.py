@@ -66,6 +66,7 @@ def ensure() -> Path:
 
 def _convert(source: Path, folder: Path, digest: str) -> None:
     """Dequantise `source` into `folder`; the folder appears whole or not at all."""
+    # Here, because `spot doctor` asks this module for the wheel also where torch is missing.
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

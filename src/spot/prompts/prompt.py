@@ -42,6 +42,10 @@ class BackboneId:
         size = f"width {self.width}, vocabulary {self.vocabulary}"
         return f"{self.name} ({self.kind}, {size}, fingerprint {self.fingerprint})"
 
+    def is_same_model(self, other: "BackboneId") -> bool:
+        """Whether two ids mean one frozen model: names may differ; kind, sizes and fingerprint may not."""
+        return replace(self, name=other.name) == other
+
 
 @dataclass(frozen=True)
 class KeyRecipe:
@@ -263,12 +267,12 @@ def from_bytes(data: bytes, origin: str = "prompt") -> SoftPrompt:
 
 
 def check_fits(prompt: SoftPrompt, backbone: BackboneId) -> None:
-    """Refuse a prompt of another frozen model: names may differ; kind, sizes and fingerprint may not.
+    """Refuse a prompt of another frozen model.
 
     Raises:
         PromptError: naming both models.
     """
-    if replace(prompt.backbone, name=backbone.name) != backbone:
+    if not prompt.backbone.is_same_model(backbone):
         raise PromptError(
             f"the prompt of task {prompt.task!r} belongs to the backbone {prompt.backbone}, but the backbone "
             f"at hand is {backbone}. Load {prompt.backbone.name}, or tune a prompt for {backbone.name}."

@@ -1,35 +1,34 @@
-"""The memory of past transfers, and the ranking of sources for a new task that rests on it.
+"""Rank the prompts of a library for a new task, by similarity or by what past transfers showed.
 
-A library keeps its own record, `transfers.jsonl`. What comes from a library that cannot be written, such as the one
-that ships, is kept in the user's cache, `experience.jsonl`, and read beside the library's own: records name sources by
-their digests, so one file serves all libraries. A record rests on selection rows alone, so that a choice that it leads
-to later rests on them too.
+The history of a library is its own, `transfers.jsonl`, and beside it what transfers from libraries that cannot be
+written left in the user's cache, `experience.jsonl`.
 """
 
 import json
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import with_config
 
 from spot.errors import ConfigError, LibraryError, StorageError, did_you_mean
 from spot.library import history
-from spot.library.history import TransferRecord, encode_summary
-from spot.library.library import Library
+from spot.library.history import TransferRecord
+from spot.library.library import PACKAGED, Library, open_library, resolve
 from spot.prompts.prompt import SoftPrompt
-from spot.retrieval import search
+from spot.retrieval.embeddings import SIMILARITIES, embedding_of, summary
 from spot.retrieval.predictor import BASIS, FEWEST_RESULTS, Gain, expected
-from spot.retrieval.search import Ranked, retrieve, summary, task_embedding
+from spot.retrieval.search import Ranked, candidates, check_k, nearest
 from spot.storage.files import lock, write_whole
+from spot.storage.values import STRICT, read_value
 
 log = logging.getLogger(__name__)
 
-LEARNED = "learned"
-METRICS = (*search.METRICS, LEARNED)
-KEPT = ("mean", "token")  # summaries of a target that its records hold, one of them at least
+LEARNED = "learned"  # by what past transfers lead to expect
+RANK_BY = (*SIMILARITIES, LEARNED)
 
 
 @dataclass(frozen=True)
@@ -38,119 +37,148 @@ class Ranking:
 
     Attributes:
         sources: with their similarities; those of `mean` where past transfers rank.
-        metric: that ranks them: `mean` where `learned` was asked for and the record is too small.
+        rank_by: what ranks them: `mean` where `learned` was asked for and the history is too small.
         expected: of each source, what past transfers lead to expect, see `predictor.expected`; of `learned` only.
+        results: of past transfers that were known, be they enough or not; of `learned` only.
     """
 
     sources: tuple[Ranked, ...]
-    metric: str
+    rank_by: str
     expected: tuple[float, ...] = ()
+    results: int = field(default=0, compare=False)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The sources as plain values."""
-        rows = [{"prompt": one.prompt, "task": one.task, "similarity": one.similarity} for one in self.sources]
+        rows = [
+            {"prompt": source.prompt, "task": source.task, "similarity": source.similarity} for source in self.sources
+        ]
         if not self.expected:
             return rows
         return [{**row, "expected": value} for row, value in zip(rows, self.expected, strict=True)]
 
 
-def check_metric(metric: str) -> None:
-    """Refuse a metric that is not one of `METRICS`.
+def retrieve(
+    prompt: SoftPrompt | Path | str,
+    library: Library | Path | str = PACKAGED,
+    *,
+    k: int = 5,
+    rank_by: str = "mean",
+    without: Collection[str] = (),
+) -> Ranking:
+    """The k prompts of a library to start a new task from, by similarity or by what past transfers showed.
+
+    Args:
+        prompt: of the new task, with a key by the library's recipe; a path, or `packaged:TASK`.
+        library: where to look, or its folder, or `packaged`; prompts of other backbones in it are passed over.
+        k: how many to return.
+        rank_by: one of `RANK_BY`; `learned` is `mean`, with a warning, where the history is too small.
+        without: names of tasks to leave out, such as the prompt's own; what was learned from them is left out too.
+
+    Returns:
+        k sources; equal ones are in the order of their digests.
+
+    Raises:
+        ConfigError: `rank_by` is unknown, or k is not between 1 and the number of candidates.
+        LibraryError: there is no such library, no prompt in it fits the backbone, the prompt's key was made by another
+            recipe, or a line of the history is no record.
+        PromptError: a prompt has no key or cannot be read.
+    """
+    check_rank_by(rank_by)
+    target = prompt if isinstance(prompt, SoftPrompt) else resolve(str(prompt))
+    opened = library if isinstance(library, Library) else open_library(library)
+    if rank_by != LEARNED:
+        return Ranking(tuple(nearest(target, opened, rank_by, k, without)), rank_by)
+    ranking = rank_by_history(target, opened, k=k, without=without)
+    if ranking.rank_by != LEARNED:
+        log.warning(
+            "%d results of past transfers from these sources are known, and `%s` takes %d: ranked by `%s`",
+            ranking.results,
+            LEARNED,
+            FEWEST_RESULTS,
+            ranking.rank_by,
+        )
+    return ranking
+
+
+def check_rank_by(rank_by: str) -> None:
+    """Refuse what is not one of `RANK_BY`.
 
     Raises:
         ConfigError: naming it and the known ones.
     """
-    if metric not in METRICS:
-        raise ConfigError(f"unknown metric {metric!r}: {did_you_mean(metric, METRICS)}")
+    if rank_by not in RANK_BY:
+        raise ConfigError(f"cannot rank by {rank_by!r}: {did_you_mean(rank_by, RANK_BY)}")
 
 
-def rank(target: SoftPrompt, library: Library, metric: str, k: int, without: Collection[str] = ()) -> Ranking:
-    """The k prompts of a library to start a new task from, by similarity or by what past transfers showed.
+def rank_by_history(target: SoftPrompt, library: Library, *, k: int, without: Collection[str] = ()) -> Ranking:
+    """The k prompts of a library that past transfers lead to expect most of; by `mean` where these are too few.
 
-    Args:
-        target: a prompt of the new task, with a key by the library's recipe.
-        library: where to look.
-        metric: one of `METRICS`; `learned` is `mean`, with a warning, where the record is too small.
-        k: how many to return.
-        without: names of tasks to leave out, such as the target's own; what was learned from them is left out too.
-
-    Raises:
-        ConfigError, LibraryError, PromptError: as `retrieval.retrieve`; a line of the record is none.
+    Args and errors are those of `retrieve`. The target's own past never counts.
     """
-    check_metric(metric)
-    if metric == LEARNED:
-        found, results = by_experience(target, library, k, without)
-        if found is not None:
-            return found
-        log.warning(
-            "%d results of past transfers from these sources are known, and `%s` takes %d: ranked by `%s`",
-            results,
-            LEARNED,
-            FEWEST_RESULTS,
-            BASIS,
-        )
-        metric = BASIS
-    return Ranking(tuple(retrieve(target, library, metric, k, without)), metric)
-
-
-def by_experience(
-    target: SoftPrompt, library: Library, k: int, without: Collection[str] = ()
-) -> tuple[Ranking | None, int]:
-    """The ranking by what past transfers showed, and on how many results it rests; None where they are too few.
-
-    Arguments and errors are those of `rank`. The target's own past never counts.
-    """
-    count = sum(entry.task not in without for entry in library.entries(target.backbone))
-    sources = retrieve(target, library, BASIS, max(k, count), without)
-    records = [record for record in read(library) if record.target not in {target.task, *without}]
-    ours = summary(task_embedding(target.key, target.start), BASIS)[0]
-    rows = ((record.target, _summary(record, target.value.shape[1])) for record in records)
-    to_targets = {name: float(ours @ row) for name, row in rows if row is not None}  # as the last record has it
+    count = len(candidates(target, library, without))
+    check_k(k, count, str(library.path))
+    sources = nearest(target, library, BASIS, count, without)
+    records = [record for record in history_of(library) if record.target not in {target.task, *without}]
+    target_row = summary(embedding_of(target), BASIS)[0]
+    rows = ((record.target, _summary(record, target.width)) for record in records)
+    to_targets = {name: float(target_row @ row) for name, row in rows if row is not None}  # as the last record has it
     gains = [Gain(record.source, record.target, record.gain, (record.steps, record.rows)) for record in records]
     expectation = expected(gains, {source.prompt: source.similarity for source in sources}, to_targets)
     if expectation.falls_back:
-        return None, expectation.results
+        return Ranking(tuple(sources[:k]), BASIS, results=expectation.results)
     best = sorted(sources, key=lambda source: (-expectation.scores[source.prompt], source.prompt))[:k]
-    ranking = Ranking(tuple(best), LEARNED, tuple(expectation.scores[source.prompt] for source in best))
-    return ranking, expectation.results
+    scores = tuple(expectation.scores[source.prompt] for source in best)
+    return Ranking(tuple(best), LEARNED, scores, expectation.results)
 
 
-def kept(path: Path, prompts: Collection[str], make: Callable[[], Ranking]) -> Ranking:
-    """A ranking that is made once and kept, so that what is learned meanwhile does not change work that has begun.
+@with_config(STRICT)
+@dataclass(frozen=True)
+class _StoredSource:
+    """One source of a ranking that is kept."""
+
+    prompt: str
+    task: str
+    similarity: float
+    expected: float | None = None
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class _StoredRanking:
+    """A ranking that is kept."""
+
+    metric: str
+    sources: tuple[_StoredSource, ...]
+
+
+def write_ranking(path: Path, ranking: Ranking) -> None:
+    """Keep a ranking, so that what is learned meanwhile does not change work that has begun.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    write_whole(path, json.dumps({"metric": ranking.rank_by, "sources": ranking.to_json()}).encode())
+
+
+def read_ranking(path: Path, prompts: Collection[str]) -> Ranking | None:
+    """A ranking that was kept; None where there is none, it is damaged, or it is of other sources.
 
     Args:
         path: the file that keeps it.
-        prompts: digests of the sources as they are now; where the file holds others the ranking is made anew.
-        make: ranks them.
-
-    Raises:
-        StorageError: it cannot be written; and whatever `make` raises.
+        prompts: digests of the sources as they are now.
     """
     try:
-        known = json.loads(path.read_bytes())
-        sources = tuple(Ranked(one["prompt"], one["task"], one["similarity"]) for one in known["sources"])
-        expected = tuple(one["expected"] for one in known["sources"] if "expected" in one)
-        found = Ranking(sources, known["metric"], expected)
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found is None or {one.prompt for one in found.sources} != set(prompts):
-        found = make()
-        write_whole(path, json.dumps({"metric": found.metric, "sources": found.to_json()}).encode())
-    return found
+        stored = read_value(_StoredRanking, path.read_bytes(), str(path), LibraryError)
+    except (OSError, LibraryError) as error:
+        log.debug("%s: %s", path, error)
+        return None
+    if {source.prompt for source in stored.sources} != set(prompts):
+        return None
+    sources = tuple(Ranked(source.prompt, source.task, source.similarity) for source in stored.sources)
+    return Ranking(sources, stored.metric, tuple(s.expected for s in stored.sources if s.expected is not None))
 
 
-def single_rows(prompt: SoftPrompt) -> dict[str, np.ndarray]:
-    """The summaries of a prompt's task embedding that are single rows: metric -> float32 [D]."""
-    embedding = task_embedding(prompt.key, prompt.start)
-    return {metric: summary(embedding, metric)[0].astype(np.float32) for metric in KEPT}
-
-
-def summaries(target: SoftPrompt) -> dict[str, str]:
-    """The target's summaries as its records hold them."""
-    return {metric: encode_summary(row) for metric, row in single_rows(target).items()}
-
-
-def read(library: Library) -> list[TransferRecord]:
+def history_of(library: Library) -> list[TransferRecord]:
     """What is known of transfers from a library's prompts: its own history, then that in the user's cache.
 
     Raises:

@@ -266,7 +266,7 @@ class TransferReport:
         prompt: file of the chosen arm's prompt, that of the seed with the best selection score.
         strategy: that was carried out; the one that `auto` picked.
         ranking: sources, best first; empty for `none`.
-        metric: that ranked the sources.
+        rank_by: what ranked the sources.
         expected: of each source of the ranking, what past transfers lead to expect; empty where they did not rank.
         k: sources that were used.
         reason: of `auto`: what it picked and why, in two sentences; empty otherwise.
@@ -284,7 +284,7 @@ class TransferReport:
     prompt: Path
     strategy: str
     ranking: tuple[Ranked, ...] = ()
-    metric: str = ""
+    rank_by: str = ""
     expected: tuple[float, ...] = ()
     k: int = 0
     reason: str = ""
@@ -312,7 +312,7 @@ class TransferReport:
             "target": self.target,
             "strategy": self.strategy,
             "k": self.k,
-            "metric": self.metric or None,
+            "rank_by": self.rank_by or None,
             "reason": self.reason or None,
             "arms": [arm.to_json() for arm in self.arms],
             "chosen": self.chosen,
@@ -324,7 +324,7 @@ class TransferReport:
             "left_out": self.left_out,
             "rows": dict(self.rows),
             "candidates": [asdict(candidate) for candidate in self.candidates],
-            "ranking": Ranking(self.ranking, self.metric, self.expected).to_json(),
+            "ranking": Ranking(self.ranking, self.rank_by, self.expected).to_json(),
         }
 
 

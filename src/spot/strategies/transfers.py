@@ -24,8 +24,8 @@ from spot.library.library import Entry, Library
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
 from spot.prompts.prompt import KeyRecipe, SoftPrompt, load
-from spot.retrieval import ranking as experience
-from spot.retrieval.ranking import Ranking
+from spot.retrieval.embeddings import encoded_summaries
+from spot.retrieval.ranking import LEARNED, Ranking, rank_by_history, read_ranking, remember, retrieve, write_ranking
 from spot.retrieval.search import check_k
 from spot.storage.files import cache_dir, write_whole
 from spot.strategies.candidates import (
@@ -150,7 +150,7 @@ def transfer_rows(
     if not splits.report:
         raise TaskError(_all_seen(task, "report"))
     report = compare(bench, [bench.measure(trial) for trial in trials], first.spent("tokens"), left_out, **found)
-    experience.remember(library, lessons)
+    remember(library, lessons)
     return report
 
 
@@ -177,7 +177,7 @@ def _by_strategy(
         "strategy": made.strategy,
         "reason": reason,
         "ranking": ranking.sources,
-        "metric": ranking.metric,
+        "rank_by": ranking.rank_by,
         "expected": ranking.expected,
     }
     if made.strategy == "none":
@@ -271,20 +271,23 @@ def _plain(bench: Bench, starts: Sequence[str]) -> dict[str, Candidate]:
 
 
 def _ranked(target: SoftPrompt, library: Library, config: TransferConfig, out: Path) -> Ranking:
-    """All sources for the target; `auto` goes by past transfers where they are enough and no metric was asked for.
+    """All sources for the target; `auto` goes by past transfers where they are enough and no other was asked for.
 
     What past transfers say is asked once and kept in the transfer's folder, for later ones change it.
     """
     prompts = {entry.digest for entry in library.entries(target.backbone) if entry.task != target.task}
-    is_open = (config.strategy, config.metric) == ("auto", "mean")
-
-    def rank() -> Ranking:
-        found = experience.by_experience(target, library, len(prompts), {target.task})[0] if is_open else None
-        return found or experience.rank(target, library, config.metric, len(prompts), {target.task})
-
-    if not is_open and config.metric != experience.LEARNED:
-        return rank()
-    return experience.kept(out / f"ranking-{digest(config)[:8]}.json", prompts, rank)
+    is_open = (config.strategy, config.rank_by) == ("auto", "mean")
+    path = out / f"ranking-{digest(config)[:8]}.json"
+    if not is_open and config.rank_by != LEARNED:
+        return retrieve(target, library, k=len(prompts), rank_by=config.rank_by, without={target.task})
+    if (ranking := read_ranking(path, prompts)) is not None:
+        return ranking
+    if is_open:
+        ranking = rank_by_history(target, library, k=len(prompts), without={target.task})
+    else:
+        ranking = retrieve(target, library, k=len(prompts), rank_by=LEARNED, without={target.task})
+    write_ranking(path, ranking)
+    return ranking
 
 
 def _plan(
@@ -367,7 +370,7 @@ def _lessons(bench: Bench, carried: Carried, target: SoftPrompt, plain: Candidat
     if plain.diverged:
         return []
     rows = [data_digest(part) for part in (bench.splits.train, bench.splits.selection)]
-    embedding = experience.summaries(target)
+    embedding = encoded_summaries(target)
     return [
         TransferRecord(
             id=digest(bench.config, prompt, *rows, str(bench.seeds), bench.backbone.id.fingerprint),

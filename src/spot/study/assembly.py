@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from spot.errors import ConfigError, PromptError, SpotError, StudyError
 from spot.metrics.scores import primary
 from spot.prompts.overlap import Sketch, build
 from spot.prompts.prompt import SoftPrompt, load, to_bytes
-from spot.retrieval.ranking import single_rows
-from spot.retrieval.search import METRICS, rank, similarity, task_embedding
+from spot.retrieval.embeddings import SIMILARITIES, recorded_summaries, similarity, task_embedding
+from spot.retrieval.search import rank
 from spot.storage.files import write_whole
 from spot.strategies import plans
 from spot.study.cells import Cell, Gang, StudyPlan, Work, record_of
@@ -155,8 +157,8 @@ def has_prompt(cell: str) -> bool:
 
 def similarities(cell: Cell) -> dict[str, float]:
     """The similarities of the source and the target of a pair that was tuned, by metric."""
-    source, target = (task_embedding(prompt.key, prompt.start) for prompt in _needed_prompts(cell))
-    return {metric: similarity(target, source, metric) for metric in METRICS}
+    source, target = map(_embedding, _needed_prompts(cell))
+    return {metric: similarity(target, source, metric) for metric in SIMILARITIES}
 
 
 def _refusal(cell: Cell, records: Mapping[str, Record], titles: Mapping[str, str]) -> str:
@@ -184,7 +186,7 @@ def _start(cell: Cell, study: Study) -> _CellStart | str:
     *sources, target = _needed_prompts(cell)
     if cell.kind == "pair":
         return _cell_start(sources)
-    ranked = rank(task_embedding(target.key, target.start), sources, cell.metric, len(sources))
+    ranked = rank(_embedding(target), sources, cell.metric, len(sources))
     try:
         plan = plans.plan(cell.kind, ranked, k=cell.k, steps=cell.config.steps, eval_every=cell.config.eval_every)
     except ConfigError as error:
@@ -212,6 +214,20 @@ def _needed_prompts(cell: Cell) -> list[SoftPrompt]:
     return [load(prompt_file(need)) for need in cell.needs]
 
 
+def _embedding(prompt: SoftPrompt) -> np.ndarray:
+    """The task embedding [P, D] of a prompt.
+
+    Raises:
+        StudyError: it has no key.
+    """
+    if prompt.key is None:
+        raise StudyError(
+            f"the prompt of {prompt.task} has no key: expected one that was tuned with a key_step. Delete its record, "
+            "and `spot study run` makes it again."
+        )
+    return task_embedding(prompt.key, prompt.start)
+
+
 def _references(study: Study, prompts: Sequence[SoftPrompt]) -> tuple[str, ...]:
     """References of the tasks that prompts were tuned on, which a mixture takes rows from."""
     origins = {origin.task: origin for origin in study.sources}
@@ -236,7 +252,7 @@ def _record_of_prompt(cell: Cell, prompt: SoftPrompt) -> Record:
         cell,
         scores=scores,
         score=primary(scores) if scores else float("nan"),
-        embedding=single_rows(prompt),
+        embedding=recorded_summaries(prompt),
         tuned=size,
         shipped=size,
     )

@@ -15,7 +15,7 @@ from spot.models import embedded
 from spot.models.backbone import Backbone
 from spot.models.checkpoints import locate
 from spot.storage.files import cache_dir, write_whole
-from spot.study.cells import Cell, Gang, StudyPlan, as_json, gangs
+from spot.study.cells import Cell, Gang, StudyPlan, cell_as_json, gangs
 from spot.study.records import Record
 from spot.tasks import mixtures, registry
 from spot.training.loop import seconds_of
@@ -69,11 +69,11 @@ class _Ruler:
 
     def _length(self, config: TuneConfig, reference: str) -> float:
         """Mean tokens of a train row; of a mixture weighed by the official sizes of its tasks, where all are known."""
-        mixture = mixtures.find(reference)
+        mixture = mixtures.find_mixture(reference)
         if mixture is not None:
             sizes = {name: registry.get(name).size for name in mixture.tasks}
             mixing = "equal" if None in sizes.values() else "proportional"
-            shares = mixture.rates or mixtures.rates(sizes, mixing, config.mixing_cap, config.temperature)
+            shares = mixture.rates or mixtures.mixing_rates(sizes, mixing, config.mixing_cap, config.temperature)
             parts = [self._length(config, name) for name in mixture.tasks]
             return sum(share * part for share, part in zip(shares, parts, strict=True))
         key = (reference, config.max_input_tokens)
@@ -137,7 +137,7 @@ def overview(plan: StudyPlan, found: Mapping[str, Record], guess: Estimate) -> d
         "transfers": sum(bool(cell.needs) for cell in plan.cells),
         "kinds": kinds,
         **asdict(guess),
-        "cells": [as_json(cell) for cell in plan.cells],
+        "cells": [cell_as_json(cell) for cell in plan.cells],
     }
 
 

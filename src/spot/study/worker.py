@@ -20,7 +20,7 @@ from spot.evaluation.evaluation import Evaluation, evaluate, interval
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
 from spot.prompts.prompt import from_bytes, to_bytes
-from spot.retrieval.ranking import single_rows
+from spot.retrieval.embeddings import recorded_summaries
 from spot.study.cells import Cell, Done, Work, record_of
 from spot.study.records import Record, runs_folder
 from spot.tasks import registry
@@ -216,7 +216,7 @@ def _measured(evaluator: _Evaluator, cell: Cell, run: Run, tuned: TunedPrompt) -
         measured,
         frozen=evaluator.score_untuned(run, nothing) if cell.kind == "plain" else None,
         as_is=evaluator.score_untuned(run, run.start) if cell.kind == "pair" else None,
-        embedding=single_rows(prompt) if prompt.key is not None else {},
+        embedding=recorded_summaries(prompt) if prompt.key is not None else {},
     )
 
 

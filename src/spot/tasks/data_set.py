@@ -1,4 +1,4 @@
-"""What a known data set is: a row of a table, and the function that makes text of its rows.
+"""Describe a known data set: an entry of a table, and the function that makes text of its rows.
 
 Forms are T5's without the task's name in front; with it where a task is asked for by `prefix`. Where the rows come
 from is `spot.tasks.origins`' business.
@@ -6,19 +6,15 @@ from is `spot.tasks.origins`' business.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from spot.errors import TaskError
-from spot.reading import Reading
-from spot.tasks import origins
+from spot.tasks.columns import Text
 from spot.tasks.readers import some, text_field
-from spot.tasks.task import Example, Task, check_split
 
 
 @dataclass(frozen=True)
-class Row:
+class RawRow:
     """One row of a data set as its file has it.
 
     Attributes:
@@ -37,7 +33,7 @@ class Row:
         Raises:
             TaskError: the field is missing or holds no text.
         """
-        return text_field(dict(self.fields), field, self.place)
+        return text_field(self.fields, field, self.place)
 
     def texts(self, field: str) -> tuple[str, ...]:
         """A list of texts.
@@ -50,12 +46,12 @@ class Row:
             raise TaskError(f"{self.place}: field {field!r} holds {values!r:.60}, expected a list of texts; mend it.")
         return tuple(text_field({field: value}, field, self.place) for value in values)
 
-    def inner(self, field: str) -> "Row":
+    def inner(self, field: str) -> "RawRow":
         """A field that holds fields of its own."""
         value = self._value(field)
         if not isinstance(value, dict):
             raise TaskError(f"{self.place}: field {field!r} holds {value!r:.60}, expected fields of its own; mend it.")
-        return Row(f"{self.place}, {field}", value, self.answered)
+        return RawRow(f"{self.place}, {field}", value, self.answered)
 
     def word(self, field: str, words: tuple[str, ...]) -> str:
         """The label word that a number stands for; in a row to be predicted the first one.
@@ -83,23 +79,13 @@ class Row:
         return self.fields[field]
 
 
-@dataclass(frozen=True)
-class Text:
-    """What a form makes of a row: an example but for its id."""
-
-    inputs: str
-    answers: tuple[str, ...]
-    group: str = ""
-    texts: tuple[str, ...] = ()
-
-
 THREE_WAY = ("entailment", "neutral", "contradiction")
 POLARITY = ("negative", "positive")
 DUPLICATE = ("not_duplicate", "duplicate")
 SIMILARITIES = tuple(f"{step / 5:.1f}" for step in range(26))  # from 0.0 to 5.0, as T5 writes them
 ALL_SPLITS = ("train", "validation", "test")
 
-Form = Callable[[Row, bool], Iterable[Text]]  # (row, whether it trains) -> none, one or several examples
+Form = Callable[[RawRow, bool], Iterable[Text]]  # (row, whether it trains) -> none, one or several examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +135,7 @@ def keyed(*pairs: tuple[str, str]) -> str:
     return " ".join(f"{key}: {text}" for key, text in pairs)
 
 
-def rated(field: str) -> Form:
+def rated_pair(field: str) -> Form:
     """T5's form of STS-B: a pair and its mean rating, rounded to the nearest fifth (ties to the even one).
 
     Ratings are numbers from 0 to 5, written as `SIMILARITIES`.
@@ -158,10 +144,10 @@ def rated(field: str) -> Form:
         field: holds the rating.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         pair = row.text("sentence1"), row.text("sentence2")
         rating = row.fields.get(field) if row.answered else 0
-        if type(rating) not in (int, float) or not 0 <= rating <= 5:
+        if isinstance(rating, bool) or not isinstance(rating, int | float) or not 0 <= rating <= 5:
             raise TaskError(
                 f"{row.place}: field {field!r} holds {rating!r:.60}, expected a number from 0 to 5; mend it."
             )
@@ -171,54 +157,6 @@ def rated(field: str) -> Form:
     return form
 
 
-def task_of(name: str, row: DataSet, data: Path | None = None, prefix: bool = False) -> Task:
-    """The task of a data set; nothing is read before one of its splits is.
-
-    Args:
-        name: of the task.
-        row: of a table.
-        data: where the rows are, see `sources.rows`.
-        prefix: put the task's name in front of each input, as T5 does.
-    """
-    splits = origins.splits(row, data)
-    load = partial(_load, name, row, data, prefix)
-    hidden_labels = tuple(split for split in row.hidden_labels if split not in splits)
-    plain, with_prefix = row.revisions
-    return Task(
-        name,
-        load,
-        splits,
-        row.labels,
-        row.metrics,
-        revision=with_prefix if prefix else plain,
-        title=row.title,
-        size=row.size,
-        kind=row.kind,
-        hidden_labels=hidden_labels,
-        reading=Reading(form=name, task_prefix=prefix),
-    )
-
-
-def raw(name: str, row: DataSet, data: Path | None, split: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of one split as its file has them, with the numbers that their examples are named by."""
-    return ((number, fields) for number, (_, fields) in enumerate(origins.rows(name, row, data, split), start=1))
-
-
-def _load(name: str, row: DataSet, data: Path | None, prefix: bool, split: str) -> Iterator[Example]:
-    """Stream one split of a known data set; a row that makes several examples numbers them."""
-    check_split(name, split, (*row.splits, *row.hidden_labels))
-    answered = split in origins.splits(row, data)
-    for number, (place, fields) in enumerate(origins.rows(name, row, data, split), start=1):
-        for part, text in enumerate(row.form(Row(place, fields, answered), split == "train"), start=1):
-            yield Example(
-                f"{split}/{number}" if part == 1 else f"{split}/{number}.{part}",
-                named(name, row, text.inputs) if prefix else text.inputs,
-                text.answers if answered else (),
-                text.group,
-                text.texts,
-            )
-
-
-def named(name: str, row: DataSet, inputs: str) -> str:
+def with_name(inputs: str, task: str, data_set: DataSet) -> str:
     """Inputs with the task's name in front, as T5 writes them."""
-    return (f"{name.rpartition('/')[2]} " if row.name is None else row.name) + inputs
+    return (f"{task.rpartition('/')[2]} " if data_set.name is None else data_set.name) + inputs

@@ -7,11 +7,12 @@ from typing import Any
 
 from spot.errors import TaskError, did_you_mean
 from spot.reading import Reading
-from spot.tasks.data_set import Row, named
+from spot.tasks.columns import TEXT_COLUMNS
+from spot.tasks.data_set import RawRow, with_name
+from spot.tasks.from_rows import items_of
 from spot.tasks.readers import ROW_FORMATS, is_utf8, read_rows, row_format, some, text_field, text_lines
 from spot.tasks.registry import TABLE
 from spot.tasks.task import Example
-from spot.tasks.task_file import TEXT_COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +100,8 @@ def rows_of(values: Any) -> list[tuple[str, str | Fields]]:
     if isinstance(values, str | bytes | Mapping):
         kind = "text" if isinstance(values, str | bytes) else "mapping"
         raise TaskError(f"one {kind} was given: expected a list of texts or of mappings; put it into a list.")
-    if hasattr(values, "to_pylist"):  # pyarrow
-        values = values.to_pylist()
-    elif hasattr(values, "to_dict") and hasattr(values, "columns"):  # pandas
-        values = values.to_dict(orient="records")
     try:
-        items = list(values)
+        items = list(items_of(values, "the rows"))
     except TypeError as error:
         raise TaskError(f"found {values!r:.60}, expected a list of texts or of mappings, or a table.") from error
     if not items:
@@ -144,11 +141,11 @@ def _by_form(place: str, row: str | Fields, reading: Reading) -> tuple[str, Sequ
     refusal = None
     for fields in attempts:
         try:
-            text = next(iter(TABLE[name].form(Row(place, fields, answered=False), False)), None)
+            text = next(iter(TABLE[name].form(RawRow(place, fields, answered=False), False)), None)
         except TaskError as error:
             refusal = refusal or error
             continue
         if text is None:
             raise TaskError(f"{place} makes no input of {name}: its text is blank. Fill it or leave the row out.")
-        return (named(name, TABLE[name], text.inputs) if reading.task_prefix else text.inputs), ()
+        return (with_name(text.inputs, name, TABLE[name]) if reading.task_prefix else text.inputs), ()
     raise TaskError(f"{refusal} The prompt's task {name} reads it.") from refusal

@@ -19,7 +19,7 @@ from spot.tasks.task import Task
 
 PREFIX = "mixture:"  # in front of a known mixture's name where a task is asked for
 KEYS = ("name", "tasks", "rates", "outputs")
-MOST = 1e12  # largest rate in a file
+MOST_RATE = 1e12  # largest rate in a file
 
 _NAME = re.compile(r"[\w./-]+")
 _OUTPUTS = ("same", "any")
@@ -47,7 +47,7 @@ class Mixture:
         return PREFIX + self.name
 
 
-def find(name: str) -> Mixture | None:
+def find_mixture(name: str) -> Mixture | None:
     """The mixture that a task's name or path stands for; None where it stands for no mixture.
 
     Args:
@@ -66,8 +66,8 @@ def find(name: str) -> Mixture | None:
         )
     if name in registry.names():
         return None
-    found = _mixture_keys(Path(name))
-    return None if found is None else _from_file(Path(name), found)
+    keys = _mixture_keys(Path(name))
+    return None if keys is None else _from_file(Path(name), keys)
 
 
 def tasks_of(mixture: Mixture, data: Path | None = None, prefix: bool = False) -> tuple[Task, ...]:
@@ -90,15 +90,15 @@ def tasks_of(mixture: Mixture, data: Path | None = None, prefix: bool = False) -
         )
     kinds = {task.kind: [other.name for other in tasks if other.kind == task.kind] for task in tasks}
     if mixture.outputs == "same" and len(kinds) > 1:
-        found = "; ".join(f"{kind}: {', '.join(kinds[kind])}" for kind in kinds)
+        listed = "; ".join(f"{kind}: {', '.join(kinds[kind])}" for kind in kinds)
         raise TaskError(
-            f"{mixture.title} mixes tasks that answer in different forms ({found}); expected one form. Take some out, "
+            f"{mixture.title} mixes tasks that answer in different forms ({listed}); expected one form. Take some out, "
             'or write outputs = "any" in the mixture file to mix them all the same.'
         )
     return tasks
 
 
-def rates(sizes: Mapping[str, int | None], mixing: str, cap: int, temperature: float) -> tuple[float, ...]:
+def mixing_rates(sizes: Mapping[str, int | None], mixing: str, cap: int, temperature: float) -> tuple[float, ...]:
     """Each task's share of the draws.
 
     In `proportional` mixing it is in proportion to min(size, cap) ** (1 / temperature): the cap comes before the
@@ -141,37 +141,37 @@ def _mixture_keys(path: Path) -> dict[str, Any] | None:
     if path.suffix != ".toml" and not path.is_file():
         return None
     try:
-        found = tomllib.loads(path.read_bytes().decode("utf-8"))
+        keys = tomllib.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError):  # the reader of task files says what is wrong with it
         return None
-    return None if "rows" in found or not {"tasks", "rates", "outputs"} & set(found) else found
+    return None if "rows" in keys or not {"tasks", "rates", "outputs"} & set(keys) else keys
 
 
-def _from_file(path: Path, found: dict[str, Any]) -> Mixture:
+def _from_file(path: Path, keys: dict[str, Any]) -> Mixture:
     """The mixture of a file whose keys have been read."""
-    mistakes = _wrong_keys(found)
-    name = found.get("name", "unnamed")
+    mistakes = _wrong_keys(keys)
+    name = keys.get("name", "unnamed")
     if not _NAME.fullmatch(name):
         mistakes.append(f"name is {name!r}, expected letters, digits and . _ - /, such as 'my/reviews'")
     if name in MIXTURES:
         mistakes.append(f"name is {name!r}, which is a known mixture's; give yours another name")
-    outputs = found.get("outputs", "same")
+    outputs = keys.get("outputs", "same")
     if outputs not in _OUTPUTS:
         mistakes.append(f"outputs is {outputs!r}, expected 'same' or 'any'; {did_you_mean(outputs, _OUTPUTS)}")
-    listed = found.get("tasks", [])
-    if "tasks" in found and len(listed) < 2:
+    listed = keys.get("tasks", [])
+    if "tasks" in keys and len(listed) < 2:
         mistakes.append(f"tasks lists {len(listed)}, expected at least two; a single task needs no mixture")
     tasks = _tasks(path.parent, listed, mistakes)
-    shares = _file_rates(found["rates"], listed, mistakes) if "rates" in found else ()
+    shares = _file_rates(keys["rates"], listed, mistakes) if "rates" in keys else ()
     if mistakes:
         raise TaskError("\n  - ".join([f"{path} cannot be used:", *mistakes]))
     return Mixture(name, tasks, shares, outputs)
 
 
-def _wrong_keys(found: dict[str, Any]) -> list[str]:
+def _wrong_keys(keys: dict[str, Any]) -> list[str]:
     """Mistakes in the keys of a mixture file; a value of the wrong kind is taken out of it."""
-    mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in found if key not in KEYS]
-    mistakes += [f"no key {key!r}, which every mixture file has" for key in ("name", "tasks") if key not in found]
+    mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in keys if key not in KEYS]
+    mistakes += [f"no key {key!r}, which every mixture file has" for key in ("name", "tasks") if key not in keys]
     kinds = {
         "name": (str, "text"),
         "tasks": (list, "a list of tasks"),
@@ -179,28 +179,28 @@ def _wrong_keys(found: dict[str, Any]) -> list[str]:
         "outputs": (str, "'same' or 'any'"),
     }
     for key, (kind, expected) in kinds.items():
-        if key in found and not isinstance(found[key], kind):
-            mistakes.append(f"{key} is {found.pop(key)!r}, expected {expected}")
+        if key in keys and not isinstance(keys[key], kind):
+            mistakes.append(f"{key} is {keys.pop(key)!r}, expected {expected}")
     return mistakes
 
 
 def _tasks(folder: Path, listed: Sequence[Any], mistakes: list[str]) -> tuple[str, ...]:
     """The members as `registry.get` takes them; paths are relative to the mixture file."""
-    known = registry.names()
+    names = registry.names()
     tasks: list[str] = []
     for entry in listed:
         if not isinstance(entry, str) or not entry or "\0" in entry:
             mistakes.append(f"tasks holds {entry!r}, expected the name of a task or the path of a task file")
             continue
         path = Path(os.path.normpath(folder / os.path.expanduser(entry)))
-        is_file = entry not in known and path.is_file()
+        is_file = entry not in names and path.is_file()
         task = str(path) if is_file else entry
         if entry.startswith(PREFIX) or (is_file and _mixture_keys(path) is not None):
             mistakes.append(f"tasks holds the mixture {entry!r}, expected single tasks; list that mixture's own here")
         elif task in tasks:
             mistakes.append(f"tasks holds {entry!r} more than once, expected each task once; rates say how often")
-        elif not is_file and entry not in known:
-            missing = f"there is no file {path}" if entry.endswith(".toml") else did_you_mean(entry, known)
+        elif not is_file and entry not in names:
+            missing = f"there is no file {path}" if entry.endswith(".toml") else did_you_mean(entry, names)
             mistakes.append(f"tasks holds the unknown task {entry!r}; {missing}")
         tasks.append(task)
     return tuple(tasks)
@@ -217,8 +217,8 @@ def _file_rates(rates: Mapping[str, Any], listed: Sequence[Any], mistakes: list[
     ]
     mistakes += [f"rates has no {name!r}; give each task a rate, or none" for name in names if name not in rates]
     for name, rate in rates.items():
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= MOST:
-            mistakes.append(f"rates: {name} is {rate!r}, expected a number above 0 and at most {MOST:.0e}")
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= MOST_RATE:
+            mistakes.append(f"rates: {name} is {rate!r}, expected a number above 0 and at most {MOST_RATE:.0e}")
     return () if len(mistakes) > before else _shares([float(rates[name]) for name in names])
 
 

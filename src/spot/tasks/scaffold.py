@@ -8,8 +8,8 @@ from typing import Any
 
 from spot.errors import TaskError
 from spot.storage.files import write_whole
+from spot.tasks.columns import MOST_LABELS, label_order, template_of
 from spot.tasks.readers import read_rows, some
-from spot.tasks.task_file import MOST_LABELS, label_order
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "answer")
 
@@ -73,9 +73,8 @@ def _guess_texts(path: Path, columns: dict[str, list[Any]], label: str) -> list[
 def _commented(rows: str, columns: dict[str, list[Any]], label: str, texts: list[str]) -> str:
     """The text of a new task file."""
     name = re.sub(r"\W+", "_", Path(rows).name.split(".")[0]).strip("_") or "task"
-    found = (value if isinstance(value, str) else json.dumps(value) for value in columns[label] if value is not None)
-    values = sorted({value.strip() for value in found} - {""}, key=label_order)
-    template = " ".join(f"{'sentence' if len(texts) == 1 else column}: {{{column}}}" for column in texts)
+    spelled = (value if isinstance(value, str) else json.dumps(value) for value in columns[label] if value is not None)
+    values = sorted({value.strip() for value in spelled} - {""}, key=label_order)
     lines = [
         "# A task: which rows, what the model reads, which words it answers with.",
         f"# Columns of the rows: {', '.join(map(_quoted, columns))}.",
@@ -86,7 +85,7 @@ def _commented(rows: str, columns: dict[str, list[Any]], label: str, texts: list
         f"rows = {_quoted(rows)}",
         "",
         "# What the model reads; a column's name in braces stands for its text.",
-        f"input = {_quoted(template)}",
+        f"input = {_quoted(template_of(texts))}",
         "",
     ]
     if len(values) > MOST_LABELS:

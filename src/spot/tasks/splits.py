@@ -3,7 +3,7 @@
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate
@@ -45,8 +45,6 @@ class LazyRows(Sequence[Example]):
     def __eq__(self, other: object) -> bool:
         """Whether the rows are the same."""
         return isinstance(other, Sequence) and self._rows == tuple(other)
-
-    __hash__ = None
 
 
 def split_rows(
@@ -90,26 +88,29 @@ def split_rows(
                 yield row
 
     limits = {"train": train_rows, "selection": select_rows, "report": report_rows}
-    drawn = {
-        "train": _sample(trains(), train_rows, f"{seed}/train"),
-        "selection": _sample_groups(select, select_rows, f"{seed}/select"),
-        "report": _sample_groups(report, report_rows, f"{seed}/report"),
+    splits = Splits(
+        train=_sample(trains(), train_rows, f"{seed}/train"),
+        selection=_sample_groups(select, select_rows, f"{seed}/select"),
+        report=_sample_groups(report, report_rows, f"{seed}/report"),
+    )
+    is_later = "test" in task.splits and report_rows != 0
+    counts = {
+        "train": str(training["rows"]),
+        "selection": str(len(select)),
+        "report": "later" if is_later else str(len(report)),
     }
-    found = {"train": training["rows"], "selection": len(select), "report": len(report)}
-    needed = ["train", "selection", "report"]
-    if report_rows == 0:
-        needed.remove("report")
-    elif "test" in task.splits:
-        needed.remove("report")
-        found["report"] = "later"
-        drawn["report"] = LazyRows(lambda: _tested(task, limits, found, f"{seed}/report"))
-    for role in needed:
-        if not drawn[role]:
-            raise TaskError(_no_rows(task, role, limits, found))
-    return Splits(**drawn)
+    needed = {"train": splits.train, "selection": splits.selection, "report": splits.report}
+    if is_later or report_rows == 0:
+        del needed["report"]
+    for role, rows in needed.items():
+        if not rows:
+            raise TaskError(_no_rows(task, role, limits, counts))
+    if is_later:
+        return replace(splits, report=LazyRows(lambda: _tested(task, limits, counts, f"{seed}/report")))
+    return splits
 
 
-def _tested(task: Task, limits: Mapping[str, int | None], found: Mapping[str, Any], salt: str) -> tuple[Example, ...]:
+def _tested(task: Task, limits: Mapping[str, int | None], counts: Mapping[str, str], salt: str) -> tuple[Example, ...]:
     """The test rows that report: those whose text stands in no other split."""
     rows = list(task.load("test"))
     texts = {text_key(row) for row in rows}
@@ -118,18 +119,18 @@ def _tested(task: Task, limits: Mapping[str, int | None], found: Mapping[str, An
         if split != "test":
             elsewhere |= {key for row in task.load(split) if (key := text_key(row)) in texts}
     rows = [row for row in rows if text_key(row) not in elsewhere]
-    drawn = _sample_groups(rows, limits["report"], salt)
-    if not drawn:
-        raise TaskError(_no_rows(task, "report", limits, {**found, "report": len(rows)}))
-    return drawn
+    sample = _sample_groups(rows, limits["report"], salt)
+    if not sample:
+        raise TaskError(_no_rows(task, "report", limits, {**counts, "report": str(len(rows))}))
+    return sample
 
 
-def _no_rows(task: Task, role: str, limits: Mapping[str, int | None], found: Mapping[str, Any]) -> str:
+def _no_rows(task: Task, role: str, limits: Mapping[str, int | None], counts: Mapping[str, str]) -> str:
     """The message for a role that would be empty."""
-    counts = ", ".join(f"{count} for {name}" for name, count in found.items())
+    listed = ", ".join(f"{count} for {name}" for name, count in counts.items())
     asked = "" if limits[role] is None else f" and {limits[role]} were asked for"
     return (
-        f"{task.name} has no row left for {role}: found {counts}{asked}; each role needs at least one row of its "
+        f"{task.name} has no row left for {role}: found {listed}{asked}; each role needs at least one row of its "
         f"own text. Ask for at least 1 row, or give more rows (splits here: {', '.join(task.splits)})."
     )
 

@@ -1,4 +1,4 @@
-r"""Files that the GLUE and SuperGLUE servers take, from predictions of their test sets.
+r"""Write the files that the GLUE and SuperGLUE servers take, from predictions of their test sets.
 
 GLUE wants a TSV file `index\tprediction` for each of 11 test sets, SuperGLUE a JSON-lines file for each of 10, in which
 MultiRC nests answers in questions in passages. Either is handed in as one zip. Nothing is written unless every test
@@ -23,6 +23,7 @@ from spot.tasks.readers import json_rows, row_format
 
 Id = int | Mapping[str, int]  # as the official rows have it: a number, or numbers by name in MultiRC and ReCoRD
 Value = str | int
+Key = tuple[int, ...]  # an id as numbers, the one that counts the rows last
 
 RANGE = (0.0, 5.0)  # of STS-B's similarities
 MULTIRC = ("paragraph", "question", "answer")
@@ -109,7 +110,7 @@ SHEETS: Mapping[str, tuple[Sheet, ...]] = {
 }
 
 
-def submission(
+def write_submission(
     benchmark: str, predictions: Mapping[str, Sequence[tuple[Id, str]]], out: Path | str, official: bool = True
 ) -> dict[str, int]:
     """Write the files of a submission and their zip, `glue.zip` or `superglue.zip`.
@@ -130,15 +131,18 @@ def submission(
         StorageError: a file cannot be written.
     """
     sheets = sheets_of(benchmark)
-    found = _incomplete(benchmark, sheets, predictions)
-    rows: dict[str, dict[tuple[int, ...], Value]] = {}
+    problems = _incomplete(benchmark, sheets, predictions)
+    keyed: dict[str, list[tuple[Key | None, str]]] = {}
     for sheet in sheets:
         if sheet.task in predictions:
-            keyed = [(_key(sheet, id_), text) for id_, text in predictions[sheet.task]]
-            found += _problems(sheet, sheet.task, keyed, sheet.written, official)
-            rows[sheet.name] = {key: _value(sheet, text) for key, text in sorted(keyed)} if not found else {}
-    if found:
-        raise TaskError(_message(f"no {benchmark} submission was written", found))
+            keyed[sheet.task] = [(_key(sheet, id_), text) for id_, text in predictions[sheet.task]]
+            problems += _problems(sheet, sheet.task, keyed[sheet.task], sheet.written, official)
+    if problems:
+        raise TaskError(_message(f"no {benchmark} submission was written", problems))
+    rows: dict[str, dict[Key, Value]] = {}
+    for sheet in sheets:
+        values = {key: _value(sheet, text) for key, text in keyed[sheet.task] if key is not None}
+        rows[sheet.name] = dict(sorted(values.items()))
     files = {name: _tsv(values) if name.endswith(".tsv") else _jsonl(name, values) for name, values in rows.items()}
     for name, data in files.items():
         write_whole(Path(out) / name, data)
@@ -146,12 +150,12 @@ def submission(
     return {name: len(values) for name, values in rows.items()}
 
 
-def validate(folder: Path | str, official: bool = True) -> dict[str, int]:
+def check_submission(folder: Path | str, official: bool = True) -> dict[str, int]:
     """Check the files of a submission as they lie in a folder.
 
     Args:
         folder: holds TSV files of GLUE or JSON-lines files of SuperGLUE.
-        official: as in `submission`.
+        official: as in `write_submission`.
 
     Returns:
         File name -> rows.
@@ -166,20 +170,21 @@ def validate(folder: Path | str, official: bool = True) -> dict[str, int]:
     benchmark = max(most, key=lambda name: most[name])
     if not most[benchmark]:
         raise TaskError(f"{folder} holds no file of a submission: expected such as CoLA.tsv or BoolQ.jsonl.")
-    counts, found = {}, []
+    counts: dict[str, int] = {}
+    problems: list[str] = []
     for sheet in SHEETS[benchmark]:
         if sheet.name not in names:
-            found.append(f"{sheet.name} is missing")
+            problems.append(f"{sheet.name} is missing")
             continue
         try:
             entries = _written_rows(sheet, (folder / sheet.name).read_bytes().decode())
         except (ValueError, KeyError, TypeError, OSError, csv.Error) as error:
-            found.append(f"{sheet.name} is damaged ({error!r:.80})")
+            problems.append(f"{sheet.name} is damaged ({error!r:.80})")
             continue
-        found += _problems(sheet, sheet.name, entries, tuple(sheet.written.values()), official)
+        problems += _problems(sheet, sheet.name, entries, tuple(sheet.written.values()), official)
         counts[sheet.name] = len(entries)
-    if found:
-        raise TaskError(_message(f"{folder} is no complete {benchmark} submission", found))
+    if problems:
+        raise TaskError(_message(f"{folder} is no complete {benchmark} submission", problems))
     return counts
 
 
@@ -194,7 +199,7 @@ def sheets_of(benchmark: str) -> tuple[Sheet, ...]:
     return SHEETS[benchmark]
 
 
-def read(benchmark: str, folder: Path | str) -> dict[str, list[tuple[Id, str]]]:
+def read_predictions(benchmark: str, folder: Path | str) -> dict[str, list[tuple[Id, str]]]:
     """The predictions that lie in a folder, a JSON-lines file for each test set: `cola.jsonl`, `mnli_mismatched.jsonl`.
 
     Args:
@@ -204,7 +209,7 @@ def read(benchmark: str, folder: Path | str) -> dict[str, list[tuple[Id, str]]]:
             take. WSC takes a free `text` if the row has `span1_text`, the referent. A field `task` is compared.
 
     Returns:
-        Test set -> (id, prediction) of each row, as `submission` takes them.
+        Test set -> (id, prediction) of each row, as `write_submission` takes them.
 
     Raises:
         TaskError: there is no folder, a file is of no test set of the benchmark or is damaged, or a row is of another
@@ -213,7 +218,7 @@ def read(benchmark: str, folder: Path | str) -> dict[str, list[tuple[Id, str]]]:
     sheets = {sheet.stem: sheet for sheet in sheets_of(benchmark)}
     if not Path(folder).is_dir():
         raise TaskError(f"{folder} is no folder: expected one with predictions, such as {next(iter(sheets))}.jsonl.")
-    found = {}
+    predictions: dict[str, list[tuple[Id, str]]] = {}
     for path in sorted(path for path in Path(folder).glob("*") if row_format(path) == ".jsonl"):
         stem = path.name.partition(".")[0]
         if stem not in sheets:
@@ -222,14 +227,14 @@ def read(benchmark: str, folder: Path | str) -> dict[str, list[tuple[Id, str]]]:
         bare = [number for number, row in rows if "idx" not in row]
         if bare and (len(bare) < len(rows) or stem == "multirc"):
             raise TaskError(f"{path}, line {bare[0]} has no field 'idx'. Give the official idx in every row.")
-        found[sheets[stem].task] = [
+        predictions[sheets[stem].task] = [
             (row.get("idx", place), _prediction(sheets[stem], row, f"{path}, line {number}"))
             for place, (number, row) in enumerate(rows)
         ]
-    return found
+    return predictions
 
 
-def truth(text: str, referent: object, place: str) -> str:
+def wsc_label(text: str, referent: object, place: str) -> str:
     """The label of WSC for a free prediction: whether it names the referent, `False` for one without words.
 
     Raises:
@@ -247,66 +252,64 @@ def _prediction(sheet: Sheet, row: Mapping[str, object], place: str) -> str:
     """The prediction of one row of a predictions file."""
     if "task" in row and row["task"] not in (sheet.task, sheet.source):
         raise TaskError(f"{place}: found a prediction for the task {row['task']!r}, expected {sheet.task!r}.")
-    said = row.get("label", row.get("text"))
-    if sheet.kind == "number" and type(said) in (int, float):
-        said = str(said)
-    if not isinstance(said, str):
+    prediction = row.get("label", row.get("text"))
+    if sheet.kind == "number" and type(prediction) in (int, float):
+        prediction = str(prediction)
+    if not isinstance(prediction, str):
         raise TaskError(
             f"{place}: found the fields {', '.join(map(repr, row)) or 'none'}, expected the prediction as text in "
             "'label' or 'text', as `spot predict` writes it."
         )
-    if sheet.stem == "wsc" and "label" not in row and said not in sheet.written:
-        return truth(said, row.get("span1_text"), place)
-    return said
+    if sheet.stem == "wsc" and "label" not in row and prediction not in sheet.written:
+        return wsc_label(prediction, row.get("span1_text"), place)
+    return prediction
 
 
-def _incomplete(benchmark: str, sheets: Sequence[Sheet], given: Iterable[str]) -> list[str]:
+def _incomplete(benchmark: str, sheets: Sequence[Sheet], tasks: Iterable[str]) -> list[str]:
     """Test sets that are missing, and names that are none of the benchmark's."""
-    known = [sheet.task for sheet in sheets]
-    missing = [name for name in known if name not in set(given)]
-    found = [f"no predictions for {', '.join(missing)}"] if missing else []
-    return found + [
-        f"{name!r} is no test set of {benchmark}; {did_you_mean(name, known)}" for name in given if name not in known
+    names = [sheet.task for sheet in sheets]
+    missing = [name for name in names if name not in set(tasks)]
+    problems = [f"no predictions for {', '.join(missing)}"] if missing else []
+    return problems + [
+        f"{task!r} is no test set of {benchmark}; {did_you_mean(task, names)}" for task in tasks if task not in names
     ]
 
 
-def _key(sheet: Sheet, given: object) -> tuple[int, ...] | None:
+def _key(sheet: Sheet, id_: object) -> Key | None:
     """An id as numbers, the one that counts the rows last; None for what is no id of this test set."""
     if sheet.stem == "multirc":
-        wanted: tuple[str, ...] = MULTIRC
-    elif sheet.stem == "record" and isinstance(given, Mapping):
-        wanted = ("query",)
+        parts: Sequence[object] = [id_.get(name) for name in MULTIRC] if isinstance(id_, Mapping) else [None]
+    elif sheet.stem == "record" and isinstance(id_, Mapping):
+        parts = [id_.get("query")]
     else:
-        given, wanted = {"": given}, ("",)
-    numbers = tuple(given.get(name) for name in wanted) if isinstance(given, Mapping) else (None,)
-    return numbers if all(type(number) is int and number >= 0 for number in numbers) else None
+        parts = [id_]
+    numbers = tuple(part for part in parts if isinstance(part, int) and not isinstance(part, bool) and part >= 0)
+    return numbers if len(numbers) == len(parts) else None
 
 
 def _problems(
-    sheet: Sheet,
-    place: str,
-    rows: Sequence[tuple[tuple[int, ...] | None, object]],
-    allowed: Iterable[object],
-    official: bool,
+    sheet: Sheet, place: str, rows: Sequence[tuple[Key | None, object]], allowed: Iterable[object], official: bool
 ) -> list[str]:
     """What stands in the way of handing in these rows, one sentence each."""
     if not rows:
         return [f"{place} has no rows"]
-    if None in (keys := [key for key, _ in rows]):
-        wanted = f"an object with {', '.join(MULTIRC)}" if sheet.stem == "multirc" else "a number from 0"
-        return [f"{place}, row {keys.index(None) + 1}: the idx is not {wanted}"]
+    keys = [key for key, _ in rows if key is not None]
+    if len(keys) < len(rows):
+        first = next(number for number, (key, _) in enumerate(rows, start=1) if key is None)
+        expected = f"an object with {', '.join(MULTIRC)}" if sheet.stem == "multirc" else "a number from 0"
+        return [f"{place}, row {first}: the idx is not {expected}"]
     count = Counter(key[-1] for key in keys)
-    expected = sheet.rows if official else max(count) + 1
-    gaps = expected - sum(number < expected for number in count)
-    span = f"; expected 0 to {expected - 1}"
+    total = sheet.rows if official else max(count) + 1
+    gaps = total - sum(number < total for number in count)
+    span = f"; expected 0 to {total - 1}"
     labels = f"; expected {', '.join(map(str, allowed))}" if sheet.written else "; expected a number from 0 to 5"
     cases: tuple[tuple[str, Iterable[object], int, str], ...] = (
         ("more than once: idx", *_listed(number for number, times in sorted(count.items()) if times > 1), ""),
-        ("missing: idx", (number for number in range(expected) if number not in count), gaps, span),
-        ("unknown: idx", *_listed(number for number in sorted(count) if number >= expected), span),
+        ("missing: idx", (number for number in range(total) if number not in count), gaps, span),
+        ("unknown: idx", *_listed(number for number in sorted(count) if number >= total), span),
         ("no prediction:", *_listed({str(value): 0 for _, value in rows if not _fits(sheet, value, allowed)}), labels),
     )
-    return [f"{place}: {what} {_some(which, total)}{wanted}" for what, which, total, wanted in cases if total]
+    return [f"{place}: {what} {_some(which, size)}{expected}" for what, which, size, expected in cases if size]
 
 
 def _fits(sheet: Sheet, value: object, allowed: Iterable[object]) -> bool:
@@ -319,7 +322,7 @@ def _fits(sheet: Sheet, value: object, allowed: Iterable[object]) -> bool:
         except ValueError:
             return False
         return isfinite(number) and RANGE[0] <= number <= RANGE[1]
-    return any(value == known and type(value) is type(known) for known in allowed)
+    return any(value == choice and type(value) is type(choice) for choice in allowed)
 
 
 def _value(sheet: Sheet, text: str) -> Value:
@@ -329,7 +332,7 @@ def _value(sheet: Sheet, text: str) -> Value:
     return str(float(text)) if sheet.kind == "number" else text
 
 
-def _tsv(values: Mapping[tuple[int, ...], Value]) -> bytes:
+def _tsv(values: Mapping[Key, Value]) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
     writer.writerow(TSV_HEAD)
@@ -337,7 +340,7 @@ def _tsv(values: Mapping[tuple[int, ...], Value]) -> bytes:
     return stream.getvalue().encode()
 
 
-def _jsonl(name: str, values: Mapping[tuple[int, ...], Value]) -> bytes:
+def _jsonl(name: str, values: Mapping[Key, Value]) -> bytes:
     lines: list[object] = [{"idx": key[-1], "label": value} for key, value in values.items()]
     if name == "MultiRC.jsonl":
         passages: dict[int, dict[int, list[object]]] = {}
@@ -363,7 +366,7 @@ def _zip(files: Mapping[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-def _written_rows(sheet: Sheet, text: str) -> list[tuple[tuple[int, ...] | None, object]]:
+def _written_rows(sheet: Sheet, text: str) -> list[tuple[Key | None, object]]:
     """The ids and values of a file; raises ValueError, KeyError, TypeError or csv.Error where it is damaged."""
     if sheet.name.endswith(".tsv"):
         head, *rows = csv.reader(io.StringIO(text), delimiter="\t", strict=True)
@@ -383,8 +386,8 @@ def _written_rows(sheet: Sheet, text: str) -> list[tuple[tuple[int, ...] | None,
 
 def _listed(values: Iterable[object]) -> tuple[list[object], int]:
     """All values, and how many they are."""
-    found = list(values)
-    return found, len(found)
+    listed = list(values)
+    return listed, len(listed)
 
 
 def _some(values: Iterable[object], total: int) -> str:
@@ -393,5 +396,7 @@ def _some(values: Iterable[object], total: int) -> str:
     return ", ".join(map(str, islice(values, _SHOWN))) + more
 
 
-def _message(head: str, found: Sequence[str]) -> str:
-    return f"{head}:\n" + "\n".join(f"- {line}" for line in found) + "\nMend the predictions and run the command again."
+def _message(head: str, problems: Sequence[str]) -> str:
+    return (
+        f"{head}:\n" + "\n".join(f"- {line}" for line in problems) + "\nMend the predictions and run the command again."
+    )

@@ -199,7 +199,7 @@ def members_of(config: TuneConfig, data: Path | None) -> tuple[tuple[Member, ...
     Raises:
         TaskError: a task or a mixture is unknown or cannot be used.
     """
-    mixture = mixtures.find(config.task)
+    mixture = mixtures.find_mixture(config.task)
     if mixture is None:
         tasks: tuple[Task, ...] = (registry.get(config.task, data, config.task_prefix),)
     else:
@@ -220,7 +220,7 @@ def mixed(parts: Sequence[tuple[Task, Splits]], config: TuneConfig, rates: Seque
         rates: of the tasks, where they are given.
     """
     sizes = {task.name: task.size if config.sizes == "official" else len(splits.train) for task, splits in parts}
-    shares = rates or mixtures.rates(sizes, config.mixing, config.mixing_cap, config.temperature)
+    shares = rates or mixtures.mixing_rates(sizes, config.mixing, config.mixing_cap, config.temperature)
     return tuple(Member(task, splits, share) for (task, splits), share in zip(parts, shares, strict=True))
 
 

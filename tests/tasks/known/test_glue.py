@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from spot.errors import TaskError
 from spot.metrics.scores import METRICS, problems
 from spot.tasks import registry
-from spot.tasks.data_set import Row, task_of
+from spot.tasks.data_set import RawRow
 from spot.tasks.known.glue import TABLE
+from spot.tasks.loading import task_of
 from spot.tasks.submission import SHEETS
 from tests.support.data_rows import lines, load, write
 
@@ -100,7 +101,7 @@ def t5_rating(rating: float) -> str:
 @given(st.integers(0, 5000))
 def test_ratings_are_rounded_as_t5_does_in_single_precision(name, field, thousandths):
     rating = thousandths / 1000
-    (text,) = registry.TABLE[name].form(Row("row", {**PAIR, field: rating}), True)
+    (text,) = registry.TABLE[name].form(RawRow("row", {**PAIR, field: rating}), True)
     assert (text.inputs, text.answers) == (AS_PAIR, (t5_rating(rating),))
 
 
@@ -128,7 +129,7 @@ def test_rows_to_be_predicted_have_no_answer(tmp_path, name, label):
     write(tmp_path, f"glue/{name}", [{**TEXTS[name], **label, "idx": 7}], "test")
     (found,) = load(tmp_path, f"glue/{name}", "test")
     assert found.answers == ()
-    (answered,) = TABLE[f"glue/{name}"].form(Row("row", {**TEXTS[name], "label": 0}), False)
+    (answered,) = TABLE[f"glue/{name}"].form(RawRow("row", {**TEXTS[name], "label": 0}), False)
     assert found.inputs == answered.inputs
 
 
@@ -137,9 +138,9 @@ def test_forms_take_rows_to_be_predicted_and_refuse_such_rows_elsewhere(name):
     form = TABLE[f"glue/{name}"].form
     for label in ({"label": -1}, {}):
         fields = {**TEXTS[name], **label}
-        assert len(list(form(Row("row", fields, answered=False), False))) == 1
+        assert len(list(form(RawRow("row", fields, answered=False), False))) == 1
         with pytest.raises(TaskError, match=r"^row.*'label'"):
-            list(form(Row("row", fields), True))
+            list(form(RawRow("row", fields), True))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from spot.tasks.data_set import Text
+from spot.tasks.columns import Text
 from spot.tasks.registry import TABLE
 from tests.support import forms
 from tests.support.forms import COMMAND, read_forms, run_form, unraised

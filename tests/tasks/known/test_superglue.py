@@ -17,9 +17,10 @@ import yaml
 
 from spot.errors import TaskError
 from spot.metrics.scores import METRICS, problems, score
-from spot.tasks.data_set import Row, task_of
+from spot.tasks.data_set import RawRow
 from spot.tasks.known.superglue import TABLE
-from spot.tasks.mixtures import MIXTURES, rates
+from spot.tasks.loading import task_of
+from spot.tasks.mixtures import MIXTURES, mixing_rates
 from spot.tasks.submission import SHEETS
 from tests.support.data_rows import lines, load, write
 
@@ -75,7 +76,7 @@ def prompt(t5_prompts: Path, functions) -> Callable[[str], tuple[dict[str, Any],
 
 
 def form(name, fields, train=False, answered=True):
-    return list(TABLE[f"superglue/{name}"].form(Row("row", fields, answered), train))
+    return list(TABLE[f"superglue/{name}"].form(RawRow("row", fields, answered), train))
 
 
 # Every local row against lm-eval's group super-glue-t5-prompt.
@@ -392,7 +393,7 @@ def test_the_table_is_sound_and_holds_what_the_server_asks_for():
 def test_sizes_count_examples_so_that_record_is_three_quarters_of_the_mixture():
     assert TABLE["superglue/record"].size == 138_854  # of 100,730 train rows, one for each answer
     names = MIXTURES["superglue"].tasks
-    shares = rates({name: TABLE[name].size for name in names}, "proportional", 2**19, 1.0)
+    shares = mixing_rates({name: TABLE[name].size for name in names}, "proportional", 2**19, 1.0)
     assert round(100 * dict(zip(names, shares, strict=True))["superglue/record"]) == 75
 
 

@@ -1,4 +1,4 @@
-"""Multiple-choice sets: the choices by number, as T5 writes COPA, and the answer is the number of the right one.
+"""Write multiple-choice sets as text: choices have numbers, as T5 writes COPA, and the answer is that of the right one.
 
 T5 has no form of its own for these. The choices come first (`choice1: .. choice2: ..`), then the question, then the
 text it is on, so that a long text loses its end and never the question. A row may have fewer choices than its set
@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_set import ALL_SPLITS, DataSet, Form, Row, Text, keyed
+from spot.tasks.columns import Text
+from spot.tasks.data_set import ALL_SPLITS, DataSet, Form, RawRow, keyed
 
 CHOICES = ("choice1", "choice2", "choice3", "choice4", "choice5")
 LETTERS = ("A", "B", "C", "D", "E")
@@ -19,21 +20,21 @@ _BRACKETS = re.compile(r"\[.*?\]")
 _TWO_STOPS = re.compile(r"(?<!\.)\.\. ")
 
 
-def race(row: Row, train: bool) -> Iterator[Text]:
+def race(row: RawRow, train: bool) -> Iterator[Text]:
     """RACE: options in a list, the answer a letter."""
     choices = row.texts("options")
     right = _position(row, "answer", LETTERS, len(choices))
     yield _text(choices, right, ("question", row.text("question")), ("context", row.text("article")))
 
 
-def cosmos_qa(row: Row, train: bool) -> Iterator[Text]:
+def cosmos_qa(row: RawRow, train: bool) -> Iterator[Text]:
     """CosmosQA: `answer0` to `answer3`, the label counts from 0."""
     choices = [row.text(f"answer{number}") for number in range(4)]
     right = _position(row, "label", ("0", "1", "2", "3"), 4)
     yield _text(choices, right, ("question", row.text("question")), ("context", row.text("context")))
 
 
-def hellaswag(row: Row, train: bool) -> Iterator[Text]:
+def hellaswag(row: RawRow, train: bool) -> Iterator[Text]:
     """HellaSwag after the usual clean-up: the markers of WikiHow go, the second half begins in upper case.
 
     A row without the two halves of the context has it whole and clean in `ctx`.
@@ -44,26 +45,26 @@ def hellaswag(row: Row, train: bool) -> Iterator[Text]:
     yield _text(choices, right, ("context", _without_markers(whole)))
 
 
-def winogrande(row: Row, train: bool) -> Iterator[Text]:
+def winogrande(row: RawRow, train: bool) -> Iterator[Text]:
     """WinoGrande: which of two options fills the blank."""
     right = _position(row, "answer", DIGITS, 2)
     yield _text([row.text("option1"), row.text("option2")], right, ("sentence", row.text("sentence")))
 
 
-def piqa(row: Row, train: bool) -> Iterator[Text]:
+def piqa(row: RawRow, train: bool) -> Iterator[Text]:
     """PIQA: which of two solutions reaches a goal."""
     right = _position(row, "label", ("0", "1"), 2)
     yield _text([row.text("sol1"), row.text("sol2")], right, ("goal", row.text("goal")))
 
 
-def social_i_qa(row: Row, train: bool) -> Iterator[Text]:
+def social_i_qa(row: RawRow, train: bool) -> Iterator[Text]:
     """SocialIQA: `answerA` to `answerC`, the label counts from 1."""
     choices = [row.text(f"answer{letter}") for letter in "ABC"]
     right = _position(row, "label", DIGITS, 3)
     yield _text(choices, right, ("question", row.text("question")), ("context", row.text("context")))
 
 
-def art(row: Row, train: bool) -> Iterator[Text]:
+def art(row: RawRow, train: bool) -> Iterator[Text]:
     """ART (abductive inference): which hypothesis lies between two observations; the label counts from 1."""
     right = _position(row, "label", DIGITS, 2)
     observed = [(field, row.text(field)) for field in ("observation_1", "observation_2")]
@@ -77,7 +78,7 @@ def lettered(field: str) -> Form:
         field: holds the question.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         listed = row.inner("choices")
         choices = listed.texts("text")
         right = _position(row, "answerKey", listed.texts("label"), len(choices))
@@ -92,19 +93,19 @@ def _text(choices: Sequence[str], right: int, *asked: tuple[str, str]) -> Text:
     return Text(keyed(*pairs), (CHOICES[right],), texts=tuple(text for _, text in pairs))
 
 
-def _position(row: Row, field: str, names: Sequence[str], choices: int) -> int:
+def _position(row: RawRow, field: str, names: Sequence[str], choices: int) -> int:
     """Which choice the answer names, from 0; a number may stand as itself or as text. To be predicted: the first."""
     if not row.answered:
         return 0
     value = row.fields.get(field)
     name = str(value) if type(value) in (int, str) else None
-    known = list(names[:choices])
-    if name not in known or choices > len(CHOICES):
+    expected = list(names[:choices])
+    if name not in expected or choices > len(CHOICES):
         raise TaskError(
             f"{row.place}: field {field!r} holds {value!r:.60}, expected the name of one of {choices} choices "
-            f"({', '.join(map(repr, known))}); {len(CHOICES)} choices at most. Mend the row or leave it out."
+            f"({', '.join(map(repr, expected))}); {len(CHOICES)} choices at most. Mend the row or leave it out."
         )
-    return known.index(name)
+    return expected.index(name)
 
 
 def _without_markers(text: str) -> str:

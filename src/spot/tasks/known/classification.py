@@ -1,4 +1,4 @@
-"""Sets of texts with a class: sentiment, topic, question type, emotion, intent, and pairs outside the benchmarks.
+"""Write sets of texts with a class as text: sentiment, topic, question type, emotion, intent, other pairs.
 
 All sets of single texts share the key `sentence`, so that a prompt meets one form in all of them. Splits are those of
 a data folder and may be smaller than the official ones.
@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from spot.errors import TaskError
-from spot.tasks.data_set import ALL_SPLITS, DUPLICATE, POLARITY, THREE_WAY, DataSet, Form, Row, Text, keyed
+from spot.tasks.columns import Text
+from spot.tasks.data_set import ALL_SPLITS, DUPLICATE, POLARITY, THREE_WAY, DataSet, Form, RawRow, keyed
 
 Keys = tuple[tuple[str, str], ...]  # (key in the input, field of the row), in the order of the input
 
 
-def classes(keys: Keys, words: tuple[str, ...], label: str = "label") -> Form:
+def numbered_classes(keys: Keys, words: tuple[str, ...], label: str = "label") -> Form:
     """The form of texts whose class is a number; rows of -1, on which the annotators did not agree, are left out.
 
     Args:
@@ -22,7 +23,7 @@ def classes(keys: Keys, words: tuple[str, ...], label: str = "label") -> Form:
         label: field of the number.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         texts = _texts(row, keys)
         if not row.answered or row.fields.get(label) != UNDECIDED:
             yield Text(_inputs(keys, texts), (row.word(label, words),), texts=texts)
@@ -30,10 +31,10 @@ def classes(keys: Keys, words: tuple[str, ...], label: str = "label") -> Form:
     return form
 
 
-def spelled(keys: Keys, words: tuple[str, ...], label: str) -> Form:
+def named_classes(keys: Keys, words: tuple[str, ...], label: str) -> Form:
     """The form of texts whose class is a word, with underscores for blanks."""
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         texts = _texts(row, keys)
         value = row.fields.get(label)
         word = value.replace("_", " ") if isinstance(value, str) else None
@@ -44,23 +45,26 @@ def spelled(keys: Keys, words: tuple[str, ...], label: str) -> Form:
     return form
 
 
-def rated(domain: str) -> Form:
+def rated_texts(domain: str) -> Form:
     """VADER's ratings from -4 to 4 in one domain: negative or positive; within 0.5 of neutral they are left out."""
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         texts = _texts(row, TEXT)
         if row.answered and row.text("domain") != domain:
             return
         value = row.fields.get("label")
-        if row.answered and (type(value) not in (int, float) or not -4 <= value <= 4):
+        if not row.answered:
+            yield Text(_inputs(TEXT, texts), POLARITY[:1], texts=texts)
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -4 <= value <= 4:
             raise TaskError(_no_label(row, "label", value))
-        if not row.answered or abs(value) >= 0.5:
-            yield Text(_inputs(TEXT, texts), (POLARITY[row.answered and value > 0],), texts=texts)
+        if abs(value) >= 0.5:
+            yield Text(_inputs(TEXT, texts), (POLARITY[value > 0],), texts=texts)
 
     return form
 
 
-def _texts(row: Row, keys: Keys) -> tuple[str, ...]:
+def _texts(row: RawRow, keys: Keys) -> tuple[str, ...]:
     return tuple(row.text(field) for _, field in keys)
 
 
@@ -68,7 +72,7 @@ def _inputs(keys: Keys, texts: tuple[str, ...]) -> str:
     return keyed(*((key, text) for (key, _), text in zip(keys, texts, strict=True)))
 
 
-def _no_label(row: Row, field: str, value: Any) -> str:
+def _no_label(row: RawRow, field: str, value: Any) -> str:
     return (
         f"{row.place}: field {field!r} is no label of this data set (found {value!r:.60}). Are these its rows, with "
         "the hub's field names and labels?"
@@ -145,7 +149,7 @@ def _tweets(
     """One set of TweetEval."""
     return DataSet(
         title=title,
-        form=classes(TEXT, labels),
+        form=numbered_classes(TEXT, labels),
         folder=f"tweet_eval_{name}",
         hub=f"cardiffnlp/tweet_eval:{name}",
         labels=labels,
@@ -160,13 +164,15 @@ def _tweets(
 
 def _ratings(domain: str, *, title: str, revisions: tuple[str, str]) -> DataSet:
     """One domain of the VADER ratings."""
-    return DataSet(title=title, form=rated(domain), folder="vader", labels=POLARITY, licence="MIT", revisions=revisions)
+    return DataSet(
+        title=title, form=rated_texts(domain), folder="vader", labels=POLARITY, licence="MIT", revisions=revisions
+    )
 
 
 TABLE: dict[str, DataSet] = {
     "trec": DataSet(
         title="type of a question's answer",
-        form=classes(TEXT, QUESTION_TYPES, "coarse_label"),
+        form=numbered_classes(TEXT, QUESTION_TYPES, "coarse_label"),
         folder="trec",
         labels=QUESTION_TYPES,
         licence="not stated (Li & Roth 2002), research use",
@@ -175,7 +181,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "ag_news": DataSet(
         title="topic of a news item",
-        form=classes(TEXT, TOPICS),
+        form=numbered_classes(TEXT, TOPICS),
         folder="ag_news",
         hub="fancyzhx/ag_news",
         labels=TOPICS,
@@ -187,7 +193,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "dbpedia_14": DataSet(
         title="kind of thing an article is on",
-        form=classes(ARTICLE, CATEGORIES),
+        form=numbered_classes(ARTICLE, CATEGORIES),
         folder="dbpedia_14",
         hub="fancyzhx/dbpedia_14",
         labels=CATEGORIES,
@@ -199,7 +205,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "banking77": DataSet(
         title="intent of a bank customer's question",
-        form=spelled(TEXT, INTENTS, "label_text"),
+        form=named_classes(TEXT, INTENTS, "label_text"),
         folder="banking77",
         hub="mteb/banking77",
         labels=INTENTS,
@@ -211,7 +217,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "cr": DataSet(
         title="sentiment of product review sentences",
-        form=classes(TEXT, POLARITY),
+        form=numbered_classes(TEXT, POLARITY),
         folder="cr",
         labels=POLARITY,
         licence="not stated (Hu & Liu 2004), research use",
@@ -219,7 +225,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "mr": DataSet(
         title="sentiment of film review sentences",
-        form=classes(TEXT, POLARITY),
+        form=numbered_classes(TEXT, POLARITY),
         folder="mr",
         hub="cornell-movie-review-data/rotten_tomatoes",
         labels=POLARITY,
@@ -230,7 +236,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "mpqa": DataSet(
         title="sentiment of opinion phrases",
-        form=classes(TEXT, POLARITY),
+        form=numbered_classes(TEXT, POLARITY),
         folder="mpqa",
         labels=POLARITY,
         licence="not stated (Wiebe et al. 2005), research use",
@@ -238,7 +244,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "sst5": DataSet(
         title="sentiment of film sentences, five steps",
-        form=classes(TEXT, FIVE_WAY),
+        form=numbered_classes(TEXT, FIVE_WAY),
         folder="sst5",
         labels=FIVE_WAY,
         splits=ALL_SPLITS,
@@ -248,7 +254,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "imdb": DataSet(
         title="sentiment of whole film reviews",
-        form=classes(TEXT, POLARITY),
+        form=numbered_classes(TEXT, POLARITY),
         folder="imdb",
         hub="stanfordnlp/imdb",
         labels=POLARITY,
@@ -260,7 +266,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "yelp_polarity": DataSet(
         title="sentiment of local reviews",
-        form=classes(TEXT, POLARITY),
+        form=numbered_classes(TEXT, POLARITY),
         folder="yelp_polarity",
         hub="fancyzhx/yelp_polarity",
         labels=POLARITY,
@@ -273,7 +279,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "yelp_review_full": DataSet(
         title="stars of local reviews",
-        form=classes(TEXT, STARS),
+        form=numbered_classes(TEXT, STARS),
         folder="yelp_review_full",
         hub="Yelp/yelp_review_full",
         labels=STARS,
@@ -285,7 +291,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "amazon_polarity": DataSet(
         title="sentiment of product reviews",
-        form=classes(ARTICLE, POLARITY),
+        form=numbered_classes(ARTICLE, POLARITY),
         folder="amazon_polarity",
         hub="fancyzhx/amazon_polarity",
         labels=POLARITY,
@@ -331,7 +337,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "snli": DataSet(
         title="three-way inference on image captions",
-        form=classes(INFERENCE, THREE_WAY),
+        form=numbered_classes(INFERENCE, THREE_WAY),
         folder="snli",
         hub="stanfordnlp/snli",
         labels=THREE_WAY,
@@ -342,7 +348,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "quora_pairs": DataSet(
         title="duplicate questions, a balanced partition",
-        form=classes(QUESTIONS, DUPLICATE),
+        form=numbered_classes(QUESTIONS, DUPLICATE),
         folder="quora_pairs",
         labels=DUPLICATE,
         metrics=("f1", "accuracy"),

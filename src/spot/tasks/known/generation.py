@@ -1,4 +1,4 @@
-"""Sets whose answers are written text: translation, summarization, and the English members of GEM.
+"""Write sets with open answers as text: translation, summarization, and the English members of GEM.
 
 Translation and summarization have T5's forms: `translate English to German: ..` and `summarize: ..`. GEM's structured
 inputs have none, so each is written on one line, fields in the order of the row; a row's references are all accepted.
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from spot.errors import TaskError
-from spot.tasks.data_set import DataSet, Form, Row, Text
+from spot.tasks.columns import Text
+from spot.tasks.data_set import DataSet, Form, RawRow
 
 LANGUAGES = {"de": "German", "fr": "French", "ro": "Romanian"}
 ACTS = (
@@ -40,7 +41,7 @@ def translation(language: str) -> Form:
         language: two letters, a key of LANGUAGES.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         pair = row.inner("translation")
         english, target = pair.text("en"), pair.answer(language)
         if english.strip() and (target.strip() or not row.answered):
@@ -57,7 +58,7 @@ def summary(source: str, target: str) -> Form:
         target: field of the summary.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         document, short = row.text(source), row.answer(target)
         if document.strip() and (short.strip() or not row.answered):
             yield Text(f"summarize: {document}", (short,), texts=(document,))
@@ -65,7 +66,7 @@ def summary(source: str, target: str) -> Form:
     return form
 
 
-def wiki_lingua(row: Row, train: bool) -> Iterator[Text]:
+def wiki_lingua(row: RawRow, train: bool) -> Iterator[Text]:
     """WikiLingua: a page holds several methods, each with a summary of its own; a page's methods are one group."""
     article = row.inner("article")
     documents = article.texts("document")
@@ -80,7 +81,7 @@ def wiki_lingua(row: Row, train: bool) -> Iterator[Text]:
             yield Text(f"summarize: {document}", (short,), group=row.text("url"), texts=(document,))
 
 
-def gem(key: str, write: Callable[[Row], str]) -> Form:
+def gem(key: str, write: Callable[[RawRow], str]) -> Form:
     """The form of a GEM set: `key: ..`, then the target and the other references.
 
     Args:
@@ -88,7 +89,7 @@ def gem(key: str, write: Callable[[Row], str]) -> Form:
         write: row -> its input on one line.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         line = write(row)
         references = row.texts("references") if "references" in row.fields else ()
         answers = tuple(dict.fromkeys(filter(str.strip, (row.answer("target"), *references))))
@@ -98,12 +99,12 @@ def gem(key: str, write: Callable[[Row], str]) -> Form:
     return form
 
 
-def concepts(row: Row) -> str:
+def concepts(row: RawRow) -> str:
     """CommonGen: `field, look, stand`."""
     return ", ".join(row.texts("concepts"))
 
 
-def triples(row: Row) -> str:
+def triples(row: RawRow) -> str:
     """DART: `subject | relation | object`, triples parted by ` ; `."""
     listed = row.fields.get("tripleset")
     if not isinstance(listed, list) or not all(_is_texts(triple) for triple in listed):
@@ -111,12 +112,12 @@ def triples(row: Row) -> str:
     return " ; ".join(" | ".join(triple) for triple in listed)
 
 
-def joined_triples(row: Row) -> str:
+def joined_triples(row: RawRow) -> str:
     """WebNLG: its triples are texts such as `Aarhus | leader | Jacob_Bundsgaard`, here parted by ` ; `."""
     return " ; ".join(row.texts("input"))
 
 
-def dialogue(row: Row) -> str:
+def dialogue(row: RawRow) -> str:
     """Schema-guided dialogue: `CONFIRM(song_name = Carnivore) ; REQ_MORE prompt: Yes, I would.`."""
     acts = row.fields.get("dialog_acts")
     if not isinstance(acts, list) or not all(isinstance(act, dict) for act in acts):
@@ -124,21 +125,21 @@ def dialogue(row: Row) -> str:
     return f"{' ; '.join(_act(row, act) for act in acts)} prompt: {row.text('prompt')}"
 
 
-def field(name: str) -> Callable[[Row], str]:
+def field(name: str) -> Callable[[RawRow], str]:
     """The input is one text of the row."""
     return lambda row: row.text(name)
 
 
-def _act(row: Row, act: dict[str, Any]) -> str:
+def _act(row: RawRow, act: dict[str, Any]) -> str:
     """One act of a dialogue: its name, and its slot with the values, where it has a slot."""
     name, slot, values = act.get("act"), act.get("slot"), act.get("values")
-    known = name in ACTS or (type(name) is int and name in range(len(ACTS)))
-    if not known or not isinstance(slot, str) or not _is_texts(values):
+    is_act = name in ACTS or (type(name) is int and name in range(len(ACTS)))
+    if not is_act or not isinstance(slot, str) or not _is_texts(values):
         raise TaskError(
             f"{row.place}: field 'dialog_acts' holds {act!r:.60}, expected an act (0 to {len(ACTS) - 1}, or its name), "
             "a slot and a list of values. Mend the row or leave it out."
         )
-    word = ACTS[name] if isinstance(name, int) else name
+    word = ACTS[name] if isinstance(name, int) else str(name)
     if not slot:
         return word
     return f"{word}({slot} = {', '.join(values)})" if values else f"{word}({slot})"

@@ -1,4 +1,4 @@
-"""The ten sets of GLUE, MNLI's mismatched rows among them as a set of their own, in T5's forms and words.
+"""Write the ten sets of GLUE, MNLI's mismatched rows among them as a set of their own, in T5's forms and words.
 
 T5 writes the texts of a row by the names of their fields in alphabetical order. The diagnostic set and the mismatched
 rows are MNLI's: they are answered by its prompt, and have its name where inputs begin with one.
@@ -6,6 +6,7 @@ rows are MNLI's: they are answered by its prompt, and have its name where inputs
 
 from collections.abc import Iterator
 
+from spot.tasks.columns import Text
 from spot.tasks.data_set import (
     ALL_SPLITS,
     DUPLICATE,
@@ -14,10 +15,9 @@ from spot.tasks.data_set import (
     THREE_WAY,
     DataSet,
     Form,
-    Row,
-    Text,
+    RawRow,
     keyed,
-    rated,
+    rated_pair,
 )
 
 
@@ -30,7 +30,7 @@ def classes(words: tuple[str, ...], *keys: str, other: tuple[str, ...] = ()) -> 
         other: the fields in a copy of the set that names them otherwise; empty where there is none.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         fields = other if any(field in row.fields for field in other) else keys
         texts = tuple(map(row.text, fields))
         yield Text(keyed(*zip(keys, texts, strict=True)), (row.word("label", words),), texts=texts)
@@ -106,7 +106,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/stsb": DataSet(
         title="similarity of two sentences from 0.0 to 5.0",
-        form=rated("label"),
+        form=rated_pair("label"),
         folder="stsb",
         hub="nyu-mll/glue:stsb",
         labels=SIMILARITIES,

@@ -1,4 +1,4 @@
-"""Source tasks from unlabelled text: continue a prefix, or fill in the spans that were taken out.
+"""Make source tasks of unlabelled text: continue a prefix, or fill in the spans that were taken out.
 
 Text knows no tokens, so lengths count words. A document is cut into chunks of nearly equal length, at most CHUNK
 words each, words joined by single blanks (T5's vocabulary has no other spacing). A document of one word has nothing
@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from spot.reading import Reading
-from spot.tasks.data_set import DataSet, Row, Text
+from spot.tasks.columns import Text
+from spot.tasks.data_set import DataSet, RawRow
 from spot.tasks.readers import open_text
 from spot.tasks.task import Example, Task, check_split
 
@@ -69,11 +70,11 @@ def corrupt(words: Sequence[str]) -> tuple[str, str]:
     spans = max(round(gone / SPAN), 1)
     generator = _generator(words)
     taken = _lengths(generator, gone, spans)
-    kept = _lengths(generator, len(words) - gone, spans)
+    staying = _lengths(generator, len(words) - gone, spans)
     inputs: list[str] = []
     answer: list[str] = []
     at = 0
-    for number, (stay, go) in enumerate(zip(kept, taken, strict=True)):
+    for number, (stay, go) in enumerate(zip(staying, taken, strict=True)):
         sentinel = f"<extra_id_{number}>"
         inputs += [*words[at : at + stay], sentinel]
         answer += [sentinel, *words[at + stay : at + stay + go]]
@@ -114,10 +115,10 @@ def text_task(name: str, path: Path, spans: bool = False) -> Task:
     )
 
 
-def _form(split: Split) -> Callable[[Row, bool], Iterable[Text]]:
+def _form(split: Split) -> Callable[[RawRow, bool], Iterable[Text]]:
     """The form that makes an example of each chunk of the field `text`."""
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         document = row.text("text").split()
         group = blake2b(" ".join(document).encode(), digest_size=8).hexdigest()
         for words in chunks(document):

@@ -1,14 +1,16 @@
-"""Reading comprehension, and the inference, similarity and emotion sets of the SPoT mixtures beyond GLUE and SuperGLUE.
+"""Write reading comprehension as text, and what the SPoT mixtures hold beyond GLUE and SuperGLUE.
 
-Questions on a text have T5's SQuAD form: every character that is no ASCII letter, digit or underscore stands
-between blanks. Inference has the form of SPoT's own loaders, which make one blank of each run of white space.
+Those are sets of inference, similarity and emotions. Questions on a text have T5's SQuAD form: every character that is
+no ASCII letter, digit or underscore stands between blanks. Inference has the form of SPoT's own loaders, which make one
+blank of each run of white space.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 
 from spot.errors import TaskError
-from spot.tasks.data_set import SIMILARITIES, THREE_WAY, DataSet, Form, Row, Text, keyed, rated
+from spot.tasks.columns import Text
+from spot.tasks.data_set import SIMILARITIES, THREE_WAY, DataSet, Form, RawRow, keyed, rated_pair
 
 _MARK = re.compile(r"(\W)", re.ASCII)
 _BLANKS = re.compile(r"[\t\n\f\r ]+")  # what the regular expressions of T5 (RE2) call white space
@@ -35,13 +37,13 @@ def question_form(question: str, context: str, answers: Sequence[str]) -> Text:
     return Text(inputs, tuple(dict.fromkeys(filter(None, accepted))), texts=(question, context))
 
 
-def squad(row: Row, train: bool) -> Iterator[Text]:
+def squad(row: RawRow, train: bool) -> Iterator[Text]:
     """SQuAD 1.1: the answers of up to three people."""
     answers = _filled(row, "answers", lambda: row.inner("answers").texts("text"))
     yield question_form(row.text("question"), row.text("context"), answers)
 
 
-def drop(row: Row, train: bool) -> Iterator[Text]:
+def drop(row: RawRow, train: bool) -> Iterator[Text]:
     """DROP: spans, numbers and dates; `ref_answers`, where a row has them, are accepted beside its spans."""
 
     def listed() -> Sequence[str]:
@@ -58,7 +60,7 @@ def mrqa(subset: str) -> Form:
         subset: the set's name in the field `subset`.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         if "subset" not in row.fields or row.text("subset") == subset:
             answers = _filled(row, "answers", lambda: row.texts("answers"))
             yield question_form(row.text("question"), row.text("context"), answers)
@@ -74,7 +76,7 @@ def inference(key: str, labels: tuple[str, ...]) -> Form:
         labels: in the order of their numbers; rows may also spell the label.
     """
 
-    def form(row: Row, train: bool) -> Iterator[Text]:
+    def form(row: RawRow, train: bool) -> Iterator[Text]:
         hypothesis, premise = row.text("hypothesis"), row.text("premise")
         value = row.fields.get("label")
         word = value if value in labels else labels[_number(row, "label", len(labels))]
@@ -84,11 +86,11 @@ def inference(key: str, labels: tuple[str, ...]) -> Form:
     return form
 
 
-def emotions(row: Row, train: bool) -> Iterator[Text]:
+def emotions(row: RawRow, train: bool) -> Iterator[Text]:
     """GoEmotions: a comment may have several emotions; the first is trained on, each is accepted."""
     text, numbers = row.text("text"), row.fields.get("labels") if row.answered else [0]
-    known = range(len(EMOTIONS))
-    if not isinstance(numbers, list) or not numbers or not all(type(n) is int and n in known for n in numbers):
+    classes = range(len(EMOTIONS))
+    if not isinstance(numbers, list) or not numbers or not all(type(n) is int and n in classes for n in numbers):
         raise TaskError(
             f"{row.place}: field 'labels' holds {numbers!r:.60}, expected a list of numbers from 0 to "
             f"{len(EMOTIONS) - 1}. Mend the row or leave it out."
@@ -96,7 +98,7 @@ def emotions(row: Row, train: bool) -> Iterator[Text]:
     yield Text(keyed(("sentence", text)), tuple(EMOTIONS[number] for number in numbers), texts=(text,))
 
 
-def tweet_polarity(row: Row, train: bool) -> Iterator[Text]:
+def tweet_polarity(row: RawRow, train: bool) -> Iterator[Text]:
     """Sentiment140: 0 is negative, 4 positive; the few neutral ones (2, in the test split) are left out."""
     text, value = row.text("text"), row.fields.get("sentiment") if row.answered else 0
     if type(value) is not int or value not in (0, 2, 4):
@@ -110,24 +112,24 @@ def _collapsed(text: str) -> str:
     return _BLANKS.sub(" ", text)
 
 
-def _filled(row: Row, field: str, answers: Callable[[], Sequence[str]]) -> Sequence[str]:
+def _filled(row: RawRow, field: str, answers: Callable[[], Sequence[str]]) -> Sequence[str]:
     """The answers that are not blank; refuses a row without any, unless it is to be predicted."""
     if not row.answered:
         return ()
-    if found := [answer for answer in answers() if answer.strip()]:
-        return found
+    if filled := [answer for answer in answers() if answer.strip()]:
+        return filled
     raise TaskError(f"{row.place}: field {field!r} holds no answer, expected at least one. Leave the row out.")
 
 
-def _number(row: Row, field: str, count: int) -> int:
+def _number(row: RawRow, field: str, count: int) -> int:
     """A label's number, as a number or as text; 0 where it is to be predicted."""
     if not row.answered:
         return 0
     value = row.fields.get(field)
-    known = [str(number) for number in range(count)]
-    if type(value) not in (int, str) or str(value) not in known:
+    numbers = [str(number) for number in range(count)]
+    if isinstance(value, bool) or not isinstance(value, int | str) or str(value) not in numbers:
         raise TaskError(
-            f"{row.place}: field {field!r} holds {value!r:.60}, expected one of {', '.join(known)}. "
+            f"{row.place}: field {field!r} holds {value!r:.60}, expected one of {', '.join(numbers)}. "
             "Mend the row or leave it out."
         )
     return int(value)
@@ -276,7 +278,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "cxc": DataSet(
         title="similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)",
-        form=rated("score"),
+        form=rated_pair("score"),
         folder="cxc",
         labels=SIMILARITIES,
         metrics=("pearson_spearman",),

@@ -1,4 +1,4 @@
-"""The eight sets of SuperGLUE and its two diagnostic sets, in T5's forms and words.
+"""Write the eight sets of SuperGLUE and its two diagnostic sets in T5's forms and words.
 
 Most texts are written as in GLUE. MultiRC and ReCoRD are cleaned, and WSC is answered with the referent of a marked
 pronoun. The diagnostic sets are answered by the prompt of RTE, and have its name where inputs begin with one.
@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 
 from spot.errors import TaskError
-from spot.tasks.data_set import DataSet, Row, Text, keyed
+from spot.tasks.columns import Text
+from spot.tasks.data_set import DataSet, RawRow, keyed
 from spot.tasks.known.glue import TEST, TWO_WAY, classes
 
 _BREAK = re.compile(r"<br>")
@@ -17,7 +18,7 @@ _SENTENCE_END = re.compile(r"([.?!\"'])\n@highlight\n")
 _HIGHLIGHT = re.compile(r"\n@highlight\n")
 
 
-def multirc(row: Row, train: bool) -> Iterator[Text]:
+def multirc(row: RawRow, train: bool) -> Iterator[Text]:
     """MultiRC: whether one answer to a question on a paragraph is right; the answers to a question are a group.
 
     T5 makes a blank of `<br>` and removes the tags of bold text; other markup stays.
@@ -28,7 +29,7 @@ def multirc(row: Row, train: bool) -> Iterator[Text]:
     yield Text(inputs, (row.word("label", TRUTH),), _ids(row, "paragraph", "question"), texts)
 
 
-def record(row: Row, train: bool) -> Iterator[Text]:
+def record(row: RawRow, train: bool) -> Iterator[Text]:
     """ReCoRD: which entity a query lacks. A train row is an example an answer, any other one with all answers.
 
     The summary's points at the end of a passage become its last sentences.
@@ -44,7 +45,7 @@ def record(row: Row, train: bool) -> Iterator[Text]:
         yield Text(inputs, accepted, group, (query, passage))
 
 
-def wsc(row: Row, train: bool) -> Iterator[Text]:
+def wsc(row: RawRow, train: bool) -> Iterator[Text]:
     """WSC: the answer is what the marked pronoun stands for, so only true pairs train.
 
     Elsewhere the answers are the candidate and then `True` or `False`, whether the pronoun stands for it.
@@ -56,7 +57,7 @@ def wsc(row: Row, train: bool) -> Iterator[Text]:
         yield Text(_marked(row, text), (candidate,), texts=(text,))
 
 
-def _marked(row: Row, text: str) -> str:
+def _marked(row: RawRow, text: str) -> str:
     """The text with its pronoun as `*it*`; single blanks part the words that `span2_index` counts.
 
     A pronoun that is not that whole word is sought inside it and then in the next one and the one before, is parted
@@ -68,8 +69,8 @@ def _marked(row: Row, text: str) -> str:
         return " ".join([*words[:index], f"*{pronoun}*", *words[index + 1 :]])
     within = re.compile(rf"(\W*){re.escape(pronoun)}\b(.*)", re.DOTALL)
     for place in (index, index + 1, index - 1):
-        if 0 <= place < len(words) and (found := within.fullmatch(words[place])):
-            word = f"{found[1]}*{pronoun}* {found[2]}".rstrip()
+        if 0 <= place < len(words) and (match := within.fullmatch(words[place])):
+            word = f"{match[1]}*{pronoun}* {match[2]}".rstrip()
             return " ".join([*words[:place], word, *words[place + 1 :]]).rstrip()
     raise TaskError(
         f"{row.place}: field 'span2_text' holds {pronoun!r:.60}, which is not word {index} of the text, counted from 0 "
@@ -77,12 +78,12 @@ def _marked(row: Row, text: str) -> str:
     )
 
 
-def _ids(row: Row, *fields: str) -> str:
+def _ids(row: RawRow, *fields: str) -> str:
     """Official numbers as the name of a group, such as `12/34`."""
     return "/".join(str(_number(row.inner("idx"), field)) for field in fields)
 
 
-def _number(row: Row, field: str) -> int:
+def _number(row: RawRow, field: str) -> int:
     """A whole number from 0 on."""
     value = row.fields.get(field)
     if type(value) is not int or value < 0:

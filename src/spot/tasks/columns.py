@@ -1,0 +1,203 @@
+"""Make text and answer of the columns of a row: one way for task files and for rows in memory."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spot.errors import TaskError, did_you_mean
+from spot.reading import Reading
+from spot.tasks.readers import some, text_field
+
+TEXT_COLUMNS = ("text", "sentence")
+MOST_LABELS = 200  # more different values than this are open answers, not labels
+
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is made of a row: an example but for its id.
+
+    Attributes:
+        inputs: what the model reads.
+        answers: the accepted answers, the first one is trained on.
+        group: rows of one group stand together; empty for no group.
+        texts: the raw text fields, for finding equal rows.
+    """
+
+    inputs: str
+    answers: tuple[str, ...]
+    group: str = ""
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The column that holds what is answered, and who names it.
+
+    Attributes:
+        label: the column with the label; empty for open answers.
+        answer: the column with the open answer; empty for labels.
+        owner: who names the columns, for messages: a task file's path, or `Task.from_rows`.
+        text_example: how the owner may name the column with the text, for messages.
+    """
+
+    label: str
+    answer: str
+    owner: str
+    text_example: str
+
+
+def row_texts(
+    rows: Iterable[tuple[int, Fields]], place: str, columns: Columns, reading: Reading
+) -> Iterator[tuple[int, Text]]:
+    """Stream rows as texts, each one checked.
+
+    Args:
+        rows: with their numbers from 1.
+        place: where they come from, for messages.
+        columns: hold the answers.
+        reading: its template and labels.
+
+    Yields:
+        The row's number and its text.
+
+    Raises:
+        TaskError: a row lacks a column, has no text, or has no answer or one that is no label.
+    """
+    words = dict(reading.labels)
+    for number, row in rows:
+        where = f"{place}, row {number}"
+        values = {column: _cell(row, column, where, columns) for column in reading.fields}
+        if not any(text.strip() for text in values.values()):
+            raise TaskError(f"{where}: no text in {some(values)}. Leave the row out.")
+        if columns.answer:
+            answer = _cell(row, columns.answer, where, columns).strip()
+            if not answer:
+                raise TaskError(f"{where}: blank answer in column {columns.answer!r}. Fill it or leave the row out.")
+        else:
+            answer = _word(label_value(row, where, columns), words, where, columns)
+        texts = tuple(values[column] for _, column in reading.pieces if column)
+        yield number, Text(reading.render(values), (answer,), texts=texts)
+
+
+def label_value(row: Fields, where: str, columns: Columns) -> str:
+    """The value in the label's column as text; numbers and truth values as JSON spells them.
+
+    Raises:
+        TaskError: the row lacks the column, or it holds something else.
+    """
+    value = row.get(columns.label)
+    return spelled(value) if isinstance(value, int | float) else _cell(row, columns.label, where, columns).strip()
+
+
+def spelled(value: str | float) -> str:
+    """A label's value as text: numbers and truth values as JSON spells them."""
+    return value.strip() if isinstance(value, str) else json.dumps(value)
+
+
+def shown_labels(rows: Iterable[tuple[int, Fields]], place: str, columns: Columns) -> dict[str, str]:
+    """The label values that rows show, sorted, where nobody lists them: each is its own label word.
+
+    Raises:
+        TaskError: there are more than MOST_LABELS, or a row has no value.
+    """
+    values = {label_value(row, f"{place}, row {number}", columns) for number, row in rows} - {""}
+    if len(values) > MOST_LABELS:
+        raise TaskError(
+            f"{place}: column {columns.label!r} holds {len(values)} different values, more than {MOST_LABELS}: no "
+            f'labels. For open answers write answer = "{columns.label}" in {columns.owner}, or list the labels.'
+        )
+    return {value: value for value in sorted(values, key=label_order)}
+
+
+def label_order(value: str) -> tuple[bool, int, str]:
+    """The key that label values are sorted by: whole numbers by size, before words."""
+    return (not value.isdecimal(), len(value) if value.isdecimal() else 0, value)
+
+
+def label_mistakes(words: Iterable[object]) -> list[str]:
+    """What is wrong with the label words that somebody lists."""
+    words = list(words)
+    if wrong := [word for word in words if not isinstance(word, str) or not word.strip()]:
+        return [f"labels holds {some(wrong)}, expected words in quotation marks"]
+    if words and len(set(words)) < 2:
+        return [f"labels has the one word {words[0]!r}, expected at least two"]
+    return []
+
+
+def name_mistakes(name: str) -> list[str]:
+    """What is wrong with the name of a task."""
+    if _NAME.fullmatch(name):
+        return []
+    return [f"name is {name!r}, expected letters, digits and . _ - /, such as 'my/reviews'"]
+
+
+def template_of(columns: Sequence[str]) -> str:
+    """The template of columns whose form nobody says: `sentence: {review}`, or `premise: {premise} hypothesis: ..`."""
+    return " ".join(f"{'sentence' if len(columns) == 1 else column}: {{{column}}}" for column in columns)
+
+
+def default_template(row: Fields, where: str, columns: Columns) -> str:
+    """The template where nobody names a column: of the one with a usual name, or of the only other one.
+
+    Raises:
+        TaskError: no column has a usual name and there are several, or none.
+    """
+    others = [column for column in row if column not in (columns.label, columns.answer)]
+    candidates = [column for column in TEXT_COLUMNS if column in others][:1] or others
+    if len(candidates) != 1 or set("{}") & set(candidates[0]):
+        raise TaskError(
+            f"{where}: which column holds the text? Its columns: {some(row)}. Name it in {columns.owner}, for example "
+            f"{columns.text_example}."
+        )
+    return template_of(candidates)
+
+
+def default_metrics(words: Sequence[str]) -> tuple[str, ...]:
+    """The metrics where nobody names them: of a task with these label words, or of open answers."""
+    return ("accuracy",) if words else ("exact_match", "token_f1")
+
+
+def check_classes(counts: Counter[str], place: str) -> None:
+    """Refuse rows that all have one label.
+
+    Args:
+        counts: rows of each label.
+        place: where the rows come from, for messages.
+
+    Raises:
+        TaskError: there is one label.
+    """
+    if len(counts) == 1:
+        raise TaskError(
+            f"{place}: all {counts.total()} rows have the label {next(iter(counts))!r}; expected at least two "
+            "different labels, as one class leaves nothing to learn. Add rows of another class."
+        )
+
+
+def _cell(row: Fields, column: str, where: str, columns: Columns) -> str:
+    """One text of a row."""
+    if column not in row:
+        near = did_you_mean(column, map(str, row))
+        raise TaskError(
+            f"{where} has no column {column!r}, which {columns.owner} asks for; its columns: {some(row)}"
+            f"{'; ' + near if near.endswith('?') else '. Name another column, or give other rows.'}"
+        )
+    return text_field(row, column, where)
+
+
+def _word(value: str, words: Mapping[str, str], where: str, columns: Columns) -> str:
+    """The label word for a value in the rows."""
+    if value not in words:
+        problem = f"unknown label {value!r}" if value else "blank label"
+        raise TaskError(
+            f"{where}: {problem} in column {columns.label!r}; known: {some(words)}. Mend the row, or list the label "
+            f"under labels in {columns.owner}."
+        )
+    return words[value]
