@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.training.test_stopping import break_large_prompts
 
 from spot.config import TransferConfig, TuneConfig
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
@@ -32,7 +33,6 @@ from spot.training.result import RunResult, read_results
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
 from tests.support.small_runs import put
-from tests.training.test_stopping import break_large_prompts
 
 STEPS = 8
 CONFIG = TransferConfig(steps=STEPS, seeds=1, eval_every=2)

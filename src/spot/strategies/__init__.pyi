@@ -1,3 +1,3 @@
+from .door import transfer as transfer
 from .plans import plan as plan
 from .report import TransferReport as TransferReport
-from .transfers import transfer as transfer

@@ -18,15 +18,15 @@ from spot.evaluation.evaluation import Evaluation, Prediction, Progress, evaluat
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt
 from spot.storage.files import write_whole
-from spot.storage.run_dir import RunDir
 from spot.strategies.plans import Amount
 from spot.strategies.report import Arm, TransferReport
 from spot.tasks.splits import Splits
 from spot.tasks.task import Task, data_digest
 from spot.training.loop import Rule
-from spot.training.result import RunResult, read_results
-from spot.training.state import Member, Run
-from spot.training.tuning import prepare, tune, tune_model
+from spot.training.model_tuning import tune_model_run
+from spot.training.result import RunResult
+from spot.training.run import Member, Run, prepare_run
+from spot.training.tuning import TunedPrompt, tune_runs
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,19 @@ class Bench:
         configs = [run.config.model_copy(update={"seed": seed}) for seed in range(self.seeds)]
         return [replace(run, config=config, members=(unseen,)) for config in configs]
 
-    def tune(self, name: str, runs: Sequence[Run], rule: Rule | None = None) -> list[SoftPrompt]:
+    def tune(self, name: str, runs: Sequence[Run], rule: Rule | None = None) -> list[TunedPrompt]:
         """Tune a gang in the transfer's folder."""
-        return tune(runs, self.backbone, self.out / name, self.progress, rule)
-
-    def results(self, name: str) -> tuple[RunResult, ...]:
-        """The finished gang's results, one a seed."""
-        return read_results(RunDir(self.out / name)) or ()
+        return tune_runs(runs, self.backbone, self.out / name, self.progress, rule)
 
     def tune_models(self, learning_rate: float) -> Trial:
         """Full model tuning at equal steps, one copy of the model a seed (paper, appendix C)."""
         changes = {"method": "model", "learning_rate": learning_rate, "weight_decay": 0.0, "key_step": None}
-        base = prepare(self.config.model_copy(update=changes), self.task, self.backbone, self.splits)
+        base = prepare_run(self.config.model_copy(update=changes), (Member(self.task, self.splits),), self.backbone)
         folders, results = [], []
         for seed, run in enumerate(self.runs(base)):
-            folders.append(tune_model(run, self.backbone, self.out / f"model-{seed}", self.progress))
-            results += self.results(f"model-{seed}")
+            tuned = tune_model_run(run, self.backbone, self.out / f"model-{seed}", self.progress)
+            folders.append(tuned.path)
+            results.append(tuned.result)
         return Trial(
             "model",
             None,

@@ -45,8 +45,8 @@ from spot.tasks.splits import LazyRows, Splits
 from spot.tasks.task import Example, Task, data_digest
 from spot.training.loop import Diverged, seconds_of
 from spot.training.result import RunResult
-from spot.training.state import Member
-from spot.training.tuning import prepare, tune_prompt
+from spot.training.run import Member, prepare_run
+from spot.training.tuning import tune_prompt
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +235,7 @@ def _budget(bench: Bench, config: TransferConfig) -> float | None:
     try:
         seconds = float(json.loads(path.read_bytes())["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
-        runs = bench.runs(prepare(bench.config, bench.task, bench.backbone, bench.splits))
+        runs = bench.runs(prepare_run(bench.config, (Member(bench.task, bench.splits),), bench.backbone))
         seconds = seconds_of(runs, bench.backbone)
     if amount < seconds:
         raise ConfigError(
