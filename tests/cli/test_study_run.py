@@ -84,7 +84,7 @@ def test_a_plan_counts_tokens_and_times_steps_where_it_can(spot, folder):
     value = spot("plan", "study.toml", "--json").json
     finished = spot("run", "study.toml", "--json").json
     assert finished["finished"] == finished["cells"] == 4 + 4 + 4
-    trained = sum(record.tokens for record in records.read_all(folder / "studies" / "toy" / "cells"))
+    trained = sum(record.tokens for record in records.read_records(folder / "studies" / "toy" / "cells"))
     assert value["tokens"] == pytest.approx(trained, rel=0.1)
     assert value["seconds"] > 0 and value["disk"] > 0 and value["unknown"] == []
     again = spot("plan", "study.toml", "--json").json
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(spot, folder, monkeypat
         patch.setattr(scheduler, "_land", interrupted)
         result = spot("run", "study.toml")
     assert result.code == 130 and "goes on" in result.err
-    assert len(records.read_all(folder / "studies" / "toy" / "cells")) == 6
+    assert len(records.read_records(folder / "studies" / "toy" / "cells")) == 6
     assert spot("run", "study.toml", "--json").json["new"] == 6
 
 
@@ -199,7 +199,7 @@ def test_the_commands_are_listed(spot):
 
 def test_a_library_learns_what_a_study_showed_and_once(spot, folder):
     spot("run", "study.toml")
-    found = records.read_all(folder / "studies" / "toy" / "cells")
+    found = records.read_records(folder / "studies" / "toy" / "cells")
     library = Library.create(folder / "library")
     prompts = {one.digest: load(prompt_file(one.digest)) for one in found if one.kind == "source"}
     for prompt in prompts.values():

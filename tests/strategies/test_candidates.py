@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.training.test_stopping import break_large_prompts
 
 from spot.config import TransferConfig, TuneConfig
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
@@ -23,7 +24,7 @@ from spot.retrieval.embeddings import encoded_summaries
 from spot.retrieval.ranking import history_of, remember
 from spot.storage.run_dir import RunDir
 from spot.strategies import comparison, plans, transfers
-from spot.strategies.comparison import TransferReport
+from spot.strategies.report import TransferReport
 from spot.strategies.transfers import transfer_rows
 from spot.tasks import registry
 from spot.tasks.splits import LazyRows, Splits, split_rows
@@ -32,7 +33,6 @@ from spot.training.result import RunResult, read_results
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
 from tests.support.small_runs import put
-from tests.training.test_stopping import break_large_prompts
 
 STEPS = 8
 CONFIG = TransferConfig(steps=STEPS, seeds=1, eval_every=2)
@@ -261,7 +261,7 @@ def test_a_killed_race_ends_as_one_left_alone(race, backbone, prompts, tmp_path,
         transfer_rows(*given, out=tmp_path / "part", progress=stopping)
     part = transfer_rows(*given, out=tmp_path / "part")
     assert timeless(part) == timeless(race.report) and library.transfers() == race.library.transfers()
-    assert part.prompt.read_bytes() == race.report.prompt.read_bytes()
+    assert part.prompt_file.read_bytes() == race.report.prompt_file.read_bytes()
 
 
 def test_oracle_tunes_from_every_source(run):

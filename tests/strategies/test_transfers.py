@@ -78,7 +78,7 @@ def test_the_arms_are_measured_on_the_same_untouched_rows(backbone, library, tmp
         assert arm.interval[0] <= arm.score <= arm.interval[1]
     assert report.gain == pytest.approx(spot.score - plain.score)
     assert plain.steps_to_plain is not None
-    assert report.prompt is not None and report.prompt.exists()
+    assert report.prompt_file.exists() and report.prompt.task == "toy"
 
 
 def test_the_embedding_comes_from_the_plain_run_and_equals_a_run_of_its_own(backbone, library, tmp_path):
@@ -110,9 +110,7 @@ def test_best_of_k_is_chosen_on_selection_rows(backbone, library, tmp_path):
     selections = [max(point.score for point in run.curve) for run in runs]
     assert len(selections) == 3 and spot.selection == max(selections)
     assert spot.folder is not None and load(tmp_path / spot.folder / "prompt.safetensors").parents
-    assert report.prompt is not None and report.prompt.parent.name == next(
-        arm.folder for arm in report.arms if arm.arm == report.chosen
-    )
+    assert report.prompt_file.parent.name == next(arm.folder for arm in report.arms if arm.arm == report.chosen)
     wanted = pytest.approx(sum(run.seconds for run in runs), abs=0.01)
     assert spot.seconds == wanted, "the price of three runs belongs to the arm"
 

@@ -92,7 +92,7 @@ class Place:
     def table(self) -> dict[str, Any]:
         """All that is found, without what a clock says."""
         found = {}
-        for record in records.read_all(self.records / "cells"):
+        for record in records.read_records(self.records / "cells"):
             plain = json.loads((self.records / "cells" / f"{record.digest}.json").read_text())
             del plain["seconds"]
             for point in plain["curve"]:

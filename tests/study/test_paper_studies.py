@@ -135,7 +135,7 @@ def test_a_study_of_the_paper_runs(name, shared, tiny_folder, tmp_path, monkeypa
     outcome = json.loads(found.out)
     assert outcome["failed"] == {}, outcome["failed"]
     assert outcome["finished"] == outcome["cells"]
-    done = records.read_all(tmp_path / "studies" / name / "cells")
+    done = records.read_records(tmp_path / "studies" / name / "cells")
     pairs = [record for record in done if record.kind == "pair"]
     own = sum(source.task == target.task for source in study.sources for target in study.targets)
     assert len(pairs) == len(study.sources) * len(study.targets) - own

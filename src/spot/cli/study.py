@@ -108,11 +108,11 @@ def status(study: StudyFile, settings: Settings = None, as_json: Json = False) -
     from spot.study.status import study_status
 
     planned = read_plan(study, settings or ())
-    found = study_status(planned)
-    rows = [(kind, *asdict(count).values()) for kind, count in found.kinds.items()]
-    work = [(gang.title, f"{gang.step} of {gang.steps}", f"{gang.idle:.0f} s ago") for gang in found.running]
+    so_far = study_status(planned)
+    rows = [(kind, *asdict(count).values()) for kind, count in so_far.kinds.items()]
+    work = [(gang.title, f"{gang.step} of {gang.steps}", f"{gang.idle:.0f} s ago") for gang in so_far.running]
     emit(
-        {"name": planned.study.config.name, "records": str(planned.records), **asdict(found)},
+        {"name": planned.study.config.name, "records": str(planned.records), **asdict(so_far)},
         as_json,
         table(("kind", "cells", "finished", "failed", "running", "missing"), rows),
         *(["", table(("running", "step", "last sign"), work)] if work else []),

@@ -17,14 +17,15 @@ from spot.errors import TaskError
 from spot.prompts.overlap import Sketch, build, seen
 from spot.prompts.prompt import SoftPrompt
 from spot.storage.run_dir import RunDir
-from spot.strategies.comparison import Bench, CandidateSummary, mean_of, selection
+from spot.strategies.comparison import Bench, mean_of, selection
 from spot.strategies.plans import PLAIN, Amount, Outcome, Plan, Start, amount_at, settle, standing_after
+from spot.strategies.report import CandidateSummary
 from spot.tasks import mixtures, registry
 from spot.tasks.splits import split_rows
 from spot.training.loop import Diverged, Rule
 from spot.training.result import CurvePoint, RunResult
-from spot.training.state import Member, Run, mixed
-from spot.training.tuning import prepare, prepare_from, prepare_members, prompt_names
+from spot.training.run import Member, Run, mixed, prepare_run, prepare_run_from
+from spot.training.tuning import TunedPrompt
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +129,11 @@ def from_scratch(bench: Bench, init: str) -> Candidate:
     Raises:
         Diverged: every seed did.
     """
-    run = prepare(bench.config.model_copy(update={"init": init}), bench.task, bench.backbone, bench.splits)
+    run = prepare_run(
+        bench.config.model_copy(update={"init": init}), (Member(bench.task, bench.splits),), bench.backbone
+    )
     runs, folder = bench.runs(run), f"plain-{init}"
-    bench.tune(folder, runs)
-    return Candidate(PLAIN, run.start, bench.results(folder), _files(bench, folder, len(runs)), folder)
+    return _candidate(PLAIN, run, bench.tune(folder, runs), folder)
 
 
 def carry_out(
@@ -157,7 +159,7 @@ def carry_out(
     for number, start in enumerate(plan.starts):
         if start.kind == "mixture":
             prompt, before[number] = mixture(start)
-            runs[number] = prepare(_keyless(bench), bench.task, bench.backbone, bench.splits, prompt)
+            runs[number] = prepare_run(_keyless(bench), (Member(bench.task, bench.splits),), bench.backbone, prompt)
         elif start != PLAIN:
             runs[number] = _run(bench, start, get)
     if plan.rungs:
@@ -185,9 +187,9 @@ def _run(bench: Bench, start: Start, get: Get) -> Run:
     config = _keyless(bench)
     if start.kind == "scratch":
         config = config.model_copy(update={"init_seed": config.init_seed + start.init_seed})
-        return prepare(config, bench.task, bench.backbone, bench.splits)
+        return prepare_run(config, (Member(bench.task, bench.splits),), bench.backbone)
     sources = [get(prompt) for prompt in start.prompts]
-    return prepare_from(config, (Member(bench.task, bench.splits),), bench.backbone, sources, start.weights)
+    return prepare_run_from(config, (Member(bench.task, bench.splits),), bench.backbone, sources, start.weights)
 
 
 def _keyless(bench: Bench) -> TuneConfig:
@@ -200,10 +202,9 @@ def _alone(bench: Bench, start: Start, run: Run, number: int) -> Candidate:
     runs = bench.runs(run)
     folder = f"spot-{number}-{runs[0].digest[:8]}"
     try:
-        bench.tune(folder, runs)
+        return _candidate(start, run, bench.tune(folder, runs), folder)
     except Diverged as error:
         return Candidate(start, run.start, error.results, folder=folder)
-    return Candidate(start, run.start, bench.results(folder), _files(bench, folder, len(runs)), folder)
 
 
 def _race(bench: Bench, plan: Plan, runs: Mapping[int, Run], plain: Candidate) -> dict[int, Candidate]:
@@ -227,8 +228,8 @@ def _race(bench: Bench, plan: Plan, runs: Mapping[int, Run], plain: Candidate) -
     mark = digest(bench.config, shape, RunDir(bench.out / plain.folder).digest() or "")
     folder = f"race-{digest(gang[0].settings, mark, *[run.digest for run in gang])[:8]}"
     try:
-        bench.tune(folder, gang, Rule(mark, losers))
-        results, files = bench.results(folder), _files(bench, folder, len(gang))
+        tuned = bench.tune(folder, gang, Rule(mark, losers))
+        results, files = tuple(entry.result for entry in tuned), tuple(entry.path for entry in tuned)
     except Diverged as error:
         results, files = error.results, ()
     parts = {number: slice(at * bench.seeds, (at + 1) * bench.seeds) for at, number in enumerate(runs)}
@@ -238,9 +239,10 @@ def _race(bench: Bench, plan: Plan, runs: Mapping[int, Run], plain: Candidate) -
     }
 
 
-def _files(bench: Bench, folder: str, count: int) -> tuple[Path, ...]:
-    """The prompt files of a gang of `count` runs."""
-    return tuple(bench.out / folder / name for name in prompt_names(count))
+def _candidate(start: Start, run: Run, tuned: Sequence[TunedPrompt], folder: str) -> Candidate:
+    """A candidate of finished runs."""
+    results, files = tuple(entry.result for entry in tuned), tuple(entry.path for entry in tuned)
+    return Candidate(start, run.start, results, files, folder)
 
 
 def _curves(results: Sequence[RunResult]) -> list[tuple[CurvePoint, ...]]:
@@ -327,8 +329,7 @@ def tune_mixture(bench: Bench, members: Sequence[Member], steps: int) -> tuple[S
     """
     config = _keyless(bench).model_copy(update={"steps": steps, "eval_every": steps})
     name = mixtures.PREFIX + "+".join(member.task.name for member in members)
-    run = replace(prepare_members(config, members, bench.backbone, name=name), keep="last")
+    run = replace(prepare_run(config, members, bench.backbone, name=name), keep="last")
     folder = f"mixture-{run.digest[:8]}"
-    prompt = bench.tune(folder, [run])[0]
-    result = bench.results(folder)[0]
-    return prompt, {"tokens": result.tokens, "seconds": result.seconds}
+    [tuned] = bench.tune(folder, [run])
+    return tuned.prompt, {"tokens": tuned.result.tokens, "seconds": tuned.result.seconds}

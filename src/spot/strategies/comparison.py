@@ -1,8 +1,8 @@
 """The arms of a comparison: runs of a target with several seeds, measured on the same report rows, and the report."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,72 +13,20 @@ from torch import Tensor
 
 from spot.collator import collator_for
 from spot.config import TuneConfig
+from spot.evaluation.classes import class_report
 from spot.evaluation.evaluation import Evaluation, Prediction, Progress, evaluate, interval
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt
-from spot.retrieval.ranking import Ranking
-from spot.retrieval.search import Ranked
 from spot.storage.files import write_whole
-from spot.storage.run_dir import RunDir
-from spot.strategies.plans import Amount, Kind
+from spot.strategies.plans import Amount
+from spot.strategies.report import Arm, TransferReport
 from spot.tasks.splits import Splits
 from spot.tasks.task import Task, data_digest
 from spot.training.loop import Rule
-from spot.training.result import RunResult, read_results
-from spot.training.state import Member, Run
-from spot.training.tuning import prepare, tune, tune_model
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to answer the target's rows, measured on the report rows.
-
-    Attributes:
-        arm: `frozen`, `source`, `plain:vocabulary`, `plain:classes` or `spot`.
-        source: task names of the prompts that it starts from.
-        score: percent, mean over seeds.
-        interval: 95 % bootstrap interval of the score over rows and seeds, percent.
-        steps: optimiser steps on the target.
-        seconds: of training on the target, mean over seeds.
-        scores: percent, one a seed.
-        selection: mean score on the selection rows, percent; what choices rest on.
-        curve: points with step, mean selection score, the score of every seed, and training seconds to get there.
-        steps_to_plain: first evaluated step whose mean selection score reaches plain tuning's last; None if none does.
-        seconds_to_plain: training seconds up to that step.
-        parameters: trained, P x D, or those of the model.
-        folder: of the arm's runs, below the transfer's; None where nothing was tuned.
-        shipped: parameters that are kept for the task.
-        tokens: text tokens trained for the target, mean over seeds: this run, what it took to find its start, and
-            the candidates that lost.
-        relative_cost: `tokens` as a multiple of one plain run's.
-        evaluations: on the report rows, one a seed.
-        files: prompt files, one a seed.
-    """
-
-    arm: str
-    source: str | None
-    score: float
-    interval: tuple[float, float]
-    steps: int = 0
-    seconds: float = 0.0
-    scores: tuple[float, ...] = ()
-    selection: float = float("nan")
-    curve: tuple[dict[str, Any], ...] = ()
-    steps_to_plain: int | None = None
-    seconds_to_plain: float | None = None
-    parameters: int = 0
-    folder: str | None = None
-    shipped: int = 0
-    tokens: int = 0
-    relative_cost: float = 0.0
-    evaluations: tuple[Evaluation, ...] = field(default=(), repr=False, compare=False)
-    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """The arm as plain values, without what it answered."""
-        values = asdict(replace(self, evaluations=(), files=()))
-        del values["evaluations"], values["files"]
-        return {key: None if value != value else value for key, value in values.items()}
+from spot.training.model_tuning import tune_model_run
+from spot.training.result import RunResult
+from spot.training.run import Member, Run, prepare_run
+from spot.training.tuning import TunedPrompt, tune_runs
 
 
 @dataclass(frozen=True)
@@ -101,27 +49,6 @@ class Trial:
     models: tuple[Path, ...] = ()
     tokens: float = 0.0
     files: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class CandidateSummary:
-    """One candidate of a strategy, as a report shows it.
-
-    Attributes:
-        source: tasks of the prompts that it started from, or `scratch`.
-        kind: of its start, as in `Start`.
-        steps: taken.
-        selection: score on selection rows, percent.
-        tokens: text tokens trained.
-        ended: `kept`, `lost`, `dropped` at a rung, or why it diverged.
-    """
-
-    source: str
-    kind: Kind
-    steps: int
-    selection: float
-    tokens: int
-    ended: str
 
 
 def vectors(prompts: Sequence[SoftPrompt]) -> tuple[Tensor, ...]:
@@ -157,22 +84,19 @@ class Bench:
         configs = [run.config.model_copy(update={"seed": seed}) for seed in range(self.seeds)]
         return [replace(run, config=config, members=(unseen,)) for config in configs]
 
-    def tune(self, name: str, runs: Sequence[Run], rule: Rule | None = None) -> list[SoftPrompt]:
+    def tune(self, name: str, runs: Sequence[Run], rule: Rule | None = None) -> list[TunedPrompt]:
         """Tune a gang in the transfer's folder."""
-        return tune(runs, self.backbone, self.out / name, self.progress, rule)
-
-    def results(self, name: str) -> tuple[RunResult, ...]:
-        """The finished gang's results, one a seed."""
-        return read_results(RunDir(self.out / name)) or ()
+        return tune_runs(runs, self.backbone, self.out / name, self.progress, rule)
 
     def tune_models(self, learning_rate: float) -> Trial:
         """Full model tuning at equal steps, one copy of the model a seed (paper, appendix C)."""
         changes = {"method": "model", "learning_rate": learning_rate, "weight_decay": 0.0, "key_step": None}
-        base = prepare(self.config.model_copy(update=changes), self.task, self.backbone, self.splits)
+        base = prepare_run(self.config.model_copy(update=changes), (Member(self.task, self.splits),), self.backbone)
         folders, results = [], []
         for seed, run in enumerate(self.runs(base)):
-            folders.append(tune_model(run, self.backbone, self.out / f"model-{seed}", self.progress))
-            results += self.results(f"model-{seed}")
+            tuned = tune_model_run(run, self.backbone, self.out / f"model-{seed}", self.progress)
+            folders.append(tuned.path)
+            results.append(tuned.result)
         return Trial(
             "model",
             None,
@@ -253,84 +177,6 @@ def reached(arm: Arm, goal: float) -> Arm:
     return replace(arm, steps_to_plain=int(point["step"]), seconds_to_plain=point["seconds"])
 
 
-@dataclass(frozen=True)
-class TransferReport:
-    """What a transfer found.
-
-    Attributes:
-        target: task name.
-        arms: measured on the same report rows.
-        chosen: the tuned prompt's arm that the selection rows prefer; a tuned model is a baseline and never chosen.
-        gain: score of `spot` less that of the better plain arm, points; None for `none`.
-        gain_interval: 95 % paired bootstrap interval of the gain, points.
-        left_out: report rows that a source had seen.
-        rows: number of train, selection and report rows.
-        run: folder with everything.
-        prompt: file of the chosen arm's prompt, that of the seed with the best selection score.
-        strategy: that was carried out; the one that `auto` picked.
-        ranking: sources, best first; empty for `none`.
-        rank_by: what ranked the sources.
-        expected: of each source of the ranking, what past transfers lead to expect; empty where they did not rank.
-        k: sources that were used.
-        reason: of `auto`: what it picked and why, in two sentences; empty otherwise.
-        candidates: of the strategy.
-    """
-
-    target: str
-    arms: tuple[Arm, ...]
-    chosen: str
-    gain: float | None
-    gain_interval: tuple[float, float] | None
-    left_out: int
-    rows: Mapping[str, int]
-    run: Path
-    prompt: Path
-    strategy: str
-    ranking: tuple[Ranked, ...] = ()
-    rank_by: str = ""
-    expected: tuple[float, ...] = ()
-    k: int = 0
-    reason: str = ""
-    candidates: tuple[CandidateSummary, ...] = ()
-
-    @property
-    def verdict(self) -> str:
-        """Whether the transfer helped, in a sentence that follows the interval."""
-        if self.gain is None or self.gain_interval is None:
-            return "No source was used: this is plain prompt tuning."
-        spot = next(arm for arm in self.arms if arm.arm == "spot")
-        low, high = self.gain_interval
-        change = f"{self.gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}) against plain prompt tuning"
-        if any(candidate.ended == "kept" and candidate.kind == "scratch" for candidate in self.candidates):
-            return f"No source was kept: a start from scratch did best on selection rows. It gives {change}."
-        if low > 0:
-            return f"Starting from {spot.source} helped: {change}."
-        if high < 0:
-            return f"Starting from {spot.source} HURT: {change}. Use plain prompt tuning."
-        return f"SPoT did not win clearly: starting from {spot.source} gives {change}; the interval includes zero."
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return {
-            "target": self.target,
-            "strategy": self.strategy,
-            "k": self.k,
-            "rank_by": self.rank_by or None,
-            "reason": self.reason or None,
-            "arms": [arm.to_json() for arm in self.arms],
-            "chosen": self.chosen,
-            "run": str(self.run),
-            "prompt": str(self.prompt),
-            "verdict": self.verdict,
-            "gain": self.gain,
-            "gain_interval": self.gain_interval,
-            "left_out": self.left_out,
-            "rows": dict(self.rows),
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-            "ranking": Ranking(self.ranking, self.rank_by, self.expected).to_json(),
-        }
-
-
 def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: int, **found: Any) -> TransferReport:
     """Compare measured arms; every choice here rests on selection scores.
 
@@ -353,7 +199,9 @@ def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: in
         bounds = interval(spot.evaluations, task, splits.report, plain.evaluations)
     rows = {"train": len(splits.train), "select": len(splits.selection), "report": len(splits.report)}
     best = [max(point["scores"][seed] for point in chosen.curve) for seed in range(len(chosen.files))]
-    prompt = chosen.files[best.index(max(best))]
+    seed = best.index(max(best))
+    answers = [row.answers for row in splits.report]
+    texts = [prediction.text for prediction in chosen.evaluations[seed].predictions]
     return TransferReport(
         task.name,
         arms,
@@ -363,6 +211,7 @@ def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: in
         left_out=left_out,
         rows=rows,
         run=bench.out,
-        prompt=prompt,
+        prompt_file=chosen.files[seed],
+        classes=class_report(task.labels, answers, texts) if task.labels else None,
         **found,
     )

@@ -38,14 +38,15 @@ from spot.strategies.candidates import (
     mixture_members,
     tune_mixture,
 )
-from spot.strategies.comparison import Bench, TransferReport, Trial, compare, mean_of, vectors
+from spot.strategies.comparison import Bench, Trial, compare, mean_of, vectors
 from spot.strategies.plans import RACE_BUDGET, Plan, Start, choose, plan, price
+from spot.strategies.report import TransferReport
 from spot.tasks.splits import LazyRows, Splits
 from spot.tasks.task import Example, Task, data_digest
 from spot.training.loop import Diverged, seconds_of
 from spot.training.result import RunResult
-from spot.training.state import Member
-from spot.training.tuning import prepare, tune_prompt
+from spot.training.run import Member, prepare_run
+from spot.training.tuning import tune_prompt
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ def _budget(bench: Bench, config: TransferConfig) -> float | None:
     try:
         seconds = float(json.loads(path.read_bytes())["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
-        runs = bench.runs(prepare(bench.config, bench.task, bench.backbone, bench.splits))
+        runs = bench.runs(prepare_run(bench.config, (Member(bench.task, bench.splits),), bench.backbone))
         seconds = seconds_of(runs, bench.backbone)
     if amount < seconds:
         raise ConfigError(

@@ -1,1 +1,5 @@
-"""Studies of transfer: from a file to cells, from cells to records, from records to findings and their report."""
+"""Plan a study of transfer from every source to every target, run it, report it, and teach a library by it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

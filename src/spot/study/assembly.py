@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from spot.errors import ConfigError, PromptError, SpotError, StudyError
 from spot.metrics.scores import primary
 from spot.prompts.overlap import Sketch, build
 from spot.prompts.prompt import SoftPrompt, load, to_bytes
-from spot.retrieval.embeddings import SIMILARITIES, embedding_of, recorded_summaries, similarity
+from spot.retrieval.embeddings import SIMILARITIES, recorded_summaries, similarity, task_embedding
 from spot.retrieval.search import rank
 from spot.storage.files import write_whole
 from spot.strategies import plans
@@ -154,9 +156,9 @@ def has_prompt(cell: str) -> bool:
 
 
 def similarities(cell: Cell) -> dict[str, float]:
-    """The similarities of the source and the target of a pair that was tuned, by kind."""
-    source, target = (embedding_of(prompt) for prompt in _needed_prompts(cell))
-    return {kind: similarity(target, source, kind) for kind in SIMILARITIES}
+    """The similarities of the source and the target of a pair that was tuned, by metric."""
+    source, target = map(_embedding, _needed_prompts(cell))
+    return {metric: similarity(target, source, metric) for metric in SIMILARITIES}
 
 
 def _refusal(cell: Cell, records: Mapping[str, Record], titles: Mapping[str, str]) -> str:
@@ -184,7 +186,7 @@ def _start(cell: Cell, study: Study) -> _CellStart | str:
     *sources, target = _needed_prompts(cell)
     if cell.kind == "pair":
         return _cell_start(sources)
-    ranked = rank(embedding_of(target), sources, cell.metric, len(sources))
+    ranked = rank(_embedding(target), sources, cell.metric, len(sources))
     try:
         plan = plans.plan(cell.kind, ranked, k=cell.k, steps=cell.config.steps, eval_every=cell.config.eval_every)
     except ConfigError as error:
@@ -210,6 +212,20 @@ def _cell_start(
 def _needed_prompts(cell: Cell) -> list[SoftPrompt]:
     """The prompts of the cells that a cell needs, in their order."""
     return [load(prompt_file(need)) for need in cell.needs]
+
+
+def _embedding(prompt: SoftPrompt) -> np.ndarray:
+    """The task embedding [P, D] of a prompt.
+
+    Raises:
+        StudyError: it has no key.
+    """
+    if prompt.key is None:
+        raise StudyError(
+            f"the prompt of {prompt.task} has no key: expected one that was tuned with a key_step. Delete its record, "
+            "and `spot study run` makes it again."
+        )
+    return task_embedding(prompt.key, prompt.start)
 
 
 def _references(study: Study, prompts: Sequence[SoftPrompt]) -> tuple[str, ...]:

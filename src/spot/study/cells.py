@@ -1,4 +1,4 @@
-"""The cells of a study: what is tuned, each with an id from its content, and which of them share a gang.
+"""Lay out the cells of a study: what is tuned, each with an id from its content, and which of them share a gang.
 
     source    a source prompt                          sources x seeds
     plain     a target from scratch                    targets x seeds x starts and restarts
@@ -12,19 +12,20 @@ What `best`, `race`, `oracle` and `none` find is worked out from the pairs and t
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from spot.config import TuneConfig, digest
 from spot.prompts.overlap import Sketch
-from spot.study.config import COMBINED, PAIRED, Origin, Study, StudyConfig, look_up, read_study
+from spot.study.config import COMBINED_STRATEGIES, PAIR_STRATEGIES, Origin, Study, StudyConfig, look_up, read_study
 from spot.study.records import CellKind, Record, read_finished
 
-MOST = 8  # cells of a gang: the rows of a step of all of them stand in memory together
-FORMAT = 1  # of cells: another one gives all of them other ids
-NO_MATTER = ("checkpoint_every", "gradient_checkpointing")  # settings that do not change what a cell finds
+GANG_SIZE = 8  # cells of a gang: the rows of a step of all of them stand in memory together
+IDENTITY = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")  # what a record says too
+CELL_FORMAT = 1  # of cells: another one gives all of them other ids
+IMMATERIAL_SETTINGS = ("checkpoint_every", "gradient_checkpointing")  # settings that do not change what a cell finds
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Cell:
     @cached_property
     def digest(self) -> str:
         """16 hex digits over all that decides what the cell finds, but for the rows."""
-        parts = [str(FORMAT), self.kind, self.task, self.revision, *self.sources, self.start, str(self.init_seed)]
+        parts = [str(CELL_FORMAT), self.kind, self.task, self.revision, *self.sources, self.start, str(self.init_seed)]
         if self.before is not None:
             parts.append(digest(_portable(self.before, "before")))
         return digest(self.settings, *parts, str(self.k), self.metric, self.prompt, *self.needs)
@@ -182,20 +183,24 @@ def finished(plan: StudyPlan) -> dict[str, Record]:
 
 
 def gangs(cells: Iterable[Cell]) -> list[Gang]:
-    """Put cells that can walk in step together, at most `MOST`, in the order of the first of each gang."""
-    groups: dict[tuple, list[Cell]] = {}
+    """Put cells that can walk in step together, at most `GANG_SIZE`, in the order of the first of each gang."""
+    by_key: dict[tuple, list[Cell]] = {}
     for cell in cells:
         # What a gang would have to share between its runs belongs to one of them: see `training.check_gang`.
         alone = cell.seed if cell.config.dropout or cell.config.method == "model" else None
         settings = cell.settings.model_copy(update={"seed": 0})
         key = (cell.kind, cell.task, cell.sources, cell.start, cell.init_seed, cell.k, alone, digest(settings))
-        groups.setdefault(key, []).append(cell)
-    return [Gang(tuple(group[at : at + MOST])) for group in groups.values() for at in range(0, len(group), MOST)]
+        by_key.setdefault(key, []).append(cell)
+    return [
+        Gang(tuple(alike[first : first + GANG_SIZE]))
+        for alike in by_key.values()
+        for first in range(0, len(alike), GANG_SIZE)
+    ]
 
 
 def _portable(config: TuneConfig, task: str) -> TuneConfig:
     """Settings without what does not matter, or is called otherwise elsewhere."""
-    changes = {name: TuneConfig.model_fields[name].default for name in NO_MATTER}
+    changes = {name: TuneConfig.model_fields[name].default for name in IMMATERIAL_SETTINGS}
     backbone = Path(config.backbone)
     name = backbone.resolve().name if backbone.is_dir() else config.backbone
     return config.model_copy(update={**changes, "task": task, "backbone": name})
@@ -213,26 +218,34 @@ def _prompt_cells(config: StudyConfig, sources: Sequence[Origin], targets: Seque
             keyed[target.task, seed] = plain[0].digest
             yield from plain
     for target in targets:
-        mine = [source.task for source in sources if source.task != target.task]
+        others = [source.task for source in sources if source.task != target.task]
         for seed in seeds:
-            cells = {task: tuned[task, seed].digest for task in mine}
+            cells = {task: tuned[task, seed].digest for task in others}
             yield from _transfers(config, target, seed, cells, keyed[target.task, seed])
 
 
 def _transfers(
     config: StudyConfig, target: Origin, seed: int, sources: Mapping[str, str], plain: str
 ) -> Iterator[Cell]:
-    """The cells of one target and seed that start from source prompts, whose cells are given by task."""
+    """The cells of one target and seed that start from source prompts.
+
+    Args:
+        config: of the study.
+        target: that is tuned on.
+        seed: of the runs.
+        sources: task -> digest of the cell of its prompt.
+        plain: digest of the cell that gives the target's task embedding.
+    """
     run = config.tuning("target", target.reference, seed=seed, key_step=None)
-    own = {"task": target.task, "seed": seed, "config": run, "revision": target.revision}
-    if set(config.strategies) & set(PAIRED):
+    cell_of = partial(Cell, task=target.task, seed=seed, config=run, revision=target.revision)
+    if set(config.strategies) & set(PAIR_STRATEGIES):
         for task, cell in sources.items():
-            yield Cell("pair", sources=(task,), needs=(cell, plain), **own)
-    for kind in COMBINED:
+            yield cell_of("pair", sources=(task,), needs=(cell, plain))
+    for kind in COMBINED_STRATEGIES:
         before = config.tuning("source", "mixture", seed=seed, key_step=None) if kind == "mixture" else None
         for k in config.k if kind in config.strategies else ():
             needs = (*sources.values(), plain)
-            yield Cell(kind, k=k, metric=config.metric, before=before, needs=needs, **own)
+            yield cell_of(kind, k=k, metric=config.metric, before=before, needs=needs)
 
 
 def _model_cells(study: Study) -> Iterator[Cell]:
@@ -271,15 +284,18 @@ def _plain_cells(config: StudyConfig, target: Origin, seed: int, needs_key: bool
         yield Cell("plain", target.task, seed, run, target.revision, start=start, init_seed=init_seed)
 
 
-def record_of(cell: Cell, **found: Any) -> Record:
-    """The record of a cell: what it is, and what was found; without a score where nothing was."""
-    names = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")
-    values = {name: getattr(cell, name) for name in names}
-    config = cell.settings.model_dump(mode="json")
-    return Record(**{**values, "config": config, "version": version("spot-transfer"), **found})
+def record_of(cell: Cell, **measured: Any) -> Record:
+    """The record of a cell.
+
+    Args:
+        cell: what the record says it is.
+        measured: fields of `Record` that say what it came to, or that differ from the cell's; without a `score` the
+            record has a `reason`.
+    """
+    settings = cell.settings.model_dump(mode="json")
+    return Record(**{**cell_as_json(cell), "config": settings, "version": version("spot-transfer"), **measured})
 
 
-def as_json(cell: Cell) -> dict[str, Any]:
+def cell_as_json(cell: Cell) -> dict[str, Any]:
     """A cell as plain values, without its settings."""
-    names = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")
-    return {name: getattr(cell, name) for name in names}
+    return {name: getattr(cell, name) for name in IDENTITY}

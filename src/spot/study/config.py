@@ -1,4 +1,4 @@
-"""What a study is: which prompts are tuned, on what, from where; its TOML file.
+"""Read the TOML file of a study: which prompts are tuned, on what, from where; and look up its names.
 
     name = "sentiment"
     sources = ["glue/sst2", "yelp_polarity", "mixture:nli", "packaged:trec"]
@@ -31,10 +31,10 @@ from spot.tasks import mixtures, registry
 from spot.tasks.task import Task
 
 NAME = re.compile(r"\w[\w.-]*")
-OWN = ("task", "backbone", "method", "seed", "init_seed")  # settings of a run that the study itself gives
-PAIRED = ("best", "race", "oracle")  # strategies that are worked out from pairs
-COMBINED = ("average", "mixture")  # strategies with cells of their own
-KEYED = (
+GIVEN_BY_STUDY = ("task", "backbone", "method", "seed", "init_seed")  # settings of a run that the study itself gives
+PAIR_STRATEGIES = ("best", "race", "oracle")  # strategies that are worked out from pairs
+COMBINED_STRATEGIES = ("average", "mixture")  # strategies with cells of their own
+KEY_SETTINGS = (
     "key_step",
     "length",
     "init",
@@ -107,11 +107,11 @@ class StudyConfig(BaseModel):
     @classmethod
     def _known(cls, values: tuple[str, ...], info: Any) -> tuple[str, ...]:
         """Names of strategies and of starts."""
-        known = STRATEGIES if info.field_name == "strategies" else INITS
+        names = STRATEGIES if info.field_name == "strategies" else INITS
         for value in values:
-            if value not in known:
+            if value not in names:
                 raise ValueError(
-                    f"should hold names of {info.field_name} alone, not {value!r}: {did_you_mean(value, known)}"
+                    f"should hold names of {info.field_name} alone, not {value!r}: {did_you_mean(value, names)}"
                 )
         return values
 
@@ -143,14 +143,14 @@ class StudyConfig(BaseModel):
     @classmethod
     def _settings(cls, values: dict[str, Any], info: Any) -> dict[str, Any]:
         """What `spot tune` takes, but for what the study gives itself; all mistakes of a table at once."""
-        own = (*OWN, "init") if info.field_name == "target" else OWN
-        found = [f"{name!r} is the study's to set" for name in own if name in values]
+        given = (*GIVEN_BY_STUDY, "init") if info.field_name == "target" else GIVEN_BY_STUDY
+        mistakes = [f"{name!r} is the study's to set" for name in given if name in values]
         try:
-            TuneConfig.model_validate({"task": "any", **{k: v for k, v in values.items() if k not in own}})
+            TuneConfig.model_validate({"task": "any", **{k: v for k, v in values.items() if k not in given}})
         except ValidationError as error:
-            found += [_mistake(entry) for entry in error.errors(include_url=False)]
-        if found:
-            raise ValueError(f"should hold settings of a run: {'; '.join(found)}")
+            mistakes += [_mistake(entry) for entry in error.errors(include_url=False)]
+        if mistakes:
+            raise ValueError(f"should hold settings of a run: {'; '.join(mistakes)}")
         return values
 
     def tuning(self, table: Literal["source", "target"], task: str, **changes: Any) -> TuneConfig:
@@ -233,10 +233,10 @@ def look_up(config: StudyConfig) -> Study:
             a race without rungs; all of them at once.
     """
     mistakes: list[str] = []
-    sources = tuple(one for name in config.sources for one in _looked_up(config, "source", name, mistakes))
-    targets = tuple(one for name in config.targets for one in _looked_up(config, "target", name, mistakes))
-    for role, found in (("sources", sources), ("targets", targets)):
-        counts = Counter(one.task for one in found)
+    sources = tuple(origin for name in config.sources for origin in _looked_up(config, "source", name, mistakes))
+    targets = tuple(origin for name in config.targets for origin in _looked_up(config, "target", name, mistakes))
+    for role, origins in (("sources", sources), ("targets", targets)):
+        counts = Counter(origin.task for origin in origins)
         mistakes += [
             f"{role}: {task} is there {count} times; name each once, or rename it in its task file"
             for task, count in counts.items()
@@ -244,7 +244,11 @@ def look_up(config: StudyConfig) -> Study:
         ]
     mixture = () if config.model_mixture is None else _looked_up(config, "source", config.model_mixture, mistakes)
     if not mistakes:
-        mistakes = [*_beyond(config, sources, targets), *_incomparable(config, sources), *_rungless(config)]
+        mistakes = [
+            *_without_enough_sources(config, sources, targets),
+            *_incomparable(config, sources),
+            *_races_without_rungs(config),
+        ]
     if mistakes:
         lines = "".join(f"\n  {mistake}" for mistake in mistakes)
         raise ConfigError(f"the study {config.name} cannot be planned:{lines}")
@@ -262,7 +266,7 @@ def _mistake(entry: Mapping[str, Any]) -> str:
     """What is wrong with one setting of a table."""
     name = str(entry["loc"][0])
     if entry["type"] == "extra_forbidden":
-        return f"unknown key {name!r}, {did_you_mean(name, set(TuneConfig.model_fields) - set(OWN))}"
+        return f"unknown key {name!r}, {did_you_mean(name, set(TuneConfig.model_fields) - set(GIVEN_BY_STUDY))}"
     expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
     return f"{name} is {entry['input']!r}, it {expected}"
 
@@ -271,8 +275,8 @@ def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -
     """What a name in a study stands for; nothing where it is a mistake."""
     prefix = config.tuning("source" if role == "source" else "target", "any").task_prefix
     try:
-        if role == "source" and (found := _prompts(name)):
-            return found
+        if role == "source" and (prompts := _prompts(name)):
+            return prompts
         mixture = mixtures.find_mixture(name)
         if mixture is None:
             task = registry.get(name, prefix=prefix)
@@ -304,8 +308,8 @@ def _prompts(name: str) -> list[Origin]:
         paths = [folder / PROMPT_FILE]
     else:
         return []
-    found = [(path, header(path)) for path in paths]
-    return [Origin(content["task"], str(path), prompt=content["digest"]) for path, content in found]
+    headers = [(path, header(path)) for path in paths]
+    return [Origin(content["task"], str(path), prompt=content["digest"]) for path, content in headers]
 
 
 def _packaged(library: Library, reference: str) -> Path:
@@ -314,11 +318,11 @@ def _packaged(library: Library, reference: str) -> Path:
     return next(entry.path for entry in library.entries() if entry.digest == digest)
 
 
-def _beyond(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Origin]) -> list[str]:
+def _without_enough_sources(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Origin]) -> list[str]:
     """Targets that no start serves, strategies without sources, and k beyond the sources of some target."""
     if config.starts == ("classes",) and (bare := [target.task for target in targets if not target.labels]):
         return [f"starts: classes alone, but {', '.join(bare)} has no labels; add vocabulary"]
-    used = [name for name in config.strategies if name in (*PAIRED, *COMBINED)]
+    used = [name for name in config.strategies if name in (*PAIR_STRATEGIES, *COMBINED_STRATEGIES)]
     if not used:
         return []
     if not sources:
@@ -336,51 +340,51 @@ def _incomparable(config: StudyConfig, sources: Sequence[Origin]) -> list[str]:
     if not sources:
         return []
     first = config.tuning("target", "any", init=config.starts[0])
-    found = []
+    differences = []
     if first.key_step is None:
-        found.append("source: no key_step, the step at which task embeddings are read; give one under [source]")
+        differences.append("source: no key_step, the step at which task embeddings are read; give one under [source]")
     if any(not source.prompt for source in sources):
         ours = config.tuning("source", "any")
-        found += [
+        differences += [
             f"{name} is {getattr(ours, name)!r} under [source] and {getattr(first, name)!r} on targets"
-            for name in KEYED
+            for name in KEY_SETTINGS
             if getattr(ours, name) != getattr(first, name)
         ]
     for source in sources:
         if source.prompt:
-            found += _foreign(source, first, config.backbone)
-    if not found:
+            differences += _foreign(source, first, config.backbone)
+    if not differences:
         return []
     return [
         "the task embeddings of sources and targets cannot be compared (of a target that of its first start, "
-        f"{config.starts[0]}): {'; '.join(found)}. Make them equal"
+        f"{config.starts[0]}): {'; '.join(differences)}. Make them equal"
     ]
 
 
 def _foreign(source: Origin, first: TuneConfig, backbone: str) -> list[str]:
     """How the key of an existing prompt differs from those of the study's targets."""
     content = header(source.reference)
-    found = []
+    differences = []
     if not Path(backbone).is_dir() and content["backbone"]["name"] != backbone:
-        found.append(f"{source.task} belongs to {content['backbone']['name']}, and the study to {backbone}")
+        differences.append(f"{source.task} belongs to {content['backbone']['name']}, and the study to {backbone}")
     recipe = content["key_recipe"]
     if recipe is None:
-        return [*found, f"{source.task} ({source.reference}) has no key of a known recipe"]
+        return [*differences, f"{source.task} ({source.reference}) has no key of a known recipe"]
     wanted = {field.name: getattr(first, field.name, None) for field in fields(KeyRecipe)} | {"step": first.key_step}
-    found += [
+    differences += [
         f"{name} is {recipe[name]!r} in {source.task} ({source.reference}) and {value!r} on targets"
         for name, value in wanted.items()
         if recipe[name] != value
     ]
-    plain = {name: TuneConfig.model_fields[name].default for name in KEYED if name not in (*wanted, "key_step")}
-    return found + [
+    plain = {name: TuneConfig.model_fields[name].default for name in KEY_SETTINGS if name not in (*wanted, "key_step")}
+    return differences + [
         f"{name} is {getattr(first, name)!r} on targets, where keys of a recipe have {value!r}"
         for name, value in plain.items()
         if getattr(first, name) != value
     ]
 
 
-def _rungless(config: StudyConfig) -> list[str]:
+def _races_without_rungs(config: StudyConfig) -> list[str]:
     """Races whose rungs fall together, because evaluations are too far apart."""
     if "race" not in config.strategies:
         return []

@@ -15,12 +15,11 @@ from spot.models import embedded
 from spot.models.backbone import Backbone
 from spot.models.checkpoints import locate
 from spot.storage.files import cache_dir, write_whole
-from spot.study.cells import Cell, Gang, StudyPlan, as_json, gangs
+from spot.study.cells import Cell, Gang, StudyPlan, cell_as_json, gangs
 from spot.study.records import Record
 from spot.tasks import mixtures, registry
 from spot.training.loop import seconds_of
-from spot.training.state import members_of
-from spot.training.tuning import prepare_members
+from spot.training.run import members_of, prepare_run
 
 PROBE = 20  # steps
 SAMPLE = 256  # rows whose tokens are counted
@@ -138,7 +137,7 @@ def overview(plan: StudyPlan, found: Mapping[str, Record], guess: Estimate) -> d
         "transfers": sum(bool(cell.needs) for cell in plan.cells),
         "kinds": kinds,
         **asdict(guess),
-        "cells": [as_json(cell) for cell in plan.cells],
+        "cells": [cell_as_json(cell) for cell in plan.cells],
     }
 
 
@@ -158,7 +157,7 @@ def _seconds(gang: Gang, data: Path | None) -> float:
     config = gang.cells[0].config.model_copy(update={"init": "vocabulary"})
     members, name = members_of(config, data)
     backbone = Backbone.load(config.backbone, gradient_checkpointing=config.gradient_checkpointing)
-    run = prepare_members(config, members, backbone, name=name)
+    run = prepare_run(config, members, backbone, name=name)
     runs = [replace(run, config=config.model_copy(update={"seed": cell.seed})) for cell in gang.cells]
     seconds = seconds_of(runs, backbone, PROBE)
     write_whole(path, json.dumps({"seconds": seconds}).encode())

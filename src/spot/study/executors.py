@@ -1,4 +1,4 @@
-"""Who does the work of a study: this process, or the actors of a Ray cluster. The only file that names Ray."""
+"""Do the work of a study in this process or by the actors of a Ray cluster. The only file that names Ray."""
 
 import contextlib
 import logging
@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 EXECUTORS = ("serial", "ray")
 TRIES = 3  # workers that an item may lose
-ANSWER = 10  # seconds that a cluster has to answer
-SETTINGS = 4  # the frame that both sides of HTTP/2 begin with (RFC 9113, sections 3.4 and 6.5)
-PASSED = ("SPOT_CACHE", "SPOT_DATA", "SPOT_DEVICE", "SPOT_DTYPE")  # variables that workers go by too, where set
-LOOK = 1.0  # seconds between looks at which nodes there are
+ANSWER_SECONDS = 10  # that a cluster has to answer
+SETTINGS_FRAME = 4  # the frame that both sides of HTTP/2 begin with (RFC 9113, sections 3.4 and 6.5)
+PASSED_VARIABLES = ("SPOT_CACHE", "SPOT_DATA", "SPOT_DEVICE", "SPOT_DTYPE")  # of the environment, where set
+POLL_SECONDS = 1.0  # between looks at which nodes there are
 
 Held = TypeVar("Held")
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Executor(Protocol):
     """Does items of work, in any order."""
 
     def __call__(
-        self, load: Callable[[], Held], work: Callable[[Held, Item], Found], items: Iterable[Item | None]
-    ) -> Iterator[tuple[Item, Found | GivenUp]]:
+        self, load: Callable[[], Held], work: Callable[[Held, Item], Result], items: Iterable[Item | None]
+    ) -> Iterator[tuple[Item, Result | GivenUp]]:
         """Do all items.
 
         Args:
@@ -50,8 +50,9 @@ class Executor(Protocol):
                 work is done.
 
         Yields:
-            An item with what was found, as soon as it is.
+            An item with its result, as soon as there is one.
         """
+        ...
 
 
 def executor_named(name: str, address: str | None = None) -> Executor:
@@ -72,8 +73,8 @@ def executor_named(name: str, address: str | None = None) -> Executor:
 
 
 def serial(
-    load: Callable[[], Held], work: Callable[[Held, Item], Found], items: Iterable[Item | None]
-) -> Iterator[tuple[Item, Found | GivenUp]]:
+    load: Callable[[], Held], work: Callable[[Held, Item], Result], items: Iterable[Item | None]
+) -> Iterator[tuple[Item, Result | GivenUp]]:
     """Do one item after another in this process; see `Executor`."""
     held: Any = None
     for item in items:
@@ -106,7 +107,7 @@ def ray(address: str | None = None) -> Executor:
 
 def _connect(api: Any, address: str | None) -> None:
     """Join a cluster, or start one here."""
-    variables = {name: os.environ[name] for name in PASSED if name in os.environ}
+    variables = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": variables}}
     if address is None:
         api.init(address="local", include_dashboard=False, **options)
@@ -130,10 +131,10 @@ def _check_answers(host: str, port: int) -> None:
     Raises:
         OSError: nothing answers, or something else.
     """
-    with socket.create_connection((host, port), timeout=ANSWER) as line:
-        line.settimeout(ANSWER)
-        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]))
-        if line.recv(4)[3:] != bytes([SETTINGS]):
+    with socket.create_connection((host, port), timeout=ANSWER_SECONDS) as line:
+        line.settimeout(ANSWER_SECONDS)
+        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS_FRAME, 0, 0, 0, 0, 0]))
+        if line.recv(4)[3:] != bytes([SETTINGS_FRAME]):
             raise OSError("what listens there is something else")
 
 
@@ -224,8 +225,8 @@ class _Pool:
 
 
 def _on_cluster(
-    api: Any, load: Callable[[], Held], work: Callable[[Held, Item], Found], items: Iterable[Item | None]
-) -> Iterator[tuple[Item, Found | GivenUp]]:
+    api: Any, load: Callable[[], Held], work: Callable[[Held, Item], Result], items: Iterable[Item | None]
+) -> Iterator[tuple[Item, Result | GivenUp]]:
     """Do items on the actors of a cluster; see `Executor`."""
     pool = _Pool(api, load, work)
     feed = iter(items)
@@ -242,7 +243,7 @@ def _on_cluster(
                 pool.send(item, 0)
                 item = next(feed, StopIteration)
             waiting = [*pool.flying, *pool.beginning]
-            done = api.wait(waiting, num_returns=1, timeout=LOOK)[0] if waiting else []
+            done = api.wait(waiting, num_returns=1, timeout=POLL_SECONDS)[0] if waiting else []
             for reference in done:
                 yield from _landed(pool, reference)
     finally:
@@ -255,11 +256,11 @@ def _landed(pool: _Pool, reference: Any) -> Iterator[tuple[Any, Any]]:
     actor, item, lost = (pool.beginning.pop(reference), None, 0) if is_new else pool.flying.pop(reference)
     errors = pool.api.exceptions
     try:
-        found = pool.api.get(reference)
+        result = pool.api.get(reference)
     except errors.RayTaskError as error:  # an error of `load` or `work`, not of the cluster
         # The actor of a driver that was killed may hold a run's folder a little longer.
         if isinstance(error.cause, StorageError) and not is_new and lost + 1 < TRIES:
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
             pool.again.append((item, lost + 1))
             pool.idle.append(actor)
             return
@@ -277,4 +278,4 @@ def _landed(pool: _Pool, reference: Any) -> Iterator[tuple[Any, Any]]:
         return
     pool.idle.append(actor)
     if not is_new:
-        yield item, found
+        yield item, result

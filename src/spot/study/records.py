@@ -1,4 +1,4 @@
-"""The record of a finished cell of a study: one small JSON file, which a study keeps and which counts as finished.
+"""Read and write the records of a study's finished cells: a small JSON file each, which counts as finished.
 
 studies/NAME/cells/<digest>.json                   a record
 studies/NAME/pending/                              records of the last gang, until all of them are among the others
@@ -14,25 +14,45 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import ConfigDict, JsonValue, PlainValidator, ValidatorFunctionWrapHandler, WrapValidator, with_config
 
 from spot.errors import StudyError
 from spot.library.history import decode_summary, encode_summary
 from spot.storage.files import cache_dir, write_whole
+from spot.storage.values import STRICT, read_value
 from spot.training.result import CurvePoint
 
-FORMAT = 1
+RECORD_FORMAT = 1
+# A field of a later version is passed over.
+LENIENT = ConfigDict(**{**STRICT, "extra": "ignore"})
 
 CellKind = Literal["source", "plain", "pair", "average", "mixture", "model"]
 
 
+def _score(value: object, read: ValidatorFunctionWrapHandler) -> float:
+    """A score from a file, in which null stands for the NaN of a cell without one."""
+    return math.nan if value is None else read(value)
+
+
+def _summary(value: object) -> np.ndarray:
+    """A summary of a task embedding from a file."""
+    if not isinstance(value, str):
+        raise ValueError("should be float32 numbers in base64")
+    return decode_summary(value)
+
+
+Summary = Annotated[np.ndarray, PlainValidator(_summary)]
+
+
+@with_config(LENIENT)
 @dataclass(frozen=True)
 class Record:
-    """What one cell found.
+    """What one cell came to.
 
     Attributes:
         digest: of the cell; the file's name.
@@ -76,12 +96,12 @@ class Record:
     init_seed: int = 0
     k: int = 0
     scores: Mapping[str, float] = field(default_factory=dict)
-    score: float = math.nan
+    score: Annotated[float, WrapValidator(_score)] = math.nan
     interval: tuple[float, float] | None = None
     as_is: float | None = None
     frozen: float | None = None
     similarity: Mapping[str, float] = field(default_factory=dict)
-    embedding: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    embedding: Mapping[str, Summary] = field(default_factory=dict, repr=False, compare=False)
     curve: tuple[CurvePoint, ...] = field(default=(), repr=False)
     steps: int = 0
     tokens: int = 0
@@ -90,65 +110,86 @@ class Record:
     data: str = ""
     tuned: int = 0
     shipped: int = 0
-    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    config: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
     needs: tuple[str, ...] = ()
     version: str = ""
     reason: str = ""
 
+    @property
+    def key_step(self) -> int:
+        """The step at which the run's task embedding was read; 0 where it was not."""
+        return self._setting("key_step")
 
-def write(record: Record, folder: Path) -> Path:
+    @property
+    def eval_every(self) -> int:
+        """Steps between the run's evaluations; 0 where its settings do not say."""
+        return self._setting("eval_every")
+
+    @property
+    def backbone_parameters(self) -> int:
+        """Parameters of the frozen model; 0 where the settings do not say."""
+        return self._setting("backbone_parameters")
+
+    def _setting(self, name: str) -> int:
+        value = self.config.get(name)
+        return value if isinstance(value, int) else 0
+
+
+@with_config(LENIENT)
+@dataclass(frozen=True)
+class _Format:
+    """What a record's file says of itself."""
+
+    format: int
+
+
+def write_record(record: Record, folder: Path) -> Path:
     """Write a record into the folder of a study's cells; it is there whole or not at all.
 
     Raises:
         StorageError: it cannot be written; an older record is intact.
     """
-    plain = asdict(replace(record, embedding={}))
-    plain["score"] = None if math.isnan(record.score) else record.score
-    plain["embedding"] = {name: encode_summary(row) for name, row in record.embedding.items()}
-    text = json.dumps({"format": FORMAT, **plain}, indent=1, sort_keys=True, allow_nan=False)
+    values = asdict(replace(record, embedding={}))
+    values["score"] = None if math.isnan(record.score) else record.score
+    values["embedding"] = {name: encode_summary(row) for name, row in record.embedding.items()}
+    text = json.dumps({"format": RECORD_FORMAT, **values}, indent=1, sort_keys=True, allow_nan=False)
     path = folder / f"{record.digest}.json"
     write_whole(path, f"{text}\n".encode())
     return path
 
 
-def read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
     """Read one record; older formats are read too, and fields of newer ones that are not known here passed over.
 
     Raises:
-        StudyError: the file is no record, or is not named by its digest.
+        StudyError: the file cannot be read or is not named by its digest; or naming each field that is wrong.
     """
+    place = f"{path} is no record of a study's cell"
     try:
-        plain = json.loads(path.read_bytes())
-        if not isinstance(plain, dict) or not 1 <= plain["format"] <= FORMAT:
-            raise ValueError(f"it is not of a format up to {FORMAT}, which this version of spot reads")
-        known = {one.name for one in fields(Record)}
-        values = {name: value for name, value in plain.items() if name in known}
-        values["score"] = math.nan if values.get("score") is None else float(values["score"])
-        values["embedding"] = {name: decode_summary(row) for name, row in values.get("embedding", {}).items()}
-        values["curve"] = tuple(CurvePoint(**point) for point in values.get("curve", ()))
-        for name in ("sources", "weights", "needs"):
-            values[name] = tuple(values.get(name, ()))
-        if values.get("interval") is not None:
-            values["interval"] = tuple(values["interval"])
-        record = Record(**values)
+        content = path.read_bytes()
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(
-            f"{path} is no record of a study's cell ({error}). Delete it, and `spot study run` makes it again."
-        ) from error
+    try:
+        written = read_value(_Format, content, place, StudyError).format
+        if not 1 <= written <= RECORD_FORMAT:
+            raise StudyError(
+                f"{place}: it is of format {written}, and this version of spot reads formats up to {RECORD_FORMAT}."
+            )
+        record = read_value(Record, content, place, StudyError)
+    except StudyError as error:
+        raise StudyError(f"{error} Delete it, and `spot study run` makes it again.") from error
     if record.digest != path.stem:
         raise StudyError(f"{path} holds the record of {record.digest}; a record is named by its digest: rename it.")
     return record
 
 
-def read_all(folder: Path) -> list[Record]:
+def read_records(folder: Path) -> list[Record]:
     """All records in a folder, by name; a folder that is not there has none.
 
     Raises:
         StudyError: a file is no record.
     """
-    return [read(path) for path in sorted(folder.glob("*.json"))]
+    return [read_record(path) for path in sorted(folder.glob("*.json"))]
 
 
 def read_finished(folder: Path, cells: Collection[str]) -> dict[str, Record]:
@@ -161,7 +202,7 @@ def read_finished(folder: Path, cells: Collection[str]) -> dict[str, Record]:
     Raises:
         StudyError: a file is no record.
     """
-    return {record.digest: record for record in read_all(folder) if record.digest in cells}
+    return {record.digest: record for record in read_records(folder) if record.digest in cells}
 
 
 def runs_folder() -> Path:
@@ -207,7 +248,7 @@ class RecordFolder:
         shutil.rmtree(self._staged, ignore_errors=True)
         try:
             for record in records:
-                write(record, self._staged)
+                write_record(record, self._staged)
             if records:
                 self._staged.rename(self._pending)
         finally:

@@ -1,4 +1,4 @@
-"""What the pairs of a study teach a library: the gains of its prompts, as its record of transfers has them."""
+"""Teach a library what the pairs of a study showed: the gains of its prompts, as its record of transfers has them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from spot.errors import LibraryError, PromptError, StudyError
 from spot.library.history import TransferRecord, encode_summary
 from spot.library.library import Library
 from spot.prompts.prompt import header
-from spot.study.analysis.groups import Block, blocks, plain_selection, selection
+from spot.study.analysis.groups import TargetSeed, group_records, plain_selection_score, selection_score
 from spot.study.cells import StudyPlan, finished
 from spot.study.records import Record, prompt_file
 
@@ -33,16 +33,16 @@ def teach(plan: StudyPlan, library: Library) -> Taught:
         StudyError: a record is damaged, or no finished pair started from a prompt of the library.
         LibraryError: the library cannot be written.
     """
-    found = lessons(plan, list(finished(plan).values()), {entry.digest for entry in library.entries()})
-    if not found:
+    taught = lessons(plan, list(finished(plan).values()), {entry.digest for entry in library.entries()})
+    if not taught:
         raise StudyError(
             f"no finished pair of {plan.records} started from a prompt of {library.path}: expected the "
             "library that the study's sources are in, or that its prompts were added to."
         )
     before = len(library.transfers())
-    if not library.record_transfers(found):
+    if not library.record_transfers(taught):
         raise LibraryError(f"{library.path} cannot be written: copy it, and teach the copy.")
-    return Taught(transfers=len(found), new=len(library.transfers()) - before)
+    return Taught(transfers=len(taught), new=len(library.transfers()) - before)
 
 
 def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]) -> list[TransferRecord]:
@@ -60,38 +60,40 @@ def lessons(plan: StudyPlan, records: Sequence[Record], prompts: Collection[str]
     Raises:
         StudyError: two records are of one cell, or one has a score and no curve.
     """
-    known = {cell.digest: cell.prompt or _digest(cell.digest) for cell in plan.cells if cell.kind == "source"}
-    found: dict[tuple[str, str], list[tuple[Block, Record]]] = {}
-    for block in blocks(records):
-        for pair in block.pairs.values() if block.plain else ():
-            if known.get(pair.needs[0]) in prompts:
-                found.setdefault((block.target, known[pair.needs[0]]), []).append((block, pair))
+    sources = {cell.digest: cell.prompt or _prompt_digest(cell.digest) for cell in plan.cells if cell.kind == "source"}
+    runs: dict[tuple[str, str], list[tuple[TargetSeed, Record]]] = {}
+    for group in group_records(records):
+        for pair in group.pairs.values() if group.plain else ():
+            prompt = sources[pair.needs[0]]
+            if prompt in prompts:
+                runs.setdefault((group.target, prompt), []).append((group, pair))
     taught: list[TransferRecord] = []
     embedded: set[str] = set()
-    for (target, prompt), runs in sorted(found.items()):
-        gains = [selection(pair) - plain_selection(block) for block, pair in runs]
-        first, pair = runs[0]
+    for (target, prompt), by_seed in sorted(runs.items()):
+        gains = [selection_score(pair) - plain_selection_score(group) for group, pair in by_seed]
+        group, pair = by_seed[0]
         embedding = None
-        if target not in embedded and first.plain[0].embedding:
-            embedding = {name: encode_summary(row) for name, row in first.plain[0].embedding.items()}
+        if target not in embedded and group.plain[0].embedding:
+            embedding = {name: encode_summary(row) for name, row in group.plain[0].embedding.items()}
             embedded.add(target)
+        settings = plan.study.config.tuning("target", target)
         taught.append(
             TransferRecord(
-                id=digest(plan.study.config.tuning("target", target), prompt, *[pair.digest for _, pair in runs]),
+                id=digest(settings, prompt, *[pair.digest for _, pair in by_seed]),
                 source=prompt,
                 source_task=pair.sources[0],
                 target=target,
                 gain=sum(gains) / len(gains),
                 steps=pair.steps,
                 rows=pair.rows.get("train", 0),
-                seeds=len(runs),
+                seeds=len(by_seed),
                 embedding=embedding,
             )
         )
     return taught
 
 
-def _digest(cell: str) -> str:
+def _prompt_digest(cell: str) -> str:
     """Of the prompt of a source that the study tuned; empty where it is not in this machine's cache."""
     try:
         return str(header(prompt_file(cell))["digest"])

@@ -1,9 +1,9 @@
 """The paper's optimiser, exactly as T5X computes it on a prompt; AdamW comes from torch."""
 
 from collections.abc import Callable, Iterable
+from typing import overload
 
 import torch
-from torch import Tensor
 
 EPSILON = 1e-30
 DECAY_EXPONENT = 0.8
@@ -28,8 +28,14 @@ class Adafactor(torch.optim.Optimizer):
         """
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "first_step": first_step})
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One update of every prompt that has a gradient."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:

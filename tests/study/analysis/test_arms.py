@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from spot.errors import StudyError
 from spot.retrieval import predictor
-from spot.study.analysis.arms import Arm, arms, generic
-from spot.study.analysis.groups import blocks, by_experience, ranking
+from spot.study.analysis.arms import ArmResults, generic_arms, settle_arms
+from spot.study.analysis.groups import group_records, learned_rankings, ranked_sources
 from spot.study.records import Record
 from tests.support.study_records import CONFIG, EVERY, KEY, PROMPT, STEPS, TOKENS, curve, paper_like, record
 
@@ -49,7 +49,7 @@ def plain(target: str, seed: int, score: float, selected: float, start: str = "v
     )
 
 
-def one_block(*more: Record) -> list[Record]:
+def one_group(*more: Record) -> list[Record]:
     """One target, one seed: a is nearest, b best by selection rows, c best on report rows."""
     return [
         plain("t", 0, 50.0, 52.0),
@@ -62,15 +62,15 @@ def one_block(*more: Record) -> list[Record]:
     ]
 
 
-def settled_arms(records: list[Record], *strategies: str, ks: tuple[int, ...] = (1, 2, 3)) -> dict[str, Arm]:
-    found = [block for block in blocks(records) if block.complete]
-    return {f"{arm.kind} {arm.k}": arm for arm in arms(found, strategies, ks, "mean")}
+def settled_arms(records: list[Record], *strategies: str, ks: tuple[int, ...] = (1, 2, 3)) -> dict[str, ArmResults]:
+    found = [group for group in group_records(records) if group.complete]
+    return {f"{arm.kind} {arm.k}": arm for arm in settle_arms(found, strategies, ks, "mean")}
 
 
 def test_each_arm_of_one_block():
-    found = settled_arms(one_block(), "best", "oracle", "none")
+    found = settled_arms(one_group(), "best", "oracle", "none")
     said = {name: arm.results[0] for name, arm in found.items()}
-    figures = {name: (one.score, one.cost, one.tuned / PROMPT, one.kept) for name, one in said.items()}
+    figures = {name: (one.score, one.cost, one.tuned / PROMPT, one.start) for name, one in said.items()}
     key = KEY / STEPS
     assert figures == {
         "frozen 0": (30.0, 0.0, 0, ""),
@@ -99,7 +99,7 @@ def test_a_race_by_hand():
         pair("c", "t", 0, 66.0, 99.0, 0.4, curve=curve(99.0, (15, 50, 60))),
     ]  # c is last at the first rung, a and plain tuning are behind at the second, b alone arrives
     one = settled_arms(records, "race", ks=(3,))["race 3"].results[0]
-    assert (one.score, one.kept) == (57.0, "b")
+    assert (one.score, one.start) == (57.0, "b")
     assert one.cost == pytest.approx((10 + 20 + 20 + 40) / STEPS)
     assert one.tuned == 4 * PROMPT
 
@@ -129,12 +129,12 @@ def test_a_run_that_lost_patience_does_not_cut_the_others_short():
         pair("b", "t", 0, 57.0, 58.0, 0.5, curve=curve(58.0, (59,) * 3)),
     ]
     found = settled_arms(records, "best", ks=(2,))
-    assert found["best 2"].results[0].kept == "a"  # its 60 come at step 40
+    assert found["best 2"].results[0].start == "a"  # its 60 come at step 40
     assert found["best 2"].results[0].cost == pytest.approx((250 + 2 * TOKENS) / (TOKENS / 2))
 
 
 def test_averages_mixtures_and_models_have_cells_of_their_own():
-    records = one_block(
+    records = one_group(
         record("average", "t", 0, 61.0, sources=("a", "b"), weights=(0.6, 0.4), k=2),
         record("mixture", "t", 0, 62.0, sources=("a", "b"), k=2, tokens=3 * TOKENS),
         record("model", "t", 0, 63.0, tuned=10**6, shipped=10**6, tokens=2 * TOKENS),
@@ -143,10 +143,10 @@ def test_averages_mixtures_and_models_have_cells_of_their_own():
     found = settled_arms(records, "average", "mixture")
     assert {name for name in found if name.split()[0] in ("average", "mixture")} == {"average 2", "mixture 2"}
     said = {name: arm.results[0] for name, arm in found.items()}
-    assert (said["average 2"].score, said["average 2"].cost, said["average 2"].kept) == (61.0, 1.25, "a + b")
+    assert (said["average 2"].score, said["average 2"].cost, said["average 2"].start) == (61.0, 1.25, "a + b")
     assert (said["mixture 2"].score, said["mixture 2"].cost) == (62.0, 3.25)
     assert (said["model 0"].score, said["model 0"].cost, said["model 0"].shipped) == (63.0, 2.0, 10**6)
-    assert (said["mixture_model 0"].score, said["mixture_model 0"].kept) == (64.0, "mixture:glue")
+    assert (said["mixture_model 0"].score, said["mixture_model 0"].start) == (64.0, "mixture:glue")
 
 
 def test_always_the_best_known_source_knows_nothing_of_its_target():
@@ -156,19 +156,19 @@ def test_always_the_best_known_source_knows_nothing_of_its_target():
     # On report rows everything is the other way round.
     records += [pair(s, t, 0, 50.0 - gain, 50.0 + gain, 0.1) for (s, t), gain in gains.items()]
     found = settled_arms(records)
-    assert [one.kept for one in found["always 1"].results] == ["b", "a", "a"]
-    assert [one.kept for one in found["hindsight 1"].results] == ["b", "b", "b"]
+    assert [one.start for one in found["always 1"].results] == ["b", "a", "a"]
+    assert [one.start for one in found["hindsight 1"].results] == ["b", "b", "b"]
     assert "always 1" not in settled_arms([one for one in records if one.task == "x"])
 
 
 def test_past_transfers_rank_the_sources_of_a_block():
     records = paper_like(12, 6, 2)
-    found = [block for block in blocks(records) if block.complete]
-    ranked, knows = by_experience(found)
+    found = [group for group in group_records(records) if group.complete]
+    ranked, knows = learned_rankings(found)
     assert knows
-    for block, own in zip(found, ranked, strict=True):
-        names = sorted(block.pairs)
-        others = [one for one in found if one.seed == block.seed and one.target != block.target]
+    for group, own in zip(found, ranked, strict=True):
+        names = sorted(group.pairs)
+        others = [one for one in found if one.seed == group.seed and one.target != group.target]
         gains = [
             [
                 max(point.score for point in other.pairs[name].curve)
@@ -177,14 +177,14 @@ def test_past_transfers_rank_the_sources_of_a_block():
             ]
             for other in others
         ]
-        at, *rest = (one.plain[0].embedding["mean"].astype(float) for one in (block, *others))
+        at, *rest = (one.plain[0].embedding["mean"].astype(float) for one in (group, *others))
         near = [at @ one / np.linalg.norm(at) / np.linalg.norm(one) for one in rest]
-        similar = np.array([block.pairs[name].similarity["mean"] for name in names])
+        similar = np.array([group.pairs[name].similarity["mean"] for name in names])
         scores = predictor.predict(predictor.fit(np.array(gains)), similar, np.array(near))
         assert [one.task for one in own] == [names[at] for at in np.argsort(-scores, kind="stable")]
 
     arm = settled_arms(records, "best", "race")["learned_best 1"]
-    assert [one.kept for one in arm.results] == [own[0].task for own in ranked]
+    assert [one.start for one in arm.results] == [own[0].task for own in ranked]
 
 
 def test_past_transfers_know_nothing_of_their_own_target():
@@ -195,39 +195,42 @@ def test_past_transfers_know_nothing_of_their_own_target():
     ]
     orders = []
     for some in (records, changed):
-        found = blocks(some)
+        found = group_records(some)
         orders.append(
-            {block.target: [one.task for one in own] for block, own in zip(found, by_experience(found)[0], strict=True)}
+            {
+                group.target: [one.task for one in own]
+                for group, own in zip(found, learned_rankings(found)[0], strict=True)
+            }
         )
     assert orders[0]["target/02"] == orders[1]["target/02"] and orders[0] != orders[1]
 
 
 def test_too_few_past_transfers_make_no_arm_and_rank_as_similarity():
     records = paper_like(6, 3, 2)
-    found = blocks(records)
-    ranked, knows = by_experience(found)
-    assert not knows and list(ranked) == [ranking(block, "mean") for block in found]
+    found = group_records(records)
+    ranked, knows = learned_rankings(found)
+    assert not knows and list(ranked) == [ranked_sources(group, "mean") for group in found]
     assert not any(name.startswith("learned") for name in settled_arms(records, "best", "race"))
     # Where another metric ranks, records need no other.
     bare = [
         replace(one, similarity={"token": one.similarity["token"]}) if one.kind == "pair" else one
         for one in paper_like(12, 6, 1)
     ]
-    assert not [arm for arm in arms(blocks(bare), ("best",), (1,), "token") if arm.kind == "learned_best"]
+    assert not [arm for arm in settle_arms(group_records(bare), ("best",), (1,), "token") if arm.kind == "learned_best"]
     # An embedding of zeros is like no other task.
     blank = [
         replace(one, embedding={"mean": np.zeros(8, "<f4")}) if one.embedding else one for one in paper_like(12, 6, 1)
     ]
-    assert by_experience(blocks(blank))[1]
+    assert learned_rankings(group_records(blank))[1]
 
 
 def test_one_source_for_all_targets_leaves_its_own_out():
     records = [plain(target, 0, 50.0, 50.0) for target in ("a", "t")]
     scores = {("b", "a"): 51.0, ("a", "t"): 52.0, ("b", "t"): 53.0}
     records += [pair(source, target, 0, score, score, 0.1) for (source, target), score in scores.items()]
-    found = blocks(records)
-    assert all(block.complete for block in found)
-    assert {arm.name: [one and one.score for one in arm.results] for arm in generic(found)} == {
+    found = group_records(records)
+    assert all(group.complete for group in found)
+    assert {arm.name: [one and one.score for one in arm.results] for arm in generic_arms(found)} == {
         "a": [None, 52.0],
         "b": [51.0, 53.0],
     }
@@ -239,60 +242,60 @@ def test_further_draws_are_no_further_starts():
         record("plain", "t", 0, 50.0, start=start, init_seed=draw, **(key if start == "classes" else {}))
         for start, draw in (("vocabulary", 2), ("classes", 0), ("vocabulary", 1))
     ]
-    (block,) = blocks(runs)
-    assert block.starts == 1
-    assert [(one.start, one.init_seed) for one in block.plain] == [("classes", 0), ("vocabulary", 1), ("vocabulary", 2)]
+    (group,) = group_records(runs)
+    assert group.starts == 1
+    assert [(one.start, one.init_seed) for one in group.plain] == [("classes", 0), ("vocabulary", 1), ("vocabulary", 2)]
 
 
 def test_more_sources_than_there_are_is_all_of_them():
-    found = settled_arms(one_block(), "best", ks=(3, 9))
+    found = settled_arms(one_group(), "best", ks=(3, 9))
     assert found["best 9"].results == found["best 3"].results
 
 
 def test_equal_similarities_are_in_the_order_of_their_names():
     records = [plain("t", 0, 50.0, 50.0), *(pair(name, "t", 0, 50.0, 50.0, 0.5) for name in "cab")]
-    assert [one.task for one in ranking(blocks(records)[0], "mean")] == ["a", "b", "c"]
+    assert [one.task for one in ranked_sources(group_records(records)[0], "mean")] == ["a", "b", "c"]
 
 
 def test_a_diverged_source_is_no_candidate():
-    records = [one if one.sources != ("b",) else replace(one, score=NAN, curve=()) for one in one_block()]
+    records = [one if one.sources != ("b",) else replace(one, score=NAN, curve=()) for one in one_group()]
     found = settled_arms(records, "best")
-    assert found["best 2"].results[0].kept == "c"
+    assert found["best 2"].results[0].start == "c"
     assert found["oracle 0"].results[0].cost == 2.0
     assert found["random 1"].results[0].score == (55 + 66) / 2
 
 
 def test_a_block_without_its_first_plain_run_or_with_a_missing_pair_is_not_complete():
-    records = one_block(*(replace(one, digest=f"{one.digest}!", seed=1) for one in one_block()))
-    states = {block.seed: block for block in blocks([*records[:-1]])}
+    records = one_group(*(replace(one, digest=f"{one.digest}!", seed=1) for one in one_group()))
+    states = {group.seed: group for group in group_records([*records[:-1]])}
     assert states[0].complete and not states[1].complete
     assert states[1].lacking == ("c",)
-    diverged = [replace(one, score=NAN) if one.embedding else one for one in one_block()]
-    assert [block.complete for block in blocks(diverged)] == [False]
-    assert arms([], ("best",), (1,), "mean") == ()
+    diverged = [replace(one, score=NAN) if one.embedding else one for one in one_group()]
+    assert [group.complete for group in group_records(diverged)] == [False]
+    assert settle_arms([], ("best",), (1,), "mean") == ()
 
 
 def test_no_pair_is_expected_of_a_source_that_failed():
-    records = one_block()[:-1]
+    records = one_group()[:-1]
     pairs_of_c = [plain("u", 0, 50.0, 50.0), *(pair(name, "u", 0, 50.0, 50.0, 0.5) for name in "abc")]
-    lacking = {block.target: block.lacking for block in blocks([*records, *pairs_of_c])}
+    lacking = {group.target: group.lacking for group in group_records([*records, *pairs_of_c])}
     assert lacking == {"t": ("c",), "u": ()}
     failed = record("source", "c", 0, NAN, reason="it diverged")
     unmeasured = record("source", "c", 0, NAN)  # a mixture has no report rows; its prompt is there all the same
-    assert {block.lacking for block in blocks([*records, *pairs_of_c, failed])} == {()}
-    assert ("c",) in {block.lacking for block in blocks([*records, *pairs_of_c, unmeasured])}
+    assert {group.lacking for group in group_records([*records, *pairs_of_c, failed])} == {()}
+    assert ("c",) in {group.lacking for group in group_records([*records, *pairs_of_c, unmeasured])}
 
 
 def test_two_records_of_one_cell_are_refused():
-    twice = [*one_block(), replace(one_block()[3], digest="other", score=1.0)]
+    twice = [*one_group(), replace(one_group()[3], digest="other", score=1.0)]
     with pytest.raises(StudyError, match=r"pair-t-a--0-0-0 and other are both .* \(pair from a on t, seed 0\)"):
-        blocks(twice)
+        group_records(twice)
 
 
 def test_a_score_without_a_curve_is_refused():
-    bare = [replace(one, curve=()) if one.sources == ("b",) else one for one in one_block()]
+    bare = [replace(one, curve=()) if one.sources == ("b",) else one for one in one_group()]
     with pytest.raises(StudyError, match="record pair-t-b--0-0-0 has a score and no curve"):
-        blocks(bare)
+        group_records(bare)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +309,7 @@ def test_a_score_without_a_curve_is_refused():
 )
 def test_what_no_study_can_have_is_refused(strategies, ks, metric, message):
     with pytest.raises(StudyError, match=message):
-        arms(blocks(one_block()), strategies, ks, metric)
+        settle_arms(group_records(one_group()), strategies, ks, metric)
 
 
 @settings(max_examples=20)

@@ -1,20 +1,15 @@
 """The numbers of a study's report against figures worked out by hand and by loops of their own."""
 
-import itertools
-import math
 import random
-from collections import defaultdict
 from dataclasses import replace
-from statistics import fmean
 
 import numpy as np
 import pytest
 
 from spot.errors import StudyError
-from spot.study.analysis.arms import Arm, Result
-from spot.study.analysis.findings import FEWEST_RUNS, Findings, Standing, compare, find
-from spot.study.analysis.groups import blocks
-from spot.study.analysis.pairs import bootstrap
+from spot.study.analysis.arms import ArmResult, ArmResults
+from spot.study.analysis.findings import FEWEST_RUNS, ArmSummary, Findings, analyse, compare
+from spot.study.analysis.groups import group_records
 from spot.study.records import Record
 from tests.support.study_records import PROMPT, ROWS, curve, paper_like, record, study
 
@@ -23,7 +18,7 @@ STRATEGIES, KS = ("best", "race", "oracle", "none"), (1, 3)
 
 
 def found_in(records: list[Record], strategies=STRATEGIES, ks=KS, metric: str = "mean") -> Findings:
-    return find(records, strategies, ks, metric)
+    return analyse(records, strategies, ks, metric)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +31,8 @@ def found(records: list[Record]) -> Findings:
     return found_in(records)
 
 
-def by_name(standings: tuple[Standing, ...]) -> dict[str, Standing]:
-    return {f"{one.kind} {one.k}": one for one in standings}
+def by_name(summaries: tuple[ArmSummary, ...]) -> dict[str, ArmSummary]:
+    return {f"{one.kind} {one.k}": one for one in summaries}
 
 
 def small(gains: dict[str, float], targets: str = "tu", seeds: int = 3) -> list[Record]:
@@ -47,34 +42,7 @@ def small(gains: dict[str, float], targets: str = "tu", seeds: int = 3) -> list[
     return study({target: (50.0,) * seeds for target in targets}, pairs, similar)
 
 
-def test_the_bootstrap_is_that_of_all_draws():
-    scores = {"a": [50.0, 52.0], "b": [80.0, 83.0], "c": [60.0, 66.0, 61.5]}
-    chances: dict[float, float] = defaultdict(float)
-    for drawn in itertools.product(scores.values(), repeat=3):
-        means = [[fmean(draw) for draw in itertools.product(own, repeat=len(own))] for own in drawn]
-        for three in itertools.product(*means):
-            chances[fmean(three)] += 1 / 27 / math.prod(map(len, means))
-    values = sorted(chances)
-    reached = np.cumsum([chances[value] for value in values])
-    assert reached[-1] == pytest.approx(1)
-    exact = [values[int(np.searchsorted(reached, share))] for share in (0.025, 0.975)]
-    targets = [name for name, own in scores.items() for _ in own]
-    flat = [score for own in scores.values() for score in own]
-    assert bootstrap(flat, targets, resamples=40_000) == pytest.approx(tuple(exact), abs=0.3)
-    assert bootstrap(flat, targets) == bootstrap(flat, targets)
-    assert bootstrap(flat, targets, seed=1) != bootstrap(flat, targets)
-
-
-def test_the_bootstrap_draws_targets_and_then_seeds():
-    # Of one target only its seeds are drawn; of targets with one seed each only these.
-    assert bootstrap([7.0, 7.0], ["a", "a"]) == (7.0, 7.0)
-    assert bootstrap([0.0, 10.0], ["a", "b"]) == (0.0, 10.0)
-    assert bootstrap([0.0, 10.0] * 2, ["a", "a", "b", "b"]) == (0.0, 10.0)
-    many = bootstrap([0.0] * 50 + [10.0] * 50, ["a"] * 50 + ["b"] * 50)
-    assert many == (0.0, 10.0)  # as many rows as one likes: it is two targets
-
-
-def test_a_standing_by_hand():
+def test_a_summary_by_hand():
     plain = {"t": (50.0, 54.0), "u": (80.0, 82.0)}
     pairs = {("a", "t"): (60.0, 59.0), ("a", "u"): (84.0, 85.0), ("b", "t"): (50.0, 50.0), ("b", "u"): (80.0, 80.0)}
     similar = {cell: 0.9 if cell[0] == "a" else 0.1 for cell in pairs}
@@ -104,15 +72,15 @@ def test_targets_count_alike_whatever_their_number_of_seeds():
 def test_every_comparison_is_paired_and_has_its_interval(found: Findings, records: list[Record]):
     splits = [one.role for one in found.comparisons if one.arm == "best of the 3 nearest"]
     assert splits == ["plain", "equal_cost", "random", "always", "hindsight", "oracle"]
-    standings = {one.arm: one for one in found.arms}
+    summaries = {one.arm: one for one in found.arms}
     for one in found.comparisons:
-        assert one.difference == pytest.approx(standings[one.arm].score - standings[one.against].score)
+        assert one.difference == pytest.approx(summaries[one.arm].score - summaries[one.against].score)
         assert one.interval[0] <= one.difference <= one.interval[1]
         assert one.better == ("yes" if one.interval[0] > 0 else "no" if one.interval[1] < 0 else "undecided")
         assert one.runs == 15
     plain = {one.arm: one for one in found.comparisons if one.role == "plain"}
     for name, one in plain.items():
-        assert one.interval == standings[name].gain_interval
+        assert one.interval == summaries[name].gain_interval
 
 
 def test_equal_cost_is_the_cheapest_that_costs_no_less(found: Findings):
@@ -123,12 +91,13 @@ def test_equal_cost_is_the_cheapest_that_costs_no_less(found: Findings):
     assert [one.against for one in alone.comparisons if one.role == "equal_cost"] == ["plain tuning"]
 
 
-def arm(scores: list[float | None]) -> Arm:
-    return Arm("arm", "best", 1, tuple(None if one is None else Result(one, 1.0, 1, 1) for one in scores))
+def arm(scores: list[float | None]) -> ArmResults:
+    results = [None if score is None else ArmResult(score=score, cost=1.0, tuned=1, shipped=1) for score in scores]
+    return ArmResults(name="arm", kind="best", k=1, results=tuple(results))
 
 
 def test_few_runs_decide_nothing_and_shared_blocks_alone_count():
-    whole = blocks(small({"a": 1.0}, targets="tuv", seeds=2))
+    whole = group_records(small({"a": 1.0}, targets="tuv", seeds=2))
     assert len(whole) == FEWEST_RUNS
     better = arm([2.0, 3.0, 2.0, 2.5, 3.0, 2.0])
     zero = arm([0.0] * 6)
@@ -155,7 +124,7 @@ def test_what_is_missing_is_counted():
     }
     gone = {("pair", "t", ("a",), 1), ("pair", "t", ("b",), 2)}
     some = [one for one in records if (one.kind, one.task, one.sources, one.seed) not in gone]
-    some = [one for one in some if (one.task, one.seed) != ("u", 0)]  # a whole block: two pairs
+    some = [one for one in some if (one.task, one.seed) != ("u", 0)]  # a whole group: two pairs
     found = found_in(some)
     assert (found.counts["pair"].finished, found.counts["pair"].missing) == (8, 4)
     assert {one.name: (one.seeds, one.pairs, one.missing) for one in found.targets} == {"t": (1, 4, 2), "u": (2, 4, 0)}
@@ -180,7 +149,7 @@ def test_failed_cells_are_counted_named_and_left_out():
     (failure,) = found.failures
     assert (failure.kind, failure.target, failure.source, failure.seed) == ("pair", "t", "b", 0)
     assert failure.reason == "the loss was not finite at step 7"
-    assert {one.runs for one in found.arms} == {6}  # the block is settled with the source that is left
+    assert {one.runs for one in found.arms} == {6}  # the group is settled with the source that is left
     assert next(one.seeds for one in found.transfers if (one.source, one.target) == ("b", "t")) == 2
 
 

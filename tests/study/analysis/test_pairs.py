@@ -10,8 +10,16 @@ from scipy.cluster.hierarchy import cophenet
 
 from spot.errors import StudyError, TaskError
 from spot.retrieval import predictor
-from spot.study.analysis.groups import blocks
-from spot.study.analysis.pairs import correlation, correlations, rankings, summaries, table, task_map, transfers
+from spot.study.analysis.groups import group_records
+from spot.study.analysis.pairs import (
+    correlation,
+    correlations,
+    pair_table,
+    ranker_qualities,
+    table_summaries,
+    task_map,
+    transfers_of,
+)
 from spot.study.analysis.table import read_table, summarise
 from spot.study.records import Record
 from tests.support.study_records import curve, embedding, paper_like, record, study
@@ -26,7 +34,7 @@ def records() -> list[Record]:
 
 def test_a_transfer_by_hand():
     plain = {"t": (50.0, 54.0)}
-    found = transfers(blocks(study(plain, {("a", "t"): (60.0, 53.0)}, {("a", "t"): 0.4})))[0]
+    found = transfers_of(group_records(study(plain, {("a", "t"): (60.0, 53.0)}, {("a", "t"): 0.4})))[0]
     assert (found.source, found.target, found.seeds) == ("a", "t", 2)
     assert (found.mean, found.baseline, found.gain) == (56.5, 52.0, 4.5)
     assert found.deviation == pytest.approx(np.std([60, 53], ddof=1))
@@ -39,16 +47,16 @@ def test_a_transfer_is_compared_within_the_seeds_that_it_has():
         {"t": (50.0, 60.0)}, {("a", "t"): (55.0, 65.0), ("b", "t"): (55.0, 65.0)}, {("a", "t"): 0.4, ("b", "t"): 0.4}
     )
     lame = [replace(one, score=float("nan")) if one.sources == ("b",) and one.seed == 1 else one for one in records]
-    a, b = transfers(blocks(lame))
+    a, b = transfers_of(group_records(lame))
     assert (a.seeds, a.mean, a.gain) == (2, 60.0, 5.0)
     assert (b.seeds, b.mean, b.baseline, b.gain, b.deviation) == (1, 55.0, 50.0, 5.0, None)
     # In the table both stand on plain tuning over all seeds.
-    assert table((a, b)).means.tolist() == [[60.0], [60.0]]
+    assert pair_table((a, b)).means.tolist() == [[60.0], [60.0]]
 
 
 def test_gains_on_selection_rows_are_kept_apart():
     records = study({"t": (50.0,)}, {("a", "t"): (60.0,)}, {("a", "t"): 0.4}, curve=curve(53.0))
-    found = transfers(blocks(records))[0]
+    found = transfers_of(group_records(records))[0]
     assert (found.gain, found.selection_gain) == (10.0, 3.0)
 
 
@@ -66,7 +74,7 @@ def paper() -> list[Record]:
 
 
 def test_records_of_the_papers_table_replay_to_the_papers_figures(paper: list[Record]):
-    made, original = table(transfers(blocks(paper))), read_table(TABLE6)
+    made, original = pair_table(transfers_of(group_records(paper))), read_table(TABLE6)
     assert (made.sources, made.targets) == (original.sources, original.targets)
     assert made.baseline == pytest.approx(original.baseline) and made.means == pytest.approx(original.means)
     said = summarise(made)
@@ -78,7 +86,7 @@ def test_records_of_the_papers_table_replay_to_the_papers_figures(paper: list[Re
 
 
 def test_counting_target_by_target_counts_the_same(paper: list[Record]):
-    parts = summaries(transfers(blocks(paper)))
+    parts = table_summaries(transfers_of(group_records(paper)))
     counted = [sum(getattr(one, name) for one in parts) for name in ("cells", "improved", "worsened", "tied")]
     assert counted == [160, 93, 60, 7]
     assert sum(len(one.above_10) for one in parts) == 30
@@ -88,21 +96,21 @@ def test_counting_target_by_target_counts_the_same(paper: list[Record]):
 
 def test_a_task_that_is_source_and_target_has_a_summary_and_no_table():
     pairs = {("a", "t"): (60.0,), ("b", "t"): (40.0,), ("b", "a"): (55.0,)}
-    found = transfers(blocks(study({"t": (50.0,), "a": (50.0,)}, pairs, dict.fromkeys(pairs, 0.1))))
-    assert [(one.improved, one.worsened) for one in summaries(found)] == [(1, 0), (1, 1)]
+    found = transfers_of(group_records(study({"t": (50.0,), "a": (50.0,)}, pairs, dict.fromkeys(pairs, 0.1))))
+    assert [(one.improved, one.worsened) for one in table_summaries(found)] == [(1, 0), (1, 1)]
     with pytest.raises(TaskError, match=r"lacks 1 of 4 cells \(source > target\): 'a > a'"):
-        table(found)
+        pair_table(found)
 
 
 def test_a_perfect_baseline_has_no_reduction_and_no_summary():
     pairs = {("a", "t"): (90.0,), ("a", "u"): (60.0,)}
-    found = transfers(blocks(study({"t": (100.0,), "u": (50.0,)}, pairs, dict.fromkeys(pairs, 0.1))))
+    found = transfers_of(group_records(study({"t": (100.0,), "u": (50.0,)}, pairs, dict.fromkeys(pairs, 0.1))))
     assert [one.rer for one in found] == [None, pytest.approx(20.0)]
-    assert [one.best_sources[0].target for one in summaries(found)] == ["u"]
+    assert [one.best_sources[0].target for one in table_summaries(found)] == ["u"]
 
 
 def test_correlations_are_those_of_scipy(records: list[Record]):
-    found = transfers(blocks(records))
+    found = transfers_of(group_records(records))
     for one in correlations(found, "mean"):
         own = [(t.similarity["mean"], t.gain) for t in found if t.target == one.target]
         similar, gains = zip(*own, strict=True)
@@ -126,8 +134,8 @@ def test_what_has_no_correlation_says_why_and_warns_of_nothing(similar, gains, w
 
 
 def test_rankings_are_means_over_targets(records: list[Record]):
-    found = transfers(blocks(records))
-    ranked = {one.metric: one for one in rankings(found, None)}
+    found = transfers_of(group_records(records))
+    ranked = {one.metric: one for one in ranker_qualities(found, None)}
     assert set(ranked) == {"mean", "token", "max", "selection rows"}
     each, hits = [], []
     for target in {one.target for one in found}:
@@ -147,7 +155,7 @@ def test_a_yardstick_ranks_by_the_selection_rows_of_the_tuned_runs():
         replace(one, curve=curve(tuned[one.sources[0]][1])) if one.kind == "pair" else one
         for one in study({"t": (50.0,)}, pairs, similar)
     ]
-    (found,) = rankings(transfers(blocks(records)), None)  # equal similarities rank nothing
+    (found,) = ranker_qualities(transfers_of(group_records(records)), None)  # equal similarities rank nothing
     assert found.metric == "selection rows"
     assert found.spearman == pytest.approx(stats.spearmanr((90, 70, 80, 60), (50, 60, 70, 80)).statistic)
     assert found.top3 == 0, "d is the best and comes last"
@@ -156,13 +164,13 @@ def test_a_yardstick_ranks_by_the_selection_rows_of_the_tuned_runs():
 def test_few_sources_have_no_share_of_top_three():
     pairs = {(s, t): (50.0 + n,) for n, s in enumerate("abc") for t in "tu"}
     similar = {(s, t): 0.1 * n for n, (s, t) in enumerate(pairs)}
-    found = rankings(transfers(blocks(study({"t": (50.0,), "u": (50.0,)}, pairs, similar))), None)
+    found = ranker_qualities(transfers_of(group_records(study({"t": (50.0,), "u": (50.0,)}, pairs, similar))), None)
     assert [(one.spearman, one.top3) for one in found] == [(1.0, None)] * 4
 
 
 def test_equal_gains_are_left_out_of_the_rankings_and_counted(records: list[Record]):
     flat = [replace(one, score=70.0) if one.kind == "pair" and one.task == "target/00" else one for one in records]
-    for one in rankings(transfers(blocks(flat)), task_map(flat)):
+    for one in ranker_qualities(transfers_of(group_records(flat)), task_map(flat)):
         # A flat target is flat only where plain tuning is: seeds differ, so the mean gains are equal still.
         assert (one.targets, one.left_out) == (4, 1)
 
@@ -177,8 +185,8 @@ def with_gain(records: list[Record], target: str, factor: float) -> list[Record]
 
 def test_learned_is_the_prediction_from_the_other_targets():
     records = paper_like(12, 6, 1)
-    found, tasks = transfers(blocks(records)), task_map(records)
-    made = {one.metric: one for one in rankings(found, tasks)}["learned"]
+    found, tasks = transfers_of(group_records(records)), task_map(records)
+    made = {one.metric: one for one in ranker_qualities(found, tasks)}["learned"]
     targets, sources = sorted({one.target for one in found}), sorted({one.source for one in found})
     gain = np.array(
         [[next(o.selection_gain for o in found if (o.source, o.target) == (s, t)) for s in sources] for t in targets]
@@ -212,22 +220,22 @@ def test_learned_does_not_see_the_gains_of_its_own_target():
     records = paper_like(12, 5, 1)
     tasks = task_map(records)
     alone = [
-        {one.metric: one for one in rankings(transfers(blocks(some)), tasks)}["learned"].spearman
+        {one.metric: one for one in ranker_qualities(transfers_of(group_records(some)), tasks)}["learned"].spearman
         for some in (records, with_gain(records, "target/02", -3.0))
     ]
     assert alone[0] != alone[1]  # the others see it
     only = [
-        [one for one in transfers(blocks(some)) if one.target in ("target/02", "target/03")]
+        [one for one in transfers_of(group_records(some)) if one.target in ("target/02", "target/03")]
         for some in (records, with_gain(records, "target/02", -3.0))
     ]
     # Two targets know 12 results of each other, which is too little: both rank by similarity alone.
-    fallen = [{one.metric: one for one in rankings(some, tasks)}["learned"] for some in only]
+    fallen = [{one.metric: one for one in ranker_qualities(some, tasks)}["learned"] for some in only]
     assert fallen[0] == fallen[1] and fallen[0].falls_back == 2
 
 
 def test_a_study_of_one_target_has_all_rankings():
     records = paper_like(5, 1, 1)
-    found = {one.metric: one for one in rankings(transfers(blocks(records)), task_map(records))}
+    found = {one.metric: one for one in ranker_qualities(transfers_of(group_records(records)), task_map(records))}
     assert found["learned"].spearman == found["mean"].spearman and found["learned"].falls_back == 1
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from spot.rendering.plots import COLOURS
-from spot.study.analysis.findings import Findings, find
+from spot.study.analysis.findings import Findings, analyse
 from spot.study.analysis.pairs import task_map
-from spot.study.report.figures import FAMILIES, MARKS, Picture, cost_quality, draw, heat_map, task_tree
+from spot.study.report.figures import FAMILIES, MARKERS, Picture, cost_quality, draw, heat_map, task_tree
 from tests.support.study_records import embedding, paper_like, study
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -20,7 +20,7 @@ HOSTILE = "</text><script>alert('$x^2$')</script>&"
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return find(paper_like(5, 4, 2), ("best", "race"), (1, 3), "mean")
+    return analyse(paper_like(5, 4, 2), ("best", "race"), (1, 3), "mean")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_heat_map_has_every_reduction_and_the_most_helpful_source_on_top(
 def test_white_is_zero_and_both_ends_are_as_far_from_it():
     gains = {"a": -30.0, "b": -10.0, "c": 0.0, "d": 10.0, "e": 15.0}
     pairs = {(name, target): (50.0 + gain,) for name, gain in gains.items() for target in "tu"}
-    found = find(study({"t": (50.0,), "u": (50.0,)}, pairs, dict.fromkeys(pairs, 0.1)), (), (), "mean")
+    found = analyse(study({"t": (50.0,), "u": (50.0,)}, pairs, dict.fromkeys(pairs, 0.1)), (), (), "mean")
     rows = fills(heat_map(found.transfers))[::2]  # e, d, c, b, a
     light = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in rows]
     assert min(light[2]) > 240  # 0 %
@@ -128,7 +128,7 @@ def test_costs_have_names_numbers_and_units(pictures: dict[str, Picture]):
 
 @pytest.mark.parametrize("few", [paper_like(1, 1, 1), paper_like(2, 1, 2)])
 def test_small_studies_are_drawn_without_a_warning(few):
-    found = find(few, ("best", "race"), (1,), "mean")
+    found = analyse(few, ("best", "race"), (1,), "mean")
     assert {picture.name for picture in draw(found)} >= {"heat-map", "cost-quality"}
 
 
@@ -139,17 +139,17 @@ def test_tasks_that_are_all_alike_have_a_map_without_a_tree():
 
 def test_what_has_no_picture_is_not_drawn():
     sources = [one for one in paper_like(1, 1, 1) if one.kind == "source"]
-    assert draw(find(sources, (), (), "mean")) == ()
+    assert draw(analyse(sources, (), (), "mean")) == ()
 
 
 def test_hostile_names_are_letters():
     records = [replace(one, sources=tuple(HOSTILE for _ in one.sources)) for one in paper_like(1, 1, 1)]
-    picture = heat_map(find(records, (), (), "mean").transfers)
+    picture = heat_map(analyse(records, (), (), "mean").transfers)
     assert "<script" not in picture.svg and HOSTILE in texts(picture)
 
 
 def test_no_two_families_look_alike():
-    looks = [(COLOURS[at % len(COLOURS)], MARKS[at % len(MARKS)]) for at in range(len(set(FAMILIES.values())))]
+    looks = [(COLOURS[at % len(COLOURS)], MARKERS[at % len(MARKERS)]) for at in range(len(set(FAMILIES.values())))]
     assert len(looks) == len(set(looks))
 
 

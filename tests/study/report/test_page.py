@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spot.errors import StudyError
-from spot.study.analysis.findings import find
+from spot.study.analysis.findings import analyse
 from spot.study.analysis.table import read_table, summarise
 from spot.study.records import Record
 from spot.study.report import page
@@ -46,7 +46,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(records: list[Record], **changes: Any) -> str:
-    found = find(records, *{"strategies": STRATEGIES, "ks": KS, "metric": "mean", **changes}.values())
+    found = analyse(records, *{"strategies": STRATEGIES, "ks": KS, "metric": "mean", **changes}.values())
     return "\n".join([verdict(found), *sentences(found)])
 
 
@@ -272,9 +272,9 @@ def test_similarity_is_counted_target_by_target():
 
 def test_the_headline_is_the_first_strategy_with_most_sources():
     records = paper_like(5, 3, 2)
-    race = find(records, ("none", "race", "best"), (1, 2), "mean")
+    race = analyse(records, ("none", "race", "best"), (1, 2), "mean")
     assert verdict(race).startswith("Race of the 2 nearest against plain tuning")
-    none = find(records, ("none", "oracle"), (1,), "mean")
+    none = analyse(records, ("none", "oracle"), (1,), "mean")
     assert verdict(none) == "No strategy that similarity guides is among the records, so only its rivals are shown."
 
 

@@ -1,9 +1,9 @@
-"""The arms of a study, settled from its records: what each would have kept for a target, and what it would have cost.
+"""Settle the arms of a study from its records: what each would have kept for a target, and what it would have cost.
 
-Every choice is made inside a block, one target under one seed, by selection rows. Only `always`, `hindsight` and the
-arms that go by past transfers look at other targets, all but `hindsight` at their selection rows alone. Costs are text
-tokens trained on the target in all: losers count, a dropped one up to its rung, and where similarities choose, so does
-the run that gave the task embedding, up to the step at which that was read.
+Every choice is made within one target and one seed, by selection rows. Only `always`, `hindsight` and the arms that go
+by past transfers look at other targets, all but `hindsight` at their selection rows alone. Costs are text tokens
+trained on the target in all: losers count, a dropped one up to its rung, and where similarities choose, so does the run
+that gave the task embedding, up to the step at which that was read.
 """
 
 import math
@@ -15,104 +15,112 @@ import numpy as np
 
 from spot.errors import StudyError, did_you_mean
 from spot.retrieval.embeddings import SIMILARITIES
+from spot.retrieval.predictor import BASIS
 from spot.retrieval.search import Ranked
 from spot.strategies.plans import STRATEGIES, Plan, Start, amount_at, plan, settle
-from spot.study.analysis.groups import BASIS, Block, by_experience, plain_selection, ranking, selection
+from spot.study.analysis.groups import (
+    TargetSeed,
+    learned_rankings,
+    plain_selection_score,
+    ranked_sources,
+    selection_score,
+)
 from spot.study.records import Record
 
-BASELINE = "plain"  # the arm that gains are against: the better initial value by selection rows
-LEARNED = ("best", "race")  # strategies that need no cells of their own, so that any ranking can be tried on them
+PLAIN_ARM = "plain"  # the kind of arm that gains are against: the better initial value by selection rows
+RERANKED = ("best", "race")  # strategies that need no cells of their own, so that any ranking can be tried on them
 
 
-@dataclass(frozen=True)
-class Result:
-    """What an arm came to in one block.
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """What an arm came to on one target under one seed.
 
     Attributes:
         score: percent on report rows.
         cost: text tokens trained on the target, as a multiple of one plain run's; NaN where those are not known.
         tuned: parameters trained, those of losers included.
         shipped: parameters kept for the task.
-        kept: tasks that the kept run started from, or its initial value; empty for an expectation.
+        start: tasks that the run which is kept started from, or its initial value; empty for an expectation.
     """
 
     score: float
     cost: float
     tuned: float
     shipped: float
-    kept: str = ""
+    start: str = ""
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One way to answer all targets.
+@dataclass(frozen=True, kw_only=True)
+class ArmResults:
+    """What one way to answer all targets came to.
 
     Attributes:
         name: for people.
         kind: a strategy, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`, `hindsight`, `generic`, `model`,
             `mixture_model`, or `learned_best` and `learned_race`, whose sources `learned` has ranked.
         k: sources, or runs from scratch to choose from; 0 where it means nothing.
-        results: one a block, None where it cannot be settled.
+        results: one a group, None where it cannot be settled.
     """
 
     name: str
     kind: str
     k: int
-    results: tuple[Result | None, ...]
+    results: tuple[ArmResult | None, ...]
 
 
-def arms(found: Sequence[Block], strategies: Sequence[str], ks: Sequence[int], metric: str) -> tuple[Arm, ...]:
-    """Settle every arm in every complete block: a sceptic's arms, then the strategies.
+def settle_arms(
+    groups: Sequence[TargetSeed], strategies: Sequence[str], ks: Sequence[int], metric: str
+) -> tuple[ArmResults, ...]:
+    """Settle every arm in every group: a sceptic's arms, then the strategies.
 
     Args:
-        found: complete blocks.
+        groups: complete ones.
         strategies: of `spot.strategies.plans`; `none` and `oracle` are always among the arms.
-        ks: numbers of sources; where a block has fewer, all of them are used.
+        ks: numbers of sources; where a group has fewer, all of them are used.
         metric: which similarity ranks the sources.
 
     Returns:
-        `BASELINE` is among them; an arm that no block can settle is not.
+        `PLAIN_ARM` is among them; an arm that no group can settle is not.
 
     Raises:
         StudyError: a strategy or the metric is unknown, or a pair lacks this similarity.
     """
-    check(strategies, ks, metric)
-    nearest = partial(ranking, metric=metric)
-    most = max((block.starts for block in found), default=1)
-    made = [
-        _arm("frozen model, no prompt", "frozen", 0, found, _frozen),
-        _arm("nearest prompt as it is", "as_is", 1, found, partial(_as_is, metric=metric)),
+    check_choice(strategies, ks, metric)
+    nearest = partial(ranked_sources, metric=metric)
+    arms = [
+        _arm(groups, _frozen, name="frozen model, no prompt", kind="frozen"),
+        _arm(groups, partial(_as_is, metric=metric), name="nearest prompt as it is", kind="as_is", k=1),
+        *_plain_arms(groups),
+        _arm(groups, _random_source, name="a source at random", kind="random", k=1),
+        _always_arm(groups, hindsight=False),
+        _always_arm(groups, hindsight=True),
     ]
-    if most > 1:
-        made.append(_arm("plain tuning, the first start", "none", 1, found, partial(from_scratch, count=1)))
-    better = "plain tuning" if most == 1 else "plain tuning, the better start"
-    made.append(_arm(better, BASELINE, most, found, lambda block: from_scratch(block, block.starts)))
-    for n in range(most + 1, 1 + min((len(block.plain) for block in found), default=0)):
-        made.append(_arm(f"plain tuning, best of {n} runs", "restarts", n, found, partial(from_scratch, count=n)))
-    made.append(_arm("a source at random", "random", 1, found, _random))
-    made.append(_always("always the best known source", "always", found, peek=False))
-    made.append(_always("always the best source, in hindsight", "hindsight", found, peek=True))
     for strategy in strategies:
         if strategy not in ("none", "oracle"):
             for k in ks:
                 settled = partial(_strategy, strategy=strategy, k=k, rank=nearest)
-                made.append(_arm(strategy_name(strategy, k), strategy, k, found, settled))
-    made += _learned(found, [name for name in LEARNED if name in strategies], ks)
+                arms.append(_arm(groups, settled, name=strategy_name(strategy, k), kind=strategy, k=k))
+    arms += _learned_arms(groups, [name for name in RERANKED if name in strategies], ks)
     oracle = partial(_strategy, strategy="oracle", k=1, rank=nearest)
-    made.append(_arm("oracle, best of all sources", "oracle", 0, found, oracle))
-    made.append(_arm("model tuning", "model", 0, found, partial(_model, mixed=False)))
-    made.append(_arm("multi-task model tuning", "mixture_model", 0, found, partial(_model, mixed=True)))
-    return tuple(arm for arm in made if any(arm.results))
+    after_mixture = partial(_model, after_mixture=True)
+    arms += [
+        _arm(groups, oracle, name="oracle, best of all sources", kind="oracle"),
+        _arm(groups, partial(_model, after_mixture=False), name="model tuning", kind="model"),
+        _arm(groups, after_mixture, name="multi-task model tuning", kind="mixture_model"),
+    ]
+    return tuple(arm for arm in arms if any(arm.results))
 
 
-def generic(found: Sequence[Block]) -> tuple[Arm, ...]:
+def generic_arms(groups: Sequence[TargetSeed]) -> tuple[ArmResults, ...]:
     """For each source the arm in which every other target starts from it (generic SPoT, section 2)."""
-    sources = sorted({source for block in found for source in block.pairs})
-    return tuple(_arm(source, "generic", 1, found, partial(_from_source, source=source)) for source in sources)
+    sources = sorted({source for group in groups for source in group.pairs})
+    return tuple(
+        _arm(groups, partial(_from_source, source=source), name=source, kind="generic", k=1) for source in sources
+    )
 
 
-def check(strategies: Sequence[str], ks: Sequence[int], metric: str) -> None:
-    """Refuse what no study can have.
+def check_choice(strategies: Sequence[str], ks: Sequence[int], metric: str) -> None:
+    """Refuse strategies, numbers of sources and a similarity that no study can have.
 
     Raises:
         StudyError: naming it and what is known.
@@ -128,162 +136,197 @@ def check(strategies: Sequence[str], ks: Sequence[int], metric: str) -> None:
 
 def strategy_name(strategy: str, k: int, ranked: str = "nearest") -> str:
     """A strategy over the first k sources in words."""
-    of = f"the {ranked} source" if k == 1 else f"the {k} {ranked}"
-    return {"average": f"average of {of}", "mixture": f"mixture with {of}", "race": f"race of {of}"}.get(
-        strategy, of if k == 1 else f"best of {of}"
-    )
+    sources = f"the {ranked} source" if k == 1 else f"the {k} {ranked}"
+    names = {"average": f"average of {sources}", "mixture": f"mixture with {sources}", "race": f"race of {sources}"}
+    return names.get(strategy, sources if k == 1 else f"best of {sources}")
 
 
-def _arm(name: str, kind: str, k: int, found: Sequence[Block], settled: Callable[[Block], Result | None]) -> Arm:
-    return Arm(name, kind, k, tuple(settled(block) for block in found))
-
-
-def _frozen(block: Block) -> Result | None:
-    scores = [one.frozen for one in (*block.plain, *block.pairs.values()) if one.frozen is not None]
-    return Result(scores[0], 0.0, 0, 0) if scores else None
-
-
-def _as_is(block: Block, metric: str) -> Result | None:
-    nearest = ranking(block, metric)[0].task
-    pair = block.pairs[nearest]
-    return None if pair.as_is is None else Result(pair.as_is, _cost(block, _key(block)), 0, pair.shipped, nearest)
-
-
-def from_scratch(block: Block, count: int) -> Result:
+def from_scratch(group: TargetSeed, count: int) -> ArmResult:
     """The best of the first `count` runs from scratch."""
     starts = tuple(Start("scratch", init_seed=number) for number in range(count))
-    return _settled(block, Plan("none", starts, (), block.steps), block.plain[:count])
+    return _settled(group, Plan(strategy="none", starts=starts, rungs=(), steps=group.steps), group.plain[:count])
 
 
-def _random(block: Block) -> Result:
+def _arm(
+    groups: Sequence[TargetSeed], settled: Callable[[TargetSeed], ArmResult | None], *, name: str, kind: str, k: int = 0
+) -> ArmResults:
+    """An arm, settled in each group."""
+    return ArmResults(name=name, kind=kind, k=k, results=tuple(settled(group) for group in groups))
+
+
+def _frozen(group: TargetSeed) -> ArmResult | None:
+    """The bare model, as the first run that measured it has it."""
+    scores = [run.frozen for run in (*group.plain, *group.pairs.values()) if run.frozen is not None]
+    return ArmResult(score=scores[0], cost=0.0, tuned=0, shipped=0) if scores else None
+
+
+def _as_is(group: TargetSeed, metric: str) -> ArmResult | None:
+    """The prompt of the nearest source without tuning."""
+    nearest = ranked_sources(group, metric)[0].task
+    pair = group.pairs[nearest]
+    if pair.as_is is None:
+        return None
+    cost = _cost(group, _embedding_tokens(group))
+    return ArmResult(score=pair.as_is, cost=cost, tuned=0, shipped=pair.shipped, start=nearest)
+
+
+def _plain_arms(groups: Sequence[TargetSeed]) -> list[ArmResults]:
+    """Plain tuning: its first start, the better one, and the best of as many runs as every group has."""
+    starts = max((group.starts for group in groups), default=1)
+    runs = min((len(group.plain) for group in groups), default=0)
+    arms = []
+    if starts > 1:
+        first = partial(from_scratch, count=1)
+        arms.append(_arm(groups, first, name="plain tuning, the first start", kind="none", k=1))
+    name = "plain tuning" if starts == 1 else "plain tuning, the better start"
+    arms.append(_arm(groups, lambda group: from_scratch(group, group.starts), name=name, kind=PLAIN_ARM, k=starts))
+    for count in range(starts + 1, runs + 1):
+        best = partial(from_scratch, count=count)
+        arms.append(_arm(groups, best, name=f"plain tuning, best of {count} runs", kind="restarts", k=count))
+    return arms
+
+
+def _random_source(group: TargetSeed) -> ArmResult:
     """What a source gives that is drawn at random: the mean over the sources."""
-    found = [_from_source(block, source) for source in block.pairs]
-    means = np.mean([(one.score, one.cost, one.tuned, one.shipped) for one in found], axis=0)
-    return Result(*means.tolist())
+    figures = [(run.score, _cost(group, run.tokens), run.tuned, run.shipped) for run in group.pairs.values()]
+    score, cost, tuned, shipped = np.mean(figures, axis=0).tolist()
+    return ArmResult(score=score, cost=cost, tuned=tuned, shipped=shipped)
 
 
-def _from_source(block: Block, source: str) -> Result | None:
-    pair = block.pairs.get(source)
-    return pair and Result(pair.score, _cost(block, pair.tokens), pair.tuned, pair.shipped, source)
+def _from_source(group: TargetSeed, source: str) -> ArmResult | None:
+    """The run from one source; None where the group has none."""
+    pair = group.pairs.get(source)
+    return pair and _result_of_run(group, pair, pair.tokens)
 
 
-def _always(name: str, kind: str, found: Sequence[Block], peek: bool) -> Arm:
+def _always_arm(groups: Sequence[TargetSeed], hindsight: bool) -> ArmResults:
     """Every target starts from one source, the one with the highest mean gain over plain tuning.
 
     Args:
-        name: of the arm.
-        kind: of the arm.
-        found: complete blocks.
-        peek: whether the gains are those of all targets on report rows; else those of the other targets on selection
-            rows, so that nothing is known of the target at hand.
+        groups: complete ones.
+        hindsight: whether the gains are those of all targets on report rows; else those of the other targets on
+            selection rows, so that nothing is known of the target at hand.
     """
-    gains: dict[str, dict[str, list[float]]] = {}
-    for block in found:
-        base = from_scratch(block, block.starts).score if peek else plain_selection(block)
-        for source, pair in block.pairs.items():
-            gain = (pair.score if peek else selection(pair)) - base
-            gains.setdefault(source, {}).setdefault(block.target, []).append(gain)
+    gains: dict[str, dict[str, list[float]]] = {}  # source -> target -> one a seed
+    for group in groups:
+        plain = from_scratch(group, group.starts).score if hindsight else plain_selection_score(group)
+        for source, pair in group.pairs.items():
+            gain = (pair.score if hindsight else selection_score(pair)) - plain
+            gains.setdefault(source, {}).setdefault(group.target, []).append(gain)
 
-    def settled(block: Block) -> Result | None:
-        known = {}
-        for source in sorted(block.pairs):
-            means = [np.mean(own) for target, own in gains[source].items() if peek or target != block.target]
+    def settled(group: TargetSeed) -> ArmResult | None:
+        expected = {}
+        for source in sorted(group.pairs):
+            means = [
+                np.mean(by_seed) for target, by_seed in gains[source].items() if hindsight or target != group.target
+            ]
             if means:
-                known[source] = round(float(np.mean(means)), 9)
-        return _from_source(block, max(known, key=known.__getitem__)) if known else None
+                expected[source] = round(float(np.mean(means)), 9)
+        return _from_source(group, max(expected, key=expected.__getitem__)) if expected else None
 
-    return _arm(name, kind, 1, found, settled)
+    if hindsight:
+        return _arm(groups, settled, name="always the best source, in hindsight", kind="hindsight", k=1)
+    return _arm(groups, settled, name="always the best known source", kind="always", k=1)
 
 
-def _learned(found: Sequence[Block], strategies: Sequence[str], ks: Sequence[int]) -> list[Arm]:
+def _learned_arms(groups: Sequence[TargetSeed], strategies: Sequence[str], ks: Sequence[int]) -> list[ArmResults]:
     """The strategies once more with sources as the other targets' results rank them; none where these say nothing."""
-    similar = [pair.similarity.get(BASIS, math.nan) for block in found for pair in block.pairs.values()]
-    if not all(map(math.isfinite, similar)):
+    similarities = [pair.similarity.get(BASIS, math.nan) for group in groups for pair in group.pairs.values()]
+    if not all(map(math.isfinite, similarities)):
         return []
-    ranked, knows = by_experience(found)
-    order = {id(block): own for block, own in zip(found, ranked, strict=True)}
+    rankings, any_learned = learned_rankings(groups)
+    by_group = {id(group): ranking for group, ranking in zip(groups, rankings, strict=True)}
     return [
         _arm(
-            strategy_name(strategy, k, "most promising"),
-            f"learned_{strategy}",
-            k,
-            found,
-            partial(_strategy, strategy=strategy, k=k, rank=lambda block: order[id(block)]),
+            groups,
+            partial(_strategy, strategy=strategy, k=k, rank=lambda group: by_group[id(group)]),
+            name=strategy_name(strategy, k, "most promising"),
+            kind=f"learned_{strategy}",
+            k=k,
         )
         for strategy in strategies
         for k in ks
-        if knows
+        if any_learned
     ]
 
 
-def _strategy(block: Block, strategy: str, k: int, rank: Callable[[Block], list[Ranked]]) -> Result | None:
+def _strategy(group: TargetSeed, strategy: str, k: int, rank: Callable[[TargetSeed], list[Ranked]]) -> ArmResult | None:
     """A strategy's result; None where its cell is not finished or no source has a similarity above 0."""
     if strategy in ("average", "mixture"):
-        one = block.combined.get((strategy, k))
-        return one and Result(one.score, _cost(block, one.tokens + _key(block)), one.tuned, one.shipped, _kept(one))
-    ranked, first = rank(block), block.plain[0]
-    draws = {one.init_seed: one for one in block.plain if one.start == first.start}
+        run = group.combined.get((strategy, k))
+        return run and _result_of_run(group, run, run.tokens + _embedding_tokens(group))
+    ranked, first = rank(group), group.plain[0]
+    draws = {run.init_seed: run for run in group.plain if run.start == first.start}
     restarts = next(number for number in range(len(draws) + 1) if number not in draws)
-    eval_every = int(first.config.get("eval_every") or block.steps)
     planned = plan(
         strategy,
         ranked,
         k=min(k, len(ranked)),
-        steps=block.steps,
-        eval_every=eval_every,
-        key_step=_key_step(block),
+        steps=group.steps,
+        eval_every=first.eval_every or group.steps,
+        key_step=first.key_step,
         restarts=max(1, restarts),
     )
-    runs = [block.pairs[start.tasks[0]] if start.tasks else draws[start.init_seed] for start in planned.starts]
-    return _settled(block, planned, runs, keyed=strategy != "oracle")
+    runs = [group.pairs[start.tasks[0]] if start.tasks else draws[start.init_seed] for start in planned.starts]
+    return _settled(group, planned, runs, pays_embedding=strategy != "oracle")
 
 
-def _settled(block: Block, planned: Plan, runs: Sequence[Record], keyed: bool = False) -> Result:
+def _settled(group: TargetSeed, planned: Plan, runs: Sequence[Record], pays_embedding: bool = False) -> ArmResult:
     """What a plan keeps of finished runs, and the cost of all of them.
 
     Args:
-        block: of the runs.
+        group: of the runs.
         planned: the plan.
         runs: one for each of its starts.
-        keyed: whether the run that gave the task embedding is paid for up to its key step, if it is not among them.
+        pays_embedding: whether the run that gave the task embedding is paid for up to its key step, if it is not
+            among them.
     """
     outcome = settle(planned, [[run.curve] for run in runs])
     tokens = sum(_tokens(run, step) for run, step in zip(runs, outcome.steps, strict=True))
-    if keyed:
-        own = [step for run, step in zip(runs, outcome.steps, strict=True) if run is block.plain[0]]
-        tokens += max(0.0, _key(block) - _tokens(block.plain[0], own[0] if own else 0))
+    first = group.plain[0]
+    if pays_embedding:
+        steps = [step for run, step in zip(runs, outcome.steps, strict=True) if run is first]
+        tokens += max(0.0, _embedding_tokens(group) - _tokens(first, steps[0] if steps else 0))
     winner = runs[outcome.winner]
-    return Result(winner.score, _cost(block, tokens), sum(run.tuned for run in runs), winner.shipped, _kept(winner))
+    return ArmResult(
+        score=winner.score,
+        cost=_cost(group, tokens),
+        tuned=sum(run.tuned for run in runs),
+        shipped=winner.shipped,
+        start=_start_of(winner),
+    )
 
 
-def _kept(run: Record) -> str:
+def _model(group: TargetSeed, after_mixture: bool) -> ArmResult | None:
+    """Model tuning, alone or after tuning on a mixture; None where there is no such cell."""
+    runs = [run for run in group.models if bool(run.sources) is after_mixture]
+    return _result_of_run(group, runs[0], runs[0].tokens) if runs else None
+
+
+def _result_of_run(group: TargetSeed, run: Record, tokens: float) -> ArmResult:
+    """One run as the result of an arm, which trained so many text tokens in all."""
+    return ArmResult(
+        score=run.score, cost=_cost(group, tokens), tuned=run.tuned, shipped=run.shipped, start=_start_of(run)
+    )
+
+
+def _start_of(run: Record) -> str:
     """What a run started from."""
     return " + ".join(run.sources) or (f"{run.start} {run.init_seed}" if run.init_seed else run.start)
 
 
-def _model(block: Block, mixed: bool) -> Result | None:
-    found = [one for one in block.models if bool(one.sources) is mixed]
-    if not found:
-        return None
-    one = found[0]
-    return Result(one.score, _cost(block, one.tokens), one.tuned, one.shipped, _kept(one))
-
-
-def _tokens(record: Record, step: int) -> float:
+def _tokens(run: Record, step: int) -> float:
     """Text tokens that a run has trained by a step."""
-    if step >= record.steps:
-        return record.tokens
-    return amount_at(record.curve, step) if step else 0.0
+    if step >= run.steps:
+        return run.tokens
+    return amount_at(run.curve, step) if step else 0.0
 
 
-def _key_step(block: Block) -> int:
-    return int(block.plain[0].config.get("key_step") or 0)
-
-
-def _key(block: Block) -> float:
+def _embedding_tokens(group: TargetSeed) -> float:
     """Tokens of the run that gave the task embedding, up to the step at which it was read."""
-    return _tokens(block.plain[0], _key_step(block))
+    return _tokens(group.plain[0], group.plain[0].key_step)
 
 
-def _cost(block: Block, tokens: float) -> float:
-    return tokens / block.plain[0].tokens if block.plain[0].tokens else math.nan
+def _cost(group: TargetSeed, tokens: float) -> float:
+    """Text tokens as a multiple of one plain run's; NaN where those are not known."""
+    return tokens / group.plain[0].tokens if group.plain[0].tokens else math.nan

@@ -1,4 +1,4 @@
-"""What the records of a study say, as numbers: arms with intervals, comparisons, pairs, and how much of it is there.
+"""Work out what the records of a study say: arms with intervals, comparisons, pairs, and how much of it is there.
 
 Scores are percent on report rows, gains points over plain tuning, the better start of the same target and seed by
 selection rows. Intervals are 95 % bootstraps over targets and seeds: targets are drawn anew, then the seeds of each
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from spot.errors import StudyError
 from spot.metrics.scores import relative_error_reduction
-from spot.study.analysis.arms import BASELINE, Arm, arms, check, from_scratch, generic
-from spot.study.analysis.groups import Block, blocks, failed
+from spot.study.analysis.arms import PLAIN_ARM, ArmResults, check_choice, from_scratch, generic_arms, settle_arms
+from spot.study.analysis.groups import TargetSeed, group_records, is_failed
 from spot.study.analysis.pairs import (
     Correlation,
-    Ranking,
+    RankerQuality,
     TaskMap,
     Transfer,
-    bootstrap,
     correlations,
-    rankings,
-    summaries,
+    interval_over_targets,
+    ranker_qualities,
+    table_summaries,
     task_map,
-    transfers,
+    transfers_of,
 )
 from spot.study.analysis.table import TableSummary
 from spot.study.records import Record
@@ -37,11 +37,11 @@ FEWEST_RUNS = 6
 GUIDED = ("best", "race", "average", "mixture", "learned_best", "learned_race")
 RIVALS = ("always", "random", "hindsight", "oracle", "model", "mixture_model")
 
-Values = NDArray[np.float64]
+Scores = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Count:
+@dataclass(frozen=True, kw_only=True)
+class CellCount:
     """How many cells of a kind there are: finished ones, those of them without a score, and those still missing."""
 
     finished: int
@@ -49,8 +49,8 @@ class Count:
     missing: int | None = None  # None where the records alone cannot tell
 
 
-@dataclass(frozen=True)
-class Failure:
+@dataclass(frozen=True, kw_only=True)
+class FailedCell:
     """A cell that ended without a score, and why."""
 
     kind: str
@@ -60,8 +60,8 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True)
-class Target:
+@dataclass(frozen=True, kw_only=True)
+class TargetFindings:
     """What is there of one target.
 
     Attributes:
@@ -83,12 +83,12 @@ class Target:
     mixed: bool
 
 
-@dataclass(frozen=True)
-class Standing:
+@dataclass(frozen=True, kw_only=True)
+class ArmSummary:
     """One arm over all targets.
 
     Attributes:
-        arm, kind, k: as in `spot.study.analysis.arms.Arm`.
+        arm, kind, k: as in `spot.study.analysis.arms.ArmResults`.
         targets, runs: targets, and pairs of target and seed, that it could be settled for.
         score: mean over targets of the mean over seeds.
         deviation: of the seeds' means over targets (n - 1); None where fewer than two seeds have all targets.
@@ -120,7 +120,7 @@ class Standing:
     shipped_share: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """One arm against another on the targets and seeds that both have.
 
@@ -143,7 +143,7 @@ class Comparison:
     better: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Findings:
     """All that a report says.
 
@@ -164,21 +164,21 @@ class Findings:
 
     metric: str
     seeds: tuple[int, ...]
-    counts: Mapping[str, Count]
-    failures: tuple[Failure, ...]
-    targets: tuple[Target, ...]
+    counts: Mapping[str, CellCount]
+    failures: tuple[FailedCell, ...]
+    targets: tuple[TargetFindings, ...]
     transfers: tuple[Transfer, ...]
-    arms: tuple[Standing, ...]
-    generic: tuple[Standing, ...]
+    arms: tuple[ArmSummary, ...]
+    generic: tuple[ArmSummary, ...]
     comparisons: tuple[Comparison, ...]
     correlations: tuple[Correlation, ...]
-    rankings: tuple[Ranking, ...]
+    rankings: tuple[RankerQuality, ...]
     tasks: TaskMap | None
     summaries: tuple[TableSummary, ...]
     backbone: int | None
 
 
-def find(records: Sequence[Record], strategies: Sequence[str], ks: Sequence[int], metric: str) -> Findings:
+def analyse(records: Sequence[Record], strategies: Sequence[str], ks: Sequence[int], metric: str) -> Findings:
     """Work out a study.
 
     Args:
@@ -190,177 +190,211 @@ def find(records: Sequence[Record], strategies: Sequence[str], ks: Sequence[int]
     Raises:
         StudyError: no cell is finished, two records are of one cell, or a strategy, k or metric is unknown.
     """
-    check(strategies, ks, metric)
+    check_choice(strategies, ks, metric)
     if not any(not math.isnan(record.score) for record in records):
         raise StudyError(
             f"{len(records)} records, none of a cell that finished with a score: there is nothing to report; "
             "run `spot study run` first, and look at `spot study status`."
         )
     # The order of files says nothing, so it must change nothing.
-    records = sorted(records, key=lambda one: one.digest)
-    found = blocks(records)
-    whole = [block for block in found if block.complete]
-    size = _backbone(records)
+    records = sorted(records, key=lambda record: record.digest)
+    groups = group_records(records)
+    complete = [group for group in groups if group.complete]
+    backbone = _backbone_parameters(records)
+    arms = settle_arms(complete, strategies, ks, metric)
+    plain = next((scores_of(arm) for arm in arms if arm.kind == PLAIN_ARM), np.zeros(0))
+    summaries = tuple(_summary(arm, complete, plain, backbone) for arm in arms)
+    generic = [_summary(arm, complete, plain, backbone) for arm in generic_arms(complete)]
     tasks = task_map(records)
-    settled, generic_arms = arms(whole, strategies, ks, metric), generic(whole)
-    base = next((values(arm) for arm in settled if arm.kind == BASELINE), np.zeros(0))
-    standings = tuple(_standing(arm, whole, base, size) for arm in settled)
-    pairs = transfers(found)
+    transfers = transfers_of(groups)
     return Findings(
-        metric,
-        tuple(sorted({record.seed for record in records})),
-        _counts(records, found),
-        tuple(
-            Failure(one.kind, one.task, " + ".join(one.sources), one.seed, one.reason or "the run diverged")
-            for one in records
-            if failed(one)
-        ),
-        tuple(_target(name, found) for name in sorted({block.target for block in found})),
-        pairs,
-        standings,
-        tuple(sorted((_standing(arm, whole, base, size) for arm in generic_arms), key=lambda one: -one.gain)),
-        _comparisons(settled, standings, whole),
-        correlations(pairs, metric),
-        rankings(pairs, tasks),
-        tasks,
-        summaries(pairs),
-        size,
+        metric=metric,
+        seeds=tuple(sorted({record.seed for record in records})),
+        counts=_counts(records, groups),
+        failures=tuple(_failed_cell(record) for record in records if is_failed(record)),
+        targets=tuple(_target(name, groups) for name in sorted({group.target for group in groups})),
+        transfers=transfers,
+        arms=summaries,
+        generic=tuple(sorted(generic, key=lambda arm: -arm.gain)),
+        comparisons=_comparisons(arms, summaries, complete),
+        correlations=correlations(transfers, metric),
+        rankings=ranker_qualities(transfers, tasks),
+        tasks=tasks,
+        summaries=table_summaries(transfers),
+        backbone=backbone,
     )
 
 
-def values(arm: Arm) -> Values:
-    """The score of an arm in each block, NaN where it has none."""
-    return np.array([math.nan if one is None else one.score for one in arm.results])
+def scores_of(arm: ArmResults) -> Scores:
+    """The score of an arm in each group, NaN where it has none."""
+    return np.array([math.nan if result is None else result.score for result in arm.results])
 
 
-def compare(arm: Arm, against: Arm, role: str, whole: Sequence[Block]) -> Comparison | None:
-    """One arm against another; None where they share no block."""
-    differences = values(arm) - values(against)
-    there = ~np.isnan(differences)
-    if not there.any():
+def compare(arm: ArmResults, against: ArmResults, role: str, groups: Sequence[TargetSeed]) -> Comparison | None:
+    """One arm against another.
+
+    Args:
+        arm: the first.
+        against: the second.
+        role: of the second, see `Comparison`.
+        groups: of their results.
+
+    Returns:
+        None where they share no group.
+    """
+    differences = scores_of(arm) - scores_of(against)
+    shared = ~np.isnan(differences)
+    if not shared.any():
         return None
-    targets = [block.target for block, is_there in zip(whole, there, strict=True) if is_there]
-    low, high = bootstrap(differences[there], targets)
-    runs = len(targets)
+    targets = [group.target for group, is_shared in zip(groups, shared, strict=True) if is_shared]
+    low, high = interval_over_targets(differences[shared], targets)
     better = "yes" if low > 0 else "no" if high < 0 else "undecided"
     return Comparison(
-        arm.name,
-        against.name,
-        role,
-        _mean(differences[there], targets),
-        (low, high),
-        runs,
-        better if runs >= FEWEST_RUNS else "undecided",
+        arm=arm.name,
+        against=against.name,
+        role=role,
+        difference=_mean_of_targets(differences[shared], targets),
+        interval=(low, high),
+        runs=len(targets),
+        better=better if len(targets) >= FEWEST_RUNS else "undecided",
     )
 
 
 def _comparisons(
-    settled: Sequence[Arm], standings: Sequence[Standing], whole: Sequence[Block]
+    arms: Sequence[ArmResults], summaries: Sequence[ArmSummary], groups: Sequence[TargetSeed]
 ) -> tuple[Comparison, ...]:
     """Each guided arm against plain tuning, plain tuning at equal cost, and the other rivals."""
-    made = []
-    for arm, standing in zip(settled, standings, strict=True):
+    comparisons = []
+    for arm, summary in zip(arms, summaries, strict=True):
         if arm.kind in GUIDED:
-            rivals = [(other.kind, other) for other in settled if other.kind in (BASELINE, *RIVALS)]
-            rivals.insert(1, ("equal_cost", settled[_equal_cost(standing, standings)]))
-            made += [compare(arm, other, role, whole) for role, other in rivals]
-    return tuple(one for one in made if one is not None)
+            rivals = [(rival.kind, rival) for rival in arms if rival.kind in (PLAIN_ARM, *RIVALS)]
+            rivals.insert(1, ("equal_cost", arms[_equal_cost(summary, summaries)]))
+            comparisons += [compare(arm, rival, role, groups) for role, rival in rivals]
+    return tuple(comparison for comparison in comparisons if comparison is not None)
 
 
-def _equal_cost(standing: Standing, standings: Sequence[Standing]) -> int:
+def _equal_cost(summary: ArmSummary, summaries: Sequence[ArmSummary]) -> int:
     """Which plain tuning costs as much as an arm: the cheapest that costs no less, else the dearest there is."""
-    costs = {at: one.cost or 0.0 for at, one in enumerate(standings) if one.kind in ("none", BASELINE, "restarts")}
-    enough = [at for at, cost in costs.items() if cost >= round(standing.cost or 0.0, 2)]
+    costs = {at: arm.cost or 0.0 for at, arm in enumerate(summaries) if arm.kind in ("none", PLAIN_ARM, "restarts")}
+    enough = [at for at, cost in costs.items() if cost >= round(summary.cost or 0.0, 2)]
     return min(enough, key=costs.__getitem__) if enough else max(costs, key=costs.__getitem__)
 
 
-def _standing(arm: Arm, whole: Sequence[Block], base: Values, size: int | None) -> Standing:
-    """One arm over the blocks that it has."""
-    own = [(block, result, plain) for block, result, plain in zip(whole, arm.results, base, strict=True) if result]
-    targets, seeds = [block.target for block, _, _ in own], [block.seed for block, _, _ in own]
-    scores, plain = np.array([result.score for _, result, _ in own]), np.array([score for _, _, score in own])
-    cost = _mean([result.cost for _, result, _ in own], targets)
-    tuned, shipped = (_mean([getattr(one, name) for _, one, _ in own], targets) for name in ("tuned", "shipped"))
-    per_seed = [[number for number, one in enumerate(seeds) if one == seed] for seed in sorted(set(seeds))]
-    per_seed = [part for part in per_seed if len(part) == len(set(targets))]
-    return Standing(
-        arm.name,
-        arm.kind,
-        arm.k,
-        len(set(targets)),
-        len(own),
-        _mean(scores, targets),
-        _deviation([float(scores[part].mean()) for part in per_seed]),
-        bootstrap(scores, targets),
-        _mean(scores - plain, targets),
-        bootstrap(scores - plain, targets),
-        _rer(scores, plain, targets),
-        _deviation([_rer(scores[part], plain[part], [targets[at] for at in part]) for part in per_seed]),
-        None if math.isnan(cost) else cost,
-        round(tuned),
-        round(shipped),
-        100 * tuned / size if size else None,
-        100 * shipped / size if size else None,
+def _summary(arm: ArmResults, groups: Sequence[TargetSeed], plain: Scores, backbone: int | None) -> ArmSummary:
+    """One arm over the groups that it is settled in.
+
+    Args:
+        arm: of all groups.
+        groups: complete ones.
+        plain: score of plain tuning in each group.
+        backbone: parameters of the frozen model.
+    """
+    settled = [at for at, result in enumerate(arm.results) if result is not None]
+    results = [result for result in arm.results if result is not None]
+    targets, seeds = [groups[at].target for at in settled], [groups[at].seed for at in settled]
+    scores, plain = np.array([result.score for result in results]), plain[settled]
+    cost = _mean_of_targets([result.cost for result in results], targets)
+    tuned = _mean_of_targets([result.tuned for result in results], targets)
+    shipped = _mean_of_targets([result.shipped for result in results], targets)
+    by_seed = [[at for at, seed in enumerate(seeds) if seed == wanted] for wanted in sorted(set(seeds))]
+    by_seed = [part for part in by_seed if len(part) == len(set(targets))]
+    return ArmSummary(
+        arm=arm.name,
+        kind=arm.kind,
+        k=arm.k,
+        targets=len(set(targets)),
+        runs=len(results),
+        score=_mean_of_targets(scores, targets),
+        deviation=_deviation([float(scores[part].mean()) for part in by_seed]),
+        interval=interval_over_targets(scores, targets),
+        gain=_mean_of_targets(scores - plain, targets),
+        gain_interval=interval_over_targets(scores - plain, targets),
+        rer=_error_reduction(scores, plain, targets),
+        rer_deviation=_deviation(
+            [_error_reduction(scores[part], plain[part], [targets[at] for at in part]) for part in by_seed]
+        ),
+        cost=None if math.isnan(cost) else cost,
+        tuned=round(tuned),
+        shipped=round(shipped),
+        tuned_share=100 * tuned / backbone if backbone else None,
+        shipped_share=100 * shipped / backbone if backbone else None,
     )
 
 
-def _mean(scores: Sequence[float] | Values, targets: Sequence[str]) -> float:
+def _mean_of_targets(scores: Sequence[float] | Scores, targets: Sequence[str]) -> float:
     """The mean over targets of the mean over seeds."""
     array, names = np.asarray(scores, np.float64), np.asarray(targets)
     return float(np.mean([array[names == name].mean() for name in sorted(set(targets))]))
 
 
-def _rer(scores: Values, plain: Values, targets: Sequence[str]) -> float | None:
+def _error_reduction(scores: Scores, plain: Scores, targets: Sequence[str]) -> float | None:
     """The mean over targets of the relative error reduction of their means, where plain tuning has an error."""
     names = np.asarray(targets)
     pairs = [(scores[names == name].mean(), plain[names == name].mean()) for name in sorted(set(targets))]
-    found = [relative_error_reduction(float(score), float(base)) for score, base in pairs if base < 100]
-    return float(np.mean(found)) if found else None
+    reductions = [relative_error_reduction(float(score), float(base)) for score, base in pairs if base < 100]
+    return float(np.mean(reductions)) if reductions else None
 
 
 def _deviation(means: Sequence[float | None]) -> float | None:
     """The standard deviation of one mean a seed."""
-    known = [mean for mean in means if mean is not None]
-    return float(np.std(known, ddof=1)) if len(known) > 1 else None
+    defined = [mean for mean in means if mean is not None]
+    return float(np.std(defined, ddof=1)) if len(defined) > 1 else None
 
 
-def _target(name: str, found: Sequence[Block]) -> Target:
+def _failed_cell(record: Record) -> FailedCell:
+    """A cell that has a record and no score."""
+    return FailedCell(
+        kind=record.kind,
+        target=record.task,
+        source=" + ".join(record.sources),
+        seed=record.seed,
+        reason=record.reason or "the run diverged",
+    )
+
+
+def _target(name: str, groups: Sequence[TargetSeed]) -> TargetFindings:
     """What is there of one target."""
-    own = [block for block in found if block.target == name]
-    records = [record for block in own for record in (*block.plain, *block.pairs.values())]
+    seeds = [group for group in groups if group.target == name]
+    runs = [[*group.plain, *group.pairs.values()] for group in seeds]
     starts: dict[str, int] = {}
-    for block in own:
-        if block.complete:
-            kept = from_scratch(block, block.starts).kept
-            starts[kept] = starts.get(kept, 0) + 1
-    # Rows are drawn anew for a seed, so they must agree within one only.
-    mixed = any(len({one.data for one in (*block.plain, *block.pairs.values()) if one.data}) > 1 for block in own)
-    rows = dict(records[0].rows) if records else {}
-    pairs, missing = (sum(map(len, parts)) for parts in zip(*((one.pairs, one.lacking) for one in own), strict=True))
-    return Target(name, sum(block.complete for block in own), pairs, missing, rows, starts, mixed)
+    for group in seeds:
+        if group.complete:
+            start = from_scratch(group, group.starts).start
+            starts[start] = starts.get(start, 0) + 1
+    rows = next((record.rows for records in runs for record in records), {})
+    return TargetFindings(
+        name=name,
+        seeds=sum(group.complete for group in seeds),
+        pairs=sum(len(group.pairs) for group in seeds),
+        missing=sum(len(group.lacking) for group in seeds),
+        rows=dict(rows),
+        starts=starts,
+        # Rows are drawn anew for a seed, so they must agree within one only.
+        mixed=any(len({record.data for record in records if record.data}) > 1 for records in runs),
+    )
 
 
-def _counts(records: Sequence[Record], found: Sequence[Block]) -> dict[str, Count]:
+def _counts(records: Sequence[Record], groups: Sequence[TargetSeed]) -> dict[str, CellCount]:
     """How many cells of each kind there are; every source, target and seed that is named at all makes a pair."""
-    missing = sum(len(block.lacking) for block in found)
-    seeds, targets = {block.seed for block in found}, {block.target for block in found}
+    missing = sum(len(group.lacking) for group in groups)
+    seeds, targets = {group.seed for group in groups}, {group.target for group in groups}
     sources = {record.sources[0] for record in records if record.kind == "pair"}
     for target in targets:
-        missing += len(sources - {target}) * (len(seeds) - sum(block.target == target for block in found))
-    kinds = {record.kind: None for record in records} | {"pair": None}
+        missing += len(sources - {target}) * (len(seeds) - sum(group.target == target for group in groups))
+    kinds = {record.kind for record in records} | {"pair"}
     return {
-        kind: Count(
-            sum(record.kind == kind for record in records),
-            sum(record.kind == kind and failed(record) for record in records),
-            missing if kind == "pair" else None,
+        kind: CellCount(
+            finished=sum(record.kind == kind for record in records),
+            failed=sum(record.kind == kind and is_failed(record) for record in records),
+            missing=missing if kind == "pair" else None,
         )
         for kind in ("source", "plain", "pair", "average", "mixture", "model")
         if kind in kinds
     }
 
 
-def _backbone(records: Sequence[Record]) -> int | None:
+def _backbone_parameters(records: Sequence[Record]) -> int | None:
     """The parameters of the frozen model: those of a run that tuned them all, or as a run's settings have them."""
-    known = [record.tuned for record in records if record.kind == "model"]
-    known += [int(record.config["backbone_parameters"]) for record in records if "backbone_parameters" in record.config]
-    return max(known, default=0) or None
+    parameters = [record.tuned for record in records if record.kind == "model"]
+    parameters += [record.backbone_parameters for record in records]
+    return max(parameters, default=0) or None

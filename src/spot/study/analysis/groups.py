@@ -1,4 +1,7 @@
-"""Blocks: the finished cells of one target under one seed, which belong together, and how their sources are ranked."""
+"""Group the finished cells of a study by target and seed, and rank the sources of each group.
+
+Cells of one target under one seed belong together: every choice is made among them.
+"""
 
 import math
 from collections import Counter
@@ -8,16 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from spot.errors import StudyError
-from spot.retrieval import predictor as learned
+from spot.retrieval.predictor import BASIS, Gain, expected
 from spot.retrieval.search import Ranked
 from spot.strategies.plans import standing
 from spot.study.records import Record
 
-BASIS = "mean"  # the similarity that `learned` starts from
 
-
-@dataclass(frozen=True, eq=False)
-class Block:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TargetSeed:
     """The cells of one target and one seed that have a score.
 
     Attributes:
@@ -52,8 +53,8 @@ class Block:
         return max(run.steps for run in (*self.plain, *self.pairs.values()))
 
 
-def blocks(records: Iterable[Record]) -> tuple[Block, ...]:
-    """Sort the records of a study by target, then seed.
+def group_records(records: Iterable[Record]) -> tuple[TargetSeed, ...]:
+    """Group the records of a study by target, then seed.
 
     A source counts as the study's where any pair starts from it. In a seed in which the source's own run failed no
     pair is expected.
@@ -62,114 +63,110 @@ def blocks(records: Iterable[Record]) -> tuple[Block, ...]:
         StudyError: two records are of one cell, or one has a score and no curve.
     """
     records = tuple(records)
-    _check_once(records)
-    if bare := [one.digest for one in records if one.kind in ("plain", "pair") and not failed(one) and not one.curve]:
-        raise StudyError(
-            f"record {bare[0]} has a score and no curve on selection rows, so that nothing can be chosen "
-            "by it; delete it, and `spot study run` makes it again."
-        )
+    _check_cells_differ(records)
+    _check_curves(records)
     sources = sorted({record.sources[0] for record in records if record.kind == "pair"})
-    lost = {(one.task, one.seed) for one in records if one.kind == "source" and failed(one)}
-    found: dict[tuple[str, int], list[Record]] = {}
+    lost = {(record.task, record.seed) for record in records if record.kind == "source" and is_failed(record)}
+    by_group: dict[tuple[str, int], list[Record]] = {}
     for record in records:
         if record.kind != "source":
-            found.setdefault((record.task, record.seed), []).append(record)
-    made = []
-    for (target, seed), own in sorted(found.items()):
-        finished = [record for record in own if not math.isnan(record.score)]
-        plain, starts = _plain([record for record in own if record.kind == "plain"])
-        there = {record.sources[0] for record in own if record.kind == "pair"}
-        made.append(
-            Block(
-                target,
-                seed,
-                plain,
-                starts,
-                {record.sources[0]: record for record in finished if record.kind == "pair"},
-                {(record.kind, record.k): record for record in finished if record.kind in ("average", "mixture")},
-                tuple(record for record in finished if record.kind == "model"),
-                tuple(name for name in sources if name not in {target, *there} and (name, seed) not in lost),
-            )
-        )
-    return tuple(made)
+            by_group.setdefault((record.task, record.seed), []).append(record)
+    return tuple(
+        _group(target, seed, members, [source for source in sources if (source, seed) not in lost])
+        for (target, seed), members in sorted(by_group.items())
+    )
 
 
-def ranking(block: Block, metric: str) -> list[Ranked]:
-    """The sources of a block by similarity, the most similar first; equal ones by name.
+def ranked_sources(group: TargetSeed, metric: str) -> list[Ranked]:
+    """The sources of a group by similarity, the most similar first; equal ones by name.
 
     Raises:
         StudyError: a pair's record lacks the similarity.
     """
-    if bare := sorted(source for source, pair in block.pairs.items() if metric not in pair.similarity):
+    if bare := sorted(source for source, pair in group.pairs.items() if metric not in pair.similarity):
         raise StudyError(
-            f"the record of {bare[0]} on {block.target}, seed {block.seed}, has no similarity by {metric!r}; "
+            f"the record of {bare[0]} on {group.target}, seed {group.seed}, has no similarity by {metric!r}; "
             "delete it, and `spot study run` makes it again."
         )
-    found = [Ranked(pair.digest, source, pair.similarity[metric]) for source, pair in block.pairs.items()]
-    return sorted(found, key=lambda one: (-one.similarity, one.task))
+    sources = [Ranked(pair.digest, source, pair.similarity[metric]) for source, pair in group.pairs.items()]
+    return sorted(sources, key=lambda source: (-source.similarity, source.task))
 
 
-def by_experience(found: Sequence[Block]) -> tuple[tuple[list[Ranked], ...], bool]:
-    """The sources of each block as `learned` ranks them, which knows how they did on the other targets of its seed.
+def learned_rankings(groups: Sequence[TargetSeed]) -> tuple[tuple[list[Ranked], ...], bool]:
+    """The sources of each group as `learned` ranks them, which knows how they did on the other targets of its seed.
 
     Args:
-        found: complete blocks. Of other targets the gains on selection rows are seen, of its own nothing.
+        groups: complete ones. Of other targets the gains on selection rows are seen, of its own nothing.
 
     Returns:
-        One ranking a block, the most promising source first, and whether any of them goes by more than similarity.
+        One ranking a group, the most promising source first, and whether any of them goes by more than similarity.
 
     Raises:
         StudyError: a pair's record lacks the similarity.
     """
-    made, knows = [], False
-    for block in found:
-        ranked, own = ranking(block, BASIS), _direction(block)
-        others = [one for one in found if one.seed == block.seed and one.target != block.target]
-        near = [0.0 if own is None or at is None else float(own @ at) for at in map(_direction, others)]
-        gains = np.full((len(others), len(ranked)), np.nan)
-        for row, other in enumerate(others):
-            for column, source in enumerate(ranked):
-                if (pair := other.pairs.get(source.task)) is not None:
-                    gains[row, column] = selection(pair) - plain_selection(other)
-        predictor = learned.fit(gains)
-        knows = knows or not predictor.falls_back
-        scores = learned.predict(predictor, np.array([one.similarity for one in ranked]), np.array(near))
-        made.append([ranked[at] for at in np.argsort(-scores, kind="stable")])
-    return tuple(made), knows
+    rankings, any_learned = [], False
+    for group in groups:
+        sources = ranked_sources(group, BASIS)
+        others = [other for other in groups if other.seed == group.seed and other.target != group.target]
+        expectation = expected(
+            [gain for other in others for gain in _selection_gains(other)],
+            {source.task: source.similarity for source in sources},
+            {other.target: _cosine(group, other) for other in others},
+        )
+        any_learned = any_learned or not expectation.falls_back
+        rankings.append(sorted(sources, key=lambda source: -expectation.scores[source.task]))
+    return tuple(rankings), any_learned
 
 
-def failed(record: Record) -> bool:
+def is_failed(record: Record) -> bool:
     """Whether a cell ended without a score; the source prompt of a task without report rows needs none."""
     return math.isnan(record.score) and (record.kind != "source" or bool(record.reason))
 
 
-def selection(record: Record) -> float:
+def selection_score(record: Record) -> float:
     """The best score of a run on selection rows, percent; what choices rest on."""
     return standing(record.curve, record.steps)[0]
 
 
-def plain_selection(block: Block) -> float:
+def plain_selection_score(group: TargetSeed) -> float:
     """Plain tuning's score on selection rows, percent: that of its better start."""
-    return max(map(selection, block.plain[: block.starts]))
+    return max(map(selection_score, group.plain[: group.starts]))
 
 
-def _check_once(records: Sequence[Record]) -> None:
+def _group(target: str, seed: int, records: Sequence[Record], sources: Sequence[str]) -> TargetSeed:
+    """The group of all records of one target and seed; a pair is expected from each of the sources but its own."""
+    scored = [record for record in records if not math.isnan(record.score)]
+    plain, starts = _plain_runs([record for record in records if record.kind == "plain"])
+    there = {record.sources[0] for record in records if record.kind == "pair"}
+    return TargetSeed(
+        target=target,
+        seed=seed,
+        plain=plain,
+        starts=starts,
+        pairs={record.sources[0]: record for record in scored if record.kind == "pair"},
+        combined={(record.kind, record.k): record for record in scored if record.kind in ("average", "mixture")},
+        models=tuple(record for record in scored if record.kind == "model"),
+        lacking=tuple(source for source in sources if source not in {target, *there}),
+    )
+
+
+def _check_cells_differ(records: Sequence[Record]) -> None:
     """Refuse two records of one cell: the older one is of other settings."""
     cells = [
         (
-            one.kind,
-            one.task,
-            one.sources if one.kind in ("pair", "model") else (),
-            one.start,
-            one.init_seed,
-            one.seed,
-            one.k,
+            record.kind,
+            record.task,
+            record.sources if record.kind in ("pair", "model") else (),
+            record.start,
+            record.init_seed,
+            record.seed,
+            record.k,
         )
-        for one in records
+        for record in records
     ]
     twice = [cell for cell, count in Counter(cells).items() if count > 1]
     if twice:
-        first, second = [one.digest for one, cell in zip(records, cells, strict=True) if cell == twice[0]][:2]
+        first, second = [record.digest for record, cell in zip(records, cells, strict=True) if cell == twice[0]][:2]
         kind, task, sources, start, _, seed, _ = twice[0]
         what = " ".join([kind, *([f"from {sources[0]}"] if sources else []), *([start] if start else [])])
         raise StudyError(
@@ -178,22 +175,50 @@ def _check_once(records: Sequence[Record]) -> None:
         )
 
 
-def _plain(records: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
-    """Runs from scratch in the order of `Block.plain`, and how many initial values there are among them."""
+def _check_curves(records: Sequence[Record]) -> None:
+    """Refuse a run that nothing can be chosen by."""
+    for record in records:
+        if record.kind in ("plain", "pair") and not is_failed(record) and not record.curve:
+            raise StudyError(
+                f"record {record.digest} has a score and no curve on selection rows, so that nothing can be chosen "
+                "by it; delete it, and `spot study run` makes it again."
+            )
+
+
+def _plain_runs(records: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
+    """Runs from scratch in the order of `TargetSeed.plain`, and how many initial values there are among them."""
     ordered = sorted(
-        records, key=lambda one: ("mean" not in one.embedding, one.init_seed, one.start != "vocabulary", one.start)
+        records,
+        key=lambda record: (
+            "mean" not in record.embedding,
+            record.init_seed,
+            record.start != "vocabulary",
+            record.start,
+        ),
     )
     if not ordered or math.isnan(ordered[0].score):
         return (), 0
     first = ordered[0]
-    others = [one for one in ordered[1:] if not math.isnan(one.score)]
-    starts = [first, *(one for one in others if one.start != first.start and not one.init_seed)]
-    draws = [one for one in others if one not in starts]
-    return (*starts, *sorted(draws, key=lambda one: one.start != first.start)), len(starts)
+    others = [record for record in ordered[1:] if not math.isnan(record.score)]
+    starts = [first, *(record for record in others if record.start != first.start and not record.init_seed)]
+    draws = [record for record in others if record not in starts]
+    return (*starts, *sorted(draws, key=lambda record: record.start != first.start)), len(starts)
 
 
-def _direction(block: Block) -> np.ndarray | None:
+def _selection_gains(group: TargetSeed) -> list[Gain]:
+    """What each source gained over plain tuning on the target's selection rows."""
+    plain = plain_selection_score(group)
+    return [Gain(source, group.target, selection_score(pair) - plain) for source, pair in group.pairs.items()]
+
+
+def _cosine(group: TargetSeed, other: TargetSeed) -> float:
+    """How alike the tasks of two groups are by their embeddings; 0 where one of these has no direction."""
+    ours, theirs = _direction(group), _direction(other)
+    return 0.0 if ours is None or theirs is None else float(ours @ theirs)
+
+
+def _direction(group: TargetSeed) -> np.ndarray | None:
     """The average token of the target's task embedding, of length 1; None where there is none that has a direction."""
-    row = np.asarray(block.plain[0].embedding.get(BASIS, ()), np.float64)
+    row = np.asarray(group.plain[0].embedding.get(BASIS, ()), np.float64)
     length = np.linalg.norm(row)
     return row / length if np.isfinite(length) and length > 0 else None

@@ -1,4 +1,4 @@
-"""What the pairs of a study say: which source helped which target, and whether similarity knew it.
+"""Average the pairs of a study over seeds: which source helped which target, and whether similarity knew it.
 
 Everything is averaged over the seeds in which a pair and the plain tuning of its target are finished.
 """
@@ -13,11 +13,11 @@ from scipy.spatial.distance import squareform
 from scipy.stats import pearsonr, spearmanr
 
 from spot.errors import StudyError
-from spot.metrics.scores import relative_error_reduction
-from spot.retrieval import predictor as learned
+from spot.metrics.scores import nested_bootstrap_interval, relative_error_reduction
 from spot.retrieval.embeddings import SIMILARITIES
+from spot.retrieval.predictor import BASIS, Expectation, Gain, expected
 from spot.study.analysis.arms import from_scratch
-from spot.study.analysis.groups import BASIS, Block, plain_selection, selection
+from spot.study.analysis.groups import TargetSeed, plain_selection_score, selection_score
 from spot.study.analysis.table import BASELINE, EQUAL, StudyTable, TableSummary, study_table, summarise
 from spot.study.records import Record
 
@@ -25,10 +25,10 @@ RESAMPLES = 2000  # means that a bootstrap draws
 FEWEST_SOURCES = 3  # of a correlation: two points are always on a line
 TOP = 3
 TUNED = "selection rows"  # the ranking by what every tuned run has on them
-_DECIMALS = 9  # what agrees so far is a tie
+TIE_DECIMALS = 9  # what agrees so far is a tie
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Transfer:
     """One source on one target.
 
@@ -60,7 +60,7 @@ class Transfer:
     similarity: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Correlation:
     """Similarity against gain over the sources of one target.
 
@@ -80,8 +80,8 @@ class Correlation:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Ranking:
+@dataclass(frozen=True, kw_only=True)
+class RankerQuality:
     """How well a metric ranks the sources.
 
     Attributes:
@@ -104,7 +104,7 @@ class Ranking:
     falls_back: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TaskMap:
     """How alike the N tasks of a study are.
 
@@ -125,115 +125,114 @@ class TaskMap:
     left_out: tuple[str, ...]
 
 
-def bootstrap(
-    scores: Sequence[float], targets: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % bootstrap interval (percentiles) of a mean over targets of means over seeds.
+def interval_over_targets(scores: Sequence[float] | np.ndarray, targets: Sequence[str]) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a mean over targets of means over seeds: targets are drawn, then seeds of each.
 
     Args:
         scores: [N], one a target and seed.
         targets: [N], of which target each is.
-        resamples: means that are drawn.
-        seed: of the draws.
 
     Returns:
         The two ends, in the unit of the scores.
     """
-    names = np.asarray(targets)
-    groups = [np.asarray(scores, np.float64)[names == name] for name in sorted(set(targets))]
-    random = np.random.default_rng(seed)
-    drawn = random.integers(len(groups), size=(resamples, len(groups)))
-    means = np.empty(drawn.shape)
-    for number, group in enumerate(groups):
-        at = drawn == number
-        # A target that is drawn twice draws its seeds twice.
-        means[at] = group[random.integers(len(group), size=(int(at.sum()), len(group)))].mean(axis=1)
-    low, high = np.percentile(means.mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    return nested_bootstrap_interval(scores, targets, resamples=RESAMPLES)
 
 
-def transfers(found: Sequence[Block]) -> tuple[Transfer, ...]:
+def transfers_of(groups: Sequence[TargetSeed]) -> tuple[Transfer, ...]:
     """Every pair that has a finished seed, by target and source."""
-    seeds: dict[tuple[str, str], list[tuple[Record, float, float]]] = {}
-    for block in found:
-        if block.plain:
-            base = from_scratch(block, block.starts).score
-            chosen = plain_selection(block)
-            for source, pair in block.pairs.items():
-                seeds.setdefault((block.target, source), []).append((pair, base, chosen))
-    return tuple(_transfer(source, target, own) for (target, source), own in sorted(seeds.items()))
+    runs: dict[tuple[str, str], list[_PairRun]] = {}
+    for group in groups:
+        if group.plain:
+            plain = from_scratch(group, group.starts).score
+            plain_selection = plain_selection_score(group)
+            for source, record in group.pairs.items():
+                run = _PairRun(record, plain=plain, plain_selection=plain_selection)
+                runs.setdefault((group.target, source), []).append(run)
+    return tuple(_transfer(source, target, by_seed) for (target, source), by_seed in sorted(runs.items()))
 
 
-def table(found: Sequence[Transfer], place: str = "the study") -> StudyTable:
+def pair_table(transfers: Sequence[Transfer], place: str = "the study") -> StudyTable:
     """The table of a study, as `spot study replay` reads it from a file.
 
     A transfer stands in it as its gain on top of plain tuning over all seeds of the target, so that a pair that lacks
     a seed is compared within its own.
 
+    Args:
+        transfers: of the study.
+        place: what messages call the table.
+
     Raises:
         TaskError: a target's plain tuning has no error, or not every source has a score on every target.
     """
-    plain = _plain(found)
+    plain = _plain_scores(transfers)
     scores = {(BASELINE, target): score for target, score in plain.items()}
-    return study_table({**scores, **{(one.source, one.target): plain[one.target] + one.gain for one in found}}, place)
+    scores |= {(transfer.source, transfer.target): plain[transfer.target] + transfer.gain for transfer in transfers}
+    return study_table(scores, place)
 
 
-def summaries(found: Sequence[Transfer]) -> tuple[TableSummary, ...]:
+def table_summaries(transfers: Sequence[Transfer]) -> tuple[TableSummary, ...]:
     """What `spot.study.analysis.table` counts, for each target whose plain tuning has an error to reduce.
 
     Target by target, because a task that is source and target has no cell of its own.
     """
-    with_error = {target for target, score in _plain(found).items() if score < 100}
-    return tuple(summarise(table([one for one in found if one.target == target])) for target in sorted(with_error))
+    with_error = {target for target, score in _plain_scores(transfers).items() if score < 100}
+    by_target = _by_target(transfers)
+    return tuple(summarise(pair_table(by_target[target])) for target in sorted(with_error))
 
 
 def correlation(target: str, similarities: Sequence[float], gains: Sequence[float]) -> Correlation:
     """Similarity against gain on one target; constant numbers have no correlation, which is said and no warning."""
-    ours, theirs = np.round(similarities, _DECIMALS), np.round(gains, _DECIMALS)
-    if len(ours) < FEWEST_SOURCES:
-        return Correlation(target, len(ours), why=f"fewer than {FEWEST_SOURCES} sources")
+    ours, theirs = np.round(similarities, TIE_DECIMALS), np.round(gains, TIE_DECIMALS)
+    sources = len(ours)
+    if sources < FEWEST_SOURCES:
+        return Correlation(target=target, sources=sources, why=f"fewer than {FEWEST_SOURCES} sources")
     for values, name in ((ours, "similarities"), (theirs, "gains")):
         if not np.ptp(values):
-            return Correlation(target, len(ours), why=f"all {name} are equal")
-    pearson = pearsonr(ours, theirs)
-    return Correlation(
-        target, len(ours), float(pearson.statistic), float(pearson.pvalue), float(spearmanr(ours, theirs).statistic)
-    )
+            return Correlation(target=target, sources=sources, why=f"all {name} are equal")
+    pearson, p = np.array(pearsonr(ours, theirs)).tolist()
+    spearman, _ = np.array(spearmanr(ours, theirs)).tolist()
+    return Correlation(target=target, sources=sources, pearson=pearson, p=p, spearman=spearman)
 
 
-def correlations(found: Sequence[Transfer], metric: str) -> tuple[Correlation, ...]:
+def correlations(transfers: Sequence[Transfer], metric: str) -> tuple[Correlation, ...]:
     """Similarity against gain, target by target."""
     return tuple(
-        correlation(target, [one.similarity[metric] for one in own], [one.gain for one in own])
-        for target, own in _by_target(found).items()
-        if all(metric in one.similarity for one in own)
+        correlation(target, [pair.similarity[metric] for pair in pairs], [pair.gain for pair in pairs])
+        for target, pairs in _by_target(transfers).items()
+        if all(metric in pair.similarity for pair in pairs)
     )
 
 
-def rankings(found: Sequence[Transfer], tasks: TaskMap | None) -> tuple[Ranking, ...]:
+def ranker_qualities(transfers: Sequence[Transfer], tasks: TaskMap | None) -> tuple[RankerQuality, ...]:
     """How well each metric ranks, what the selection gains of other targets would have added, and a target's own.
 
     Args:
-        found: pairs.
+        transfers: of the study.
         tasks: gives the similarities among targets that `learned` needs; it is left out without.
 
     Returns:
         Those metrics that rank at least one target.
     """
-    by_target = _by_target(found)
-    expected: dict[str, dict[str, list[float]]] = {
-        metric: {target: [one.similarity[metric] for one in own] for target, own in by_target.items()}
+    by_target = _by_target(transfers)
+    scores: dict[str, dict[str, list[float]]] = {  # metric -> target -> one a source
+        metric: {target: [pair.similarity[metric] for pair in pairs] for target, pairs in by_target.items()}
         for metric in SIMILARITIES
-        if all(metric in one.similarity for one in found)
+        if all(metric in pair.similarity for pair in transfers)
     }
     fallen = 0
-    if tasks is not None and BASIS in expected:
-        learning = {target: _learned(target, by_target, tasks) for target in by_target}
-        expected["learned"] = {target: scores for target, (scores, _) in learning.items() if scores}
-        fallen = sum(falls_back for scores, falls_back in learning.values() if scores)
-    expected[TUNED] = {target: [one.selection_gain for one in own] for target, own in by_target.items()}
-    made = [_ranking(metric, by_target, own, fallen if metric == "learned" else 0) for metric, own in expected.items()]
-    return tuple(one for one in made if one is not None)
+    if tasks is not None and BASIS in scores:
+        expectations = _expectations(by_target, tasks)
+        scores["learned"] = {
+            target: [expectation.scores[pair.source] for pair in by_target[target]]
+            for target, expectation in expectations.items()
+        }
+        fallen = sum(expectation.falls_back for expectation in expectations.values())
+    scores[TUNED] = {target: [pair.selection_gain for pair in pairs] for target, pairs in by_target.items()}
+    qualities = [
+        _ranker_quality(metric, by_target, of_targets, fallen if metric == "learned" else 0)
+        for metric, of_targets in scores.items()
+    ]
+    return tuple(quality for quality in qualities if quality is not None)
 
 
 def task_map(records: Sequence[Record]) -> TaskMap | None:
@@ -245,124 +244,155 @@ def task_map(records: Sequence[Record]) -> TaskMap | None:
     Raises:
         StudyError: embeddings differ in width.
     """
-    nodes: dict[tuple[str, str], dict[int, np.ndarray]] = {}
-    for one in records:
-        if one.kind in ("source", "plain") and "mean" in one.embedding:
-            row = np.asarray(one.embedding["mean"], np.float64)
+    directions = _directions(records)
+    keys = sorted(directions, key=lambda key: (key[0] == "plain", key[1]))
+    cosines = np.full((len(keys), len(keys)), np.nan)
+    np.fill_diagonal(cosines, 1.0)
+    for (row, first), (column, second) in combinations(enumerate(keys), 2):
+        shared = directions[first].keys() & directions[second].keys()
+        if shared:
+            mean = np.mean([directions[first][seed] @ directions[second][seed] for seed in sorted(shared)])
+            cosines[row, column] = cosines[column, row] = min(1.0, mean)
+    shown = list(range(len(keys)))
+    while np.isnan(part := cosines[np.ix_(shown, shown)]).any():
+        shown.pop(int(np.isnan(part).sum(axis=1).argmax()))
+    if len(shown) < 2:
+        return None
+    tree = linkage(squareform(np.clip(1 - part, 0, None), checks=False), "average", optimal_ordering=True)
+    sources = {task for kind, task in keys if kind == "source"}
+    names = [f"{task} (target)" if kind == "plain" and task in sources else task for kind, task in keys]
+    return TaskMap(
+        names=tuple(names[at] for at in shown),
+        targets=tuple(keys[at][0] == "plain" for at in shown),
+        cosines=part,
+        tree=tree,
+        order=tuple(leaves_list(tree).tolist()),
+        left_out=tuple(name for at, name in enumerate(names) if at not in shown),
+    )
+
+
+@dataclass(frozen=True)
+class _PairRun:
+    """A pair under one seed.
+
+    Attributes:
+        record: of the pair.
+        plain: plain tuning's score on report rows, percent.
+        plain_selection: on selection rows.
+    """
+
+    record: Record
+    plain: float
+    plain_selection: float
+
+
+def _transfer(source: str, target: str, runs: Sequence[_PairRun]) -> Transfer:
+    """One pair over the seeds that it has."""
+    scores = np.array([run.record.score for run in runs])
+    plain = np.array([run.plain for run in runs])
+    selection = np.array([selection_score(run.record) for run in runs])
+    plain_selection = np.array([run.plain_selection for run in runs])
+    mean, baseline = float(scores.mean()), float(plain.mean())
+    as_is = [run.record.as_is for run in runs if run.record.as_is is not None]
+    metrics = [metric for metric in SIMILARITIES if all(metric in run.record.similarity for run in runs)]
+    return Transfer(
+        source=source,
+        target=target,
+        seeds=len(runs),
+        mean=mean,
+        deviation=float(scores.std(ddof=1)) if len(runs) > 1 else None,
+        baseline=baseline,
+        gain=float((scores - plain).mean()),
+        rer=None if baseline >= 100 else relative_error_reduction(mean, baseline),
+        worse=int((scores < plain - EQUAL).sum()),
+        selection_gain=float(np.mean(selection - plain_selection)),
+        as_is=float(np.mean(as_is)) if as_is else None,
+        similarity={metric: float(np.mean([run.record.similarity[metric] for run in runs])) for metric in metrics},
+    )
+
+
+def _plain_scores(transfers: Sequence[Transfer]) -> dict[str, float]:
+    """Plain tuning of each target, from the pair that has most seeds."""
+    by_target = _by_target(transfers)
+    return {target: max(pairs, key=lambda pair: pair.seeds).baseline for target, pairs in by_target.items()}
+
+
+def _by_target(transfers: Sequence[Transfer]) -> dict[str, list[Transfer]]:
+    """Target -> its pairs."""
+    by_target: dict[str, list[Transfer]] = {}
+    for transfer in transfers:
+        by_target.setdefault(transfer.target, []).append(transfer)
+    return by_target
+
+
+def _directions(records: Sequence[Record]) -> dict[tuple[str, str], dict[int, np.ndarray]]:
+    """The average tokens of task embeddings as rows of length 1: (`source` or `plain`, task) -> seed -> [D].
+
+    Raises:
+        StudyError: embeddings differ in width.
+    """
+    directions: dict[tuple[str, str], dict[int, np.ndarray]] = {}
+    for record in records:
+        if record.kind in ("source", "plain") and "mean" in record.embedding:
+            row = np.asarray(record.embedding["mean"], np.float64)
             if np.isfinite(row).all() and (length := np.linalg.norm(row)) > 0:
                 # A source prompt that was there before, of no steps here, serves all seeds.
-                own = [one.seed] if one.steps or one.kind == "plain" else {other.seed for other in records}
-                nodes.setdefault((one.kind, one.task), {}).update(dict.fromkeys(own, row / length))
-    widths = {row.size for own in nodes.values() for row in own.values()}
+                serves_all = record.kind == "source" and not record.steps
+                seeds = {other.seed for other in records} if serves_all else {record.seed}
+                directions.setdefault((record.kind, record.task), {}).update(dict.fromkeys(seeds, row / length))
+    widths = {row.size for by_seed in directions.values() for row in by_seed.values()}
     if len(widths) > 1:
         raise StudyError(
             f"task embeddings of {' and '.join(map(str, sorted(widths)))} numbers can't be compared; expected those "
             "of one frozen model: delete the records of the other."
         )
-    keys = sorted(nodes, key=lambda key: (key[0] == "plain", key[1]))
-    cosines = np.full((len(keys), len(keys)), np.nan)
-    np.fill_diagonal(cosines, 1.0)
-    for (row, one), (column, other) in combinations(enumerate(keys), 2):
-        shared = nodes[one].keys() & nodes[other].keys()
-        if shared:
-            mean = np.mean([nodes[one][seed] @ nodes[other][seed] for seed in sorted(shared)])
-            cosines[row, column] = cosines[column, row] = min(1.0, mean)
-    kept = list(range(len(keys)))
-    while np.isnan(part := cosines[np.ix_(kept, kept)]).any():
-        kept.pop(int(np.isnan(part).sum(axis=1).argmax()))
-    if len(kept) < 2:
-        return None
-    tree = linkage(squareform(np.clip(1 - part, 0, None), checks=False), "average", optimal_ordering=True)
-    both = {task for kind, task in keys if kind == "source"}
-    names = [f"{task} (target)" if kind == "plain" and task in both else task for kind, task in keys]
-    return TaskMap(
-        tuple(names[at] for at in kept),
-        tuple(keys[at][0] == "plain" for at in kept),
-        part,
-        tree,
-        tuple(leaves_list(tree).tolist()),
-        tuple(name for at, name in enumerate(names) if at not in kept),
-    )
+    return directions
 
 
-def _transfer(source: str, target: str, own: Sequence[tuple[Record, float, float]]) -> Transfer:
-    """One pair from its records and, for each seed, plain tuning's score on report rows and on selection rows."""
-    scores, base, chosen = (np.array(values) for values in zip(*((one.score, b, c) for one, b, c in own), strict=True))
-    mean, baseline = float(scores.mean()), float(base.mean())
-    as_is = [one.as_is for one, _, _ in own if one.as_is is not None]
-    metrics = [metric for metric in SIMILARITIES if all(metric in one.similarity for one, _, _ in own)]
-    return Transfer(
-        source,
-        target,
-        len(own),
-        mean,
-        float(scores.std(ddof=1)) if len(own) > 1 else None,
-        baseline,
-        float((scores - base).mean()),
-        None if baseline >= 100 else relative_error_reduction(mean, baseline),
-        int((scores < base - EQUAL).sum()),
-        float(np.mean([selection(one) for one, _, _ in own] - chosen)),
-        float(np.mean(as_is)) if as_is else None,
-        {metric: float(np.mean([one.similarity[metric] for one, _, _ in own])) for metric in metrics},
-    )
-
-
-def _plain(found: Sequence[Transfer]) -> dict[str, float]:
-    """Plain tuning of each target, from the pair that has most seeds."""
-    return {target: max(own, key=lambda one: one.seeds).baseline for target, own in _by_target(found).items()}
-
-
-def _by_target(found: Sequence[Transfer]) -> dict[str, list[Transfer]]:
-    made: dict[str, list[Transfer]] = {}
-    for one in found:
-        made.setdefault(one.target, []).append(one)
-    return made
-
-
-def _learned(target: str, by_target: dict[str, list[Transfer]], tasks: TaskMap) -> tuple[list[float], bool]:
-    """What the other targets' selection gains say of each source, and whether they are too few to say anything.
-
-    Returns:
-        One number a source, in the order of `by_target`; empty where the map lacks the target.
-    """
+def _expectations(by_target: dict[str, list[Transfer]], tasks: TaskMap) -> dict[str, Expectation]:
+    """What the selection gains on the other targets say of the sources of each target that is on the map."""
     place = {name.removesuffix(" (target)"): at for at, name in enumerate(tasks.names) if tasks.targets[at]}
-    if target not in place:
-        return [], True
-    column = {one.source: number for number, one in enumerate(by_target[target])}
-    others = [name for name in by_target if name != target and name in place]
-    gains = np.full((len(others), len(column)), np.nan)
-    for row, name in enumerate(others):
-        for one in by_target[name]:
-            if one.source in column:
-                gains[row, column[one.source]] = one.selection_gain
-    to_targets = tasks.cosines[place[target], [place[name] for name in others]]
-    predictor = learned.fit(gains)
-    to_sources = np.array([one.similarity[BASIS] for one in by_target[target]])
-    return learned.predict(predictor, to_sources, to_targets).tolist(), predictor.falls_back
+    gains = [Gain(pair.source, target, pair.selection_gain) for target, pairs in by_target.items() for pair in pairs]
+    return {
+        target: expected(
+            gains,
+            {pair.source: pair.similarity[BASIS] for pair in pairs},
+            {other: float(tasks.cosines[place[target], place[other]]) for other in place if other != target},
+        )
+        for target, pairs in by_target.items()
+        if target in place
+    }
 
 
-def _ranking(
-    metric: str, by_target: dict[str, list[Transfer]], expected: dict[str, list[float]], fallen: int
-) -> Ranking | None:
-    """Compare what a metric expects of the sources with the gains on report rows."""
+def _ranker_quality(
+    metric: str, by_target: dict[str, list[Transfer]], scores: dict[str, list[float]], fallen: int
+) -> RankerQuality | None:
+    """Compare what a metric says of the sources with the gains on report rows.
+
+    Args:
+        metric: its name.
+        by_target: target -> its pairs.
+        scores: target -> what the metric says of each of these; targets that it cannot rank are not among them.
+        fallen: targets on which it fell back.
+    """
     ranks, ranked, hits = [], [], []
-    for target, scores in expected.items():
-        gains = np.round([one.gain for one in by_target[target]], _DECIMALS)
-        found = correlation(target, scores, gains.tolist()).spearman
-        if found is not None:
-            ranks.append(found)
+    for target, of_sources in scores.items():
+        gains = np.round([pair.gain for pair in by_target[target]], TIE_DECIMALS)
+        spearman = correlation(target, of_sources, gains.tolist()).spearman
+        if spearman is not None:
+            ranks.append(spearman)
             ranked.append(target)
-            order = np.argsort(-np.round(scores, _DECIMALS), kind="stable")
+            order = np.argsort(-np.round(of_sources, TIE_DECIMALS), kind="stable")
             if len(order) > TOP:
                 hits.append(gains[order[:TOP]].max() == gains.max())
     if not ranks:
         return None
-    return Ranking(
-        metric,
-        float(np.mean(ranks)),
-        bootstrap(ranks, ranked),
-        float(np.mean(hits)) if hits else None,
-        len(ranks),
-        len(by_target) - len(ranks),
-        fallen,
+    return RankerQuality(
+        metric=metric,
+        spearman=float(np.mean(ranks)),
+        interval=interval_over_targets(ranks, ranked),
+        top3=float(np.mean(hits)) if hits else None,
+        targets=len(ranks),
+        left_out=len(by_target) - len(ranks),
+        falls_back=fallen,
     )

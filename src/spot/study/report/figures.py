@@ -1,17 +1,17 @@
-"""The pictures of a study's report: each as SVG for the page and as PNG for everything else."""
+"""Draw the pictures of a study's report: each as SVG for the page and as PNG for everything else."""
 
 import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.cluster.hierarchy import dendrogram
 
 from spot.rendering import plots
 from spot.rendering.plots import COLOURS, INK, WIDTH
-from spot.study.analysis.findings import Findings, Standing
+from spot.study.analysis.findings import ArmSummary, Findings
 from spot.study.analysis.pairs import Correlation, TaskMap, Transfer
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ FAMILIES = {
     "learned_best": "best of k most promising",
     "learned_race": "race of k most promising",
 }
-MARKS = "osD^vPX"  # one fewer than colours, so that no two families share both
+MARKERS = "osD^vPX"  # one fewer than colours, so that no two families share both
 
 
 @dataclass(frozen=True)
@@ -63,31 +63,33 @@ class Picture:
     png: bytes
 
 
-def draw(found: Findings) -> tuple[Picture, ...]:
+def draw(findings: Findings) -> tuple[Picture, ...]:
     """All pictures that the findings have something for.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    made = []
-    if any(one.rer is not None for one in found.transfers):
-        made.append(heat_map(found.transfers))
-    if found.tasks is not None:
-        made.append(task_tree(found.tasks))
-    if found.correlations:
-        made.append(similarity_gains(found.transfers, found.correlations, found.metric))
-    if any(arm.cost is not None for arm in found.arms):
-        made.append(cost_quality(found.arms))
-    return tuple(made)
+    pictures = []
+    if any(transfer.rer is not None for transfer in findings.transfers):
+        pictures.append(heat_map(findings.transfers))
+    if findings.tasks is not None:
+        pictures.append(task_tree(findings.tasks))
+    if findings.correlations:
+        pictures.append(similarity_gains(findings.transfers, findings.correlations, findings.metric))
+    if any(arm.cost is not None for arm in findings.arms):
+        pictures.append(cost_quality(findings.arms))
+    return tuple(pictures)
 
 
-def heat_map(found: Sequence[Transfer]) -> Picture:
+def heat_map(transfers: Sequence[Transfer]) -> Picture:
     """The relative error reduction of each source on each target, the source with the highest mean on top."""
-    known = {(one.source, one.target): one.rer for one in found if one.rer is not None}
-    targets = sorted({target for _, target in known})
-    means = {source: np.mean([rer for (name, _), rer in known.items() if name == source]) for source, _ in known}
+    reductions = {(pair.source, pair.target): pair.rer for pair in transfers if pair.rer is not None}
+    targets = sorted({target for _, target in reductions})
+    means = {
+        source: np.mean([rer for (name, _), rer in reductions.items() if name == source]) for source, _ in reductions
+    }
     sources = sorted(means, key=lambda source: (-means[source], source))
-    table = np.array([[known.get((source, target), np.nan) for target in targets] for source in sources])
+    table = np.array([[reductions.get((source, target), np.nan) for target in targets] for source in sources])
     sizes = np.abs(table[~np.isnan(table)])
     limit = float(np.quantile(sizes, CLIP, method="lower")) or float(sizes.max()) or 1.0
     with plots.settings():
@@ -99,10 +101,10 @@ def heat_map(found: Sequence[Transfer]) -> Picture:
         axes.set_ylabel("source, the most helpful on top")
         bar = figure.colorbar(mesh, ax=axes, extend="both" if sizes.max() > limit else "neither", aspect=30)
         bar.set_label("relative error reduction (%)")
-        best = max(known, key=known.__getitem__)
+        best = max(reductions, key=reductions.__getitem__)
         title = "Relative error reduction of each source on each target"
-        told = f"{title}, percent: {len(known)} pairs, highest {known[best]:.0f} from {best[0]} to {best[1]}"
-        return _picture(figure, "heat-map", title, told)
+        pairs = f"{len(reductions)} pairs, highest {reductions[best]:.0f} from {best[0]} to {best[1]}"
+        return _picture(figure, "heat-map", title, f"{title}, percent: {pairs}")
 
 
 def task_tree(tasks: TaskMap) -> Picture:
@@ -112,30 +114,30 @@ def task_tree(tasks: TaskMap) -> Picture:
     part = tasks.cosines[np.ix_(order, order)]
     with plots.settings():
         figure = _figure(1.2 + 0.23 * len(order) + 0.07 * max(map(len, names)))
-        left, right = figure.subplots(1, 2, width_ratios=[1, 4])
+        tree, cells = figure.subplots(1, 2, width_ratios=[1, 4])
         if tasks.tree[:, 2].any():
             dendrogram(
-                tasks.tree, orientation="left", ax=left, no_labels=True, color_threshold=0, above_threshold_color=INK
+                tasks.tree, orientation="left", ax=tree, no_labels=True, color_threshold=0, above_threshold_color=INK
             )
         else:
-            left.set_visible(False)  # all are alike, which leaves no tree to draw
+            tree.set_visible(False)  # all are alike, which leaves no tree to draw
         # A dendrogram has its leaves at 5, 15, 25, ...: the same places as the rows of the cells.
-        left.set_ylim(10 * len(order), 0)
-        left.set_xlabel("1 - cosine")
-        left.spines[["left"]].set_visible(False)
+        tree.set_ylim(10 * len(order), 0)
+        tree.set_xlabel("1 - cosine")
+        tree.spines[["left"]].set_visible(False)
         off_diagonal = np.abs(part[~np.eye(len(order), dtype=bool)])
         mesh = _cells(
-            right, part, float(off_diagonal.max()) or 1.0, DIVERGING, digits=2 if len(order) <= MOST_NUMBERS else None
+            cells, part, float(off_diagonal.max()) or 1.0, DIVERGING, digits=2 if len(order) <= MOST_NUMBERS else None
         )
-        _names(right, names, names)
-        bar = figure.colorbar(mesh, ax=right, aspect=30, extend="max")
+        _names(cells, names, names)
+        bar = figure.colorbar(mesh, ax=cells, aspect=30, extend="max")
         bar.set_label("cosine of task embeddings (no unit)")
         title = "How alike the tasks are"
         near = ", ".join(names)
         return _picture(figure, "similarity-map", title, f"{title}: tasks in the order of the tree, * a target: {near}")
 
 
-def similarity_gains(found: Sequence[Transfer], correlations: Sequence[Correlation], metric: str) -> Picture:
+def similarity_gains(transfers: Sequence[Transfer], correlations: Sequence[Correlation], metric: str) -> Picture:
     """Gain against similarity: one small picture a target, one point a source."""
     columns = min(4, len(correlations))
     rows = math.ceil(len(correlations) / columns)
@@ -144,22 +146,22 @@ def similarity_gains(found: Sequence[Transfer], correlations: Sequence[Correlati
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         for axes in grid.flat[len(correlations) :]:
             axes.set_visible(False)
-        for number, (axes, one) in enumerate(zip(grid.flat, correlations, strict=False)):
-            own = [(t.similarity[metric], t.gain) for t in found if t.target == one.target]
-            axes.scatter(*zip(*own, strict=True), s=14, color=COLOURS[0], linewidths=0)
+        for number, (axes, correlation) in enumerate(zip(grid.flat, correlations, strict=False)):
+            points = [(pair.similarity[metric], pair.gain) for pair in transfers if pair.target == correlation.target]
+            axes.scatter(*zip(*points, strict=True), s=14, color=COLOURS[0], linewidths=0)
             axes.axhline(0, color=INK, linewidth=0.6, alpha=0.5)
-            says = correlation_text(one) if one.pearson is not None else "no r"
-            axes.set_title(f"{_short(one.target)}\n{says}", fontsize=9)
+            text = correlation_text(correlation) if correlation.pearson is not None else "no r"
+            axes.set_title(f"{_short(correlation.target)}\n{text}", fontsize=9)
             axes.tick_params(labelsize=8, labelbottom=number + columns >= len(correlations))
             axes.margins(0.12)
         figure.supxlabel(f"similarity of source and target, {metric!r} (no unit)", fontsize=10)
         figure.supylabel("gain over plain tuning (points)", fontsize=10)
         title = "Similarity against gain"
-        told = "; ".join(f"{one.target}: {correlation_text(one)}" for one in correlations)
-        return _picture(figure, "similarity-gain", title, f"{title}, one point a source. {told}")
+        texts = "; ".join(f"{pair.target}: {correlation_text(pair)}" for pair in correlations)
+        return _picture(figure, "similarity-gain", title, f"{title}, one point a source. {texts}")
 
 
-def cost_quality(arms: Sequence[Standing]) -> Picture:
+def cost_quality(arms: Sequence[ArmSummary]) -> Picture:
     """What each arm gains against the text tokens that it trains on a target.
 
     An arm that trains nothing is only named where it lies below the intervals of those that do.
@@ -168,40 +170,25 @@ def cost_quality(arms: Sequence[Standing]) -> Picture:
     trained = [arm for arm in costly if arm.tuned] or costly
     low = min(arm.gain_interval[0] for arm in trained)
     below = [arm for arm in costly if arm.gain < low]
-    families: dict[str, list[Standing]] = {}
+    families: dict[str, list[ArmSummary]] = {}
     for arm in costly:
         if arm not in below:
             families.setdefault(FAMILIES[arm.kind], []).append(arm)
     with plots.settings():
         figure = _figure(4.6)
         axes = figure.add_subplot()
-        known = list(dict.fromkeys(FAMILIES.values()))
-        for number, (family, own) in enumerate(families.items()):
-            own = sorted(own, key=lambda arm: (arm.cost or 0.0, arm.k))
-            look = known.index(family)
-            colour, mark = COLOURS[look % len(COLOURS)], MARKS[look % len(MARKS)]
+        looks = list(dict.fromkeys(FAMILIES.values()))
+        for number, (family, members) in enumerate(families.items()):
+            look = looks.index(family)
             apart = 1 + 0.008 * (number - len(families) / 2)  # equal costs would hide each other
-            costs, gains = [(arm.cost or 0.0) * apart for arm in own], [arm.gain for arm in own]
-            errors = [
-                [max(0.0, arm.gain - arm.gain_interval[0]) for arm in own],
-                [max(0.0, arm.gain_interval[1] - arm.gain) for arm in own],
-            ]
-            axes.errorbar(
-                costs,
-                gains,
-                errors,
-                color=colour,
-                marker=mark,
-                markersize=6,
-                linewidth=1.2,
-                elinewidth=0.8,
-                label=family,
+            _draw_family(
+                axes,
+                family,
+                members,
+                colour=COLOURS[look % len(COLOURS)],
+                marker=MARKERS[look % len(MARKERS)],
+                apart=apart,
             )
-            numbers: dict[tuple[float, float], list[str]] = {}
-            for arm, cost in zip(own, costs, strict=True):
-                numbers.setdefault((round(cost, 3), round(arm.gain, 3)), []).append(str(arm.k))
-            for at, same in numbers.items() if len(own) > 1 else ():
-                axes.annotate(", ".join(same), at, (4, 5), textcoords="offset points", fontsize=8, color=colour)
         axes.set_xscale("symlog", base=2, linthresh=1)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.axhline(0, color=INK, linewidth=0.6, alpha=0.5)
@@ -212,13 +199,44 @@ def cost_quality(arms: Sequence[Standing]) -> Picture:
         axes.grid(color=INK, alpha=0.12, linewidth=0.8)
         figure.legend(frameon=False, loc="outside upper left", ncols=3, fontsize=9)
         title = "Cost against quality"
-        told = "; ".join(f"{arm.arm} {arm.gain:+.1f} points at {arm.cost:.2f}" for arm in arms if arm.cost is not None)
-        return _picture(figure, "cost-quality", title, f"{title}. {told}")
+        texts = "; ".join(f"{arm.arm} {arm.gain:+.1f} points at {arm.cost:.2f}" for arm in costly)
+        return _picture(figure, "cost-quality", title, f"{title}. {texts}")
 
 
-def correlation_text(one: Correlation) -> str:
+def correlation_text(correlation: Correlation) -> str:
     """A correlation in a few letters, or why there is none."""
-    return f"r {one.pearson:+.2f}, p {one.p:.2g}" if one.pearson is not None else f"no r: {one.why}"
+    if correlation.pearson is None:
+        return f"no r: {correlation.why}"
+    return f"r {correlation.pearson:+.2f}, p {correlation.p:.2g}"
+
+
+def _draw_family(
+    axes: "Axes", family: str, arms: Sequence[ArmSummary], *, colour: str, marker: str, apart: float
+) -> None:
+    """Arms of one family as a line with intervals, each point with its number of sources or runs.
+
+    Args:
+        axes: to draw on.
+        family: its name in the legend.
+        arms: of the family.
+        colour: of all of it.
+        marker: of its points.
+        apart: what costs are multiplied by.
+    """
+    arms = sorted(arms, key=lambda arm: (arm.cost or 0.0, arm.k))
+    costs, gains = [(arm.cost or 0.0) * apart for arm in arms], [arm.gain for arm in arms]
+    errors = [
+        [max(0.0, arm.gain - arm.gain_interval[0]) for arm in arms],
+        [max(0.0, arm.gain_interval[1] - arm.gain) for arm in arms],
+    ]
+    axes.errorbar(
+        costs, gains, errors, color=colour, marker=marker, markersize=6, linewidth=1.2, elinewidth=0.8, label=family
+    )
+    numbers: dict[tuple[float, float], list[str]] = {}
+    for arm, cost in zip(arms, costs, strict=True):
+        numbers.setdefault((round(cost, 3), round(arm.gain, 3)), []).append(str(arm.k))
+    for at, same in numbers.items() if len(arms) > 1 else ():
+        axes.annotate(", ".join(same), at, (4, 5), textcoords="offset points", fontsize=8, color=colour)
 
 
 def _cells(axes: "Axes", table: np.ndarray, limit: float, colours: str, digits: int | None) -> "QuadMesh":
@@ -247,7 +265,7 @@ def _cells(axes: "Axes", table: np.ndarray, limit: float, colours: str, digits: 
     )
     axes.set_ylim(10 * rows, 0)
     for row, column in np.ndindex(rows, columns):
-        value, at = table[row, column], (10 * column + 5, 10 * row + 5)
+        value, at = float(table[row, column]), (10 * column + 5, 10 * row + 5)
         if np.isnan(value):
             axes.text(*at, "-", ha="center", va="center", fontsize=8)
         elif digits is not None:
@@ -270,7 +288,9 @@ def _cells(axes: "Axes", table: np.ndarray, limit: float, colours: str, digits: 
 
 def _names(axes: "Axes", below: Sequence[str], beside: Sequence[str]) -> None:
     """Write names at the middle of columns and rows."""
-    turn = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(below) <= 12 else {"rotation": 90}
+    turn: dict[str, Any] = (
+        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(below) <= 12 else {"rotation": 90}
+    )
     axes.set_xticks(10 * np.arange(len(below)) + 5, labels=list(below), **turn)
     axes.set_yticks(10 * np.arange(len(beside)) + 5, labels=list(beside))
     axes.tick_params(labelsize=9)

@@ -1,4 +1,4 @@
-"""The report of a study, from its records alone: one HTML page, Markdown, CSV, pictures, JSON."""
+"""Write the report of a study from its records alone: one HTML page, Markdown, CSV, pictures, JSON."""
 
 import csv
 import io
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from spot.errors import MissingExtra, StudyError
-from spot.rendering.html import Section, render
+from spot.rendering.html import Page, Section, render
 from spot.rendering.tables import Cell, Table, table_text
 from spot.retrieval.embeddings import SIMILARITIES
 from spot.storage.files import write_whole
-from spot.study.analysis.findings import Findings, Standing, find
+from spot.study.analysis.findings import ArmSummary, Findings, analyse
 from spot.study.analysis.pairs import Transfer
 from spot.study.analysis.table import BASELINE
 from spot.study.cells import StudyPlan, finished
@@ -55,6 +55,9 @@ ARM_COLUMNS = (
     "targets",
     "runs",
 )
+
+
+Part = tuple[Section, Picture | None]
 
 
 @dataclass(frozen=True)
@@ -115,106 +118,111 @@ def write_report(
         StudyError: no cell is finished, two records are of one cell, or a strategy, k or metric is unknown.
         StorageError: a file cannot be written.
     """
-    found = find(records, strategies, ks, metric)
+    findings = analyse(records, strategies, ks, metric)
     pictures: tuple[Picture, ...] = ()
     without = ""
     try:
-        pictures = draw(found)
+        pictures = draw(findings)
     except MissingExtra as error:  # a report without pictures is worth having
         without = f"There are no pictures: {error}."
-    parts = _parts(found, {picture.name: picture for picture in pictures}, without)
-    page = {"title": f"Transfer study {name}", "verdict": verdict(found), "facts": _facts(found)}
-    sections = [part | {"svg": picture.svg} if picture else part for part, picture in parts]
+    parts = _parts(findings, {picture.name: picture for picture in pictures}, without)
+    page: Page = {
+        "title": f"Transfer study {name}",
+        "verdict": verdict(findings),
+        "facts": _facts(findings),
+        "sections": [{**part, "svg": picture.svg} if picture else part for part, picture in parts],
+    }
     files = {
         "report.md": _markdown(page, parts),
-        "cells.csv": _cells(found),
-        "strategies.csv": _strategies(found),
-        "report.html": render({**page, "sections": sections}),
+        "cells.csv": _cells_csv(findings),
+        "strategies.csv": _strategies_csv(findings),
+        "report.html": render(page),
     }
     for file, text in files.items():
         write_whole(out / file, text.encode())
     for picture in pictures:
         write_whole(out / f"{picture.name}.png", picture.png)
-    return value(name, found)
+    return findings_as_json(name, findings)
 
 
-def value(name: str, found: Findings) -> dict[str, Any]:
-    """The findings as a JSON value: what is not a number is null."""
-    counted = {
-        "cells": sum(one.cells for one in found.summaries),
-        "improved": sum(one.improved for one in found.summaries),
-        "worsened": sum(one.worsened for one in found.summaries),
-        "tied": sum(one.tied for one in found.summaries),
+def findings_as_json(name: str, findings: Findings) -> dict[str, Any]:
+    """The findings of a study as a JSON value: what is not a number is null."""
+    summaries = findings.summaries
+    pairs = {
+        "cells": sum(summary.cells for summary in summaries),
+        "improved": sum(summary.improved for summary in summaries),
+        "worsened": sum(summary.worsened for summary in summaries),
+        "tied": sum(summary.tied for summary in summaries),
         "above_10": sorted(
-            (gain for one in found.summaries for gain in one.above_10),
+            (gain for summary in summaries for gain in summary.above_10),
             key=lambda gain: (-round(gain.rer, 9), gain.source, gain.target),
         ),
-        "best_sources": [best for one in found.summaries for best in one.best_sources],
+        "best_sources": [best for summary in summaries for best in summary.best_sources],
     }
-    numbers = {one.name: getattr(found, one.name) for one in fields(found) if one.name != "summaries"}
-    return _plain({"name": name, "verdict": verdict(found), "findings": sentences(found), "pairs": counted, **numbers})
+    numbers = {field.name: getattr(findings, field.name) for field in fields(findings) if field.name != "summaries"}
+    return _plain(
+        {"name": name, "verdict": verdict(findings), "findings": sentences(findings), "pairs": pairs, **numbers}
+    )
 
 
-def _plain(thing: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Dataclasses, arrays and tuples as JSON has them."""
-    if is_dataclass(thing):
-        return {one.name: _plain(getattr(thing, one.name)) for one in fields(thing)}
-    if isinstance(thing, Mapping):
-        return {str(key): _plain(one) for key, one in thing.items()}
-    if isinstance(thing, np.ndarray):
-        return _plain(thing.tolist())
-    if isinstance(thing, list | tuple):
-        return [_plain(one) for one in thing]
-    return None if isinstance(thing, float) and not math.isfinite(thing) else thing
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Part = tuple[Section, Picture | None]
-
-
-def _parts(found: Findings, pictures: Mapping[str, Picture], without: str) -> list[Part]:
+def _parts(findings: Findings, pictures: Mapping[str, Picture], without: str) -> list[Part]:
     """The sections of the page in order, and the picture that stands in each; what has nothing to say is left out."""
-    said = "\n\n".join((*sentences(found), *([without] if without else [])))
-    parts: list[tuple[str, str, Table | None, str]] = [
-        ("Findings", said, None, ""),
-        ("What is there", "", _targets(found), ""),
-        ("What each way of tuning reaches", "", _arms(found.arms), ""),
-        ("Against the doubts", "", _comparisons(found), ""),
+    verdicts = "\n\n".join((*sentences(findings), *([without] if without else [])))
+    wanted: list[tuple[str, str, Table | None, str]] = [  # heading, text, table, name of the picture
+        ("Findings", verdicts, None, ""),
+        ("What is there", "", _targets(findings), ""),
+        ("What each way of tuning reaches", "", _arms(findings.arms), ""),
+        ("Against the doubts", "", _comparisons(findings), ""),
         ("Cost against quality", "", None, "cost-quality"),
-        ("Each source on each target", "", _matrix(found), "heat-map"),
-        ("One source for all targets", "", _arms(found.generic), ""),
-        ("Similarity against gain", "", _correlations(found), "similarity-gain"),
-        ("How well similarities rank", "", _rankings(found), ""),
+        ("Each source on each target", "", _matrix(findings), "heat-map"),
+        ("One source for all targets", "", _arms(findings.generic), ""),
+        ("Similarity against gain", "", _correlations(findings), "similarity-gain"),
+        ("How well similarities rank", "", _rankings(findings), ""),
         ("How alike the tasks are", "", None, "similarity-map"),
-        ("Cells without a score", "", _failures(found), ""),
+        ("Cells without a score", "", _failures(findings), ""),
         ("How to read this", READING, None, ""),
     ]
-    made: list[Part] = []
-    for heading, text, table, name in parts:
+    parts: list[Part] = []
+    for heading, text, table, name in wanted:
         section: Section = {"heading": heading, "text": text or TEXTS.get(heading, "")}
         if table is not None and table["rows"]:
             section["table"] = table
         picture = pictures.get(name)
         if text or picture is not None or "table" in section:
-            made.append((section, picture))
-    return made
+            parts.append((section, picture))
+    return parts
 
 
-def _facts(found: Findings) -> list[tuple[str, Cell]]:
+def _facts(findings: Findings) -> list[tuple[str, Cell]]:
     """What stands below the verdict."""
-    counts = [(f"{kind} cells", count.finished) for kind, count in found.counts.items()]
-    size = f"{found.backbone:,} parameters" if found.backbone else "size not in the records"
-    sources = {one.source for one in found.transfers}
+    counts = [(f"{kind} cells", count.finished) for kind, count in findings.counts.items()]
+    size = f"{findings.backbone:,} parameters" if findings.backbone else "size not in the records"
+    sources = {transfer.source for transfer in findings.transfers}
     return [
-        ("targets", len(found.targets)),
+        ("targets", len(findings.targets)),
         ("sources", len(sources)),
-        ("seeds", len(found.seeds)),
+        ("seeds", len(findings.seeds)),
         *counts,
-        ("similarity", found.metric),
+        ("similarity", findings.metric),
         ("frozen model", size),
     ]
 
 
-def _targets(found: Findings) -> Table:
+def _targets(findings: Findings) -> Table:
+    """What is there of each target."""
     columns = (
         "target",
         "complete seeds",
@@ -228,114 +236,117 @@ def _targets(found: Findings) -> Table:
     )
     rows = [
         (
-            one.name,
-            one.seeds,
-            one.pairs,
-            one.missing,
-            *(one.rows.get(name) for name in ("train", "select", "report", "overlap")),
-            ", ".join(f"{start} {seeds}" for start, seeds in sorted(one.starts.items())) or None,
+            target.name,
+            target.seeds,
+            target.pairs,
+            target.missing,
+            *(target.rows.get(name) for name in ("train", "select", "report", "overlap")),
+            ", ".join(f"{start} {seeds}" for start, seeds in sorted(target.starts.items())) or None,
         )
-        for one in found.targets
+        for target in findings.targets
     ]
     return {"columns": columns, "rows": rows}
 
 
-def _arms(arms: Sequence[Standing]) -> Table:
+def _arms(arms: Sequence[ArmSummary]) -> Table:
+    """The numbers of some arms."""
     rows = [
         (
-            one.arm,
-            one.score,
-            one.deviation,
-            _ends(one.interval),
-            one.gain,
-            _ends(one.gain_interval, "+"),
-            one.rer,
-            one.rer_deviation,
-            None if one.cost is None else f"{one.cost:.2f}",
-            one.tuned,
-            _share(one.tuned_share),
-            one.shipped,
-            _share(one.shipped_share),
-            one.targets,
-            one.runs,
+            arm.arm,
+            arm.score,
+            arm.deviation,
+            _ends(arm.interval),
+            arm.gain,
+            _ends(arm.gain_interval, "+"),
+            arm.rer,
+            arm.rer_deviation,
+            None if arm.cost is None else f"{arm.cost:.2f}",
+            arm.tuned,
+            _share(arm.tuned_share),
+            arm.shipped,
+            _share(arm.shipped_share),
+            arm.targets,
+            arm.runs,
         )
-        for one in arms
+        for arm in arms
     ]
     return {"columns": ARM_COLUMNS, "rows": rows}
 
 
-def _comparisons(found: Findings) -> Table:
+def _comparisons(findings: Findings) -> Table:
+    """Each guided arm against its rivals."""
     columns = ("arm", "against", "difference (points)", "95 % interval", "better", "runs")
     rows = [
         (
-            one.arm,
-            f"{one.against} (equal cost)" if one.role == "equal_cost" else one.against,
-            one.difference,
-            _ends(one.interval, "+"),
-            one.better,
-            one.runs,
+            pair.arm,
+            f"{pair.against} (equal cost)" if pair.role == "equal_cost" else pair.against,
+            pair.difference,
+            _ends(pair.interval, "+"),
+            pair.better,
+            pair.runs,
         )
-        for one in found.comparisons
+        for pair in findings.comparisons
     ]
     return {"columns": columns, "rows": rows}
 
 
-def _matrix(found: Findings) -> Table:
+def _matrix(findings: Findings) -> Table:
     """Relative error reduction, sources by targets, sources in the order of their mean."""
-    known = {(one.source, one.target): one.rer for one in found.transfers}
-    targets = sorted({target for _, target in known})
+    reductions = {(transfer.source, transfer.target): transfer.rer for transfer in findings.transfers}
+    targets = sorted({target for _, target in reductions})
     rows = []
-    for source in {source for source, _ in known}:
-        own = [known.get((source, target)) for target in targets]
-        there = [rer for rer in own if rer is not None]
-        rows.append((source, float(np.mean(there)) if there else None, *own))
+    for source in {source for source, _ in reductions}:
+        of_source = [reductions.get((source, target)) for target in targets]
+        defined = [reduction for reduction in of_source if reduction is not None]
+        rows.append((source, float(np.mean(defined)) if defined else None, *of_source))
     rows.sort(key=lambda row: (math.inf if row[1] is None else -row[1], row[0]))
     return {"columns": ("source", "mean", *targets), "rows": rows}
 
 
-def _correlations(found: Findings) -> Table:
+def _correlations(findings: Findings) -> Table:
+    """Similarity against gain, target by target."""
     rows = [
         (
-            one.target,
-            one.sources,
-            *(None if x is None else f"{x:+.2f}" for x in (one.pearson, one.spearman)),
-            None if one.p is None else f"{one.p:.2g}",
-            one.why or None,
+            pair.target,
+            pair.sources,
+            *(None if value is None else f"{value:+.2f}" for value in (pair.pearson, pair.spearman)),
+            None if pair.p is None else f"{pair.p:.2g}",
+            pair.why or None,
         )
-        for one in found.correlations
+        for pair in findings.correlations
     ]
     return {"columns": ("target", "sources", "Pearson r", "Spearman", "p of r", "why not"), "rows": rows}
 
 
-def _rankings(found: Findings) -> Table:
+def _rankings(findings: Findings) -> Table:
+    """How well each ranking of the sources foretells their gains."""
+    columns = (
+        "ranking",
+        "mean Spearman",
+        "95 % interval",
+        "best source in top 3 (% of targets)",
+        "targets",
+        "left out",
+        "ranked as mean",
+    )
     rows = [
         (
-            one.metric,
-            f"{one.spearman:+.3f}",
-            f"{one.interval[0]:+.2f} to {one.interval[1]:+.2f}",
-            None if one.top3 is None else 100 * one.top3,
-            one.targets,
-            one.left_out,
-            one.falls_back,
+            ranker.metric,
+            f"{ranker.spearman:+.3f}",
+            f"{ranker.interval[0]:+.2f} to {ranker.interval[1]:+.2f}",
+            None if ranker.top3 is None else 100 * ranker.top3,
+            ranker.targets,
+            ranker.left_out,
+            ranker.falls_back,
         )
-        for one in found.rankings
+        for ranker in findings.rankings
     ]
-    return {
-        "columns": (
-            "ranking",
-            "mean Spearman",
-            "95 % interval",
-            "best source in top 3 (% of targets)",
-            "targets",
-            "left out",
-            "ranked as mean",
-        ),
-        "rows": rows,
-    }
+    return {"columns": columns, "rows": rows}
 
 
-def _failures(found: Findings) -> Table:
-    rows = [(one.kind, one.target, one.source or None, one.seed, one.reason) for one in found.failures]
+def _failures(findings: Findings) -> Table:
+    """Cells without a score, and why."""
+    rows = [(cell.kind, cell.target, cell.source or None, cell.seed, cell.reason) for cell in findings.failures]
     return {"columns": ("kind", "task", "from", "seed", "reason"), "rows": rows}
 
 
@@ -347,67 +358,69 @@ def _share(share: float | None) -> str | None:
     return None if share is None else f"{share:.3g}"
 
 
-def _markdown(page: Mapping[str, Any], parts: Sequence[Part]) -> str:
+def _markdown(page: Page, parts: Sequence[Part]) -> str:
     """The page as Markdown; the pictures stand beside it as files."""
-    lines = [f"# {page['title']}", page["verdict"], "; ".join(f"{name} {fact}" for name, fact in page["facts"])]
-    blocks = [escape(line, quote=False) for line in lines]
+    lines = [f"# {page['title']}", page["verdict"], "; ".join(f"{name} {fact}" for name, fact in page.get("facts", ()))]
+    paragraphs = [escape(line, quote=False) for line in lines]
     for section, picture in parts:
-        blocks.append(f"## {section['heading']}")
+        paragraphs.append(f"## {section['heading']}")
         if text := section.get("text"):
-            blocks.append(escape(text, quote=False))
-        if found := section.get("table"):
-            blocks.append(escape(table_text(found["columns"], found["rows"]), quote=False))
+            paragraphs.append(escape(text, quote=False))
+        if table := section.get("table"):
+            paragraphs.append(escape(table_text(table["columns"], table["rows"]), quote=False))
         if picture is not None:
-            blocks.append(f"![{picture.title}]({picture.name}.png)")
-    return "\n\n".join(blocks) + "\n"
+            paragraphs.append(f"![{picture.title}]({picture.name}.png)")
+    return "\n\n".join(paragraphs) + "\n"
 
 
-def _cells(found: Findings) -> str:
+def _cells_csv(findings: Findings) -> str:
     """Plain tuning of each target as the source `BASELINE`, then every pair."""
-    most: dict[str, Transfer] = {}
-    for one in found.transfers:
-        most[one.target] = max(most.get(one.target, one), one, key=lambda pair: pair.seeds)
-    rows: list[list[Any]] = [
-        [BASELINE, target, one.baseline, None, one.seeds, one.baseline] for target, one in most.items()
+    most: dict[str, Transfer] = {}  # target -> the first pair that has most seeds
+    for transfer in findings.transfers:
+        most[transfer.target] = max(most.get(transfer.target, transfer), transfer, key=lambda pair: pair.seeds)
+    rows: list[Sequence[Cell]] = [
+        (BASELINE, target, pair.baseline, None, pair.seeds, pair.baseline) for target, pair in most.items()
     ]
-    for one in found.transfers:
-        rows.append(
-            [
-                one.source,
-                one.target,
-                one.mean,
-                one.deviation,
-                one.seeds,
-                one.baseline,
-                one.gain,
-                one.rer,
-                one.worse,
-                one.selection_gain,
-                one.as_is,
-                *(one.similarity.get(metric) for metric in SIMILARITIES),
-            ]
+    rows += [
+        (
+            transfer.source,
+            transfer.target,
+            transfer.mean,
+            transfer.deviation,
+            transfer.seeds,
+            transfer.baseline,
+            transfer.gain,
+            transfer.rer,
+            transfer.worse,
+            transfer.selection_gain,
+            transfer.as_is,
+            *(transfer.similarity.get(metric) for metric in SIMILARITIES),
         )
+        for transfer in findings.transfers
+    ]
     return _csv(CELL_COLUMNS, rows)
 
 
-def _strategies(found: Findings) -> str:
+def _strategies_csv(findings: Findings) -> str:
     """Every arm with all of its numbers; an interval takes two columns."""
-    rows = [_flat(arm) for arm in (*found.arms, *found.generic)]
-    return _csv(list(rows[0]) if rows else [one.name for one in fields(Standing)], [list(row.values()) for row in rows])
+    rows = [_flat(arm) for arm in (*findings.arms, *findings.generic)]
+    columns = list(rows[0]) if rows else [field.name for field in fields(ArmSummary)]
+    return _csv(columns, [list(row.values()) for row in rows])
 
 
-def _flat(arm: Standing) -> dict[str, Any]:
+def _flat(arm: ArmSummary) -> dict[str, Cell]:
     """The numbers of an arm by column."""
-    flat: dict[str, Any] = {}
-    for one in fields(arm):
-        if isinstance(pair := getattr(arm, one.name), tuple):
-            flat |= {f"{one.name}_low": pair[0], f"{one.name}_high": pair[1]}
+    flat: dict[str, Cell] = {}
+    for field in fields(arm):
+        value = getattr(arm, field.name)
+        if isinstance(value, tuple):
+            flat[f"{field.name}_low"], flat[f"{field.name}_high"] = value
         else:
-            flat[one.name] = pair
+            flat[field.name] = value
     return flat
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """A table; what is not known is empty."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

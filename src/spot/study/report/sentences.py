@@ -1,16 +1,16 @@
-"""What a study found, in sentences made from its numbers and intervals; where nothing is decided they say so."""
+"""Say what a study found, in sentences made from its numbers and intervals; where nothing is decided they say so."""
 
 from collections import Counter
 
-from spot.study.analysis.arms import BASELINE
-from spot.study.analysis.findings import FEWEST_RUNS, GUIDED, Comparison, Findings, Standing
+from spot.study.analysis.arms import PLAIN_ARM
+from spot.study.analysis.findings import FEWEST_RUNS, GUIDED, ArmSummary, Comparison, Findings
 from spot.study.analysis.pairs import RESAMPLES
 from spot.study.analysis.table import LARGE
 
 LIKELY = 0.05  # below this p a correlation is counted
 MOST_NAMED = 3
 QUESTIONS = {
-    BASELINE: "Does it beat plain tuning",
+    PLAIN_ARM: "Does it beat plain tuning",
     "equal_cost": "Does it beat plain tuning at its own cost",
     "always": "Does it beat always taking the best known source",
     "random": "Does it beat a source at random",
@@ -55,133 +55,143 @@ TEXTS = {
 }
 
 
-def headline(found: Findings) -> Standing | None:
+def headline(findings: Findings) -> ArmSummary | None:
     """The arm that the first sentences are about, which no report row chose: the first strategy, with most sources."""
-    guided = [arm for arm in found.arms if arm.kind in GUIDED]
+    guided = [arm for arm in findings.arms if arm.kind in GUIDED]
     return max((arm for arm in guided if arm.kind == guided[0].kind), key=lambda arm: arm.k, default=None)
 
 
-def verdict(found: Findings) -> str:
+def verdict(findings: Findings) -> str:
     """The study in one sentence."""
-    arm = headline(found)
-    if not found.arms:
+    arm = headline(findings)
+    if not findings.arms:
         return "No target has all its cells yet, so the arms cannot be compared."
     if arm is None:
         return "No strategy that similarity guides is among the records, so only its rivals are shown."
-    against = next(one for one in found.comparisons if one.arm == arm.arm and one.role == BASELINE)
+    against = next(pair for pair in findings.comparisons if pair.arm == arm.arm and pair.role == PLAIN_ARM)
     ends = {"yes": "It helps.", "no": "It does harm.", "undecided": "Whether it helps is undecided."}
     cost = "" if arm.cost is None else f", at the cost of {arm.cost:.2f} plain runs"
     return f"{_capital(arm.arm)} against plain tuning: {_points(against)}{cost}. {ends[against.better]}"
 
 
-def sentences(found: Findings) -> tuple[str, ...]:
+def sentences(findings: Findings) -> tuple[str, ...]:
     """What a reader should know, the most wanted first."""
-    made = [*_answers(found), *_similarity(found), *_sources(found), *_negative(found), *_there(found)]
-    return tuple(made)
+    return (
+        *_answers(findings),
+        *_similarity(findings),
+        *_sources(findings),
+        *_negative_transfer(findings),
+        *_gaps(findings),
+    )
 
 
-def _answers(found: Findings) -> list[str]:
+def _answers(findings: Findings) -> list[str]:
     """The headline arm against its rivals."""
-    arm = headline(found)
+    arm = headline(findings)
     if arm is None:
         return []
-    own = {one.role: one for one in found.comparisons if one.arm == arm.arm}
-    made = [f"What follows is about {arm.arm}: of the first strategy the one with most sources."]
+    comparisons = {pair.role: pair for pair in findings.comparisons if pair.arm == arm.arm}
+    lines = [f"What follows is about {arm.arm}: of the first strategy the one with most sources."]
     for role, question in QUESTIONS.items():
-        if role in own:
-            one = own[role]
-            rival = next(other for other in found.arms if other.arm == one.against)
+        if role in comparisons:
+            comparison = comparisons[role]
+            rival = next(other for other in findings.arms if other.arm == comparison.against)
             costs = (
-                f"; it is {one.against}, at {rival.cost:.2f} plain runs"
+                f"; it is {comparison.against}, at {rival.cost:.2f} plain runs"
                 if role == "equal_cost" and rival.cost is not None
                 else ""
             )
-            made.append(f"{question}? {_capital(one.better)}: {_points(one)}{costs}.")
-    if not any(one.better != "undecided" for role, one in own.items() if role in QUESTIONS):
-        made.append("Nothing is decided: every one of these intervals holds 0, or there are too few runs.")
+            lines.append(f"{question}? {_capital(comparison.better)}: {_points(comparison)}{costs}.")
+    if all(pair.better == "undecided" for role, pair in comparisons.items() if role in QUESTIONS):
+        lines.append("Nothing is decided: every one of these intervals holds 0, or there are too few runs.")
     if arm.runs < FEWEST_RUNS:
-        made.append(f"{arm.runs} runs (targets times seeds) are fewer than {FEWEST_RUNS}: they decide nothing.")
-    if "oracle" in own and own["oracle"].difference < 0:
-        made.append(f"The oracle, which tunes from every source, is {-own['oracle'].difference:.1f} points higher.")
-    return made
+        lines.append(f"{arm.runs} runs (targets times seeds) are fewer than {FEWEST_RUNS}: they decide nothing.")
+    if "oracle" in comparisons and comparisons["oracle"].difference < 0:
+        higher = -comparisons["oracle"].difference
+        lines.append(f"The oracle, which tunes from every source, is {higher:.1f} points higher.")
+    return lines
 
 
-def _similarity(found: Findings) -> list[str]:
+def _similarity(findings: Findings) -> list[str]:
     """Whether similarity predicts gain."""
-    known = [one for one in found.correlations if one.pearson is not None and one.p is not None]
-    made = []
-    if known:
-        likely = sum(one.pearson > 0 and one.p < LIKELY for one in known)
-        mean = sum(one.pearson for one in known) / len(known)
-        made.append(
-            f"Similarity by {found.metric!r} against gain: mean r {mean:+.2f}; above 0 with p < {LIKELY} in {likely} "
-            f"of {_number(len(known), 'target')}."
+    defined = [(pair.pearson, pair.p) for pair in findings.correlations if pair.pearson is not None]
+    lines = []
+    if defined:
+        likely = sum(pearson > 0 and p is not None and p < LIKELY for pearson, p in defined)
+        mean = sum(pearson for pearson, _ in defined) / len(defined)
+        lines.append(
+            f"Similarity by {findings.metric!r} against gain: mean r {mean:+.2f}; above 0 with p < {LIKELY} in "
+            f"{likely} of {_number(len(defined), 'target')}."
         )
-    elif found.correlations:
-        made.append(f"Similarity against gain: no correlation is defined ({found.correlations[0].why}).")
-    ranked = [
-        f"{one.metric} {one.spearman:+.2f} ({one.interval[0]:+.2f} to {one.interval[1]:+.2f})" for one in found.rankings
+    elif findings.correlations:
+        lines.append(f"Similarity against gain: no correlation is defined ({findings.correlations[0].why}).")
+    qualities = [
+        f"{ranker.metric} {ranker.spearman:+.2f} ({ranker.interval[0]:+.2f} to {ranker.interval[1]:+.2f})"
+        for ranker in findings.rankings
     ]
-    if ranked:
-        made.append(f"Rank correlation of each ranking with the gains, mean over targets: {', '.join(ranked)}.")
-    return made
+    if qualities:
+        lines.append(f"Rank correlation of each ranking with the gains, mean over targets: {', '.join(qualities)}.")
+    return lines
 
 
-def _sources(found: Findings) -> list[str]:
+def _sources(findings: Findings) -> list[str]:
     """Which sources help most."""
-    worse = Counter(one.source for one in found.transfers if one.gain < 0)
+    worse = Counter(transfer.source for transfer in findings.transfers if transfer.gain < 0)
     best = [
         f"{arm.arm} ({arm.gain:+.1f} points, worse on {worse[arm.arm]} of {arm.targets})"
-        for arm in found.generic[:MOST_NAMED]
+        for arm in findings.generic[:MOST_NAMED]
         if arm.gain > 0
     ]
     if best:
         return [f"Sources that help most over all targets, seen afterwards: {', '.join(best)}."]
-    return ["No source helps on average over the targets."] if found.generic else []
+    return ["No source helps on average over the targets."] if findings.generic else []
 
 
-def _negative(found: Findings) -> list[str]:
+def _negative_transfer(findings: Findings) -> list[str]:
     """How many transfers do harm."""
-    if not found.transfers:
+    if not findings.transfers:
         return []
-    counted = {name: sum(getattr(one, name) for one in found.summaries) for name in ("cells", "improved", "worsened")}
-    large = sum(len(one.above_10) for one in found.summaries)
-    always = sum(one.worse == one.seeds for one in found.transfers if one.rer is not None)
-    made = [
-        f"Of {_number(counted['cells'], 'pair')} of source and target {counted['worsened']} end below plain tuning "
-        f"(negative transfer; {always} of them with every seed), {counted['improved']} above, and {large} lower its "
-        f"error by more than {LARGE} %."
+    cells = sum(summary.cells for summary in findings.summaries)
+    improved = sum(summary.improved for summary in findings.summaries)
+    worsened = sum(summary.worsened for summary in findings.summaries)
+    large = sum(len(summary.above_10) for summary in findings.summaries)
+    always = sum(transfer.worse == transfer.seeds for transfer in findings.transfers if transfer.rer is not None)
+    lines = [
+        f"Of {_number(cells, 'pair')} of source and target {worsened} end below plain tuning (negative transfer; "
+        f"{always} of them with every seed), {improved} above, and {large} lower its error by more than {LARGE} %."
     ]
-    if perfect := sorted({one.target for one in found.transfers if one.rer is None}):
-        made.append(f"Plain tuning has no error to reduce on {', '.join(perfect)}: left out of error reductions.")
-    return made
+    if perfect := sorted({transfer.target for transfer in findings.transfers if transfer.rer is None}):
+        lines.append(f"Plain tuning has no error to reduce on {', '.join(perfect)}: left out of error reductions.")
+    return lines
 
 
-def _there(found: Findings) -> list[str]:
+def _gaps(findings: Findings) -> list[str]:
     """What is missing, diverged or not comparable."""
-    made = []
-    pair = found.counts["pair"]
+    lines = []
+    pair = findings.counts["pair"]
     if pair.missing:
-        made.append(f"{pair.finished} of {pair.finished + pair.missing} pair cells are there.")
-    if apart := [one.name for one in found.targets if not one.seeds]:
-        made.append(f"Left out of the arms, because no seed has all its cells: {', '.join(apart)}.")
-    if failed := [f"{count.failed} {kind}" for kind, count in found.counts.items() if count.failed]:
-        made.append(f"Cells that ended without a score, as diverged runs do, and count nowhere: {', '.join(failed)}.")
-    if overlap := sum(one.rows.get("overlap", 0) for one in found.targets):
-        made.append(f"{_number(overlap, 'report row')} that a source was trained on are left out for every arm.")
-    if mixed := [one.name for one in found.targets if one.mixed]:
-        made.append(
+        lines.append(f"{pair.finished} of {pair.finished + pair.missing} pair cells are there.")
+    if apart := [target.name for target in findings.targets if not target.seeds]:
+        lines.append(f"Left out of the arms, because no seed has all its cells: {', '.join(apart)}.")
+    if failed := [f"{count.failed} {kind}" for kind, count in findings.counts.items() if count.failed]:
+        lines.append(f"Cells that ended without a score, as diverged runs do, and count nowhere: {', '.join(failed)}.")
+    if overlap := sum(target.rows.get("overlap", 0) for target in findings.targets):
+        lines.append(f"{_number(overlap, 'report row')} that a source was trained on are left out for every arm.")
+    if mixed := [target.name for target in findings.targets if target.mixed]:
+        lines.append(
             f"Cells of {', '.join(mixed)} were measured on different rows and are not comparable: run the study anew."
         )
-    if found.tasks is not None and found.tasks.left_out:
-        made.append(f"Left out of the similarity map, for want of a shared seed: {', '.join(found.tasks.left_out)}.")
-    return made
+    if findings.tasks is not None and findings.tasks.left_out:
+        lines.append(
+            f"Left out of the similarity map, for want of a shared seed: {', '.join(findings.tasks.left_out)}."
+        )
+    return lines
 
 
-def _points(one: Comparison) -> str:
+def _points(comparison: Comparison) -> str:
     """A difference with its interval."""
-    low, high = one.interval
-    return f"{one.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}, {one.runs} runs)"
+    low, high = comparison.interval
+    return f"{comparison.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}, {comparison.runs} runs)"
 
 
 def _capital(text: str) -> str:
