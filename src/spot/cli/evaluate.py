@@ -213,5 +213,5 @@ def _average(benchmark: str, value: float | None, missing: Mapping[str, str]) ->
     """The average of a benchmark as people read it."""
     name = {"glue": "GLUE", "superglue": "SuperGLUE"}[benchmark]
     if value is None:
-        return f"no {name} average: {', '.join(missing)} has no score"
+        return f"no {name} average: {', '.join(missing)} {'has' if len(missing) == 1 else 'have'} no score"
     return f"{name} average: {value:.1f}"
