@@ -218,8 +218,7 @@ def _average(benchmark: str, result: "MixtureScores") -> str:
         "superglue": ("SuperGLUE", SUPERGLUE, superglue_average),
     }[benchmark]
     try:
-        return (
-            f"{title} average of {len(tasks)} tasks: {average({part.task: part.scores for part in result.members}):.1f}"
-        )
+        value = average({part.task: part.scores for part in result.members})
+        return f"{title} average of {len(tasks)} tasks: {value:.1f}"
     except TaskError as error:  # names those without scores
         return str(error)
