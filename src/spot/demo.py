@@ -24,8 +24,8 @@ from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.rendering import html, plots
 from spot.storage.files import cache_dir, write_whole
-from spot.strategies.comparison import Arm
-from spot.strategies.transfers import TransferReport, transfer_rows
+from spot.strategies.comparison import Arm, TransferReport
+from spot.strategies.transfers import transfer_rows
 from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
 from spot.tasks.readers import read_rows
 from spot.tasks.splits import Splits, split_rows
@@ -241,7 +241,7 @@ def _curves(arms: Sequence[Arm]) -> str:
     curves = {}
     for arm in arms:
         seeds = range(len(arm.scores)) if arm.curve else range(0)
-        curves[arm.arm] = [[(int(point["step"]), point["scores"][seed]) for point in arm.curve] for seed in seeds]
+        curves[arm.arm] = [[(point.step, point.scores[seed]) for point in arm.curve] for seed in seeds]
     return plots.learning_curves(curves)
 
 
