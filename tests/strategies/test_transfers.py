@@ -15,7 +15,9 @@ from spot.models.backbone import Backbone
 from spot.prompts.overlap import contains
 from spot.prompts.prompt import Parent, load
 from spot.storage.run_dir import RunDir
-from spot.strategies.transfers import TransferReport, embed_target, transfer_rows
+from spot.strategies.report import TransferReport
+from spot.strategies.target import embed_target
+from spot.strategies.transfers import transfer_rows
 from spot.tasks.splits import Splits
 from spot.tasks.task import Example, Task
 from spot.training.result import read_results

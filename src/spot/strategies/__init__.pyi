@@ -1,3 +1,3 @@
 from .door import transfer as transfer
-from .plans import plan as plan
+from .plans import plan_transfer as plan_transfer
 from .report import TransferReport as TransferReport

@@ -30,11 +30,28 @@ ARM_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class ArmPoint:
+    """One evaluation of an arm's runs on the selection rows.
+
+    Attributes:
+        step: after which it was made.
+        score: percent, mean over the seeds.
+        scores: percent, one a seed.
+        seconds: of training to get there, mean over the seeds.
+    """
+
+    step: int
+    score: float
+    scores: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arm:
     """One way to answer the target's rows, measured on the report rows.
 
     Attributes:
-        arm: `frozen`, `source`, `plain:vocabulary`, `plain:classes` or `spot`.
+        arm: `frozen`, `source`, `plain:vocabulary`, `plain:classes`, `spot` or `model`.
         source: task names of the prompts that it starts from.
         score: percent, mean over seeds.
         interval: 95 % bootstrap interval of the score over rows and seeds, percent.
@@ -42,7 +59,7 @@ class Arm:
         seconds: of training on the target, mean over seeds.
         scores: percent, one a seed.
         selection: mean score on the selection rows, percent; what choices rest on.
-        curve: points with step, mean selection score, the score of every seed, and training seconds to get there.
+        curve: evaluations on the selection rows.
         steps_to_plain: first evaluated step whose mean selection score reaches plain tuning's last; None if none does.
         seconds_to_plain: training seconds up to that step.
         parameters: trained, P x D, or those of the model.
@@ -63,7 +80,7 @@ class Arm:
     seconds: float = 0.0
     scores: tuple[float, ...] = ()
     selection: float = float("nan")
-    curve: tuple[dict[str, Any], ...] = ()
+    curve: tuple[ArmPoint, ...] = ()
     steps_to_plain: int | None = None
     seconds_to_plain: float | None = None
     parameters: int = 0
@@ -81,7 +98,7 @@ class Arm:
         return {key: None if value != value else value for key, value in values.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CandidateSummary:
     """One candidate of a strategy, as a report shows it.
 
@@ -102,7 +119,18 @@ class CandidateSummary:
     ended: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class StrategySummary:
+    """What a report says of a strategy; fields as in `TransferReport`."""
+
+    strategy: str
+    ranking: Ranking = field(default_factory=lambda: Ranking((), ""))
+    k: int = 0
+    reason: str = ""
+    candidates: tuple[CandidateSummary, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferReport:
     """What a transfer found.
 
@@ -273,7 +301,7 @@ def _pictures(report: TransferReport) -> list[Section]:
     curves = {}
     for arm in report.arms:
         seeds = range(len(arm.scores)) if arm.curve else range(0)
-        curves[arm.arm] = [[(int(point["step"]), point["scores"][seed]) for point in arm.curve] for seed in seeds]
+        curves[arm.arm] = [[(point.step, point.scores[seed]) for point in arm.curve] for seed in seeds]
     try:
         sections: list[Section] = [
             {
