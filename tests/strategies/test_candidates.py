@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.training.test_stopping import break_large_prompts
 
 from spot.config import TransferConfig, TuneConfig
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
@@ -33,6 +32,7 @@ from spot.training.result import RunResult, read_results
 from spot.training.tuning import tune_prompt
 from tests.strategies.test_transfers import named, roles_of
 from tests.support.small_runs import put
+from tests.support.toy_runs import break_large_prompts
 
 STEPS = 8
 CONFIG = TransferConfig(steps=STEPS, seeds=1, eval_every=2)
@@ -222,7 +222,7 @@ def test_the_first_start_from_scratch_is_the_plain_run(run, monkeypatch):
     assert (spot.scores, spot.folder, spot.source) == (plain.scores, plain.folder, "scratch")
     assert race.gain == 0 and race.verdict.startswith("No source was kept: a start from scratch did best")
     assert arm(race, "source").source == race.ranking[0].task, "the nearest source as it is"
-    assert race.chosen == "plain:vocabulary" and load(race.prompt).parents == ()
+    assert race.chosen == "plain:vocabulary" and race.prompt is not None and race.prompt.parents == ()
 
 
 def test_restarts_begin_elsewhere(run, tmp_path):
