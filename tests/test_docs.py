@@ -21,9 +21,20 @@ def test_the_tree_names_every_room_once_with_a_comment():
 
 
 def test_every_relative_link_leads_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_for_contributors_names_files_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = [word for word in re.findall(r"`([\w./-]+)`", text) if "/" in word or word.endswith((".py", ".md"))]
+    stands_for_others = {"tests/ROOM/test_MODULE.py", "src/spot/ROOM/MODULE.py", "../shared/data"}
+    roots = (ROOT, ROOT / "src", ROOT / "src" / "spot", ROOT / "tests")
+    lost = [
+        name for name in named if name not in stands_for_others and not any((root / name).exists() for root in roots)
+    ]
+    assert len(named) > 15 and not lost, lost
 
 
 def test_the_page_of_tasks_is_made_from_the_tables(shared):

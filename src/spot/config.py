@@ -161,6 +161,10 @@ class TuneConfig(BaseModel):
         return checkpointing
 
 
+SELECT_ROWS: int = TuneConfig.model_fields["select_rows"].default
+REPORT_ROWS: int = TuneConfig.model_fields["report_rows"].default
+
+
 class TransferConfig(BaseModel):
     """How a task is tuned from a library; the runs themselves follow the library's key recipe."""
 

@@ -359,27 +359,37 @@ def test_scores_are_the_share_of_right_predictions(spot: Spot, made: Made):
         rows = list(csv.DictReader(file))
     words = ["--task", made.task(), *made.model]
     scored = spot("evaluate", made.run(), *words, "--split", "train", "--json").json
-    assert list(scored) == ["task", "split", "rows", "scores", "invalid"]
+    assert list(scored) == ["task", "split", "rows", "scores", "invalid", "positive", "classes", "each"]
     assert (scored["task"], scored["split"], scored["rows"]) == ("mood", "train", 30)
     answers = spot("predict", made.run(), *words, "--input", made.folder / "mood.csv", "--json").json
     right = [answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)]
     assert scored["scores"]["accuracy"] == pytest.approx(100 * np.mean(right))
     first = spot("evaluate", made.run() / "prompt.safetensors", *words, "--split", "train", "--rows", 7, "--json").json
     assert first["scores"]["accuracy"] == pytest.approx(100 * np.mean(right[:7]))
-    assert "mood train, 7 rows: accuracy" in spot("evaluate", made.run(), *words, "--split", "train", "--rows", 7).out
+    counts = np.array(scored["classes"]["confusion"]["counts"])
+    assert counts.sum() == 30 and counts.trace() == sum(right)
+    text = spot("evaluate", made.run(), *words, "--split", "train", "--rows", 7).out
+    assert "mood train, 7 rows: accuracy" in text and "answer / predicted" in text and "precision (%)" in text
+
+
+def test_rows_that_neither_train_nor_select_are_scored_where_no_split_is_named(spot: Spot, made: Made):
+    words = ["--task", made.task(), *made.model, "--json"]
+    scored = spot("evaluate", made.run(), *words).json
+    tuned = json.loads((made.run() / "result.json").read_text())["runs"][0]
+    assert scored["split"] == "report" and scored["scores"] == tuned["scores"]
 
 
 def test_predict_gives_one_line_a_row_however_the_row_is_given(spot: Spot, made: Made, tmp_path: Path):
     files = {
-        "rows.jsonl": '{"text": "mood is good"}\n{"inputs": "sentence: never"}\n',
+        "rows.jsonl": '{"text": "mood is good", "inputs": "not this"}\n{"text": "never"}\n',
         "rows.txt": "mood is good\nnever\n",
-        "rows.log": '{"text": "mood is good"}\n{"text": "never"}\n',
+        "rows.json": '[{"text": "mood is good"}, {"text": "never"}]',
         "rows.tsv": "text\nmood is good\nnever\n",
     }
     given = []
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-        result = spot("predict", made.run(), "--task", made.task(), *made.model, "--input", tmp_path / name)
+        result = spot("predict", made.run(), *made.model, "--input", tmp_path / name)
         given.append([json.loads(line) for line in result.out.splitlines()])
     assert all(answers == given[0] for answers in given)
     assert len(given[0]) == 2
@@ -390,13 +400,13 @@ def test_predict_gives_one_line_a_row_however_the_row_is_given(spot: Spot, made:
 
 
 def test_predict_takes_labels_from_the_prompt_where_the_task_is_unknown(spot: Spot, made: Made, tmp_path: Path):
-    (tmp_path / "rows.jsonl").write_text('{"inputs": "sentence: good"}\n')
+    (tmp_path / "rows.jsonl").write_text('{"text": "good"}\n')
     words = ["predict", made.run(), *made.model, "--input", tmp_path / "rows.jsonl", "--json"]
     assert spot(*words).json == spot(*words, "--task", made.task()).json
 
 
 def test_predict_reads_a_pipe_and_prints_nothing_else(made: Made):
-    words = [sys.executable, "-m", "spot", "predict", made.run(), "--task", made.task(), *made.model, "--input", "-"]
+    words = [sys.executable, "-m", "spot", "predict", made.run(), *made.model, "--input", "-", "--format", "txt"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [str(word) for word in words]
     done = subprocess.run(words, input="good\nbad\n", capture_output=True, text=True, env=environment)

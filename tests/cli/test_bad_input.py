@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -336,9 +337,12 @@ def test_a_prompt_whose_task_is_unknown(refused: Callable[..., str], run: Path, 
         ("rows.txt", "", ("rows.txt holds no rows",)),
         ("rows.jsonl", "", ("rows.jsonl is empty",)),
         ("rows.jsonl", '{"text": "good"}\n{"text": \n', ("rows.jsonl, line 2", "not JSON")),
-        ("rows.log", '{"text": "good"}\nbad\n', ("rows.log, line 2", "not JSON")),
-        ("rows.log", '{"text": "good"}\n[1]\n', ("rows.log, line 2", "expected a JSON object")),
-        ("rows.jsonl", '{"word": "good"}\n', ("rows.jsonl, row 1", "no field 'text'", "'word'", "'inputs'")),
+        ("rows.log", '{"text": "good"}\n', ("rows.log: no known format of rows", ".csv", "--format")),
+        ("rows.jsonl", '{"text": "good"}\n[1]\n', ("rows.jsonl, line 2", "expected a JSON object")),
+        ("rows.json", '[{"text": "good"}, 1]', ("rows.json, row 2", "expected a JSON object")),
+        ("rows.jsonl", '{"word": "good"}\n', ("rows.jsonl, row 1", "no field 'text'", "'word'")),
+        ("rows.csv", "text,text\na,b\n", ("rows.csv: column 'text' stands in the header more than once",)),
+        ("rows.csv", "text\n \n", ("rows.csv, row 1", "no text in 'text'")),
         ("rows.jsonl", '{"text": 3}\n', ("rows.jsonl, row 1", "field 'text' holds 3")),
         ("rows.txt", b"sch\xf6n\n", ("rows.txt is not utf-8",)),
     ],
@@ -354,15 +358,27 @@ def test_rows_to_predict_that_cannot_be_used(
 ):
     if rows is not None:
         (folder / name).write_bytes(rows if isinstance(rows, bytes) else rows.encode())
-    message = refused("predict", run, "--task", "task.toml", *llama, "--input", name)
+    message = refused("predict", run, *llama, "--input", name)
     for part in named:
         assert part in message
 
 
-def test_plain_rows_for_a_prompt_of_an_unknown_task(folder: Path, refused: Callable[..., str], run: Path):
+def test_rows_for_a_prompt_that_does_not_say_what_it_reads(folder: Path, refused: Callable[..., str], run: Path):
     (folder / "words.txt").write_text("good\n")
-    message = refused("predict", run, "--input", "words.txt")
-    assert "words.txt, row 1" in message and "--task FILE" in message
+    replace(load(run / "prompt.safetensors"), reading=None).save(folder / "old.safetensors")
+    message = refused("predict", folder / "old.safetensors", "--input", "words.txt")
+    assert "its task 'mood' is not known here" in message and "--task FILE" in message and "--template" in message
+
+
+def test_standard_input_without_a_format(refused: Callable[..., str], run: Path):
+    assert "give --format" in refused("predict", run, "--input", "-")
+    assert "no format of rows 'cvs'; did you mean 'csv'" in refused("predict", run, "--input", "-", "--format", "cvs")
+
+
+def test_a_template_that_cannot_be_read_by(folder: Path, refused: Callable[..., str], run: Path):
+    (folder / "words.txt").write_text("good\n")
+    for template, named in (("say {text", "a lone '{'"), ("say", "names no field")):
+        assert named in refused("predict", run, "--input", "words.txt", "--template", template)
 
 
 # Libraries.

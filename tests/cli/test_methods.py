@@ -140,7 +140,7 @@ def test_prompts_vote(spot: Spot, prompts: list[Path], tiny_folder: Callable, tm
     assert found["scores"]["accuracy"] == pytest.approx(accuracy(together))
     assert [scores["accuracy"] for scores in found["each"]] == pytest.approx([accuracy(given) for given in alone])
     text = spot("evaluate", *words).out
-    assert f"size train, 24 rows: accuracy {accuracy(together):.1f}\n" in text
+    assert f"size train, 24 rows: accuracy {accuracy(together):.1f}, macro_f1 " in text
     assert all(
         f"  {prompt} alone: accuracy {accuracy(given):.1f}\n" in text for prompt, given in zip(used, alone, strict=True)
     )

@@ -125,7 +125,7 @@ def test_prompts_answer_the_test_sets(
     assert result.code == 0, result.err
     assert check_submission(out, official=False) == {sheet.name: ROWS for sheet in SUPERGLUE}
     assert result.err.count("loading ") == 2, "one model, loaded once: a line before and one after"
-    assert "answering 3 rows of superglue/axb" in result.err
+    assert f"answering {len(SUPERGLUE)} test sets" in result.err
 
 
 def test_prompts_answer_only_what_has_no_predictions(
@@ -136,7 +136,7 @@ def test_prompts_answer_only_what_has_no_predictions(
     result = spot("submit", "superglue", *words)
     assert result.code == 0, result.err
     assert [line for line in result.err.splitlines() if "answering" in line and line.endswith("...")] == [
-        "answering 3 rows of superglue/cb ..."
+        "answering 1 test set ..."
     ]
 
 

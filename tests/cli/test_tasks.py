@@ -334,15 +334,15 @@ def test_a_plain_line_is_the_sentence_of_a_task_with_one(
 
 
 @pytest.mark.parametrize("task", [None, "glue/rte"])
-def test_inputs_are_read_word_for_word(
+def test_a_field_of_another_name_is_passed_over(
     spot: Spot, prompt: Callable[..., Path], reading: list[str], tiny_folder: Callable, tmp_path: Path, task: str | None
 ):
-    row = {**UNANSWERED["glue/rte"][0], "inputs": "  as it  stands "}
+    row = {**UNANSWERED["glue/rte"][0], "inputs": "  not this "}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(UNANSWERED["glue/rte"][0]) + "\n")
     words = ["predict", prompt("glue/rte", task_prefix=True), "--input", tmp_path / "rows.jsonl", "--json"]
     named = [] if task is None else ["--task", task]
     assert len(spot(*words, *named, "--backbone", tiny_folder("t5")).json) == 2
-    assert reading == ["  as it  stands ", "rte " + UNANSWERED["glue/rte"][1]]
+    assert reading == ["rte " + UNANSWERED["glue/rte"][1]] * 2
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_a_row_to_predict_without_a_field_is_named(
     rows = [row, row, {key: value for key, value in row.items() if key != missing}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["predict", prompt(task), "--input", tmp_path / "rows.jsonl", "--backbone", tiny_folder("t5")]
-    refused(spot(*words), "rows.jsonl, row 3 has no field", repr(missing), task, "'inputs'")
+    refused(spot(*words), "rows.jsonl, row 3 has no field", repr(missing), task)
 
 
 def test_a_plain_line_for_a_task_of_several_fields_is_refused_by_what_it_is(
@@ -364,7 +364,7 @@ def test_a_plain_line_for_a_task_of_several_fields_is_refused_by_what_it_is(
 ):
     (tmp_path / "lines.txt").write_text("It rains.\n")
     words = ["predict", prompt("glue/rte"), "--input", tmp_path / "lines.txt", "--backbone", tiny_folder("t5")]
-    refused(spot(*words), "lines.txt, row 1 has no field 'sentence1'; it has 'text'. ")
+    refused(spot(*words), "lines.txt, row 1 has no field 'sentence1'", "glue/rte reads it")
 
 
 # Rows that cannot be used.

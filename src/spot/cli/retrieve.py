@@ -19,7 +19,7 @@ from spot.cli.options import (
 )
 from spot.cli.output import emit, progress, table
 from spot.cli.transfer import OldRankBy
-from spot.config import TransferConfig
+from spot.config import SELECT_ROWS, TransferConfig
 
 app = typer.Typer()
 
@@ -33,7 +33,7 @@ def retrieve(
     k: Annotated[int, typer.Option("-k", help="How many sources to show.")] = 5,
     data: Data = None,
     train_rows: TrainRows = None,
-    select_rows: SelectRows = 100,
+    select_rows: SelectRows = SELECT_ROWS,
     backbone: BackboneName = None,
     as_json: Json = False,
 ) -> None:

@@ -46,7 +46,7 @@ def submit(
         from spot.evaluation.test_sets import answer_test_sets
 
         open_sheets = [sheet for sheet in sheets if sheet.task not in found]
-        with progress(f"answering {len(open_sheets)} test sets") as step:
+        with progress(f"answering {len(open_sheets)} test set{'s' * (len(open_sheets) != 1)}") as step:
             load = (lambda name: load_backbone(backbone)) if backbone is not None else load_backbone
             found |= answer_test_sets(open_sheets, prompts, load=load, data=data, progress=step)
     submission.write_submission(benchmark, found, out, official=not trial)

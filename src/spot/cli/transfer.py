@@ -24,7 +24,7 @@ from spot.cli.options import (
     setting,
 )
 from spot.cli.output import emit, progress, table
-from spot.config import TransferConfig, load_config
+from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, load_config
 from spot.errors import ConfigError
 from spot.rendering.tables import cell_text
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from spot.retrieval.search import Ranked
-    from spot.strategies.comparison import CandidateSummary, TransferReport
+    from spot.strategies.report import CandidateSummary, TransferReport
 
 app = typer.Typer()
 
@@ -77,8 +77,8 @@ def transfer(
     config: ConfigFile = None,
     settings: Settings = None,
     train_rows: TrainRows = None,
-    select_rows: SelectRows = 100,
-    report_rows: ReportRows = 400,
+    select_rows: SelectRows = SELECT_ROWS,
+    report_rows: ReportRows = REPORT_ROWS,
     data: Data = None,
     backbone: BackboneName = None,
     out: Annotated[
@@ -105,7 +105,7 @@ def transfer(
     rows = split_rows(target, train_rows, select_rows, report_rows, 0)
 
     from spot.models.backbone import Backbone
-    from spot.strategies import transfers
+    from spot.strategies.door import transfer as transfer_task
 
     model_id = opened.backbone
     assert model_id is not None, "`open_sources` refuses such a library"
@@ -113,7 +113,9 @@ def transfer(
     with progress(f"loading {name}"):
         model = Backbone.load(name)
     with progress(f"tuning {target.name} from scratch and from the library") as step:
-        report = transfers.transfer_rows(target, rows, model, opened, resolved, out=out, progress=step, data=data)
+        report = transfer_task(
+            target, model, library=opened, rows=rows, data=data, out=out, progress=step, **resolved.model_dump()
+        )
     emit(report.to_json(), as_json, *_shown(report))
 
 
@@ -142,7 +144,7 @@ def _shown(report: "TransferReport") -> "list[str | Table]":
         report.verdict,
         f"strategy: {strategy}",
         f"chosen by selection rows: {report.chosen}",
-        f"prompt: {report.prompt or 'none: the chosen arm trains nothing'}",
+        f"prompt: {report.prompt_file}",
         f"runs: {report.run}",
     ]
 

@@ -231,8 +231,13 @@ def common_reading(prompts: Sequence[SoftPrompt], limits: Mapping[str, Any]) -> 
     """How all of these prompts read rows, with the limits that are asked for; None without prompts.
 
     Raises:
-        PromptError: they read rows differently, and no value is asked for.
+        PromptError: they are of several backbones or lengths, or read rows differently and no value is asked for.
     """
+    for prompt in prompts[1:]:
+        check_fits(prompt, prompts[0].backbone)
+    lengths = sorted({prompt.length for prompt in prompts})
+    if len(lengths) > 1:
+        raise PromptError(f"prompts of {lengths} tokens cannot vote in one batch: expected one length; give others")
     readings = [replace(reading_of(prompt), **limits) for prompt in prompts]
     for name in ("cue", "separator", "end", "max_input_tokens", "max_target_tokens", "truncate", "task_prefix"):
         values = [getattr(reading, name) for reading in readings]
@@ -293,16 +298,13 @@ def limits_of_run(folder: Path) -> dict[str, Any]:
 
 
 def stacked(prompts: Sequence[SoftPrompt], backbone: Backbone) -> Tensor:
-    """Prompts as a tensor [R, P, D] on the backbone's device; without any, one of no tokens.
+    """Prompts of one length as a tensor [R, P, D] on the backbone's device; without any, one of no tokens.
 
     Raises:
-        PromptError: a prompt is of another backbone, or the prompts are of several lengths.
+        PromptError: a prompt is of another backbone.
     """
     for prompt in prompts:
         check_fits(prompt, backbone.id)
-    lengths = sorted({prompt.length for prompt in prompts})
-    if len(lengths) > 1:
-        raise PromptError(f"prompts of {lengths} tokens cannot vote in one batch: expected one length; give others")
     values = [torch.tensor(prompt.value) for prompt in prompts] or [torch.zeros(0, backbone.id.width)]
     return torch.stack(values).to(backbone.device)
 

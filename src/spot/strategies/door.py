@@ -3,19 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from spot.config import TransferConfig, make_config
+from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, make_config
 from spot.errors import LibraryError
 from spot.evaluation.evaluation import Progress
 from spot.library.library import PACKAGED, Library, open_library
 from spot.models.backbone import Backbone
-from spot.strategies.comparison import TransferReport
+from spot.strategies.report import TransferReport
 from spot.strategies.transfers import transfer_rows
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task
-
-REPORT_ROWS = 400
-SELECT_ROWS = 100
 
 
 def transfer(

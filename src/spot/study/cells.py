@@ -23,6 +23,7 @@ from spot.study.config import COMBINED_STRATEGIES, PAIR_STRATEGIES, Origin, Stud
 from spot.study.records import CellKind, Record, read_finished
 
 GANG_SIZE = 8  # cells of a gang: the rows of a step of all of them stand in memory together
+IDENTITY = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")  # what a record says too
 CELL_FORMAT = 1  # of cells: another one gives all of them other ids
 IMMATERIAL_SETTINGS = ("checkpoint_every", "gradient_checkpointing")  # settings that do not change what a cell finds
 
@@ -283,15 +284,18 @@ def _plain_cells(config: StudyConfig, target: Origin, seed: int, needs_key: bool
         yield Cell("plain", target.task, seed, run, target.revision, start=start, init_seed=init_seed)
 
 
-def record_of(cell: Cell, **found: Any) -> Record:
-    """The record of a cell: what it is, and what was found; without a score where nothing was."""
-    names = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")
-    values = {name: getattr(cell, name) for name in names}
-    config = cell.settings.model_dump(mode="json")
-    return Record(**{**values, "config": config, "version": version("spot-transfer"), **found})
+def record_of(cell: Cell, **measured: Any) -> Record:
+    """The record of a cell.
+
+    Args:
+        cell: what the record says it is.
+        measured: fields of `Record` that say what it came to, or that differ from the cell's; without a `score` the
+            record has a `reason`.
+    """
+    settings = cell.settings.model_dump(mode="json")
+    return Record(**{**cell_as_json(cell), "config": settings, "version": version("spot-transfer"), **measured})
 
 
 def cell_as_json(cell: Cell) -> dict[str, Any]:
     """A cell as plain values, without its settings."""
-    names = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")
-    return {name: getattr(cell, name) for name in names}
+    return {name: getattr(cell, name) for name in IDENTITY}

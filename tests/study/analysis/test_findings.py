@@ -1,11 +1,7 @@
 """The numbers of a study's report against figures worked out by hand and by loops of their own."""
 
-import itertools
-import math
 import random
-from collections import defaultdict
 from dataclasses import replace
-from statistics import fmean
 
 import numpy as np
 import pytest
@@ -14,7 +10,6 @@ from spot.errors import StudyError
 from spot.study.analysis.arms import ArmResult, ArmResults
 from spot.study.analysis.findings import FEWEST_RUNS, ArmSummary, Findings, analyse, compare
 from spot.study.analysis.groups import group_records
-from spot.study.analysis.pairs import bootstrap
 from spot.study.records import Record
 from tests.support.study_records import PROMPT, ROWS, curve, paper_like, record, study
 
@@ -45,33 +40,6 @@ def small(gains: dict[str, float], targets: str = "tu", seeds: int = 3) -> list[
     pairs = {(source, target): (50.0 + gain,) * seeds for source, gain in gains.items() for target in targets}
     similar = {(source, target): 0.1 * n for n, source in enumerate(gains) for target in targets}
     return study({target: (50.0,) * seeds for target in targets}, pairs, similar)
-
-
-def test_the_bootstrap_is_that_of_all_draws():
-    scores = {"a": [50.0, 52.0], "b": [80.0, 83.0], "c": [60.0, 66.0, 61.5]}
-    chances: dict[float, float] = defaultdict(float)
-    for drawn in itertools.product(scores.values(), repeat=3):
-        means = [[fmean(draw) for draw in itertools.product(own, repeat=len(own))] for own in drawn]
-        for three in itertools.product(*means):
-            chances[fmean(three)] += 1 / 27 / math.prod(map(len, means))
-    values = sorted(chances)
-    reached = np.cumsum([chances[value] for value in values])
-    assert reached[-1] == pytest.approx(1)
-    exact = [values[int(np.searchsorted(reached, share))] for share in (0.025, 0.975)]
-    targets = [name for name, own in scores.items() for _ in own]
-    flat = [score for own in scores.values() for score in own]
-    assert bootstrap(flat, targets, resamples=40_000) == pytest.approx(tuple(exact), abs=0.3)
-    assert bootstrap(flat, targets) == bootstrap(flat, targets)
-    assert bootstrap(flat, targets, seed=1) != bootstrap(flat, targets)
-
-
-def test_the_bootstrap_draws_targets_and_then_seeds():
-    # Of one target only its seeds are drawn; of targets with one seed each only these.
-    assert bootstrap([7.0, 7.0], ["a", "a"]) == (7.0, 7.0)
-    assert bootstrap([0.0, 10.0], ["a", "b"]) == (0.0, 10.0)
-    assert bootstrap([0.0, 10.0] * 2, ["a", "a", "b", "b"]) == (0.0, 10.0)
-    many = bootstrap([0.0] * 50 + [10.0] * 50, ["a"] * 50 + ["b"] * 50)
-    assert many == (0.0, 10.0)  # as many rows as one likes: it is two targets
 
 
 def test_a_summary_by_hand():

@@ -89,24 +89,25 @@ def settle_arms(
     check_choice(strategies, ks, metric)
     nearest = partial(ranked_sources, metric=metric)
     arms = [
-        _arm("frozen model, no prompt", "frozen", 0, groups, _frozen),
-        _arm("nearest prompt as it is", "as_is", 1, groups, partial(_as_is, metric=metric)),
+        _arm(groups, _frozen, name="frozen model, no prompt", kind="frozen"),
+        _arm(groups, partial(_as_is, metric=metric), name="nearest prompt as it is", kind="as_is", k=1),
         *_plain_arms(groups),
-        _arm("a source at random", "random", 1, groups, _random_source),
-        _always_arm("always the best known source", "always", groups, hindsight=False),
-        _always_arm("always the best source, in hindsight", "hindsight", groups, hindsight=True),
+        _arm(groups, _random_source, name="a source at random", kind="random", k=1),
+        _always_arm(groups, hindsight=False),
+        _always_arm(groups, hindsight=True),
     ]
     for strategy in strategies:
         if strategy not in ("none", "oracle"):
             for k in ks:
                 settled = partial(_strategy, strategy=strategy, k=k, rank=nearest)
-                arms.append(_arm(strategy_name(strategy, k), strategy, k, groups, settled))
+                arms.append(_arm(groups, settled, name=strategy_name(strategy, k), kind=strategy, k=k))
     arms += _learned_arms(groups, [name for name in RERANKED if name in strategies], ks)
     oracle = partial(_strategy, strategy="oracle", k=1, rank=nearest)
+    after_mixture = partial(_model, after_mixture=True)
     arms += [
-        _arm("oracle, best of all sources", "oracle", 0, groups, oracle),
-        _arm("model tuning", "model", 0, groups, partial(_model, after_mixture=False)),
-        _arm("multi-task model tuning", "mixture_model", 0, groups, partial(_model, after_mixture=True)),
+        _arm(groups, oracle, name="oracle, best of all sources", kind="oracle"),
+        _arm(groups, partial(_model, after_mixture=False), name="model tuning", kind="model"),
+        _arm(groups, after_mixture, name="multi-task model tuning", kind="mixture_model"),
     ]
     return tuple(arm for arm in arms if any(arm.results))
 
@@ -114,7 +115,9 @@ def settle_arms(
 def generic_arms(groups: Sequence[TargetSeed]) -> tuple[ArmResults, ...]:
     """For each source the arm in which every other target starts from it (generic SPoT, section 2)."""
     sources = sorted({source for group in groups for source in group.pairs})
-    return tuple(_arm(source, "generic", 1, groups, partial(_from_source, source=source)) for source in sources)
+    return tuple(
+        _arm(groups, partial(_from_source, source=source), name=source, kind="generic", k=1) for source in sources
+    )
 
 
 def check_choice(strategies: Sequence[str], ks: Sequence[int], metric: str) -> None:
@@ -142,12 +145,13 @@ def strategy_name(strategy: str, k: int, ranked: str = "nearest") -> str:
 def from_scratch(group: TargetSeed, count: int) -> ArmResult:
     """The best of the first `count` runs from scratch."""
     starts = tuple(Start("scratch", init_seed=number) for number in range(count))
-    return _settled(group, Plan("none", starts, (), group.steps), group.plain[:count])
+    return _settled(group, Plan(strategy="none", starts=starts, rungs=(), steps=group.steps), group.plain[:count])
 
 
 def _arm(
-    name: str, kind: str, k: int, groups: Sequence[TargetSeed], settled: Callable[[TargetSeed], ArmResult | None]
+    groups: Sequence[TargetSeed], settled: Callable[[TargetSeed], ArmResult | None], *, name: str, kind: str, k: int = 0
 ) -> ArmResults:
+    """An arm, settled in each group."""
     return ArmResults(name=name, kind=kind, k=k, results=tuple(settled(group) for group in groups))
 
 
@@ -173,12 +177,13 @@ def _plain_arms(groups: Sequence[TargetSeed]) -> list[ArmResults]:
     runs = min((len(group.plain) for group in groups), default=0)
     arms = []
     if starts > 1:
-        arms.append(_arm("plain tuning, the first start", "none", 1, groups, partial(from_scratch, count=1)))
+        first = partial(from_scratch, count=1)
+        arms.append(_arm(groups, first, name="plain tuning, the first start", kind="none", k=1))
     name = "plain tuning" if starts == 1 else "plain tuning, the better start"
-    arms.append(_arm(name, PLAIN_ARM, starts, groups, lambda group: from_scratch(group, group.starts)))
+    arms.append(_arm(groups, lambda group: from_scratch(group, group.starts), name=name, kind=PLAIN_ARM, k=starts))
     for count in range(starts + 1, runs + 1):
         best = partial(from_scratch, count=count)
-        arms.append(_arm(f"plain tuning, best of {count} runs", "restarts", count, groups, best))
+        arms.append(_arm(groups, best, name=f"plain tuning, best of {count} runs", kind="restarts", k=count))
     return arms
 
 
@@ -195,12 +200,10 @@ def _from_source(group: TargetSeed, source: str) -> ArmResult | None:
     return pair and _result_of_run(group, pair, pair.tokens)
 
 
-def _always_arm(name: str, kind: str, groups: Sequence[TargetSeed], hindsight: bool) -> ArmResults:
+def _always_arm(groups: Sequence[TargetSeed], hindsight: bool) -> ArmResults:
     """Every target starts from one source, the one with the highest mean gain over plain tuning.
 
     Args:
-        name: of the arm.
-        kind: of the arm.
         groups: complete ones.
         hindsight: whether the gains are those of all targets on report rows; else those of the other targets on
             selection rows, so that nothing is known of the target at hand.
@@ -222,7 +225,9 @@ def _always_arm(name: str, kind: str, groups: Sequence[TargetSeed], hindsight: b
                 expected[source] = round(float(np.mean(means)), 9)
         return _from_source(group, max(expected, key=expected.__getitem__)) if expected else None
 
-    return _arm(name, kind, 1, groups, settled)
+    if hindsight:
+        return _arm(groups, settled, name="always the best source, in hindsight", kind="hindsight", k=1)
+    return _arm(groups, settled, name="always the best known source", kind="always", k=1)
 
 
 def _learned_arms(groups: Sequence[TargetSeed], strategies: Sequence[str], ks: Sequence[int]) -> list[ArmResults]:
@@ -234,11 +239,11 @@ def _learned_arms(groups: Sequence[TargetSeed], strategies: Sequence[str], ks: S
     by_group = {id(group): ranking for group, ranking in zip(groups, rankings, strict=True)}
     return [
         _arm(
-            strategy_name(strategy, k, "most promising"),
-            f"learned_{strategy}",
-            k,
             groups,
             partial(_strategy, strategy=strategy, k=k, rank=lambda group: by_group[id(group)]),
+            name=strategy_name(strategy, k, "most promising"),
+            kind=f"learned_{strategy}",
+            k=k,
         )
         for strategy in strategies
         for k in ks

@@ -21,8 +21,8 @@ from spot.study.analysis.pairs import (
     RankerQuality,
     TaskMap,
     Transfer,
-    bootstrap,
     correlations,
+    interval_over_targets,
     ranker_qualities,
     table_summaries,
     task_map,
@@ -247,7 +247,7 @@ def compare(arm: ArmResults, against: ArmResults, role: str, groups: Sequence[Ta
     if not shared.any():
         return None
     targets = [group.target for group, is_shared in zip(groups, shared, strict=True) if is_shared]
-    low, high = bootstrap(differences[shared], targets)
+    low, high = interval_over_targets(differences[shared], targets)
     better = "yes" if low > 0 else "no" if high < 0 else "undecided"
     return Comparison(
         arm=arm.name,
@@ -306,9 +306,9 @@ def _summary(arm: ArmResults, groups: Sequence[TargetSeed], plain: Scores, backb
         runs=len(results),
         score=_mean_of_targets(scores, targets),
         deviation=_deviation([float(scores[part].mean()) for part in by_seed]),
-        interval=bootstrap(scores, targets),
+        interval=interval_over_targets(scores, targets),
         gain=_mean_of_targets(scores - plain, targets),
-        gain_interval=bootstrap(scores - plain, targets),
+        gain_interval=interval_over_targets(scores - plain, targets),
         rer=_error_reduction(scores, plain, targets),
         rer_deviation=_deviation(
             [_error_reduction(scores[part], plain[part], [targets[at] for at in part]) for part in by_seed]

@@ -13,7 +13,7 @@ from scipy.spatial.distance import squareform
 from scipy.stats import pearsonr, spearmanr
 
 from spot.errors import StudyError
-from spot.metrics.scores import relative_error_reduction
+from spot.metrics.scores import nested_bootstrap_interval, relative_error_reduction
 from spot.retrieval.embeddings import SIMILARITIES
 from spot.retrieval.predictor import BASIS, Expectation, Gain, expected
 from spot.study.analysis.arms import from_scratch
@@ -125,31 +125,17 @@ class TaskMap:
     left_out: tuple[str, ...]
 
 
-def bootstrap(
-    scores: Sequence[float] | np.ndarray, targets: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % bootstrap interval (percentiles) of a mean over targets of means over seeds.
+def interval_over_targets(scores: Sequence[float] | np.ndarray, targets: Sequence[str]) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a mean over targets of means over seeds: targets are drawn, then seeds of each.
 
     Args:
         scores: [N], one a target and seed.
         targets: [N], of which target each is.
-        resamples: means that are drawn.
-        seed: of the draws.
 
     Returns:
         The two ends, in the unit of the scores.
     """
-    names = np.asarray(targets)
-    by_target = [np.asarray(scores, np.float64)[names == name] for name in sorted(set(targets))]
-    random = np.random.default_rng(seed)
-    drawn = random.integers(len(by_target), size=(resamples, len(by_target)))
-    means = np.empty(drawn.shape)
-    for number, seeds in enumerate(by_target):
-        at = drawn == number
-        # A target that is drawn twice draws its seeds twice.
-        means[at] = seeds[random.integers(len(seeds), size=(int(at.sum()), len(seeds)))].mean(axis=1)
-    low, high = np.percentile(means.mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    return nested_bootstrap_interval(scores, targets, resamples=RESAMPLES)
 
 
 def transfers_of(groups: Sequence[TargetSeed]) -> tuple[Transfer, ...]:
@@ -404,7 +390,7 @@ def _ranker_quality(
     return RankerQuality(
         metric=metric,
         spearman=float(np.mean(ranks)),
-        interval=bootstrap(ranks, ranked),
+        interval=interval_over_targets(ranks, ranked),
         top3=float(np.mean(hits)) if hits else None,
         targets=len(ranks),
         left_out=len(by_target) - len(ranks),
