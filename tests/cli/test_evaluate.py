@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spot.cli import rows
 from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, load, save
+from spot.reading import Reading
+from spot.tasks.inputs import read_inputs
 from spot.tasks.registry import TABLE
 from tests.support import commands
 from tests.support.commands import Result, Spot, call
@@ -85,7 +86,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     encode = Collator.encode
 
     def spy(self: Collator, examples: Any) -> Any:
-        seen.append((self.max_input_tokens, self.max_target_tokens, self.truncate, examples[0].inputs))
+        seen.append((self.max_input_tokens, self.max_target_tokens, self.reading.truncate, examples[0].inputs))
         return encode(self, examples)
 
     monkeypatch.setattr(Collator, "encode", spy)
@@ -331,12 +332,11 @@ INNER = "one\u2028two\x0cthree\x85four\x1cfive"  # what `str.splitlines` would c
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("last", [True, False])
 def test_rows_end_at_line_feeds_alone(tmp_path: Path, end: str, last: bool):
-    plain, packed = tmp_path / "rows.txt", tmp_path / "rows.log"
-    plain.write_bytes(end.join([INNER, "", "six", *[""] * last]).encode())
-    row = json.dumps({"inputs": INNER.replace("\x0c", " ").replace("\x1c", " ")}, ensure_ascii=False)
-    packed.write_bytes(end.join([row, '{"inputs": "six"}', *[""] * last]).encode())
-    task = tmp_path / "task.toml"
-    task.write_text('name = "t"\nrows = "rows.csv"\ninput = "{text}"\nlabels = ["a", "b"]\n')
-    assert [example.inputs for example in rows.read(str(plain), str(task))] == [INNER, "", "six"]
-    found = [example.inputs for example in rows.read(str(packed), None)]
-    assert found == [json.loads(row)["inputs"], "six"] and "\u2028" in found[0]
+    plain, packed = tmp_path / "rows.txt", tmp_path / "rows.jsonl"
+    plain.write_bytes(end.join([INNER, "six", *[""] * last]).encode())
+    row = json.dumps({"text": INNER.replace("\x0c", " ").replace("\x1c", " ")}, ensure_ascii=False)
+    packed.write_bytes(end.join([row, '{"text": "six"}', *[""] * last]).encode())
+    reading = Reading(template="{text}")
+    assert [example.inputs for example in read_inputs(str(plain), reading)] == [INNER, "six"]
+    inputs = [example.inputs for example in read_inputs(str(packed), reading)]
+    assert inputs == [json.loads(row)["text"], "six"] and "\u2028" in inputs[0]

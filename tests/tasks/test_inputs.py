@@ -158,3 +158,19 @@ def test_where_nothing_says_what_is_read_nothing_is_guessed(reading: Reading):
         TaskError, match=r"does not say which fields it reads.* name the file of its task \(--task FILE\)"
     ):
         list(inputs_of(rows_of(["fine"]), reading))
+
+
+INNER = "one\u2028two\x0cthree\x85four\x1cfive"  # what `str.splitlines` would cut
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_rows_end_at_line_feeds_alone(tmp_path: Path, end: str, last: bool):
+    lines, packed = tmp_path / "rows.txt", tmp_path / "rows.jsonl"
+    lines.write_bytes(end.join([INNER, "six", *[""] * last]).encode())
+    row = json.dumps({"text": INNER.replace("\x0c", " ").replace("\x1c", " ")}, ensure_ascii=False)
+    packed.write_bytes(end.join([row, '{"text": "six"}', *[""] * last]).encode())
+    reading = Reading(template="{text}")
+    assert [example.inputs for example in read_inputs(str(lines), reading)] == [INNER, "six"]
+    inputs = [example.inputs for example in read_inputs(str(packed), reading)]
+    assert inputs == [json.loads(row)["text"], "six"] and "\u2028" in inputs[0]
