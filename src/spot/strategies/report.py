@@ -239,7 +239,7 @@ def transfer_page(
         command: that makes the report again.
     """
     overlap = f"{report.left_out} report rows stood in a source's training rows and were left out"
-    known = [
+    all_facts = [
         *facts,
         ("rows", f"{report.rows['train']} train, {report.rows['select']} select, {report.rows['report']} report"),
         ("overlap", overlap),
@@ -260,7 +260,7 @@ def transfer_page(
     page: Page = {
         "title": title or f"A transfer to {report.target}",
         "verdict": report.verdict,
-        "facts": known,
+        "facts": all_facts,
         "sections": parts,
     }
     return {**page, "command": command} if command else page
