@@ -24,6 +24,7 @@ NAMED = (  # rooms and files that have none of them
     "cli/output.py",
     "cli/retrieve.py",
     "cli/transfer.py",
+    "cli/tune.py",
     "collator.py",
     "config.py",
     "demo.py",
@@ -36,6 +37,10 @@ NAMED = (  # rooms and files that have none of them
     "rendering",
     "retrieval",
     "storage",
+    "strategies",
+    "study/estimates.py",
+    "study/worker.py",
+    "training",
 )
 
 HELP = """

@@ -1,7 +1,8 @@
 """Toy tasks whose rows tell the label, runs of them on tiny models, and what stops or breaks a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from spot.config import TuneConfig
 from spot.errors import TaskError
+from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.models.batch import Batch
+from spot.prompts.prompt import SoftPrompt
 from spot.tasks.splits import LazyRows, Splits
 from spot.tasks.task import Example, Task
 from spot.training.loop import Rule
@@ -102,6 +105,14 @@ def unreadable_report(run: Run) -> Run:
 
     [member] = run.members
     return replace(run, members=(replace(member, splits=replace(member.splits, report=LazyRows(broken))),))
+
+
+def library_of(prompts: Sequence[SoftPrompt], folder: Path) -> Library:
+    """A library that remembers nothing so far."""
+    library = Library.create(folder)
+    for prompt in prompts:
+        library.add(prompt)
+    return library
 
 
 class Stopped(BaseException):

@@ -9,7 +9,7 @@ import torch
 from spot.errors import RunError
 from spot.models.backbone import Backbone
 from spot.storage.run_dir import RunDir
-from spot.training import optimisers
+from spot.training.optimisers import ParameterGroup, make_optimiser
 from spot.training.result import CurvePoint
 from spot.training.state import Drawn, State, first_states, restore_states, save_states
 from tests.support.toy_runs import toy_gang
@@ -22,8 +22,10 @@ def backbone(tiny_folder) -> Backbone:
 
 def begun(backbone: Backbone) -> tuple[list[State], torch.optim.Optimizer]:
     states = first_states(toy_gang(backbone), backbone)
-    groups = [{"params": list(state.trained.values()), "lr": 0.1, "weight_decay": 0.0} for state in states]
-    return states, optimisers.make("adamw", groups)
+    groups = [
+        ParameterGroup(tensors=list(state.trained.values()), learning_rate=0.1, weight_decay=0.0) for state in states
+    ]
+    return states, make_optimiser("adamw", groups)
 
 
 def noted(state: State) -> dict:

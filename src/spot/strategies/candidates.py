@@ -72,8 +72,8 @@ class Candidate:
 
     def spent(self, name: Amount) -> float:
         """Text `tokens` or `seconds` of training, mean over the seeds, with what made the start."""
-        made = 0.0 if self.mixture is None else getattr(self.mixture, name)
-        return made + mean_amount(self.results, name)
+        start = 0.0 if self.mixture is None else getattr(self.mixture, name)
+        return start + mean_amount(self.results, name)
 
     def spent_by(self, name: Amount, step: int) -> float:
         """Text `tokens` or `seconds` of training by a step, mean over the seeds; what made the start is not counted."""
@@ -226,9 +226,9 @@ def _race(target: TargetRuns, plan: Plan, runs: Mapping[int, Run], plain: Candid
         results = {number: gang_results[part] for number, part in slices.items()}
         by_candidate = [results.get(number, plain.results) for number in range(len(plan.starts))]
         curves = [[result.curve for result in candidate] for candidate in by_candidate]
-        left = remaining(plan, curves, step, _failed(by_candidate))
+        racing = remaining(plan, curves, step, _failed(by_candidate)).candidates
         places = range(len(gang_results))
-        return [place for number, part in slices.items() if number not in left.candidates for place in places[part]]
+        return [place for number, part in slices.items() if number not in racing for place in places[part]]
 
     shape = repr((plan.starts, plan.rungs, plan.joins))
     rule = Rule(digest(target.config, shape, RunDir(target.out / plain.folder).digest() or ""), losers)

@@ -1,7 +1,7 @@
-"""Compare the arms of a transfer on the same report rows, and say in a report whether the transfer helped."""
+"""Measure the arms of a transfer on the same report rows, and compare them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from spot.evaluation.classes import class_report
 from spot.evaluation.evaluation import interval
-from spot.strategies.report import Arm, ArmPoint, StrategySummary, TransferReport
+from spot.retrieval.ranking import Ranking
+from spot.strategies.report import Arm, ArmPoint, CandidateSummary, TransferReport
 from spot.strategies.report_rows import evaluate_report
 from spot.strategies.target import TargetRuns
 from spot.training.model_tuning import tune_model_run
@@ -39,6 +40,17 @@ class PreparedArm:
     models: tuple[Path, ...] = ()
     tokens: float = 0.0
     files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySummary:
+    """What a report says of a strategy; fields as in `TransferReport`."""
+
+    strategy: str
+    ranking: Ranking = field(default_factory=lambda: Ranking((), ""))
+    k: int = 0
+    reason: str = ""
+    candidates: tuple[CandidateSummary, ...] = ()
 
 
 def tune_model_arm(target: TargetRuns, learning_rate: float) -> PreparedArm:
@@ -115,7 +127,7 @@ def compare(
     best = [max(point.scores[seed] for point in chosen.curve) for seed in range(len(chosen.files))]
     seed = best.index(max(best))
     answers = [row.answers for row in splits.report]
-    texts = [prediction.text for prediction in chosen.evaluations[seed].predictions]
+    predictions = [prediction.text for prediction in chosen.evaluations[seed].predictions]
     return TransferReport(
         target=task.name,
         arms=arms,
@@ -133,7 +145,7 @@ def compare(
         k=strategy.k,
         reason=strategy.reason,
         candidates=strategy.candidates,
-        classes=class_report(task.labels, answers, texts) if task.labels else None,
+        classes=class_report(task.labels, answers, predictions) if task.labels else None,
     )
 
 

@@ -62,7 +62,7 @@ def transfer(
             f"the library {opened.path} holds no prompt whose key was made by a known recipe, so no task can be "
             "compared with it. Add prompts that were tuned with a key_step: `spot library add`."
         )
-    known = task if isinstance(task, Task) else registry.get(task, data)
-    splits = rows if rows is not None else split_rows(known, train_rows, select_rows, report_rows, rows_seed)
+    target = task if isinstance(task, Task) else registry.get(task, data)
+    splits = rows if rows is not None else split_rows(target, train_rows, select_rows, report_rows, rows_seed)
     folder = Path(out) if out is not None else None
-    return transfer_rows(known, splits, backbone, opened, config, out=folder, progress=progress, data=data)
+    return transfer_rows(target, splits, backbone, opened, config, out=folder, progress=progress, data=data)

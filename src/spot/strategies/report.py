@@ -120,17 +120,6 @@ class CandidateSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StrategySummary:
-    """What a report says of a strategy; fields as in `TransferReport`."""
-
-    strategy: str
-    ranking: Ranking = field(default_factory=lambda: Ranking((), ""))
-    k: int = 0
-    reason: str = ""
-    candidates: tuple[CandidateSummary, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class TransferReport:
     """What a transfer found.
 
@@ -250,7 +239,7 @@ def transfer_page(
         command: that makes the report again.
     """
     overlap = f"{report.left_out} report rows stood in a source's training rows and were left out"
-    known = [
+    all_facts = [
         *facts,
         ("rows", f"{report.rows['train']} train, {report.rows['select']} select, {report.rows['report']} report"),
         ("overlap", overlap),
@@ -271,7 +260,7 @@ def transfer_page(
     page: Page = {
         "title": title or f"A transfer to {report.target}",
         "verdict": report.verdict,
-        "facts": known,
+        "facts": all_facts,
         "sections": parts,
     }
     return {**page, "command": command} if command else page
@@ -279,7 +268,12 @@ def transfer_page(
 
 def arm_rows(report: TransferReport) -> list[list[Any]]:
     """The arms as rows under `ARM_COLUMNS`."""
-    names = {"frozen": "frozen model, no prompt", "source": "source prompt as it is", "spot": "SPoT: tuned from it"}
+    names = {
+        "frozen": "frozen model, no prompt",
+        "source": "source prompt as it is",
+        "spot": "SPoT: tuned from it",
+        "model": "full model tuning",
+    }
     return [
         [
             names.get(arm.arm) or f"plain prompt tuning, {arm.arm.partition(':')[2]} start",

@@ -28,9 +28,9 @@ from spot.storage.files import cache_dir
 from spot.strategies.auto import choose_strategy
 from spot.strategies.budget import strategy_budget
 from spot.strategies.candidates import Candidate, ExecutedPlan, run_plan, tune_plain
-from spot.strategies.comparison import PreparedArm, compare, measure, tune_model_arm
+from spot.strategies.comparison import PreparedArm, StrategySummary, compare, measure, tune_model_arm
 from spot.strategies.plans import RACE_BUDGET, Plan, plan_transfer, price
-from spot.strategies.report import StrategySummary, TransferReport
+from spot.strategies.report import TransferReport
 from spot.strategies.source_mixtures import check_rows, tune_source_mixture
 from spot.strategies.target import TargetRuns, recipe_config
 from spot.tasks.splits import Splits

@@ -21,7 +21,7 @@ from spot.models.backbone import Backbone
 from spot.models.dropout import dropout
 from spot.storage.run_dir import RunDir
 from spot.tasks.task import Task
-from spot.training import optimisers
+from spot.training.optimisers import ParameterGroup, make_optimiser
 from spot.training.result import CurvePoint, RunResult
 from spot.training.run import Run
 from spot.training.state import Drawn, State, first_states, restore_states, save_states
@@ -185,15 +185,15 @@ def named_scores(tasks: Sequence[Task], evaluations: Sequence[Evaluation], is_mi
 def _optimiser(states: Sequence[State]) -> torch.optim.Optimizer:
     """One optimiser over all runs, each with its own settings."""
     groups = [
-        {
-            "params": list(state.trained.values()),
-            "lr": state.run.config.learning_rate,
-            "weight_decay": state.run.config.weight_decay,
-            "first_step": state.run.config.first_step,
-        }
+        ParameterGroup(
+            tensors=list(state.trained.values()),
+            learning_rate=state.run.config.learning_rate,
+            weight_decay=state.run.config.weight_decay,
+            first_step=state.run.config.first_step,
+        )
         for state in states
     ]
-    return optimisers.make(states[0].run.config.optimiser, groups)
+    return make_optimiser(states[0].run.config.optimiser, groups)
 
 
 def _step(states: Sequence[State], backbone: Backbone, optimiser: torch.optim.Optimizer, step: int) -> list[State]:
