@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spot.evaluation.evaluation import Evaluation, Prediction
+from spot.evaluation.predictions import Prediction
+from spot.evaluation.scoring import Evaluation
 from spot.strategies.comparison import StrategySummary, compare
 from spot.strategies.report import Arm, ArmPoint, CandidateSummary, TransferReport, arm_rows
 from spot.strategies.target import TargetRuns
