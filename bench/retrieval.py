@@ -117,7 +117,7 @@ def judge(tasks: list[str], prompts: np.ndarray, scores: np.ndarray, expected: n
         ranking[name] = [tasks[source] for source in others[order]]
         by_target[name] = None
         if np.ptp(promised) and np.ptp(happened):
-            by_target[name] = float(spearmanr(promised, happened)[0])
+            by_target[name] = np.array(spearmanr(promised, happened)).tolist()[0]
             hits.append(bool(happened[order[:TOP]].max() == happened.max()))
     correlations = [value for value in by_target.values() if value is not None]
     if not correlations:

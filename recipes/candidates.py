@@ -16,7 +16,7 @@ import spot
 from spot import demo
 from spot.library.library import open_library
 from spot.models.backbone import Backbone
-from spot.strategies.transfers import TransferReport
+from spot.strategies.report import TransferReport
 
 
 def summary(found: TransferReport) -> list[Any]:

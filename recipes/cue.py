@@ -16,11 +16,10 @@ from spot.collator import collator_for
 from spot.config import TuneConfig
 from spot.evaluation.evaluation import evaluate
 from spot.models.backbone import Backbone
-from spot.storage.run_dir import RunDir
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
-from spot.training.result import read_results
-from spot.training.tuning import prepare, tune
+from spot.training.run import Member, prepare_run
+from spot.training.tuning import tune_runs
 
 CUES = ("\nAnswer:", "\nLabel:", " =>", "\n", "")
 FROZEN = ("glue/sst2", "trec", "ag_news", "tweet_eval/emotion", "superglue/copa")
@@ -55,8 +54,8 @@ def main() -> None:
             unseen = Splits(rows[name].train, rows[name].selection, ())
             with tempfile.TemporaryDirectory() as folder:
                 config = CONFIG.model_copy(update={"task": name})
-                tune([prepare(config, tasks[name], backbone, unseen)], backbone, Path(folder))
-                (result,) = read_results(RunDir(Path(folder))) or ()
+                run = prepare_run(config, (Member(tasks[name], unseen),), backbone)
+                result = tune_runs([run], backbone, Path(folder))[0].result
             tuned.append(result.curve[-1].score)
         mean = sum(frozen) / len(frozen)
         print(f"| {cue!r} | " + " | ".join(f"{score:.1f}" for score in (*frozen, mean, *tuned)) + " |", flush=True)

@@ -21,9 +21,10 @@ from spot.prompts.prompt import SoftPrompt
 from spot.storage.run_dir import RunDir
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
+from spot.training.model_tuning import tune_model_run
 from spot.training.result import read_results
-from spot.training.state import mixed
-from spot.training.tuning import prepare, prepare_members, tune, tune_model
+from spot.training.run import Member, mixed, prepare_run
+from spot.training.tuning import tune_runs
 
 TOKENS = 15_000  # text tokens of a run
 TASKS = (
@@ -75,7 +76,8 @@ def gang(
     task, found = rows_of(name, data)
     base = config_of(name, found, backbone, **settings)
     configs = [base.model_copy(update={"seed": seed}) for seed in range(SEEDS)]
-    return tune([prepare(config, task, backbone, found, source) for config in configs], backbone, out)
+    runs = [prepare_run(config, (Member(task, found),), backbone, source) for config in configs]
+    return [tuned.prompt for tuned in tune_runs(runs, backbone, out)]
 
 
 def prompts(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
@@ -92,7 +94,7 @@ def models(names: list[str], data: Path, out: Path, backbone: Backbone) -> None:
         for seed in range(SEEDS):
             config = config_of(name, found, backbone, method="model", learning_rate=1e-5, seed=seed)
             folder = out / "models" / f"{name.replace('/', '-')}-{seed}"
-            tune_model(prepare(config, task, backbone, found), backbone, folder)
+            tune_model_run(prepare_run(config, (Member(task, found),), backbone), backbone, folder)
             print(name, seed, "done", flush=True)
 
 
@@ -100,8 +102,8 @@ def mixture(_names: list[str], data: Path, out: Path, backbone: Backbone) -> Non
     """A mixture's prompt and each member's as sources of TARGETS, all with the same tokens."""
     members = mixed([rows_of(name, data) for name in MEMBERS], CONFIG)
     every = Splits([row for member in members for row in member.splits.train], (), ())
-    run = prepare_members(config_of("mixture", every, backbone), members, backbone, name="mixture:five of GLUE")
-    sources = {"mixture": tune([run], backbone, out / "mixture" / "source")[0]}
+    run = prepare_run(config_of("mixture", every, backbone), members, backbone, name="mixture:five of GLUE")
+    sources = {"mixture": tune_runs([run], backbone, out / "mixture" / "source")[0].prompt}
     for name in MEMBERS:
         sources[name] = gang(name, data, backbone, out / "prompts" / name.replace("/", "-"))[0]
     for target, steps in TARGETS.items():

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from spot.config import TuneConfig
 from spot.models.backbone import Backbone
-from spot.storage.run_dir import RunDir
 from spot.tasks import registry
 from spot.tasks.splits import split_rows
-from spot.training.result import read_results
-from spot.training.tuning import prepare, tune
+from spot.training.run import Member, prepare_run
+from spot.training.tuning import tune_runs
 
 TOKENS = 20_000
 BASE = TuneConfig(
@@ -61,8 +60,9 @@ def main() -> None:
     for number, gang in enumerate(GANGS):
         configs = [BASE.model_copy(update={**change, "steps": steps, "eval_every": steps // 3}) for change in gang]
         folder = arguments.out / f"gang-{number}"
-        tune([prepare(config, task, backbone, rows) for config in configs], backbone, folder)
-        for change, result in zip(gang, read_results(RunDir(folder)) or (), strict=True):
+        runs = [prepare_run(config, (Member(task, rows),), backbone) for config in configs]
+        for change, tuned in zip(gang, tune_runs(runs, backbone, folder), strict=True):
+            result = tuned.result
             name = ", ".join(f"{key} {value}" for key, value in change.items()) or "base"
             curve = result.curve
             best = result.best_score

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from spot.config import TransferConfig, TuneConfig, digest, load_config, read_budget, to_toml
 from spot.errors import ConfigError
-from spot.training import optimisers
+from spot.training.optimisers import ParameterGroup, make_optimiser
 
 
 def complaint(path: Path | None, *overrides: str) -> list[str]:
@@ -165,8 +165,8 @@ def test_the_largest_learning_rate_is_one_that_the_optimisers_take(optimiser: st
     """Steps with it may diverge, which the loop reports; an error of torch would be no message for a user."""
     rate = next(part.le for part in TuneConfig.model_fields["learning_rate"].metadata if hasattr(part, "le"))
     weights = torch.ones(2, 3, requires_grad=True)
-    group = {"params": [weights], "lr": rate, "weight_decay": 0.999, "first_step": 0}
-    made = optimisers.make(optimiser, [group])
+    group = ParameterGroup(tensors=[weights], learning_rate=rate, weight_decay=0.999)
+    made = make_optimiser(optimiser, [group])
     for _ in range(3):
         weights.grad = torch.full((2, 3), 0.5)
         made.step()

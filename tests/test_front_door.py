@@ -50,7 +50,7 @@ def test_the_program_runs_on_a_tiny_t5(tiny_folder: Callable[[str], Path], tmp_p
     assert PROGRAM is not None
     folder = tiny_folder("t5")
     backbone = package.Backbone.load(str(folder))
-    library = package.Library(tmp_path / "library")
+    library = package.Library.create(tmp_path / "library")
     fast = {"length": 3, "batch_size": 4, "eval_every": 2, "learning_rate": 0.05}
     for name in ("one", "two", "three"):
         rows = [{"text": f"{name} {text}", "label": label} for text, label in REVIEWS]

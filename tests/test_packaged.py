@@ -12,7 +12,7 @@ from spot.evaluation.evaluation import evaluate
 from spot.library.library import open_library, packaged
 from spot.models.backbone import Backbone
 from spot.retrieval.embeddings import similarity, task_embedding
-from spot.strategies.transfers import embed_target
+from spot.strategies.target import embed_target
 from spot.tasks import registry
 from spot.tasks.splits import split_rows
 from spot.tasks.task import Example, Task

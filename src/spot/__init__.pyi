@@ -14,8 +14,8 @@ from .models.backbone import Backbone as Backbone
 from .prompts.prompt import SoftPrompt as SoftPrompt
 from .reading import Reading as Reading
 from .retrieval.ranking import retrieve as retrieve
-from .strategies.comparison import TransferReport as TransferReport
 from .strategies.door import transfer as transfer
+from .strategies.report import TransferReport as TransferReport
 from .tasks.splits import Splits as Splits
 from .tasks.splits import split_rows as split_rows
 from .tasks.task import Task as Task

@@ -112,10 +112,11 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
         ]
         task = Task("rows", lambda split: iter(examples), ("train",), reading.words, ("accuracy",), reading=reading)
         backbone = self._backbone()
-        given = {"steps": self.steps, "seed": self.seed} if self.library is None else {"steps": self.steps}
+        given: dict[str, Any] = {"steps": self.steps}
         if self.library is None:
-            given |= {"length": self.length, "learning_rate": self.learning_rate, "batch_size": self.batch_size}
-        settings = {key: value for key, value in given.items() if value is not None} | dict(self.settings or {})
+            given |= {name: getattr(self, name) for name in ("seed", "length", "learning_rate", "batch_size")}
+        settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        settings |= dict(self.settings or {})
         splits = self._split(examples, targets)
         self.report_ = None
         if self.library is None:
@@ -160,11 +161,13 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
             count = max(1, round(HELD_OUT * len(examples)))
             classes, sizes = np.unique(targets[numbers], return_counts=True)
             fits = sizes.min() >= 2 and count >= len(classes) and len(numbers) - count >= len(classes)
-            numbers, held = train_test_split(
+            training, held = train_test_split(
                 numbers, test_size=count, random_state=self.seed, stratify=targets[numbers] if fits else None
             )
-            parts.append(tuple(examples[number] for number in sorted(held)))
-        return Splits(tuple(examples[number] for number in sorted(numbers)), parts[0], parts[1] if parts[1:] else ())
+            numbers = np.sort(np.asarray(training))
+            parts.append(tuple(examples[number] for number in np.sort(np.asarray(held)).tolist()))
+        training_rows = tuple(examples[number] for number in numbers.tolist())
+        return Splits(training_rows, parts[0], parts[1] if parts[1:] else ())
 
 
 @lru_cache(maxsize=1)

@@ -171,40 +171,49 @@ class TransferConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     strategy: Literal["best", "average", "mixture", "race", "oracle", "none", "auto"] = Field(
-        "best",
+        default="best",
         description="`best` of the top k sources, their `average`, a `mixture` of their tasks and the target, a `race` "
         "between them and starts from scratch, `oracle`: all of them, `none`: plain tuning alone, or `auto`, which "
         "picks one and says why",
     )
     rank_by: Literal["mean", "token", "max", "learned"] = Field(
-        "mean",
+        default="mean",
         serialization_alias="metric",  # its name in `digest`, which names files of transfers
         description="similarity of task embeddings, or `learned`: what past transfers lead to expect",
     )
     k: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="most similar sources to use; left out: 1 for best, 3 for average and mixture, for a race as many "
         "as its budget holds",
     )
     budget: str | None = Field(
-        None,
+        default=None,
         description="most that the strategy may train, retrieval included: a multiple of one plain run such as 2x, or "
         "a time such as 10min; left out: 2.5x for race and auto, no limit for the others",
     )
-    restarts: int = Field(1, ge=1, le=100, description="starts from scratch in a race; the first is the plain run")
-    mixture_steps: int | None = Field(
-        None, ge=1, description="steps of a mixture's own run, before the target's; left out: as many as the target's"
+    restarts: int = Field(
+        default=1, ge=1, le=100, description="starts from scratch in a race; the first is the plain run"
     )
-    steps: int = Field(36, ge=1, description="optimiser steps of every tuned arm")
-    seeds: int = Field(3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
+    mixture_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="steps of a mixture's own run, before the target's; left out: as many as the target's",
+    )
+    steps: int = Field(default=36, ge=1, description="optimiser steps of every tuned arm")
+    seeds: int = Field(default=3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
     starts: tuple[Literal["vocabulary", "classes", "uniform"], ...] = Field(
-        ("vocabulary",), min_length=1, description="starts of the plain arms; the task embedding is read from the first"
+        default=("vocabulary",),
+        min_length=1,
+        description="starts of the plain arms; the task embedding is read from the first",
     )
     model_learning_rate: float | None = Field(
-        None, gt=0, le=1, description="adds full model tuning as an arm, with this step size; left out: no such arm"
+        default=None,
+        gt=0,
+        le=1,
+        description="adds full model tuning as an arm, with this step size; left out: no such arm",
     )
-    eval_every: int = Field(6, ge=1, description="steps between points of the learning curve")
+    eval_every: int = Field(default=6, ge=1, description="steps between points of the learning curve")
 
     @field_validator("starts", mode="before")
     @classmethod

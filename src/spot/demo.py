@@ -10,7 +10,7 @@ import json
 import logging
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.resources import files
@@ -22,10 +22,10 @@ from spot.errors import TaskError, did_you_mean
 from spot.evaluation.evaluation import Progress
 from spot.library.library import Library
 from spot.models.backbone import Backbone
-from spot.rendering import html, plots
+from spot.rendering import html
 from spot.storage.files import cache_dir, write_whole
-from spot.strategies.comparison import Arm
-from spot.strategies.transfers import TransferReport, transfer_rows
+from spot.strategies.report import TransferReport, transfer_page
+from spot.strategies.transfers import transfer_rows
 from spot.tasks.origins import WHEEL_FOLDERS, wheel_file
 from spot.tasks.readers import read_rows
 from spot.tasks.splits import Splits, split_rows
@@ -55,17 +55,6 @@ RULE = (
     "demo's target. What transfer gains has no part in the rule."
 )
 
-ARM_COLUMNS = (
-    "arm",
-    "starts from",
-    "score, %",
-    "95 % interval",
-    "steps",
-    "seconds",
-    "steps to plain's score",
-    "seconds to plain's score",
-    "parameters",
-)
 CANDIDATE_COLUMNS = ("candidate", "its rows", "frozen", "plain", "SPoT", "gain", "95 % interval", "source")
 
 
@@ -208,86 +197,29 @@ def run(
     return report, out / "report.html"
 
 
-def arm_rows(report: TransferReport) -> list[list[Any]]:
-    """The arms as rows under `ARM_COLUMNS`."""
-    names = {"frozen": "frozen model, no prompt", "source": "source prompt as it is", "spot": "SPoT: tuned from it"}
-    rows = []
-    for arm in report.arms:
-        name = names.get(arm.arm, f"plain prompt tuning, {arm.arm.partition(':')[2]} start")
-        rows.append(
-            [
-                name,
-                arm.source,
-                arm.score,
-                f"{arm.interval[0]:.1f} to {arm.interval[1]:.1f}",
-                arm.steps,
-                arm.seconds,
-                arm.steps_to_plain,
-                arm.seconds_to_plain,
-                arm.parameters,
-            ]
-        )
-    return rows
-
-
 def candidate_rows() -> list[list[Any]]:
     """Every candidate under `CANDIDATE_COLUMNS`: what its rows say now, and what it reached when it was measured."""
     measured = json.loads(files("spot").joinpath(RECORD).read_text())
     return [[name, ineligible(CANDIDATES[name]) or "meets the rule", *values] for name, values in measured.items()]
 
 
-def _curves(arms: Sequence[Arm]) -> str:
-    """The learning curves of the tuned arms, each with the range of its seeds."""
-    curves = {}
-    for arm in arms:
-        seeds = range(len(arm.scores)) if arm.curve else range(0)
-        curves[arm.arm] = [[(int(point["step"]), point["scores"][seed]) for point in arm.curve] for seed in seeds]
-    return plots.learning_curves(curves)
-
-
-def _page(report: TransferReport, backbone: Backbone, task: Task, rows: Splits) -> dict[str, Any]:
+def _page(report: TransferReport, backbone: Backbone, task: Task, rows: Splits) -> html.Page:
     """The report's content."""
-    sources = [ranked.task for ranked in report.ranking]
-    similarities = [ranked.similarity for ranked in report.ranking]
     largest = max(sum(row.answers[0] == label for row in rows.report) for label in task.labels) / len(rows.report)
-    facts = [
-        ("frozen model", f"{backbone.id.name}, {backbone.parameters:,} parameters, of which 0 train"),
-        ("target", f"{task.name}: {task.title}"),
-        ("rows", f"{report.rows['train']} train, {report.rows['select']} select, {report.rows['report']} report"),
-        ("larger class", f"{100 * largest:.1f} % of the report rows"),
-        ("overlap", f"{report.left_out} report rows stood in a source's training rows and were left out"),
-        ("strategy", report.reason),
-        ("chosen by selection rows", report.chosen),
-    ]
-    sections = [
-        {
-            "heading": "What each arm reaches",
-            "text": "Scores are percent on report rows, which chose nothing: steps, sources and the better plain start "
-            "were chosen on selection rows. Intervals are bootstraps over rows and seeds.",
-            "table": {"columns": ARM_COLUMNS, "rows": arm_rows(report)},
-        },
-        {
-            "heading": "Learning curves",
-            "text": "Mean selection score over the seeds. Step 0 is the start itself.",
-            "svg": _curves(report.arms),
-        },
-        {
-            "heading": "Which source is near",
-            "text": "Cosine of average tokens between task embeddings. The target's embedding is read from its own "
-            "plain run at the library's key step. The order is that of "
-            + ("what past transfers lead to expect." if report.expected else "the similarities."),
-            "svg": plots.similarity_bars(sources, similarities),
-        },
-        {
-            "heading": "How the target was chosen",
-            "text": RULE + " What each candidate reached when it was measured, with plain tuning and with SPoT:",
-            "table": {"columns": CANDIDATE_COLUMNS, "rows": candidate_rows()},
-        },
-    ]
-    return {
-        "title": "A new task from a known prompt",
-        "verdict": report.verdict,
-        "facts": facts,
-        "sections": sections,
-        "command": "spot demo" if task.name == TARGET else f"spot demo --target {task.name}",
-    }
+    return transfer_page(
+        report,
+        title="A new task from a known prompt",
+        facts=[
+            ("frozen model", f"{backbone.id.name}, {backbone.parameters:,} parameters, of which 0 train"),
+            ("target", f"{task.name}: {task.title}"),
+            ("larger class", f"{100 * largest:.1f} % of the report rows"),
+        ],
+        sections=[
+            {
+                "heading": "How the target was chosen",
+                "text": RULE + " What each candidate reached when it was measured, with plain tuning and with SPoT:",
+                "table": {"columns": CANDIDATE_COLUMNS, "rows": candidate_rows()},
+            }
+        ],
+        command="spot demo" if task.name == TARGET else f"spot demo --target {task.name}",
+    )

@@ -32,8 +32,9 @@ def test_examples_stand_a_line_each():
 
 def test_a_library_without_keys_cannot_be_asked(tmp_path: Path):
     sources = Library.create(tmp_path / "library")
-    sources.add(library_prompt(key=None, start=None, key_recipe=None))
+    sources.add(library_prompt(key_recipe=None))
     with pytest.raises(LibraryError, match=r"no task can be compared with it\. Add prompts .*key_step"):
         options.open_sources(str(sources.path))
-    sources.add(library_prompt("trec", seed=1))
+    sources = Library.create(tmp_path / "other")
+    sources.add(library_prompt())
     assert options.open_sources(str(sources.path)).key_recipe is not None

@@ -12,11 +12,11 @@ from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.retrieval import predictor
 from spot.retrieval.ranking import remember
-from spot.strategies import plans
+from spot.strategies import auto
 from spot.training.tuning import tune_prompt
-from tests.strategies.test_transfers import named, roles_of
 from tests.support.commands import Spot, refused
 from tests.support.small_runs import user_task
+from tests.support.toy_runs import named, word_splits
 from tests.support.tuned_tasks import TunedTasks
 
 WORDS = ("red", "green", "blue")
@@ -38,7 +38,7 @@ def words(tiny_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
             eval_every=2,
             key_step=3,
         )
-        library.add(tune_prompt(config, named(word), backbone, roles_of(word), out=folder / word))
+        library.add(tune_prompt(config, named(word), backbone, word_splits(word), out=folder / word))
     return (user_task(folder), "--library", library.path, "--backbone", model)
 
 
@@ -47,8 +47,8 @@ QUICK = ("--steps", 8, "--seeds", 1, "--set", "eval_every=2")
 
 @pytest.mark.parametrize("strategy", ["race", "oracle", "auto"])
 def test_the_report_names_the_strategy_its_candidates_and_their_cost(spot: Spot, words, strategy, monkeypatch):
-    monkeypatch.setattr(plans, "FEW_ROWS", 1)
-    monkeypatch.setattr(plans, "STANDS_OUT", 99.0)
+    monkeypatch.setattr(auto, "FEW_ROWS", 1)
+    monkeypatch.setattr(auto, "STANDS_OUT", 99.0)
     asked = ("transfer", *words, *QUICK, "--strategy", strategy, "--budget", "9x")
     found = spot(*asked, "--json").json
     assert found["strategy"] == ("oracle" if strategy == "oracle" else "race")
@@ -110,7 +110,7 @@ def _learned_from(spot: Spot, words: tuple[object, ...], library: Library) -> li
     ],
 )
 def test_what_is_refused(spot: Spot, words, tmp_path, options, parts, monkeypatch):
-    monkeypatch.setattr("spot.strategies.transfers.seconds_of", lambda runs, backbone: 100.0)
+    monkeypatch.setattr("spot.strategies.budget.seconds_of", lambda runs, backbone: 100.0)
     refused(spot("transfer", *words, *QUICK, "--out", tmp_path / "out", *options), *parts)
     if options[-1] != "2x":
         assert not (tmp_path / "out").exists(), "nothing is trained before"

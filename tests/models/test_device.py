@@ -8,7 +8,9 @@ import torch
 from spot.errors import BackboneError
 from spot.models.backbone import Backbone
 from spot.models.device import placement
-from spot.training.tuning import prepare, tune, tune_model
+from spot.training.model_tuning import tune_model_run
+from spot.training.run import Member, prepare_run
+from spot.training.tuning import tune_runs
 from tests.support.batches import CHOICES, ROWS, batch_of, prompts_for, relative
 from tests.support.tiny_models import FAMILIES
 from tests.training.test_tuning import ROWS as TASK_ROWS
@@ -96,7 +98,7 @@ def test_a_run_on_a_gpu_repeats_its_bytes_and_is_near_that_on_the_cpu(pair, tiny
     settings = config(tiny_folder(family))
     runs = {"a": gpu, "b": gpu, "cpu": cpu}
     prompts = {
-        name: tune([prepare(settings, TASK, model, TASK_ROWS)], model, tmp_path / name)[0]
+        name: tune_runs([prepare_run(settings, (Member(TASK, TASK_ROWS),), model)], model, tmp_path / name)[0].prompt
         for name, model in runs.items()
     }
     assert prompts["a"].digest == prompts["b"].digest
@@ -109,5 +111,5 @@ def test_a_run_on_a_gpu_repeats_its_bytes_and_is_near_that_on_the_cpu(pair, tiny
 def test_a_whole_model_trains_on_a_gpu(pair, tiny_folder, tmp_path: Path):
     gpu = pair("llama")[1]
     settings = config(tiny_folder("llama"), method="model", learning_rate=0.001, key_step=None)
-    folder = tune_model(prepare(settings, TASK, gpu, TASK_ROWS), gpu, tmp_path / "run")
+    folder = tune_model_run(prepare_run(settings, (Member(TASK, TASK_ROWS),), gpu), gpu, tmp_path / "run").path
     assert Backbone.load(str(folder)).device.type == "cuda"

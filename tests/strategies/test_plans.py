@@ -1,51 +1,30 @@
-"""Plans of strategies: what they cost by counting steps one by one, which candidate they keep, what `auto` says."""
-
-import re
-from collections.abc import Sequence
-from itertools import pairwise
+"""Plans of strategies: what they cost by counting steps one by one, and which candidate they keep."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.errors import ConfigError, RunError
-from spot.retrieval.search import Ranked
+from spot.strategies.halving import Rung
 from spot.strategies.plans import (
     RACE_BUDGET,
     STRATEGIES,
     Outcome,
     Plan,
-    Rung,
+    Remaining,
     Start,
-    amount_at,
-    choose,
-    halving,
-    plan,
+    plan_transfer,
     price,
-    race_rungs,
-    settle,
-    standing,
-    standing_after,
+    remaining,
+    resolve,
 )
-from spot.training.result import CurvePoint
-
-SHAPE = {"steps": 36, "eval_every": 6, "key_step": 24}
-
-
-def ranking(*similarities: float) -> list[Ranked]:
-    return [Ranked(f"digest{number}", f"task{number}", value) for number, value in enumerate(similarities)]
-
+from tests.support.plans import SHAPE, curve, ranking
 
 NINE = ranking(*(0.9 - number / 10 for number in range(9)))
 
 
-def curve(*scores: float, nats: Sequence[float] | None = None, every: int = 6) -> list[CurvePoint]:
-    values = nats or [None] * len(scores)
-    return [CurvePoint(every * at, score, value) for at, (score, value) in enumerate(zip(scores, values, strict=True))]
-
-
 def test_each_strategy_starts_where_the_paper_says():
-    made = {name: plan(name, NINE, k=3, **SHAPE) for name in STRATEGIES}
+    made = {name: plan_transfer(name, NINE, k=3, **SHAPE) for name in STRATEGIES}
     assert [start.tasks for start in made["best"].starts] == [("task0",), ("task1",), ("task2",)]
     assert [start.prompts for start in made["oracle"].starts] == [(one.prompt,) for one in NINE]
     assert made["none"].starts == (Start("scratch"),)
@@ -59,24 +38,13 @@ def test_each_strategy_starts_where_the_paper_says():
 
 
 def test_a_race_with_restarts_names_them():
-    made = plan("race", NINE[:1], k=1, restarts=3, budget=9, **SHAPE)
+    made = plan_transfer("race", NINE[:1], k=1, restarts=3, budget=9, **SHAPE)
     assert [start.name for start in made.starts] == ["task0", "scratch", "scratch 1", "scratch 2"]
-
-
-@given(st.integers(1, 40), st.integers(1, 300), st.integers(1, 60))
-def test_halving_keeps_the_better_half_and_ends_at_half_of_the_steps(candidates: int, steps: int, every: int):
-    rungs = halving(candidates, steps, every)
-    assert all(rung.step % every == 0 and rung.step < steps for rung in rungs)
-    assert [rung.step for rung in rungs] == sorted({rung.step for rung in rungs})
-    keeps = [candidates, *(rung.keep for rung in rungs)]
-    assert all(1 <= after <= -(-before // 2) for before, after in pairwise(keeps))
-    if rungs:
-        assert rungs[-1].keep == 1 and 0 <= rungs[-1].step - steps / 2 < every
 
 
 @given(st.integers(1, 9), st.integers(1, 3), st.integers(0, 36))
 def test_the_cost_of_a_race_is_the_steps_walked(k: int, restarts: int, key_step: int):
-    made = plan("race", NINE, k=k, steps=36, eval_every=6, restarts=restarts, key_step=key_step, budget=99)
+    made = plan_transfer("race", NINE, k=k, steps=36, eval_every=6, restarts=restarts, key_step=key_step, budget=99)
     keep = {rung.step: rung.keep for rung in made.rungs}
     racing, waiting, walked = len(made.starts) - 1, 1, 0
     for step in range(1, 37):
@@ -89,152 +57,92 @@ def test_the_cost_of_a_race_is_the_steps_walked(k: int, restarts: int, key_step:
     assert price(made, key_step) == made.cost, "what retrieval takes is the plain run's own way"
 
 
-@given(st.integers(2, 40), st.integers(1, 300), st.integers(1, 60), st.integers(0, 300))
-def test_a_race_ends_with_a_duel_against_the_plain_run(candidates: int, steps: int, every: int, key_step: int):
-    rungs = race_rungs(candidates, steps, every, key_step)
-    halves = halving(candidates - 1, steps, every)
-    assert rungs[: len(halves)] == halves and len(rungs) <= len(halves) + 1
-    assert [rung.step for rung in rungs] == sorted({rung.step for rung in rungs})
-    duel = next((rung for rung in rungs if rung.step >= max(key_step, steps / 2)), None)
-    if duel is None:  # evaluations are too far apart, or the key step is near the end: whoever is left walks on
-        assert max(key_step, steps / 2) > steps - every
-    else:
-        assert duel == rungs[-1] and duel.keep == 1 and duel.step < steps and duel.step % every == 0
-
-
 @pytest.mark.parametrize(("strategy", "runs"), [("best", 3), ("average", 1), ("mixture", 1)])
 def test_other_strategies_pay_for_retrieval_on_top(strategy: str, runs: int):
-    made = plan(strategy, NINE, k=3, **SHAPE)
+    made = plan_transfer(strategy, NINE, k=3, **SHAPE)
     assert made.cost == runs and price(made, 24) == pytest.approx(runs + 24 / 36)
 
 
 def test_what_takes_all_or_none_retrieves_nothing():
-    assert price(plan("oracle", NINE, k=3, **SHAPE), 24) == 9
-    assert price(plan("none", NINE, k=3, **SHAPE), 24) == 1
+    assert price(plan_transfer("oracle", NINE, k=3, **SHAPE), 24) == 9
+    assert price(plan_transfer("none", NINE, k=3, **SHAPE), 24) == 1
 
 
 @pytest.mark.parametrize("budget", [1.7, 2.0, 2.5, 4.0])
 def test_a_race_takes_as_many_sources_as_its_budget_holds(budget: float):
     many = ranking(*(1 - number / 99 for number in range(99)))
-    made = plan("race", many, k=99, budget=budget, **SHAPE)
+    made = plan_transfer("race", many, k=99, budget=budget, **SHAPE)
     k = len(made.sources)
-    assert price(made, 24) <= budget < price(plan("race", many, k=k + 1, budget=99, **SHAPE), 24)
-    assert plan("race", NINE, k=9, **SHAPE) == plan("race", NINE, k=9, budget=RACE_BUDGET, **SHAPE)
+    assert price(made, 24) <= budget < price(plan_transfer("race", many, k=k + 1, budget=99, **SHAPE), 24)
+    assert plan_transfer("race", NINE, k=9, **SHAPE) == plan_transfer("race", NINE, k=9, budget=RACE_BUDGET, **SHAPE)
 
 
 def test_bad_plans_are_refused():
     with pytest.raises(ConfigError, match=r"unknown strategy 'rase'; did you mean 'race'"):
-        plan("rase", NINE, k=1, **SHAPE)
+        plan_transfer("rase", NINE, k=1, **SHAPE)
     for k in (0, 10):
         with pytest.raises(ConfigError, match=f"k is {k}, but there are 9 sources"):
-            plan("best", NINE, k=k, **SHAPE)
+            plan_transfer("best", NINE, k=k, **SHAPE)
     with pytest.raises(ConfigError, match=r"no source has a similarity above 0 \(task0 -0.100, task1 -0.200\)"):
-        plan("average", ranking(-0.1, -0.2), k=2, **SHAPE)
+        plan_transfer("average", ranking(-0.1, -0.2), k=2, **SHAPE)
 
 
 def test_a_source_of_negative_similarity_has_no_weight_in_an_average():
-    (start,) = plan("average", ranking(0.6, -0.2), k=2, **SHAPE).starts
+    (start,) = plan_transfer("average", ranking(0.6, -0.2), k=2, **SHAPE).starts
     assert start.weights == (1.0, 0.0)
-
-
-def test_standing_is_the_best_score_and_then_the_fewest_nats():
-    walk = curve(50, 80, 80, 95, nats=[0.9, 0.6, 0.4, 0.1])
-    assert standing(walk, 12) == (80, -0.4)
-    assert standing(walk, 18) == (95, -0.1)
-    assert standing(curve(50), 0) == (50, float("-inf"))
 
 
 RACE = Plan("race", tuple(Start("prompt", (str(n),), (str(n),)) for n in range(4)), (Rung(12, 2), Rung(18, 1)), 36)
 
 
-def test_settle_follows_the_rungs():
+def test_resolving_follows_the_rungs():
     curves = [
         [curve(50, 55, 60, 95)],  # dropped at step 12, whatever it would have come to
         [curve(50, 70, 72, 73)],  # second at step 12, dropped at step 18
         [curve(50, 60, 80, 90, 91, 91, 91)],
         [curve(50, 71, 71, 71)],
     ]
-    assert settle(RACE, curves) == Outcome(2, (12, 18, 36, 12))
-    assert standing_after(RACE, curves, 11) == ((0, 1, 2, 3), (36,) * 4)
-    assert standing_after(RACE, curves, 12)[0] == (1, 2)
+    assert resolve(RACE, curves) == Outcome(2, (12, 18, 36, 12))
+    assert remaining(RACE, curves, 11) == Remaining((0, 1, 2, 3), (36,) * 4)
+    assert remaining(RACE, curves, 12).candidates == (1, 2)
 
 
-def test_settle_goes_by_the_mean_over_seeds_and_equal_ones_by_their_order():
+def test_resolving_goes_by_the_mean_over_seeds_and_equal_ones_by_their_order():
     curves = [
         [curve(60, 60, 60), curve(80, 80, 80)],
         [curve(71, 71, 71, 71), curve(70, 70, 70, 70)],
         [curve(70, 70, 70), curve(70, 70, 70)],
         [curve(71, 71, 71, 71), curve(70, 70, 70, 70)],
     ]
-    assert settle(RACE, curves) == Outcome(1, (12, 36, 12, 18))
+    assert resolve(RACE, curves) == Outcome(1, (12, 36, 12, 18))
 
 
 def test_the_plain_run_waits_for_the_first_rung_after_its_key_step():
-    made = plan("race", NINE, k=2, **SHAPE)  # key step 24
+    made = plan_transfer("race", NINE, k=2, **SHAPE)  # key step 24
     assert made.rungs == (Rung(18, 1), Rung(24, 1)) and made.joins == 24
     slow_start = curve(50, 50, 50, 50, 90, 91, 92)
-    settled = settle(made, [[curve(50, 60, 70, 80, 81)], [curve(50, 60, 70, 70)], [slow_start]])
+    settled = resolve(made, [[curve(50, 60, 70, 80, 81)], [curve(50, 60, 70, 70)], [slow_start]])
     assert settled == Outcome(2, (24, 18, 36)), "last at step 18, when it is not asked, and first at 24"
-    assert settle(made, [[curve(50, 60, 70, 80, 91)], [curve(50)], [slow_start]]) == Outcome(0, (36, 18, 24))
+    assert resolve(made, [[curve(50, 60, 70, 80, 91)], [curve(50)], [slow_start]]) == Outcome(0, (36, 18, 24))
 
 
 def test_where_the_key_step_lies_early_the_plain_run_is_one_of_those_that_halve():
-    made = plan("race", NINE, k=4, **{**SHAPE, "key_step": 12})
+    made = plan_transfer("race", NINE, k=4, **{**SHAPE, "key_step": 12})
     assert made.rungs == (Rung(12, 2), Rung(18, 1))
     curves = [[curve(50, 60, 60)], [curve(50, 60, 70, 71)], [curve(50, 60, 65)], [curve(50)], [curve(50, 60, 80, 90)]]
-    assert settle(made, curves) == Outcome(4, (12, 18, 12, 12, 36))
+    assert resolve(made, curves) == Outcome(4, (12, 18, 12, 12, 36))
 
 
-def test_settle_without_rungs_takes_the_best_of_all():
-    made = plan("best", NINE, k=3, **SHAPE)
-    assert settle(made, [[curve(70, 75)], [curve(70, 80)], [curve(70, 80)]]) == Outcome(1, (36, 36, 36))
+def test_resolving_without_rungs_takes_the_best_of_all():
+    made = plan_transfer("best", NINE, k=3, **SHAPE)
+    assert resolve(made, [[curve(70, 75)], [curve(70, 80)], [curve(70, 80)]]) == Outcome(1, (36, 36, 36))
 
 
 def test_a_candidate_that_diverged_is_out_and_leaves_its_place_to_another():
     curves = [[curve(50, 90)], [curve(50, 70, 72, 73)], [curve(50, 60, 80, 90, 91, 91, 91)], [curve(50, 71, 71, 71)]]
-    assert settle(RACE, curves, {0: 8}) == Outcome(2, (8, 18, 36, 12))
+    assert resolve(RACE, curves, {0: 8}) == Outcome(2, (8, 18, 36, 12))
     # The last one left may diverge too; those that the rungs have dropped are not called back.
     with pytest.raises(RunError, match="training diverged from 0, 2"):
-        settle(RACE, curves, {0: 8, 2: 30})
+        resolve(RACE, curves, {0: 8, 2: 30})
     with pytest.raises(RunError, match=r"no candidate of the strategy 'race' came to the end.*0, 1, 2, 3"):
-        settle(RACE, curves, {0: 8, 1: 8, 2: 8, 3: 8})
-
-
-def test_amounts_between_points_go_by_the_steps():
-    walk = [CurvePoint(0, 50.0), CurvePoint(6, 60.0, tokens=600, seconds=3.0)]
-    assert amount_at(walk, 4) == 400
-    assert amount_at(walk, 4, "seconds") == 2.0
-
-
-@pytest.mark.parametrize(
-    ("values", "settings", "strategy", "k", "why"),
-    [
-        ((), {}, "none", 0, "holds no source"),
-        ((0.9, 0.8, 0.1), {"budget": 1.5}, "none", 0, "1.5 plain runs does not hold"),
-        ((0.9, 0.8, 0.1), {"select_rows": 29}, "best", 1, "29 selection rows are too few"),
-        ((0.9, 0.2, 0.15, 0.1), {}, "best", 1, "standard deviations above"),
-        ((0.9, 0.2, 0.15, 0.1), {"learned": True}, "best", 1, "Its expected result"),
-        ((0.9, 0.88, 0.1, 0.1), {}, "race", 3, "at most 2.5 of the 2.5 plain runs"),
-        ((0.9, 0.88, 0.1, 0.1), {"budget": 1.7}, "race", 1, "the nearest of 4 sources"),
-        ((0.9, 0.1), {}, "race", 2, "too few sources to see"),
-        ((0.9,), {}, "race", 1, "the only source"),
-        ((0.9, 0.88, 0.1), {"restarts": 9}, "best", 1, "more than the budget"),
-        ((0.5, 0.5, 0.5, 0.5), {}, "race", 3, "only 0.0 standard deviations"),
-    ],
-)
-def test_auto_picks_and_says_why_in_two_sentences(values, settings, strategy, k, why):
-    made = choose(values, **{"select_rows": 100, **SHAPE, **settings})
-    assert (made.strategy, made.k) == (strategy, k) and why in made.reason
-    assert len(re.findall(r"\.(?=\s|$)", made.reason)) == 2 and made.reason.endswith(".")
-
-
-@given(
-    st.lists(st.floats(-1, 1), max_size=12), st.integers(1, 200), st.integers(1, 60), st.floats(1, 6), st.integers(1, 4)
-)
-def test_what_auto_picks_can_be_planned_within_its_budget(values, select_rows, key_step, budget, restarts):
-    shape = {"steps": 60, "eval_every": 6, "key_step": key_step, "restarts": restarts}
-    values = sorted(values, reverse=True)
-    made = choose(values, select_rows=select_rows, budget=budget, **shape)
-    planned = plan(made.strategy, ranking(*values), k=made.k, budget=budget, **shape)
-    assert price(planned, key_step) <= budget + 1e-6
-    assert len(planned.sources) == made.k
+        resolve(RACE, curves, {0: 8, 1: 8, 2: 8, 3: 8})

@@ -20,8 +20,8 @@ from spot.study.records import Record, prompt_file, runs_folder
 from spot.study.scheduler import run
 from spot.study.worker import work
 from spot.tasks.splits import Splits
-from spot.training.state import collator_of, members_of
-from spot.training.tuning import prepare, tune
+from spot.training.run import Member, members_of, prepare_run
+from spot.training.tuning import tune_runs
 
 STUDY = """
 name = "toy"
@@ -98,8 +98,8 @@ def done(backbone: Backbone, item: Work) -> list[tuple[Cell, Record, SoftPrompt]
 def measured(backbone: Backbone, cell: Cell, value: np.ndarray) -> tuple[float, tuple[float, float]]:
     """Score and interval of a prompt on all report rows of a cell's task."""
     [member], _ = members_of(cell.config, None)
-    run = prepare(cell.config, member.task, backbone, member.splits)
-    collator, rows = collator_of(run, member, backbone), member.splits.report
+    run = prepare_run(cell.config, (member,), backbone)
+    collator, rows = run.collator_of(member, backbone), member.splits.report
     found = evaluate(backbone, torch.tensor(value), member.task, collator, rows)
     return found.primary, interval([found], member.task, rows)
 
@@ -110,8 +110,8 @@ def test_a_gang_from_scratch_is_the_runs_of_its_seeds(planned, backbone, tmp_pat
     for cell in gang.cells:
         [member], _ = members_of(cell.config, None)
         blind = Splits(member.splits.train, member.splits.selection, ())
-        runs.append(prepare(cell.config, member.task, backbone, blind))
-    by_hand = tune(runs, backbone, tmp_path / "by-hand")
+        runs.append(prepare_run(cell.config, (Member(member.task, blind),), backbone))
+    by_hand = [tuned.prompt for tuned in tune_runs(runs, backbone, tmp_path / "by-hand")]
     for (cell, record, prompt), expected in zip(done(backbone, Work(gang)), by_hand, strict=True):
         np.testing.assert_array_equal(prompt.value, expected.value)
         np.testing.assert_array_equal(prompt.key, expected.key)
@@ -174,8 +174,8 @@ def test_report_rows_that_a_source_has_seen_are_left_out(planned, backbone):
     item = Work(gang, sketches=(build(row.texts[0] for row in known[:2]), build(row.texts[0] for row in known[2:])))
     cell, record, prompt = done(backbone, item)[0]
     assert record.rows["overlap"] == 5 and record.rows["report"] == len(rest) == 11
-    run = prepare(cell.config, member.task, backbone, member.splits)
-    found = evaluate(backbone, torch.tensor(prompt.value), member.task, collator_of(run, member, backbone), rest)
+    run = prepare_run(cell.config, (member,), backbone)
+    found = evaluate(backbone, torch.tensor(prompt.value), member.task, run.collator_of(member, backbone), rest)
     assert record.score == found.primary
     clean = done(backbone, Work(gang))[0][1]
     assert clean.data != record.data and clean.rows["overlap"] == 0

@@ -13,7 +13,7 @@ from spot.errors import ConfigError, TaskError
 from spot.tasks import registry
 from spot.tasks.mixtures import MIXTURES, Mixture, find_mixture, mixing_rates, tasks_of
 from spot.tasks.splits import split_rows
-from spot.training.state import members_of
+from spot.training.run import members_of
 
 CAP = 2**19
 GLUE_SIZES = {

@@ -1,141 +1,272 @@
-"""The loop beyond one prompt on one task: mixtures, the model itself, small memory, stopping, dropout."""
+"""The loop: gangs, runs that stop early or diverge, mixtures, small memory, patience.
+
+Each run of a gang must be what it is alone.
+"""
 
 import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from spot.collator import Row, collator_for
-from spot.config import TuneConfig
-from spot.errors import ConfigError
-from spot.evaluation.evaluation import Prediction, evaluate, predict, predict_each, vote
+from spot.errors import ConfigError, RunError
 from spot.models.backbone import Backbone
-from spot.models.dropout import dropout
+from spot.models.batch import Batch
+from spot.prompts.prompt import load
 from spot.storage.run_dir import RunDir
-from spot.tasks.splits import Splits
-from spot.tasks.task import Example, Task
-from spot.training.loop import train
-from spot.training.result import read_results
-from spot.training.sampling import sample_batches
-from spot.training.state import Member
-from spot.training.tuning import MODEL, prepare, prepare_members, tune, tune_model
-
-LABELS = ("no", "yes")
-
-
-def example(number: int, words: str = "row") -> Example:
-    text = f"{words} {number:03d} of the table is {('bad', 'fine')[number % 2]}"
-    return Example(str(number), f"sentence: {text}", (LABELS[number % 2],), texts=(text,))
-
-
-def rows_of(words: str = "row") -> Splits:
-    return Splits(*(tuple(example(n, words) for n in range(*part)) for part in ((0, 32), (100, 108), (200, 208))))
-
-
-TASK = Task("toy", lambda split: iter(()), ("train",), LABELS, ("accuracy",))
-OTHER = Task("other", lambda split: iter(()), ("train",), ("good", "poor", "odd"), ("accuracy",))
-OTHER_ROWS = Splits(
-    *(
-        tuple(
-            Example(f"o{n}", f"item: number {n} " * (1 + n % 3), (OTHER.labels[n % 3],), texts=(f"number {n}",))
-            for n in range(*part)
-        )
-        for part in ((0, 20), (100, 109), (200, 209))
-    )
+from spot.training import loop
+from spot.training.loop import Diverged, Rule, seconds_of
+from spot.training.result import RunResult, read_results
+from spot.training.run import Member, Run, prepare_run
+from spot.training.tuning import tune_runs
+from tests.support.kills import run_killed
+from tests.support.toy_runs import (
+    BURST,
+    OTHER,
+    OTHER_SPLITS,
+    RULE,
+    SPLITS,
+    STOPS,
+    TASK,
+    Stopped,
+    break_large_prompts,
+    stopping_at,
+    toy_config,
+    toy_gang,
+    toy_run,
 )
 
 
-def config(**settings) -> TuneConfig:
-    base = {
-        "task": "toy",
-        "backbone": "tiny",
-        "steps": 6,
-        "length": 3,
-        "batch_size": 4,
-        "learning_rate": 0.05,
-        "eval_every": 2,
-        "checkpoint_every": 2,
-    }
-    return TuneConfig(**{**base, **settings})
+def eight_steps(backbone: Backbone, **settings) -> Run:
+    return toy_run(backbone, **{"steps": 8, "checkpoint_every": 3, **settings})
 
 
 @pytest.fixture(scope="module")
-def backbone(tiny_folder) -> Backbone:
+def backbone(tiny_folder: Callable[[str], Path]) -> Backbone:
     return Backbone.load(str(tiny_folder("llama")))
 
 
-def fingerprint(model: torch.nn.Module) -> str:
-    return str([float(part.double().sum()) for part in model.parameters()])
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_large_prompts(monkeypatch)
 
 
-@pytest.mark.parametrize("family", ["llama", "t5"])
-def test_model_tuning_equals_a_plain_loop_and_leaves_the_backbone_alone(tiny_folder, tmp_path, family):
-    backbone = Backbone.load(str(tiny_folder(family)))
-    before = fingerprint(backbone.model)
-    run = prepare(config(method="model", learning_rate=0.001, steps=4, eval_every=4), TASK, backbone, rows_of())
-    folder = tune_model(run, backbone, tmp_path / "run")
-    assert fingerprint(backbone.model) == before
-    assert not any(part.requires_grad for part in backbone.model.parameters())
-
-    oracle = Backbone.load(str(tiny_folder(family)))
-    oracle.model.requires_grad_(True)
-    with RunDir(tmp_path / "plan") as log:
-        plan = train([run.__class__(config(steps=0), run.members, torch.zeros(3, backbone.id.width))], backbone, log)
-    rows, collator = plan[0].members[0].train, plan[0].members[0].collator
-    optimiser = torch.optim.AdamW(oracle.model.parameters(), lr=0.001, weight_decay=0.0)
-    for numbers in sample_batches([len(row.input_ids) for row in rows], 4, 4, 0):
-        optimiser.zero_grad()
-        total = 0.0
-        for number in numbers:  # row by row, by transformers' own loss
-            row = rows[number]
-            if family == "t5":
-                output = oracle.model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.target_ids]))
-            else:
-                ids = torch.tensor([row.input_ids + row.target_ids])
-                labels = torch.tensor([[-100] * len(row.input_ids) + list(row.target_ids)])
-                output = oracle.model(input_ids=ids, labels=labels)
-            total = total + output.loss * len(row.target_ids) / 4
-        total.backward()
-        optimiser.step()
-    result = read_results(RunDir(tmp_path / "run"))[0]
-    assert result.step == 4 or result.step == 0
-    tuned = Backbone.load(str(folder))
-    wanted = oracle if result.step else backbone
-    for ours, theirs in zip(tuned.model.parameters(), wanted.model.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs.detach(), atol=3e-5, rtol=0)
-    assert collator.tokenizer("row")["input_ids"] == tuned.tokenizer("row")["input_ids"]
+def results(folder: Path) -> tuple[RunResult, ...]:
+    return read_results(RunDir(folder))
 
 
-def test_model_tuning_resumes_with_the_same_bytes(backbone, tmp_path):
-    run = prepare(config(method="model", learning_rate=0.002), TASK, backbone, rows_of())
-    whole = tune_model(run, backbone, tmp_path / "whole")
+def timeless(folder: Path) -> list[RunResult]:
+    """The results without what depends on the clock."""
+    return [
+        replace(result, seconds=0.0, curve=tuple(replace(point, seconds=0.0) for point in result.curve))
+        for result in results(folder)
+    ]
 
-    class Stopped(BaseException):
-        pass
 
-    def stopping(step: int, _: int) -> None:
-        if step == 5:
-            raise Stopped
+@pytest.mark.parametrize("optimiser", ["adamw", "adafactor"])
+@pytest.mark.parametrize("micro_batch", [None, 4, 5])
+def test_runs_that_stop_early_equal_the_same_runs_alone(backbone, tmp_path, optimiser, micro_batch):
+    runs = toy_gang(backbone, optimiser=optimiser, micro_batch=micro_batch)
+    together = tune_runs(runs, backbone, tmp_path / "gang", rule=RULE)
+    found = results(tmp_path / "gang")
+    assert [result.steps for result in found] == [4, 8, 6]
+    assert [result.dropped for result in found] == [True, False, True]
+    for number, one in enumerate(runs):
+        config = one.config.model_copy(update={"steps": STOPS.get(number, 8), "micro_batch": None})
+        alone = tune_runs([prepare_run(config, (Member(TASK, SPLITS),), backbone)], backbone, tmp_path / str(number))[
+            0
+        ].prompt
+        wanted = results(tmp_path / str(number))[0]
+        np.testing.assert_allclose(together[number].prompt.value, alone.value, atol=2e-4)
+        assert together[number].prompt.step == alone.step and found[number].tokens == wanted.tokens
+        assert [point.step for point in found[number].curve] == [point.step for point in wanted.curve]
+        for ours, theirs in zip(found[number].curve, wanted.curve, strict=True):
+            assert (ours.score, ours.nats) == pytest.approx((theirs.score, theirs.nats), abs=1e-3)
 
+
+def watch_losses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The rows and the prompts of every call of the loss."""
+    calls: list[tuple[int, int]] = []
+    loss = Backbone.loss
+
+    def watched(self: Backbone, batch: Batch, prompts: Tensor) -> Tensor:
+        calls.append((len(batch.input_ids), len(prompts)))
+        return loss(self, batch, prompts)
+
+    monkeypatch.setattr(Backbone, "loss", watched)
+    return calls
+
+
+def test_a_run_that_stands_still_costs_nothing(backbone, tmp_path, monkeypatch):
+    calls = watch_losses(monkeypatch)
+    tune_runs(toy_gang(backbone), backbone, tmp_path / "gang", rule=RULE)
+    assert calls == [(12, 3)] * 4 + [(8, 2)] * 2 + [(4, 1)] * 2
+
+
+def test_a_small_part_of_a_step_computes_only_the_prompts_that_it_uses(backbone, tmp_path, monkeypatch):
+    calls = watch_losses(monkeypatch)
+    tune_runs(toy_gang(backbone, steps=2, micro_batch=6), backbone, tmp_path / "gang")
+    assert calls == [(6, 2), (6, 2)] * 2
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 5, 6, 7])
+def test_a_race_that_is_killed_ends_with_the_same_bytes(backbone, tmp_path, stop):
+    asked = []
+
+    def losers(results: Sequence[RunResult], step: int) -> list[int]:
+        """The worst of those that are left stops at steps 4 and 6."""
+        asked.append(step)
+        left = [number for number, result in enumerate(results) if not result.dropped]
+        worst = sorted(left, key=lambda number: (results[number].curve[-1].nats, number))
+        return worst[-1:] if step in (4, 6) else []
+
+    rule = Rule("worst", losers)
+    whole = tune_runs(toy_gang(backbone), backbone, tmp_path / "whole", rule=rule)
+    assert sorted(result.steps for result in results(tmp_path / "whole")) == [4, 6, 8] and asked == [2, 4, 6, 8]
     with pytest.raises(Stopped):
-        tune_model(run, backbone, tmp_path / "part", stopping)
-    part = tune_model(run, backbone, tmp_path / "part")
-    assert (part / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert part.name == MODEL and not list((tmp_path / "part").glob(".model*"))
+        tune_runs(toy_gang(backbone), backbone, tmp_path / "part", stopping_at(stop), rule)
+    part = tune_runs(toy_gang(backbone), backbone, tmp_path / "part", rule=rule)
+    assert [tuned.prompt.digest for tuned in part] == [tuned.prompt.digest for tuned in whole]
+    assert timeless(tmp_path / "part") == timeless(tmp_path / "whole")
 
 
-def test_a_model_is_not_tuned_from_a_prompt(backbone, tmp_path):
-    prompt = tune([prepare(config(), TASK, backbone, rows_of())], backbone, tmp_path / "run")[0]
-    with pytest.raises(ConfigError, match="method = 'model' trains no prompt"):
-        prepare(config(method="model"), TASK, backbone, rows_of(), prompt)
+def test_a_gang_of_another_rule_is_another_gang(backbone, tmp_path):
+    tune_runs(toy_gang(backbone), backbone, tmp_path / "gang", rule=RULE)
+    for other in (None, Rule("others", RULE.losers)):
+        with pytest.raises(RunError, match="another configuration"):
+            tune_runs(toy_gang(backbone), backbone, tmp_path / "gang", rule=other)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.support.toy_runs import RULE, toy_gang
+from spot.models.backbone import Backbone
+from spot.training.tuning import tune_runs
+backbone = Backbone.load(sys.argv[2])
+tune_runs(toy_gang(backbone, steps=40), backbone, Path(sys.argv[3]), rule=RULE)
+"""
+
+
+@pytest.mark.slow
+def test_a_race_killed_at_random_moments_ends_with_the_same_bytes(tiny_folder, tmp_path):
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[2]), str(tiny_folder("llama"))]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    run_killed([*command, str(tmp_path / "killed")], tmp_path / "killed", tmp_path / "whole", times=4)
+    for number in range(3):
+        name = f"prompt-{number}.safetensors"
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert timeless(tmp_path / "killed") == timeless(tmp_path / "whole")
+
+
+# Runs that diverge.
+
+
+def test_a_run_that_diverges_does_not_end_its_gang(backbone, tmp_path, caplog, fragile):
+    bad = eight_steps(backbone, seed=7, learning_rate=BURST)
+    runs = [toy_gang(backbone)[0], bad, toy_gang(backbone)[1]]
+    together = tune_runs(runs, backbone, tmp_path / "gang")
+    found = results(tmp_path / "gang")
+    assert [bool(result.diverged) for result in found] == [False, True, False]
+    assert "at step 2 is nan" in found[1].diverged and found[1].steps == 1
+    assert "training diverged with adamw at learning rate 1000000.0; give a lower learning_rate" in found[1].diverged
+    assert "seed 7: the loss of toy" in caplog.text
+    kept = load(tmp_path / "gang" / "prompt-1.safetensors")
+    assert kept.step == 0 and np.array_equal(kept.value, bad.start.numpy()), "the best checkpoint before"
+    for number in (0, 2):
+        alone = tune_runs([runs[number]], backbone, tmp_path / str(number))[0].prompt
+        np.testing.assert_allclose(together[number].prompt.value, alone.value, atol=2e-4)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "adafactor"])
+def test_a_gang_with_a_run_that_diverged_resumes_with_the_same_bytes(backbone, tmp_path, fragile, optimiser):
+    runs = [
+        eight_steps(backbone, learning_rate=BURST, optimiser=optimiser),
+        eight_steps(backbone, seed=1, optimiser=optimiser),
+    ]
+    whole = tune_runs(runs, backbone, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        tune_runs(runs, backbone, tmp_path / "part", stopping_at(5))
+    part = tune_runs(runs, backbone, tmp_path / "part")
+    assert [tuned.prompt.digest for tuned in part] == [tuned.prompt.digest for tuned in whole]
+    assert timeless(tmp_path / "part") == timeless(tmp_path / "whole")
+
+
+def test_a_gang_whose_every_run_diverges_is_an_error(backbone, tmp_path, fragile):
+    runs = [eight_steps(backbone, seed=seed, learning_rate=BURST) for seed in range(2)]
+    for _ in range(2):
+        with pytest.raises(Diverged, match=r"the loss of toy at step 2 is nan") as raised:
+            tune_runs(runs, backbone, tmp_path / "gang")
+    assert [result.digest for result in raised.value.results] == [one.digest for one in runs]
+    assert isinstance(raised.value, RunError) and read_results(RunDir(tmp_path / "gang")) is None
+
+
+def test_a_checkpoint_that_has_no_loss_is_not_the_best(backbone, tmp_path, monkeypatch):
+    evaluate = loop.evaluate
+
+    def unsure(*args: object) -> object:
+        """Every checkpoint after the start scores as the start does, and its loss is no number."""
+        found = evaluate(*args)
+        starts.setdefault("scores", found.scores)
+        first = not asked
+        asked.append(1)
+        return type(found)(starts["scores"], found.correct, found.predictions, found.nats if first else math.nan)
+
+    starts: dict = {}
+    asked: list[int] = []
+    monkeypatch.setattr(loop, "evaluate", unsure)
+    assert tune_runs([eight_steps(backbone)], backbone, tmp_path / "run")[0].prompt.step == 0
+
+
+# What else the loop can do for a transfer.
+
+
+def test_the_last_checkpoint_is_kept_where_the_run_says_so(backbone, tmp_path):
+    last, best = (replace(eight_steps(backbone, learning_rate=0.5), keep=keep) for keep in ("last", "best"))
+    prompt = tune_runs([last], backbone, tmp_path / "last")[0].prompt
+    assert prompt.step == 8 and last.digest != best.digest
+    with RunDir(tmp_path / "loop") as folder:
+        (state,) = loop.train([best], backbone, folder)
+    assert state.best_step < 8, "else this shows nothing"
+    torch.testing.assert_close(torch.tensor(prompt.value), state.prompt.detach().cpu())
+
+
+def test_how_long_a_gang_takes_is_told_from_a_few_steps(backbone, tmp_path, monkeypatch):
+    clock = [0.0]
+    backward, evaluate = loop._backward, loop.evaluate
+
+    def slow(function: Callable, seconds: float) -> Callable:
+        def called(*args: object) -> object:
+            clock[0] += seconds
+            return function(*args)
+
+        return called
+
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(loop, "_backward", slow(backward, 2.0))
+    monkeypatch.setattr(loop, "evaluate", slow(evaluate, 5.0))
+    # Eight steps; one evaluation of the start and four of each run, the last of them at the last step.
+    assert seconds_of([eight_steps(backbone, seed=seed) for seed in range(3)], backbone) == 8 * 2 + (1 + 3 * 4) * 5
+    assert seconds_of([eight_steps(backbone, steps=1)], backbone) == 2 + 2 * 5
+    clock[0] = 0.0
+    tune_runs([eight_steps(backbone, seed=seed) for seed in range(3)], backbone, tmp_path / "gang")
+    assert json.loads((tmp_path / "gang" / "result.json").read_text())["runs"][0]["steps"] == 8
+
+
+# Mixtures, memory, patience.
 
 
 def test_small_steps_in_memory_give_the_same_gradient(backbone, tmp_path):
     prompts = [
-        tune(
-            [prepare(config(micro_batch=size, batch_size=5), TASK, backbone, rows_of())], backbone, tmp_path / str(size)
-        )[0]
+        tune_runs([toy_run(backbone, micro_batch=size, batch_size=5)], backbone, tmp_path / str(size))[0].prompt
         for size in (None, 1, 2)
     ]
     for other in prompts[1:]:
@@ -143,57 +274,37 @@ def test_small_steps_in_memory_give_the_same_gradient(backbone, tmp_path):
 
 
 def test_a_run_by_tokens_is_a_mean_over_the_rows_of_each_step(backbone, tmp_path):
-    run = prepare(config(batch_tokens=60, steps=3), TASK, backbone, rows_of())
-    tune([run], backbone, tmp_path / "run")
+    run = toy_run(backbone, batch_tokens=60, steps=3)
+    tune_runs([run], backbone, tmp_path / "run")
     assert read_results(RunDir(tmp_path / "run"))[0].tokens > 0
 
 
 def test_patience_ends_a_run_and_a_gang_only_when_all_are_spent(backbone, tmp_path):
     settings = {"steps": 20, "eval_every": 1, "patience": 2}
-    still = prepare(config(learning_rate=1e-12, **settings), TASK, backbone, rows_of())
-    tune([still], backbone, tmp_path / "still")
+    still = toy_run(backbone, learning_rate=1e-12, **settings)
+    tune_runs([still], backbone, tmp_path / "still")
     curve = read_results(RunDir(tmp_path / "still"))[0].curve
     assert curve[-1].step < 20
     best = max(range(len(curve)), key=lambda n: (curve[n].score, -curve[n].nats, -n))
     assert len(curve) - 1 - best == 2
-    moving = prepare(config(**settings), TASK, backbone, rows_of())
-    together = tune([still, moving], backbone, tmp_path / "gang")
-    alone = tune([moving], backbone, tmp_path / "moving")[0]
-    np.testing.assert_allclose(together[1].value, alone.value, atol=2e-4)
-    assert together[1].step == alone.step
-
-
-@pytest.mark.parametrize("family", ["t5", "gpt2", "opt", "llama"])
-def test_dropout_is_seeded_and_leaves_the_model_as_it_was(tiny_folder, family):
-    backbone = Backbone.load(str(tiny_folder(family)))
-    collator = collator_for(backbone, TASK)
-    batch = collator.batch(collator.encode([example(0), example(1)]))
-    prompts = torch.randn(1, 3, backbone.id.width, generator=torch.Generator().manual_seed(0))
-    plain = backbone.loss(batch, prompts)
-    torch.manual_seed(7)
-    state = torch.random.get_rng_state()
-    losses = []
-    for seed in (1, 1, 2):
-        with dropout(backbone.model, 0.3, seed):
-            losses.append(backbone.loss(batch, prompts))
-    assert torch.equal(losses[0], losses[1]) and not torch.equal(losses[0], losses[2])
-    assert not torch.allclose(losses[0], plain, atol=1e-5)
-    assert torch.equal(backbone.loss(batch, prompts), plain)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert not any(module.training for module in backbone.model.modules())
+    moving = toy_run(backbone, **settings)
+    together = tune_runs([still, moving], backbone, tmp_path / "gang")
+    alone = tune_runs([moving], backbone, tmp_path / "moving")[0].prompt
+    np.testing.assert_allclose(together[1].prompt.value, alone.value, atol=2e-4)
+    assert together[1].prompt.step == alone.step
 
 
 def test_dropout_and_models_stand_alone(backbone, tmp_path):
     for setting in ({"dropout": 0.1}, {"method": "model"}):
-        runs = [prepare(config(seed=seed, **setting), TASK, backbone, rows_of()) for seed in (0, 1)]
+        runs = [toy_run(backbone, seed=seed, **setting) for seed in (0, 1)]
         with pytest.raises(ConfigError, match="in a gang of 2 runs"):
-            tune(runs, backbone, tmp_path / "gang")
+            tune_runs(runs, backbone, tmp_path / "gang")
 
 
 def test_a_mixture_trains_all_members_and_logs_each(backbone, tmp_path):
-    members = (Member(TASK, rows_of(), 0.75), Member(OTHER, OTHER_ROWS, 0.25))
-    run = prepare_members(config(steps=8, eval_every=4), members, backbone, name="mixture:both")
-    prompt = tune([run], backbone, tmp_path / "run")[0]
+    members = (Member(TASK, SPLITS, 0.75), Member(OTHER, OTHER_SPLITS, 0.25))
+    run = prepare_run(toy_config(steps=8, eval_every=4), members, backbone, name="mixture:both")
+    prompt = tune_runs([run], backbone, tmp_path / "run")[0].prompt
     assert prompt.task == "mixture:both"
     assert set(prompt.scores) == {"toy accuracy", "other accuracy"} == set(prompt.frozen_scores)
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -207,80 +318,13 @@ def test_a_mixture_trains_all_members_and_logs_each(backbone, tmp_path):
 
 
 def test_a_mixture_resumes_with_the_same_bytes(backbone, tmp_path):
-    members = (Member(TASK, rows_of(), 0.5), Member(OTHER, OTHER_ROWS, 0.5))
-    run = prepare_members(config(eval_every=3), members, backbone, name="mixture:both")
-    whole = tune([run], backbone, tmp_path / "whole")[0]
-
-    class Stopped(BaseException):
-        pass
-
-    def stopping(step: int, _: int) -> None:
-        if step == 5:
-            raise Stopped
+    members = (Member(TASK, SPLITS, 0.5), Member(OTHER, OTHER_SPLITS, 0.5))
+    run = prepare_run(toy_config(eval_every=3), members, backbone, name="mixture:both")
+    whole = tune_runs([run], backbone, tmp_path / "whole")[0].prompt
 
     with pytest.raises(Stopped):
-        tune([run], backbone, tmp_path / "part", stopping)
-    assert tune([run], backbone, tmp_path / "part")[0].digest == whole.digest
+        tune_runs([run], backbone, tmp_path / "part", stopping_at(5))
+    assert tune_runs([run], backbone, tmp_path / "part")[0].prompt.digest == whole.digest
     logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "part")]
     members_of = [[json.loads(line)["members"] for line in log.splitlines()] for log in logs]
     assert members_of[0] == members_of[1]
-
-
-def test_prompts_that_vote_answer_as_each_alone(backbone):
-    collator = collator_for(backbone, OTHER)
-    rows = collator.encode(OTHER_ROWS.train)
-    prompts = torch.randn(3, 4, backbone.id.width, generator=torch.Generator().manual_seed(0))
-    together = predict_each(backbone, prompts, collator, rows)
-    for prompt, found in zip(prompts, together, strict=True):
-        alone = predict(backbone, prompt, collator, rows)
-        for ours, theirs in zip(found, alone, strict=True):
-            assert ours.text == theirs.text
-            np.testing.assert_allclose(ours.log_probabilities, theirs.log_probabilities, atol=1e-4)
-
-
-def test_a_vote_goes_to_the_most_and_a_tie_to_the_surest():
-    def ballot(*values: float) -> Prediction:
-        return Prediction("ab"[int(np.argmax(values))], values)
-
-    sure, unsure = ballot(-0.1, -3.0), ballot(-0.8, -0.6)
-    assert vote([[sure], [unsure], [unsure]])[0].text == "b"
-    assert vote([[sure], [unsure]])[0].text == "a"
-    np.testing.assert_allclose(vote([[sure], [unsure]])[0].log_probabilities, (-0.45, -1.8))
-    assert vote([[Prediction("x")], [Prediction("y")], [Prediction("y")]])[0].text == "y"
-
-
-def test_likelihood_is_the_geometric_mean_of_the_tokens(backbone):
-    task = Task("text", lambda split: iter(()), ("train",), (), ("likelihood",))
-    examples = [Example(str(n), f"some words {n}", (f"then {n} more words follow",)) for n in range(5)]
-    collator = collator_for(backbone, task)
-    prompt = torch.randn(2, backbone.id.width, generator=torch.Generator().manual_seed(1))
-    found = evaluate(backbone, prompt, task, collator, examples)
-    shares = []
-    for row in collator.encode(examples):
-        vectors = backbone.embeddings()[list(row.input_ids + row.target_ids)]
-        logits = backbone.model(inputs_embeds=torch.cat([prompt, vectors])[None]).logits[0].log_softmax(-1)
-        places = range(len(row.input_ids) + 1, len(row.input_ids) + 1 + len(row.target_ids))
-        logs = [float(logits[place, token]) for place, token in zip(places, row.target_ids, strict=True)]
-        shares.append(np.exp(np.mean(logs)))
-    assert found.scores["likelihood"] == pytest.approx(100 * np.mean(shares), rel=1e-4)
-    assert not found.is_constant and isinstance(collator.encode(examples)[0], Row)
-
-
-@pytest.mark.parametrize("family", ["llama", "t5"])
-def test_generated_answers_that_are_no_label_are_wrong_and_counted(tiny_folder, family):
-    backbone = Backbone.load(str(tiny_folder(family)))
-    collator = collator_for(backbone, TASK)
-    prompt = torch.randn(3, backbone.id.width, generator=torch.Generator().manual_seed(0))
-    examples = rows_of().selection
-    free = evaluate(backbone, prompt, TASK, collator, examples, decode="generate")
-    known = sum(prediction.text in LABELS for prediction in free.predictions)
-    assert free.invalid == len(examples) - known
-    assert free.scores["accuracy"] <= 100 * known / len(examples)
-    assert evaluate(backbone, prompt, TASK, collator, examples).invalid == 0
-
-
-def test_a_causal_answer_without_an_end_is_the_label_that_it_begins_with(backbone):
-    collator = collator_for(backbone, TASK)
-    assert [collator.answer_in(text) for text in (" yes\nno", "no", " maybe")] == ["yes", "no", "maybe"]
-    ending = collator_for(backbone, Task("ends", TASK.load, ("train",), ("no", "not"), ("accuracy",)))
-    assert [ending.answer_in(text) for text in (" not", "notable")] == ["not", "notable"]

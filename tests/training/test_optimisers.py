@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spot.training import optimisers
+from spot.training.optimisers import ParameterGroup, make_optimiser
 
 
 def t5x_adafactor(prompt, gradients, *, rate, decay, first_step):
@@ -28,8 +28,8 @@ def test_adafactor_equals_the_arithmetic_for_five_steps(first_step, decay):
     gradients = [random.normal(size=(7, 5)) * scale for scale in (1.0, 0.1, 10.0, 0.01, 3.0)]
     expected = t5x_adafactor(start, gradients, rate=0.3, decay=decay, first_step=first_step)
     prompt = torch.tensor(start, dtype=torch.float32, requires_grad=True)
-    group = {"params": [prompt], "lr": 0.3, "weight_decay": decay, "first_step": first_step}
-    optimiser = optimisers.make("adafactor", [group])
+    group = ParameterGroup(tensors=[prompt], learning_rate=0.3, weight_decay=decay, first_step=first_step)
+    optimiser = make_optimiser("adafactor", [group])
     for gradient in gradients:
         prompt.grad = torch.tensor(gradient, dtype=torch.float32)
         optimiser.step()
@@ -41,8 +41,11 @@ def test_each_prompt_of_a_gang_is_clipped_by_its_own_rms():
     starts = random.normal(size=(2, 4, 3))
     gradients = random.normal(size=(3, 2, 4, 3)) * np.array([1.0, 100.0])[None, :, None, None]
     prompts = [torch.tensor(start, dtype=torch.float32, requires_grad=True) for start in starts]
-    groups = [{"params": [p], "lr": 0.1 * (i + 1), "weight_decay": 0.0, "first_step": 0} for i, p in enumerate(prompts)]
-    optimiser = optimisers.make("adafactor", groups)
+    groups = [
+        ParameterGroup(tensors=[prompt], learning_rate=0.1 * (number + 1), weight_decay=0.0)
+        for number, prompt in enumerate(prompts)
+    ]
+    optimiser = make_optimiser("adafactor", groups)
     for step in gradients:
         for prompt, gradient in zip(prompts, step, strict=True):
             prompt.grad = torch.tensor(gradient, dtype=torch.float32)
@@ -53,8 +56,8 @@ def test_each_prompt_of_a_gang_is_clipped_by_its_own_rms():
 
 
 def test_adamw_is_torchs():
-    optimiser = optimisers.make(
-        "adamw", [{"params": [torch.zeros(2, 2, requires_grad=True)], "lr": 0.5, "weight_decay": 0.1, "first_step": 7}]
-    )
+    prompt = torch.zeros(2, 2, requires_grad=True)
+    group = ParameterGroup(tensors=[prompt], learning_rate=0.5, weight_decay=0.1, first_step=7)
+    optimiser = make_optimiser("adamw", [group])
     assert type(optimiser) is torch.optim.AdamW
     assert optimiser.param_groups[0]["lr"] == 0.5 and optimiser.param_groups[0]["weight_decay"] == 0.1

@@ -3,13 +3,22 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spot.errors import RunError
 from spot.storage.run_dir import RunDir
-from spot.training.result import CurvePoint, RunResult, read_results, write_results
+from spot.training.result import (
+    CurvePoint,
+    RunResult,
+    amount_at,
+    mean_amount,
+    mean_best_score,
+    read_results,
+    write_results,
+)
 
 RESULT = RunResult(
     task="cr",
@@ -125,3 +134,15 @@ def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path):
 def test_results_are_read_without_torch():
     check = "import spot.training.result, sys; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_amounts_between_points_go_by_the_steps():
+    walk = [CurvePoint(0, 50.0), CurvePoint(6, 60.0, tokens=600, seconds=3.0)]
+    assert amount_at(walk, 4) == 400
+    assert amount_at(walk, 4, "seconds") == 2.0
+
+
+def test_means_are_over_the_runs():
+    other = replace(RESULT, tokens=600, seconds=1.25, curve=(CurvePoint(0, 60.0),))
+    assert (mean_amount([RESULT, other], "tokens"), mean_amount([RESULT, other], "seconds")) == (900, 2.25)
+    assert mean_best_score([RESULT, other]) == 70.0

@@ -27,8 +27,9 @@ def demo(
 
     Takes about ten minutes on two cores; started again, it goes on where it was, and a second time it is quick.
     """
-    from spot.demo import ARM_COLUMNS, TARGET, arm_rows, run
+    from spot.demo import TARGET, run
     from spot.models.backbone import Backbone
+    from spot.strategies.report import ARM_COLUMNS, arm_rows
 
     library = open_sources(PACKAGED)
     if library.backbone is None:

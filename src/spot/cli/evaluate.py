@@ -1,7 +1,7 @@
 """`spot evaluate` and `spot predict`: what a prompt does on rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ from spot.reading import DECODES
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from spot.evaluation.door import TaskScores
+    from spot.evaluation.door import MixtureScores, TaskScores
     from spot.prompts.prompt import SoftPrompt
 
 NO_PROMPT = "none"
@@ -109,7 +109,7 @@ def evaluate(
     limits = {key: value for key, value in asked.items() if value is not None}
     if not read and backbone is not None:
         limits = {**limits_of_run(Path(backbone)), **limits}
-    common_reading(read, limits)  # what cannot vote is refused before the model loads
+    common_reading(read, limits, prompts)  # what cannot vote is refused before the model loads
     model = backbone or (read[0].backbone.name if read else "embedded")
     with progress(f"scoring {name}") as step:
         result = evaluate(read, model, name, split=split, rows=rows, data=data, decode=decode, progress=step, **limits)
@@ -117,7 +117,7 @@ def evaluate(
     lines = [line for member in members for line in _lines(member, prompts)]
     if not isinstance(result, TaskScores):
         lines += [f"{task} is not scored: {reason}" for task, reason in result.missing.items()]
-        lines += [_average(benchmark, value, result.missing) for benchmark, value in result.averages.items()]
+        lines += [_average(benchmark, result) for benchmark in result.averages]
     emit(result.to_json(), as_json, *lines)
 
 
@@ -209,9 +209,16 @@ def _lines(member: "TaskScores", prompts: Sequence[str]) -> "list[str | Table]":
     return lines
 
 
-def _average(benchmark: str, value: float | None, missing: Mapping[str, str]) -> str:
-    """The average of a benchmark as people read it."""
-    name = {"glue": "GLUE", "superglue": "SuperGLUE"}[benchmark]
-    if value is None:
-        return f"no {name} average: {', '.join(missing)} {'has' if len(missing) == 1 else 'have'} no score"
-    return f"{name} average: {value:.1f}"
+def _average(benchmark: str, result: "MixtureScores") -> str:
+    """The average of a benchmark as people read it, or what it lacks."""
+    from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
+
+    title, tasks, average = {
+        "glue": ("GLUE", GLUE, glue_average),
+        "superglue": ("SuperGLUE", SUPERGLUE, superglue_average),
+    }[benchmark]
+    try:
+        value = average({part.task: part.scores for part in result.members})
+        return f"{title} average of {len(tasks)} tasks: {value:.1f}"
+    except TaskError as error:  # names those without scores
+        return str(error)

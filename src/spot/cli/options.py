@@ -61,8 +61,10 @@ def setting(model: type[BaseModel], key: str, metavar: str, *names: str) -> Any:
         names: of the option, where `--KEY` is not its name.
     """
     known = model.model_fields[key]
-    meaning = known.description[:1].upper() + known.description[1:]
-    return typer.Option(*names, metavar=metavar, help=f"{meaning}.  [default: {known.default}]")
+    meaning = str(known.description)
+    return typer.Option(
+        *names, metavar=metavar, help=f"{meaning[:1].upper()}{meaning[1:]}.  [default: {known.default}]"
+    )
 
 
 def overrides(**given: object) -> list[str]:

@@ -53,7 +53,7 @@ def retrieve(
     rows = split_rows(new_task, train_rows, select_rows, None, 0)
 
     from spot.models.backbone import Backbone
-    from spot.strategies.transfers import embed_target
+    from spot.strategies.target import embed_target
 
     model_id, recipe = opened.backbone, opened.key_recipe
     assert model_id is not None and recipe is not None, "`open_sources` refuses such a library"

@@ -55,7 +55,7 @@ def plan(
             ("kind", "cells", "finished", "gangs to do", "steps to do"),
             [(kind, *counts.values()) for kind, counts in value["kinds"].items()],
         ),
-        f"to do: {estimates.words(estimate)}",
+        f"to do: {estimates.in_words(estimate)}",
         *estimate.unknown,
     )
 

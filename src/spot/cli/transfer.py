@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from spot.retrieval.search import Ranked
-    from spot.strategies.comparison import CandidateSummary, TransferReport
+    from spot.strategies.report import CandidateSummary, TransferReport
 
 app = typer.Typer()
 
@@ -144,7 +144,7 @@ def _shown(report: "TransferReport") -> "list[str | Table]":
         report.verdict,
         f"strategy: {strategy}",
         f"chosen by selection rows: {report.chosen}",
-        f"prompt: {report.prompt or 'none: the chosen arm trains nothing'}",
+        f"prompt: {report.prompt_file}",
         f"runs: {report.run}",
     ]
 

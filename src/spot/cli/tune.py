@@ -9,7 +9,6 @@ from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example
 from spot.cli.output import emit, progress, scores
 from spot.config import TuneConfig, load_config
 from spot.storage.files import cache_dir
-from spot.storage.run_dir import RunDir
 
 app = typer.Typer()
 
@@ -43,42 +42,46 @@ def tune(
     resolved = load_config(TuneConfig, config, [*(settings or []), *given])
 
     from spot.models.backbone import Backbone
-    from spot.training import tuning
-    from spot.training.result import read_results
-    from spot.training.state import members_of
+    from spot.training.model_tuning import tune_model_run
+    from spot.training.run import members_of, prepare_run
+    from spot.training.tuning import tune_runs
 
     members, name = members_of(resolved, data)
     with progress(f"loading {resolved.backbone}"):
         model = Backbone.load(resolved.backbone, gradient_checkpointing=resolved.gradient_checkpointing)
-    run = tuning.prepare_members(resolved, members, model, name=name)
+    run = prepare_run(resolved, members, model, name=name)
     folder = out or cache_dir() / "runs" / run.digest
     with progress(f"tuning {run.title}") as step:
         if resolved.method == "model":
-            made = {"model": str(tuning.tune_model(run, model, folder, step))}
+            kind, tuned = "model", tune_model_run(run, model, folder, step)
         else:
-            tuning.tune([run], model, folder, step)
-            made = {"prompt": str(folder / "prompt.safetensors")}
-    (result,) = read_results(RunDir(folder)) or ()
+            kind, tuned = "prompt", tune_runs([run], model, folder, step)[0]
+    result = tuned.result
     value = {
         "task": run.title,
-        **made,
-        **{
-            key: getattr(result, key)
-            for key in ("scores", "frozen_scores", "selection", "step", "steps", "tokens", "seconds", "diagnosis")
-        },
+        kind: str(tuned.path),
+        "scores": result.scores,
+        "frozen_scores": result.frozen_scores,
+        "selection": result.selection,
+        "step": result.step,
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "seconds": result.seconds,
+        "diagnosis": result.diagnosis,
     }
-    reported, selecting = (sum(len(getattr(m.splits, role)) for m in members) for role in ("report", "selection"))
+    reported = sum(len(member.splits.report) for member in members)
+    selecting = sum(len(member.splits.selection) for member in members)
     about = (
-        f"on {reported} rows (without a prompt: {scores(value['frozen_scores'])})"
+        f"on {reported} rows (without a prompt: {scores(result.frozen_scores)})"
         if reported
         else f"on the {selecting} rows that chose the step: no rows are kept for a report"
     )
     emit(
         value,
         as_json,
-        f"{run.title}: {scores(value['scores'])} {about}",
-        f"best step {value['step']} of {value['steps']}, chosen on {selecting} {'other ' if reported else ''}rows; "
-        f"{value['tokens']:,} text tokens in {value['seconds']:.1f} s",
-        *(f"{kind}: {path}" for kind, path in made.items()),
-        *(f"diagnosis: {line}" for line in value["diagnosis"]),
+        f"{run.title}: {scores(result.scores)} {about}",
+        f"best step {result.step} of {result.steps}, chosen on {selecting} {'other ' if reported else ''}rows; "
+        f"{result.tokens:,} text tokens in {result.seconds:.1f} s",
+        f"{kind}: {tuned.path}",
+        *(f"diagnosis: {line}" for line in result.diagnosis),
     )

@@ -227,8 +227,15 @@ def reading_for(prompt: SoftPrompt | None, task: Task | None = None, *, template
     return replace(reading, form="", template=template) if template else reading
 
 
-def common_reading(prompts: Sequence[SoftPrompt], limits: Mapping[str, Any]) -> Reading | None:
+def common_reading(
+    prompts: Sequence[SoftPrompt], limits: Mapping[str, Any], names: Sequence[str] = ()
+) -> Reading | None:
     """How all of these prompts read rows, with the limits that are asked for; None without prompts.
+
+    Args:
+        prompts: that are to answer the same rows.
+        limits: as for `evaluate`.
+        names: of the prompts, for messages; their digests where left out.
 
     Raises:
         PromptError: they are of several backbones or lengths, or read rows differently and no value is asked for.
@@ -242,7 +249,8 @@ def common_reading(prompts: Sequence[SoftPrompt], limits: Mapping[str, Any]) -> 
     for name in ("cue", "separator", "end", "max_input_tokens", "max_target_tokens", "truncate", "task_prefix"):
         values = [getattr(reading, name) for reading in readings]
         if len(set(values)) > 1:
-            named = ", ".join(f"{prompt.task}: {value!r}" for prompt, value in zip(prompts, values, strict=True))
+            titles = names or [prompt.digest for prompt in prompts]
+            named = ", ".join(f"{title}: {value}" for title, value in zip(titles, values, strict=True))
             raise PromptError(
                 f"prompts that were trained with unlike {name} cannot vote on the same rows ({named}): expected one "
                 f"value. Give others, or one value for all with --{name.removeprefix('task_').replace('_', '-')}."

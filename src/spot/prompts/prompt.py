@@ -5,7 +5,7 @@ The file is written here byte by byte, so that equal prompts give equal files wi
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -328,7 +328,7 @@ def _header_text(prompt: SoftPrompt) -> str:
             value = [asdict(parent) for parent in value]
         elif isinstance(value, Reading):
             value = {part.name: got for part in fields(value) if (got := getattr(value, part.name)) != part.default}
-        elif is_dataclass(value):
+        elif isinstance(value, BackboneId | KeyRecipe):
             value = asdict(value)
         if value != _default(entry):
             content[entry.name] = value
@@ -456,7 +456,7 @@ def _record(kind: type, content: Mapping[str, Any]) -> Any:
     """A record from a file, refusing text where a number belongs: a checksum only proves a file unchanged."""
     record = kind(**content)
     for entry in fields(kind):
-        allowed = {float: int | float}.get(entry.type, entry.type)
+        allowed: Any = int | float if entry.type is float else entry.type
         value = getattr(record, entry.name)
         if allowed in _SCALARS and (isinstance(value, bool) or not isinstance(value, allowed)):
             raise TypeError(f"{entry.name} is {value!r}, expected {allowed}")

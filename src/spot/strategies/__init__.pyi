@@ -1,3 +1,3 @@
-from .comparison import TransferReport as TransferReport
-from .plans import plan as plan
-from .transfers import transfer as transfer
+from .door import transfer as transfer
+from .plans import plan_transfer as plan_transfer
+from .report import TransferReport as TransferReport

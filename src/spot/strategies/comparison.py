@@ -1,100 +1,39 @@
-"""The arms of a comparison: runs of a target with several seeds, measured on the same report rows, and the report."""
+"""Measure the arms of a transfer on the same report rows, and compare them."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from spot.collator import collator_for
-from spot.config import TuneConfig
-from spot.evaluation.evaluation import Evaluation, Prediction, Progress, evaluate, interval
-from spot.models.backbone import Backbone
-from spot.prompts.prompt import SoftPrompt
+from spot.evaluation.classes import class_report
+from spot.evaluation.evaluation import interval
 from spot.retrieval.ranking import Ranking
-from spot.retrieval.search import Ranked
-from spot.storage.files import write_whole
-from spot.storage.run_dir import RunDir
-from spot.strategies.plans import Amount, Kind
-from spot.tasks.splits import Splits
-from spot.tasks.task import Task, data_digest
-from spot.training.loop import Rule
-from spot.training.result import RunResult, read_results
-from spot.training.state import Member, Run
-from spot.training.tuning import prepare, tune, tune_model
+from spot.strategies.report import Arm, ArmPoint, CandidateSummary, TransferReport
+from spot.strategies.report_rows import evaluate_report
+from spot.strategies.target import TargetRuns
+from spot.training.model_tuning import tune_model_run
+from spot.training.result import RunResult, mean_amount, mean_best_score
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One way to answer the target's rows, measured on the report rows.
-
-    Attributes:
-        arm: `frozen`, `source`, `plain:vocabulary`, `plain:classes` or `spot`.
-        source: task names of the prompts that it starts from.
-        score: percent, mean over seeds.
-        interval: 95 % bootstrap interval of the score over rows and seeds, percent.
-        steps: optimiser steps on the target.
-        seconds: of training on the target, mean over seeds.
-        scores: percent, one a seed.
-        selection: mean score on the selection rows, percent; what choices rest on.
-        curve: points with step, mean selection score, the score of every seed, and training seconds to get there.
-        steps_to_plain: first evaluated step whose mean selection score reaches plain tuning's last; None if none does.
-        seconds_to_plain: training seconds up to that step.
-        parameters: trained, P x D, or those of the model.
-        folder: of the arm's runs, below the transfer's; None where nothing was tuned.
-        shipped: parameters that are kept for the task.
-        tokens: text tokens trained for the target, mean over seeds: this run, what it took to find its start, and
-            the candidates that lost.
-        relative_cost: `tokens` as a multiple of one plain run's.
-        evaluations: on the report rows, one a seed.
-        files: prompt files, one a seed.
-    """
-
-    arm: str
-    source: str | None
-    score: float
-    interval: tuple[float, float]
-    steps: int = 0
-    seconds: float = 0.0
-    scores: tuple[float, ...] = ()
-    selection: float = float("nan")
-    curve: tuple[dict[str, Any], ...] = ()
-    steps_to_plain: int | None = None
-    seconds_to_plain: float | None = None
-    parameters: int = 0
-    folder: str | None = None
-    shipped: int = 0
-    tokens: int = 0
-    relative_cost: float = 0.0
-    evaluations: tuple[Evaluation, ...] = field(default=(), repr=False, compare=False)
-    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """The arm as plain values, without what it answered."""
-        values = asdict(replace(self, evaluations=(), files=()))
-        del values["evaluations"], values["files"]
-        return {key: None if value != value else value for key, value in values.items()}
-
-
-@dataclass(frozen=True)
-class Trial:
+@dataclass(frozen=True, kw_only=True)
+class PreparedArm:
     """An arm that is ready to be measured; no report row has been read so far.
 
     Attributes:
-        arm, source, folder, files: as in `Arm`.
+        arm: as in `Arm`, and so are `source`, `folder` and `files`.
+        source: where it starts.
         prompts: [P, D], one a seed.
         results: of the runs that made them, one a seed; empty where nothing was tuned.
+        folder: of the runs.
         models: folders of tuned models that take the backbone's place, one a seed.
         tokens: as in `Arm`.
+        files: of the prompts.
     """
 
     arm: str
-    source: str | None
+    source: str | None = None
     prompts: tuple[Tensor, ...]
     results: tuple[RunResult, ...] = ()
     folder: str | None = None
@@ -103,266 +42,129 @@ class Trial:
     files: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class CandidateSummary:
-    """One candidate of a strategy, as a report shows it.
+@dataclass(frozen=True, kw_only=True)
+class StrategySummary:
+    """What a report says of a strategy; fields as in `TransferReport`."""
 
-    Attributes:
-        source: tasks of the prompts that it started from, or `scratch`.
-        kind: of its start, as in `Start`.
-        steps: taken.
-        selection: score on selection rows, percent.
-        tokens: text tokens trained.
-        ended: `kept`, `lost`, `dropped` at a rung, or why it diverged.
-    """
-
-    source: str
-    kind: Kind
-    steps: int
-    selection: float
-    tokens: int
-    ended: str
-
-
-def vectors(prompts: Sequence[SoftPrompt]) -> tuple[Tensor, ...]:
-    """The prompts' values, each [P, D]."""
-    return tuple(torch.tensor(prompt.value) for prompt in prompts)
-
-
-def selection(results: Sequence[RunResult]) -> float:
-    """The best selection score of each seed's curve, averaged over the seeds, percent."""
-    return float(np.mean([result.best_score for result in results]))
-
-
-def mean_of(results: Sequence[RunResult], name: Amount) -> float:
-    """The mean of one number, such as `tokens` or `seconds`, over the results of runs."""
-    return float(np.mean([getattr(result, name) for result in results]))
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every arm of one transfer shares."""
-
-    task: Task
-    splits: Splits
-    backbone: Backbone
-    config: TuneConfig
-    seeds: int
-    out: Path
-    progress: Progress | None
-
-    def runs(self, run: Run) -> list[Run]:
-        """The same run with every seed, as a gang; the report rows are kept from it."""
-        unseen = Member(self.task, Splits(self.splits.train, self.splits.selection, ()))
-        configs = [run.config.model_copy(update={"seed": seed}) for seed in range(self.seeds)]
-        return [replace(run, config=config, members=(unseen,)) for config in configs]
-
-    def tune(self, name: str, runs: Sequence[Run], rule: Rule | None = None) -> list[SoftPrompt]:
-        """Tune a gang in the transfer's folder."""
-        return tune(runs, self.backbone, self.out / name, self.progress, rule)
-
-    def results(self, name: str) -> tuple[RunResult, ...]:
-        """The finished gang's results, one a seed."""
-        return read_results(RunDir(self.out / name)) or ()
-
-    def tune_models(self, learning_rate: float) -> Trial:
-        """Full model tuning at equal steps, one copy of the model a seed (paper, appendix C)."""
-        changes = {"method": "model", "learning_rate": learning_rate, "weight_decay": 0.0, "key_step": None}
-        base = prepare(self.config.model_copy(update=changes), self.task, self.backbone, self.splits)
-        folders, results = [], []
-        for seed, run in enumerate(self.runs(base)):
-            folders.append(tune_model(run, self.backbone, self.out / f"model-{seed}", self.progress))
-            results += self.results(f"model-{seed}")
-        return Trial(
-            "model",
-            None,
-            (base.start,) * self.seeds,
-            tuple(results),
-            models=tuple(folders),
-            tokens=mean_of(results, "tokens"),
-        )
-
-    def measure(self, trial: Trial) -> Arm:
-        """Score a trial on the report rows, and summarise the runs that made it."""
-        models = trial.models or (None,) * len(trial.prompts)
-        found = [self._evaluated(prompt, model) for prompt, model in zip(trial.prompts, models, strict=True)]
-        scores = tuple(evaluation.primary for evaluation in found)
-        size = self.backbone.parameters if trial.models else trial.prompts[0].numel()
-        arm = Arm(
-            trial.arm,
-            trial.source,
-            float(np.mean(scores)),
-            interval(found, self.task, self.splits.report),
-            scores=scores,
-            parameters=size,
-            shipped=size,
-            folder=trial.folder,
-            tokens=round(trial.tokens),
-            evaluations=tuple(found),
-            files=trial.files,
-        )
-        if not trial.results:
-            return arm
-        points = list(zip(*[result.curve for result in trial.results], strict=True))
-        curve = tuple(
-            {
-                "step": at[0].step,
-                "score": float(np.mean([point.score for point in at])),
-                "scores": [point.score for point in at],
-                "seconds": float(np.mean([point.seconds for point in at])),
-            }
-            for at in points
-        )
-        return replace(
-            arm,
-            steps=self.config.steps,
-            seconds=mean_of(trial.results, "seconds"),
-            selection=selection(trial.results),
-            curve=curve,
-        )
-
-    def _evaluated(self, prompt: Tensor, model: Path | None = None) -> Evaluation:
-        """Evaluate on the report rows once; the predictions are kept in the transfer's folder.
-
-        Args:
-            prompt: [P, D].
-            model: folder of a tuned model that takes the backbone's place.
-        """
-        tuned = model.parent.name if model else ""
-        content = prompt.numpy().tobytes() + (tuned + data_digest(self.splits.report)).encode()
-        path = self.out / "report-rows" / f"{sha256(content).hexdigest()[:16]}.json"
-        if path.exists():
-            kept = json.loads(path.read_bytes())
-            predictions = tuple(Prediction(text) for text in kept["predictions"])
-            return Evaluation(kept["scores"], tuple(kept["correct"]), predictions, kept["nats"])
-        backbone = self.backbone if model is None else Backbone.load(str(model))
-        reading = self.task.reading.with_limits(self.config)
-        collator = collator_for(backbone, self.task, length=self.config.length, reading=reading)
-        found = evaluate(backbone, prompt, self.task, collator, self.splits.report, progress=self.progress)
-        texts = [prediction.text for prediction in found.predictions]
-        kept = {"scores": found.scores, "correct": found.correct, "predictions": texts, "nats": found.nats}
-        write_whole(path, json.dumps(kept).encode())
-        return found
-
-
-def reached(arm: Arm, goal: float) -> Arm:
-    """When the arm's mean selection score first reached `goal`."""
-    point = next((point for point in arm.curve if point["score"] >= goal), None)
-    if point is None:
-        return arm
-    return replace(arm, steps_to_plain=int(point["step"]), seconds_to_plain=point["seconds"])
-
-
-@dataclass(frozen=True)
-class TransferReport:
-    """What a transfer found.
-
-    Attributes:
-        target: task name.
-        arms: measured on the same report rows.
-        chosen: the tuned prompt's arm that the selection rows prefer; a tuned model is a baseline and never chosen.
-        gain: score of `spot` less that of the better plain arm, points; None for `none`.
-        gain_interval: 95 % paired bootstrap interval of the gain, points.
-        left_out: report rows that a source had seen.
-        rows: number of train, selection and report rows.
-        run: folder with everything.
-        prompt: file of the chosen arm's prompt, that of the seed with the best selection score.
-        strategy: that was carried out; the one that `auto` picked.
-        ranking: sources, best first; empty for `none`.
-        rank_by: what ranked the sources.
-        expected: of each source of the ranking, what past transfers lead to expect; empty where they did not rank.
-        k: sources that were used.
-        reason: of `auto`: what it picked and why, in two sentences; empty otherwise.
-        candidates: of the strategy.
-    """
-
-    target: str
-    arms: tuple[Arm, ...]
-    chosen: str
-    gain: float | None
-    gain_interval: tuple[float, float] | None
-    left_out: int
-    rows: Mapping[str, int]
-    run: Path
-    prompt: Path
     strategy: str
-    ranking: tuple[Ranked, ...] = ()
-    rank_by: str = ""
-    expected: tuple[float, ...] = ()
+    ranking: Ranking = field(default_factory=lambda: Ranking((), ""))
     k: int = 0
     reason: str = ""
     candidates: tuple[CandidateSummary, ...] = ()
 
-    @property
-    def verdict(self) -> str:
-        """Whether the transfer helped, in a sentence that follows the interval."""
-        if self.gain is None or self.gain_interval is None:
-            return "No source was used: this is plain prompt tuning."
-        spot = next(arm for arm in self.arms if arm.arm == "spot")
-        low, high = self.gain_interval
-        change = f"{self.gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}) against plain prompt tuning"
-        if any(candidate.ended == "kept" and candidate.kind == "scratch" for candidate in self.candidates):
-            return f"No source was kept: a start from scratch did best on selection rows. It gives {change}."
-        if low > 0:
-            return f"Starting from {spot.source} helped: {change}."
-        if high < 0:
-            return f"Starting from {spot.source} HURT: {change}. Use plain prompt tuning."
-        return f"SPoT did not win clearly: starting from {spot.source} gives {change}; the interval includes zero."
 
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return {
-            "target": self.target,
-            "strategy": self.strategy,
-            "k": self.k,
-            "rank_by": self.rank_by or None,
-            "reason": self.reason or None,
-            "arms": [arm.to_json() for arm in self.arms],
-            "chosen": self.chosen,
-            "run": str(self.run),
-            "prompt": str(self.prompt),
-            "verdict": self.verdict,
-            "gain": self.gain,
-            "gain_interval": self.gain_interval,
-            "left_out": self.left_out,
-            "rows": dict(self.rows),
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-            "ranking": Ranking(self.ranking, self.rank_by, self.expected).to_json(),
-        }
+def tune_model_arm(target: TargetRuns, learning_rate: float) -> PreparedArm:
+    """Full model tuning at equal steps, one copy of the model a seed (paper, appendix C)."""
+    changes = {"method": "model", "learning_rate": learning_rate, "weight_decay": 0.0, "key_step": None}
+    run = target.prepare(target.config.model_copy(update=changes))
+    tuned = [
+        tune_model_run(seeded, target.backbone, target.out / f"model-{seed}", target.progress)
+        for seed, seeded in enumerate(target.with_seeds(run))
+    ]
+    results = tuple(entry.result for entry in tuned)
+    return PreparedArm(
+        arm="model",
+        prompts=(run.start,) * target.seeds,
+        results=results,
+        models=tuple(entry.path for entry in tuned),
+        tokens=mean_amount(results, "tokens"),
+    )
 
 
-def compare(bench: Bench, arms: Sequence[Arm], plain_tokens: float, left_out: int, **found: Any) -> TransferReport:
+def measure(target: TargetRuns, prepared: PreparedArm) -> Arm:
+    """Score an arm on the report rows, which are opened here, and summarise the runs that made it."""
+    models = prepared.models or (None,) * len(prepared.prompts)
+    pairs = zip(prepared.prompts, models, strict=True)
+    evaluations = tuple(evaluate_report(target, prompt, model) for prompt, model in pairs)
+    scores = tuple(evaluation.primary for evaluation in evaluations)
+    parameters = target.backbone.parameters if prepared.models else prepared.prompts[0].numel()
+    arm = Arm(
+        arm=prepared.arm,
+        source=prepared.source,
+        score=float(np.mean(scores)),
+        interval=interval(evaluations, target.task, target.splits.report),
+        scores=scores,
+        parameters=parameters,
+        shipped=parameters,
+        folder=prepared.folder,
+        tokens=round(prepared.tokens),
+        evaluations=evaluations,
+        files=prepared.files,
+    )
+    if not prepared.results:
+        return arm
+    return replace(
+        arm,
+        steps=target.config.steps,
+        seconds=mean_amount(prepared.results, "seconds"),
+        selection=mean_best_score(prepared.results),
+        curve=_mean_curve(prepared.results),
+    )
+
+
+def compare(
+    target: TargetRuns, arms: Sequence[Arm], strategy: StrategySummary, *, plain_tokens: float, left_out: int
+) -> TransferReport:
     """Compare measured arms; every choice here rests on selection scores.
 
     Args:
-        bench: what the arms share.
+        target: what the arms share.
         arms: at least one of plain tuning.
+        strategy: what the report says of it.
         plain_tokens: text tokens of one plain run, which costs are multiples of.
         left_out: report rows that a source had seen.
-        found: what else the report says of the strategy, as in `TransferReport`.
     """
-    task, splits = bench.task, bench.splits
+    task, splits = target.task, target.splits
     plain = max((arm for arm in arms if arm.arm.startswith("plain")), key=lambda arm: arm.selection)
-    goal = plain.curve[-1]["score"]
-    arms = tuple(replace(reached(arm, goal), relative_cost=arm.tokens / max(1.0, plain_tokens)) for arm in arms)
+    goal = plain.curve[-1].score
+    arms = tuple(replace(_reached(arm, goal), relative_cost=arm.tokens / max(1.0, plain_tokens)) for arm in arms)
     chosen = max((arm for arm in arms if arm.folder), key=lambda arm: arm.selection)
     spot = next((arm for arm in arms if arm.arm == "spot"), None)
     gain = bounds = None
     if spot is not None:
         gain = spot.score - plain.score
         bounds = interval(spot.evaluations, task, splits.report, plain.evaluations)
-    rows = {"train": len(splits.train), "select": len(splits.selection), "report": len(splits.report)}
-    best = [max(point["scores"][seed] for point in chosen.curve) for seed in range(len(chosen.files))]
-    prompt = chosen.files[best.index(max(best))]
+    best = [max(point.scores[seed] for point in chosen.curve) for seed in range(len(chosen.files))]
+    seed = best.index(max(best))
+    answers = [row.answers for row in splits.report]
+    predictions = [prediction.text for prediction in chosen.evaluations[seed].predictions]
     return TransferReport(
-        task.name,
-        arms,
-        chosen.arm,
+        target=task.name,
+        arms=arms,
+        chosen=chosen.arm,
         gain=gain,
         gain_interval=bounds,
         left_out=left_out,
-        rows=rows,
-        run=bench.out,
-        prompt=prompt,
-        **found,
+        rows={"train": len(splits.train), "select": len(splits.selection), "report": len(splits.report)},
+        run=target.out,
+        prompt_file=chosen.files[seed],
+        strategy=strategy.strategy,
+        ranking=strategy.ranking.sources,
+        rank_by=strategy.ranking.rank_by,
+        expected=strategy.ranking.expected,
+        k=strategy.k,
+        reason=strategy.reason,
+        candidates=strategy.candidates,
+        classes=class_report(task.labels, answers, predictions) if task.labels else None,
     )
+
+
+def _mean_curve(results: Sequence[RunResult]) -> tuple[ArmPoint, ...]:
+    """The learning curves of an arm's runs, which are evaluated at the same steps, as one."""
+    return tuple(
+        ArmPoint(
+            step=points[0].step,
+            score=float(np.mean([point.score for point in points])),
+            scores=tuple(point.score for point in points),
+            seconds=float(np.mean([point.seconds for point in points])),
+        )
+        for points in zip(*(result.curve for result in results), strict=True)
+    )
+
+
+def _reached(arm: Arm, goal: float) -> Arm:
+    """The arm with the point at which its mean selection score first reached `goal`."""
+    point = next((point for point in arm.curve if point.score >= goal), None)
+    if point is None:
+        return arm
+    return replace(arm, steps_to_plain=point.step, seconds_to_plain=point.seconds)

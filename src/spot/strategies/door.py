@@ -8,7 +8,7 @@ from spot.errors import LibraryError
 from spot.evaluation.evaluation import Progress
 from spot.library.library import PACKAGED, Library, open_library
 from spot.models.backbone import Backbone
-from spot.strategies.comparison import TransferReport
+from spot.strategies.report import TransferReport
 from spot.strategies.transfers import transfer_rows
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
@@ -62,7 +62,7 @@ def transfer(
             f"the library {opened.path} holds no prompt whose key was made by a known recipe, so no task can be "
             "compared with it. Add prompts that were tuned with a key_step: `spot library add`."
         )
-    known = task if isinstance(task, Task) else registry.get(task, data)
-    splits = rows if rows is not None else split_rows(known, train_rows, select_rows, report_rows, rows_seed)
+    target = task if isinstance(task, Task) else registry.get(task, data)
+    splits = rows if rows is not None else split_rows(target, train_rows, select_rows, report_rows, rows_seed)
     folder = Path(out) if out is not None else None
-    return transfer_rows(known, splits, backbone, opened, config, out=folder, progress=progress, data=data)
+    return transfer_rows(target, splits, backbone, opened, config, out=folder, progress=progress, data=data)

@@ -13,7 +13,7 @@ from spot.prompts.prompt import SoftPrompt, load, to_bytes
 from spot.retrieval.embeddings import SIMILARITIES, recorded_summaries, similarity, task_embedding
 from spot.retrieval.search import rank
 from spot.storage.files import write_whole
-from spot.strategies import plans
+from spot.strategies.plans import plan_transfer
 from spot.study.cells import Cell, Gang, StudyPlan, Work, record_of
 from spot.study.config import Origin, Study
 from spot.study.records import Record, RecordFolder, prompt_file
@@ -188,7 +188,7 @@ def _start(cell: Cell, study: Study) -> _CellStart | str:
         return _cell_start(sources)
     ranked = rank(_embedding(target), sources, cell.metric, len(sources))
     try:
-        plan = plans.plan(cell.kind, ranked, k=cell.k, steps=cell.config.steps, eval_every=cell.config.eval_every)
+        plan = plan_transfer(cell.kind, ranked, k=cell.k, steps=cell.config.steps, eval_every=cell.config.eval_every)
     except ConfigError as error:
         return str(error)
     [start] = plan.starts

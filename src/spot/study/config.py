@@ -26,7 +26,8 @@ from spot.config import INITS, TuneConfig, load_config
 from spot.errors import ConfigError, SpotError, TaskError, did_you_mean
 from spot.library.library import PACKAGED, PROMPT_FILE, Library, open_library
 from spot.prompts.prompt import KeyRecipe, header
-from spot.strategies.plans import STRATEGIES, halving
+from spot.strategies.halving import halving
+from spot.strategies.plans import STRATEGIES
 from spot.tasks import mixtures, registry
 from spot.tasks.task import Task
 

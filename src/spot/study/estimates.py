@@ -1,6 +1,5 @@
-"""What a study will take: text tokens, time and disk, as far as rows and backbone are here to tell."""
+"""Estimate what a study will take: text tokens, time and disk, as far as rows and backbone are here to tell."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,21 +13,21 @@ from spot.errors import SpotError
 from spot.models import embedded
 from spot.models.backbone import Backbone
 from spot.models.checkpoints import locate
-from spot.storage.files import cache_dir, write_whole
+from spot.storage.files import cache_dir
 from spot.study.cells import Cell, Gang, StudyPlan, cell_as_json, gangs
 from spot.study.records import Record
 from spot.tasks import mixtures, registry
 from spot.training.loop import seconds_of
-from spot.training.state import members_of
-from spot.training.tuning import prepare_members
+from spot.training.probe import read_probe, write_probe
+from spot.training.run import members_of, prepare_run
 
-PROBE = 20  # steps
-SAMPLE = 256  # rows whose tokens are counted
-POINT = 120  # bytes of a point of a curve in a record
-RECORD = 2500  # bytes of the rest
+PROBE_STEPS = 20
+SAMPLE_ROWS = 256  # whose tokens are counted
+POINT_BYTES = 120  # of a point of a curve in a record
+RECORD_BYTES = 2500  # of the rest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What the cells without a record will take.
 
@@ -39,15 +38,21 @@ class Estimate:
         unknown: why something is not known.
     """
 
-    tokens: int | None
-    seconds: float | None
-    disk: int | None
+    tokens: int | None = None
+    seconds: float | None = None
+    disk: int | None = None
     unknown: tuple[str, ...] = ()
 
 
-@dataclass
-class _Ruler:
-    """What has been measured so far."""
+@dataclass(frozen=True)
+class _TokenCounter:
+    """Counts the text tokens that cells train.
+
+    Attributes:
+        plan: the study.
+        data: where the known data sets are.
+        lengths: (task, longest input) -> mean tokens of a train row, of those that have been counted.
+    """
 
     plan: StudyPlan
     data: Path | None
@@ -80,56 +85,61 @@ class _Ruler:
         key = (reference, config.max_input_tokens)
         if key not in self.lengths:
             task = registry.get(reference, self.data, config.task_prefix)
-            rows = list(islice(task.load("train"), SAMPLE))
+            rows = list(islice(task.load("train"), SAMPLE_ROWS))
             encoded = collator_named(config.backbone, task, config.max_input_tokens).encode(rows)
             self.lengths[key] = sum(len(row.input_ids) for row in encoded) / max(1, len(encoded))
         return self.lengths[key]
 
 
-def estimate(plan: StudyPlan, found: Mapping[str, Record], data: Path | None, probe: bool | None) -> Estimate:
+def estimate(plan: StudyPlan, records: Mapping[str, Record], data: Path | None, probe: bool | None) -> Estimate:
     """Estimate what the cells without a record will take.
 
     Args:
         plan: the study.
-        found: records by digest.
+        records: of finished cells, by digest.
         data: where the known data sets are.
-        probe: whether to time `PROBE` steps; None does where the backbone is a folder here or embedded. What was timed
-            once is kept in the cache.
+        probe: whether to time `PROBE_STEPS` steps; None does where the backbone is a folder here or embedded. What was
+            timed once is kept in the cache.
     """
-    missing = [cell for cell in plan.cells if cell.digest not in found and not cell.prompt]
+    missing = [cell for cell in plan.cells if cell.digest not in records and not cell.prompt]
     if not missing:
-        return Estimate(0, 0.0, 0)
+        return Estimate(tokens=0, seconds=0.0, disk=0)
     backbone = plan.study.config.backbone
     if not probe and backbone != embedded.NAME and not Path(backbone).is_dir():
-        return Estimate(None, None, None, (f"{backbone} is no folder here: --probe fetches it to count and to time",))
+        return Estimate(unknown=(f"{backbone} is no folder here: --probe fetches it to count and to time",))
     try:
         width = locate(backbone).id.width
     except SpotError as error:
-        return Estimate(None, None, None, (f"the backbone is not here: {error}",))
+        return Estimate(unknown=(f"the backbone is not here: {error}",))
     disk = sum(_bytes(cell, width) for cell in missing if cell.kind != "model")
-    ruler = _Ruler(plan, data)
+    counter = _TokenCounter(plan, data)
     try:
-        tokens = {cell: ruler.tokens(cell) for cell in missing}
+        tokens = {cell: counter.tokens(cell) for cell in missing}
     except SpotError as error:
-        return Estimate(None, None, disk, (f"the rows are not here: {error}",))
-    total, walking = round(sum(tokens.values())), gangs(cell for cell in missing if cell.kind != "model")
-    if probe is False or not walking:
-        return Estimate(total, None, disk, ("not timed: --probe does",) if walking else ("models are not timed",))
-    first = next((gang for gang in walking if gang.cells[0].kind in ("plain", "source")), walking[0])
+        return Estimate(disk=disk, unknown=(f"the rows are not here: {error}",))
+    total, prompt_gangs = round(sum(tokens.values())), gangs(cell for cell in missing if cell.kind != "model")
+    if probe is False or not prompt_gangs:
+        reason = "not timed: --probe does" if prompt_gangs else "models are not timed"
+        return Estimate(tokens=total, disk=disk, unknown=(reason,))
+    first = next((gang for gang in prompt_gangs if gang.cells[0].kind in ("plain", "source")), prompt_gangs[0])
     rate = _seconds(first, data) / max(1.0, sum(tokens[cell] for cell in first.cells))
-    seconds = rate * sum(tokens[cell] for gang in walking for cell in gang.cells)
-    models = any(cell.kind == "model" for cell in missing)
-    return Estimate(total, seconds, disk, ("models are not timed",) if models else ())
+    seconds = rate * sum(tokens[cell] for gang in prompt_gangs for cell in gang.cells)
+    has_models = any(cell.kind == "model" for cell in missing)
+    return Estimate(tokens=total, seconds=seconds, disk=disk, unknown=("models are not timed",) if has_models else ())
 
 
-def overview(plan: StudyPlan, found: Mapping[str, Record], guess: Estimate) -> dict[str, Any]:
+def overview(plan: StudyPlan, records: Mapping[str, Record], estimated: Estimate) -> dict[str, Any]:
     """A plan as plain values: what `spot study plan --json` prints."""
     kinds = {}
     for kind in dict.fromkeys(cell.kind for cell in plan.cells):
-        own = [cell for cell in plan.cells if cell.kind == kind]
-        left = [cell for cell in own if cell.digest not in found]
-        steps = sum(cell.config.steps + (cell.before.steps if cell.before else 0) for cell in left if not cell.prompt)
-        kinds[kind] = {"cells": len(own), "finished": len(own) - len(left), "gangs": len(gangs(left)), "steps": steps}
+        cells = [cell for cell in plan.cells if cell.kind == kind]
+        missing = [cell for cell in cells if cell.digest not in records]
+        kinds[kind] = {
+            "cells": len(cells),
+            "finished": len(cells) - len(missing),
+            "gangs": len(gangs(missing)),
+            "steps": sum(_steps(cell) for cell in missing if not cell.prompt),
+        }
     return {
         "name": plan.study.config.name,
         "records": str(plan.records),
@@ -137,32 +147,37 @@ def overview(plan: StudyPlan, found: Mapping[str, Record], guess: Estimate) -> d
         "embeddings": sum(cell.kind == "plain" and cell.config.key_step is not None for cell in plan.cells),
         "transfers": sum(bool(cell.needs) for cell in plan.cells),
         "kinds": kinds,
-        **asdict(guess),
+        **asdict(estimated),
         "cells": [cell_as_json(cell) for cell in plan.cells],
     }
 
 
-def words(guess: Estimate) -> str:
+def in_words(estimated: Estimate) -> str:
     """An estimate for people."""
-    tokens = "text tokens unknown" if guess.tokens is None else f"about {guess.tokens:,} text tokens"
-    hours = "time unknown" if guess.seconds is None else f"{guess.seconds / 3600:.1f} hours on one device"
-    disk = "disk unknown" if guess.disk is None else f"{guess.disk / 1e6:,.1f} MB of disk"
+    tokens = "text tokens unknown" if estimated.tokens is None else f"about {estimated.tokens:,} text tokens"
+    hours = "time unknown" if estimated.seconds is None else f"{estimated.seconds / 3600:.1f} hours on one device"
+    disk = "disk unknown" if estimated.disk is None else f"{estimated.disk / 1e6:,.1f} MB of disk"
     return f"{tokens}, {hours}, {disk}"
 
 
 def _seconds(gang: Gang, data: Path | None) -> float:
-    """How long one gang will take, from `PROBE` of its steps."""
+    """How long one gang will take, from `PROBE_STEPS` of its steps."""
     path = cache_dir() / "studies" / "probes" / f"{gang.digest}.json"
-    if path.is_file():
-        return float(json.loads(path.read_bytes())["seconds"])
+    if (seconds := read_probe(path)) is not None:
+        return seconds
     config = gang.cells[0].config.model_copy(update={"init": "vocabulary"})
     members, name = members_of(config, data)
     backbone = Backbone.load(config.backbone, gradient_checkpointing=config.gradient_checkpointing)
-    run = prepare_members(config, members, backbone, name=name)
+    run = prepare_run(config, members, backbone, name=name)
     runs = [replace(run, config=config.model_copy(update={"seed": cell.seed})) for cell in gang.cells]
-    seconds = seconds_of(runs, backbone, PROBE)
-    write_whole(path, json.dumps({"seconds": seconds}).encode())
+    seconds = seconds_of(runs, backbone, PROBE_STEPS)
+    write_probe(path, seconds)
     return seconds
+
+
+def _steps(cell: Cell) -> int:
+    """Steps of a cell's runs."""
+    return cell.config.steps + (cell.before.steps if cell.before else 0)
 
 
 def _bytes(cell: Cell, width: int) -> int:
@@ -170,4 +185,4 @@ def _bytes(cell: Cell, width: int) -> int:
     array = 4 * cell.config.length * width
     points = 1 + math.ceil(cell.config.steps / cell.config.eval_every)
     embedding = 2 * 4 * width * 4 // 3 if cell.config.key_step is not None else 0
-    return 2 * 3 * array + RECORD + POINT * points + embedding
+    return 2 * 3 * array + RECORD_BYTES + POINT_BYTES * points + embedding

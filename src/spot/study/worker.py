@@ -1,36 +1,39 @@
-"""What a worker of a study does: tune one gang of cells and measure it; plain values come in and go out.
+"""Tune one gang of a study's cells and measure it: plain values come in and go out.
 
 A gang goes on from the checkpoint of its run's folder, in the cache of the machine that it ran on.
 """
 
+import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spot.config import TuneConfig
 from spot.errors import RunError, SpotError, StorageError, TaskError
 from spot.evaluation.evaluation import Evaluation, evaluate, interval
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
-from spot.prompts.prompt import SoftPrompt, from_bytes, to_bytes
+from spot.prompts.prompt import from_bytes, to_bytes
 from spot.retrieval.embeddings import recorded_summaries
-from spot.storage.run_dir import RunDir
 from spot.study.cells import Cell, Done, Work, record_of
 from spot.study.records import Record, runs_folder
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task, data_digest
 from spot.training.loop import Diverged, named_scores
-from spot.training.result import RunResult, read_results
-from spot.training.state import Member, Run, collator_of, members_of, mixed
-from spot.training.tuning import prepare_from, prepare_members, tune, tune_model
+from spot.training.model_tuning import tune_model_run
+from spot.training.result import RunResult
+from spot.training.run import Member, Run, members_of, mixed, prepare_run, prepare_run_from
+from spot.training.tuning import TunedPrompt, tune_runs
 
 Tuned = TypeVar("Tuned")
+Value = TypeVar("Value")
 
 
 def load(backbone: str, gradient_checkpointing: bool = False) -> Backbone:
@@ -53,97 +56,78 @@ def work(backbone: Backbone, item: Work) -> Done:
         StorageError: this machine's cache cannot be written.
     """
     try:
-        return _model(backbone, item) if item.gang.cells[0].kind == "model" else _prompts(backbone, item)
+        if item.gang.cells[0].kind == "model":
+            return _work_on_model(backbone, item)
+        return _work_on_prompts(backbone, item)
     except Diverged as error:
         pairs = zip(item.gang.cells, error.results, strict=True)
-        found = [record_of(cell, reason=result.diverged) for cell, result in pairs]
-        return Done(tuple(found), (b"",) * len(found))
+        records = tuple(record_of(cell, reason=result.diverged) for cell, result in pairs)
+        return Done(records, (b"",) * len(records))
     except StorageError:
         raise
     except SpotError as error:
         return Done(reason=str(error))
 
 
-def _prompts(backbone: Backbone, item: Work) -> Done:
+def _work_on_prompts(backbone: Backbone, item: Work) -> Done:
     """Tune the prompts of a gang, then open its report rows."""
     cells = item.gang.cells
     members, name = members_of(cells[0].config, _data(item))
-    blind = tuple(_blind(member) for member in members)
-    befores: Sequence[RunResult | None] = [None] * len(cells)
-    if cells[0].kind == "mixture":
-        values, befores = _mixtures(backbone, item)
-        runs = [prepare_from(cell.config, blind, backbone, (value,)) for cell, value in zip(cells, values, strict=True)]
+    unreported = tuple(member.unreported for member in members)
+    mixtures = _tune_mixtures(backbone, item) if cells[0].kind == "mixture" else []
+    if mixtures:
+        pairs = zip(cells, mixtures, strict=True)
+        runs = [prepare_run_from(cell.config, unreported, backbone, (mixture.prompt,)) for cell, mixture in pairs]
     elif item.starts:
-        starts = [[from_bytes(content) for content in contents] for contents in item.starts]
         runs = [
-            prepare_from(cell.config, blind, backbone, some, _of(item.weights, at))
-            for at, (cell, some) in enumerate(zip(cells, starts, strict=True))
+            prepare_run_from(
+                cell.config, unreported, backbone, [from_bytes(content) for content in contents], _of(item.weights, at)
+            )
+            for at, (cell, contents) in enumerate(zip(cells, item.starts, strict=True))
         ]
     else:
-        run = prepare_members(cells[0].config, blind, backbone, name=name)
+        run = prepare_run(cells[0].config, unreported, backbone, name=name)
         runs = [replace(run, config=cell.config) for cell in cells]
-    prompts, results = _tuned(runs, backbone, runs_folder() / item.gang.digest)
-    results = [
-        replace(result, diverged=before.diverged) if before is not None and before.diverged else result
-        for before, result in zip(befores, results, strict=True)
-    ]
-    bench = _opened(members, item.sketches, backbone)
-    parts = zip(cells, runs, prompts, results, befores, strict=True)
-    records = tuple(
-        _record(
-            bench,
-            cell,
-            result,
-            before,
-            {
-                **_measured(bench, cell, run, prompt, result),
-                "sources": _of(item.sources, at) or cell.sources,
-                "weights": _of(item.weights, at),
-                "tuned": run.start.numel(),
-                "shipped": run.start.numel(),
-            },
-        )
-        for at, (cell, run, prompt, result, before) in enumerate(parts)
-    )
-    kept = [b"" if result.diverged else to_bytes(prompt) for prompt, result in zip(prompts, results, strict=True)]
-    return Done(records, tuple(kept))
+    tuned = _tune_gang(runs, backbone, runs_folder() / item.gang.digest)
+    evaluator = _open_report(members, item.sketches, backbone)
+    records: list[Record] = []
+    prompts: list[bytes] = []
+    for at, (cell, run, entry) in enumerate(zip(cells, runs, tuned, strict=True)):
+        mixture = mixtures[at].result if mixtures else None
+        reason = (mixture.diverged if mixture else None) or entry.result.diverged
+        measured = _Measured(reason=reason) if reason else _measured(evaluator, cell, run, entry)
+        record = _record(evaluator, cell, entry.result, mixture, measured, run.start.numel())
+        records.append(replace(record, sources=_of(item.sources, at) or cell.sources, weights=_of(item.weights, at)))
+        prompts.append(b"" if reason else to_bytes(entry.prompt))
+    return Done(tuple(records), tuple(prompts))
 
 
-def _model(backbone: Backbone, item: Work) -> Done:
+def _work_on_model(backbone: Backbone, item: Work) -> Done:
     """Tune a whole model (SPoT appendix C), after a mixture where one is given; it is thrown away when measured."""
-    cell = item.gang.cells[0]
-    before: RunResult | None = None
+    [cell] = item.gang.cells
+    mixture: RunResult | None = None
     begin = backbone
     if cell.before is not None:
         parts, name = members_of(cell.before, _data(item))
-        first = prepare_members(cell.before, tuple(_blind(part) for part in parts), backbone, name=name)
-        place = runs_folder() / first.digest
-        begin = load(str(tune_model(first, backbone, place)), cell.config.gradient_checkpointing)
-        before = _only_result(place)
+        first = prepare_run(cell.before, [part.unreported for part in parts], backbone, name=name)
+        before = tune_model_run(first, backbone, runs_folder() / first.digest)
+        mixture, begin = before.result, load(str(before.path), cell.config.gradient_checkpointing)
     members, _ = members_of(cell.config, _data(item))
-    run = prepare_members(cell.config, tuple(_blind(member) for member in members), begin)
+    run = prepare_run(cell.config, [member.unreported for member in members], begin)
     folder = runs_folder() / item.gang.digest
-    tuned = load(str(_fresh(folder, lambda: tune_model(run, begin, folder))))
-    result = _only_result(folder)
-    bench = _opened(members, item.sketches, tuned)
-    found = _scored(bench, run, run.start, result)
-    found |= {"tuned": backbone.parameters, "shipped": backbone.parameters}
-    record = _record(bench, cell, result, before, found)
+    tuned = _fresh(folder, lambda: tune_model_run(run, begin, folder))
+    evaluator = _open_report(members, item.sketches, load(str(tuned.path)))
+    measured = _scored(evaluator, run, run.start, tuned.result)
+    record = _record(evaluator, cell, tuned.result, mixture, measured, backbone.parameters)
     shutil.rmtree(folder, ignore_errors=True)
     return Done((record,), (b"",))
 
 
-def _tuned(runs: Sequence[Run], backbone: Backbone, folder: Path) -> tuple[list[SoftPrompt], tuple[RunResult, ...]]:
-    """Tune a gang, or go on with it; its prompts and results."""
-    prompts = _fresh(folder, lambda: tune(runs, backbone, folder))
+def _tune_gang(runs: Sequence[Run], backbone: Backbone, folder: Path) -> list[TunedPrompt]:
+    """Tune a gang, or go on with it."""
+    tuned = _fresh(folder, lambda: tune_runs(runs, backbone, folder))
     (folder / "checkpoint").unlink(missing_ok=True)
-    return prompts, read_results(RunDir(folder)) or ()
-
-
-def _only_result(folder: Path) -> RunResult:
-    """The result of the one run in a folder, which is finished."""
-    (result,) = read_results(RunDir(folder)) or ()
-    return result
+    return tuned
 
 
 def _fresh(folder: Path, tuning: Callable[[], Tuned]) -> Tuned:
@@ -157,13 +141,8 @@ def _fresh(folder: Path, tuning: Callable[[], Tuned]) -> Tuned:
         return tuning()
 
 
-def _blind(member: Member) -> Member:
-    """A member without its report rows, as it trains."""
-    return replace(member, splits=Splits(member.splits.train, member.splits.selection, ()))
-
-
 @dataclass(frozen=True)
-class _Bench:
+class _Evaluator:
     """What the cells of a gang are measured on.
 
     Attributes:
@@ -171,123 +150,171 @@ class _Bench:
         opened: those that have report rows, without the ones that a source has seen.
         overlap: how many these are.
         backbone: that answers.
-        known: scores of starts and of the bare model that have been measured.
+        scores: of starts and of the bare model that have been measured, by the bytes of the prompt.
     """
 
     members: Sequence[Member]
     opened: Sequence[Member]
     overlap: int
     backbone: Backbone
-    known: dict[bytes, float] = field(default_factory=dict)
+    scores: dict[bytes, float] = field(default_factory=dict)
 
-    def score(self, run: Run, value: Tensor) -> float | None:
-        """The score of something that was not tuned, measured once; None without report rows."""
-        mark = value.numpy().tobytes()
-        if self.opened and mark not in self.known:
-            self.known[mark] = _mean(_answers(self, run, value))
-        return self.known.get(mark)
+    def score_untuned(self, run: Run, prompt: Tensor) -> float | None:
+        """The score of a prompt [P, D] that was not tuned, measured once; None without report rows."""
+        content = prompt.numpy().tobytes()
+        if self.opened and content not in self.scores:
+            self.scores[content] = _mean_score(self.evaluate(run, prompt))
+        return self.scores.get(content)
+
+    def evaluate(self, run: Run, prompt: Tensor) -> list[Evaluation]:
+        """What a prompt [P, D] does on the report rows of each member."""
+        prompt = prompt.to(self.backbone.device)
+        return [
+            evaluate(self.backbone, prompt, member.task, run.collator_of(member, self.backbone), member.splits.report)
+            for member in self.opened
+        ]
 
 
-def _opened(members: Sequence[Member], sketches: Sequence[Sketch], backbone: Backbone) -> _Bench:
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What a cell came to; fields as in `Record`."""
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+    score: float = math.nan
+    interval: tuple[float, float] | None = None
+    frozen: float | None = None
+    as_is: float | None = None
+    embedding: Mapping[str, np.ndarray] = field(default_factory=dict)
+    reason: str = ""
+
+
+def _open_report(members: Sequence[Member], sketches: Sequence[Sketch], backbone: Backbone) -> _Evaluator:
     """Open the report rows, and leave out those that a source was trained on."""
     opened, overlap = [], 0
     for member in members:
         report = member.splits.report
         if not report:
             continue
-        known = seen_by_any(sketches, [row.texts for row in report])
-        rows = tuple(row for row, is_known in zip(report, known, strict=True) if not is_known)
-        if not rows:
+        seen = seen_by_any(sketches, [row.texts for row in report])
+        unseen = tuple(row for row, is_seen in zip(report, seen, strict=True) if not is_seen)
+        if not unseen:
             raise TaskError(
                 f"all {len(report)} report rows of {member.task.name} are in the training rows of the study's sources: "
                 "no honest figure is possible; give other rows, or leave that source out"
             )
-        overlap += len(report) - len(rows)
-        opened.append(replace(member, splits=Splits(member.splits.train, member.splits.selection, rows)))
-    return _Bench(members, opened, overlap, backbone)
+        overlap += len(report) - len(unseen)
+        opened.append(replace(member, splits=replace(member.splits, report=unseen)))
+    return _Evaluator(members, opened, overlap, backbone)
 
 
-def _measured(bench: _Bench, cell: Cell, run: Run, prompt: SoftPrompt, result: RunResult) -> dict[str, Any]:
+def _measured(evaluator: _Evaluator, cell: Cell, run: Run, tuned: TunedPrompt) -> _Measured:
     """What a tuned prompt is worth, and what its start or the bare model was."""
-    if result.diverged:
-        return {"reason": result.diverged}
-    found = _scored(bench, run, torch.tensor(prompt.value), result)
-    if cell.kind == "plain":
-        found["frozen"] = bench.score(run, torch.zeros(0, bench.backbone.id.width))
-    if cell.kind == "pair":
-        found["as_is"] = bench.score(run, run.start)
-    if prompt.key is not None:
-        found["embedding"] = recorded_summaries(prompt)
-    return found
-
-
-def _scored(bench: _Bench, run: Run, value: Tensor, result: RunResult) -> dict[str, Any]:
-    """Scores on the report rows; where there are none, those that chose the checkpoint."""
-    if not bench.opened:
-        return {"scores": result.selection, "score": result.best_score}
-    found = _answers(bench, run, value)
-    only = bench.opened[0]
-    scores = named_scores(run, [member.task.name for member in bench.opened], found)
-    bounds = interval(found, only.task, only.splits.report) if len(run.members) == 1 else None
-    return {"scores": scores, "score": _mean(found), "interval": bounds}
-
-
-def _answers(bench: _Bench, run: Run, value: Tensor) -> list[Evaluation]:
-    """What a prompt [P, D] does on the report rows of each member."""
-    value = value.to(bench.backbone.device)
-    parts = [(member, collator_of(run, member, bench.backbone)) for member in bench.opened]
-    return [evaluate(bench.backbone, value, member.task, collator, member.splits.report) for member, collator in parts]
-
-
-def _mean(found: Sequence[Evaluation]) -> float:
-    """The score over the members, percent."""
-    return float(np.mean([one.primary for one in found]))
-
-
-def _record(bench: _Bench, cell: Cell, result: RunResult, before: RunResult | None, found: dict[str, Any]) -> Record:
-    """The record of a cell that was tuned."""
-    report = [row for member in bench.opened for row in member.splits.report]
-    select = [row for member in bench.members for row in member.splits.selection]
-    rows = {
-        "train": sum(len(member.splits.train) for member in bench.members),
-        "select": len(select),
-        "report": len(report),
-        "overlap": bench.overlap,
-    }
-    config = {**cell.settings.model_dump(mode="json"), "backbone_parameters": bench.backbone.parameters}
-    return record_of(
-        cell,
-        curve=result.curve,
-        steps=result.steps,
-        tokens=result.tokens + (before.tokens if before else 0),
-        seconds=result.seconds + (before.seconds if before else 0.0),
-        rows=rows,
-        data=data_digest(report or select),
-        config=config,
-        **found,
+    prompt = tuned.prompt
+    measured = _scored(evaluator, run, torch.tensor(prompt.value), tuned.result)
+    nothing = torch.zeros(0, evaluator.backbone.id.width)
+    return replace(
+        measured,
+        frozen=evaluator.score_untuned(run, nothing) if cell.kind == "plain" else None,
+        as_is=evaluator.score_untuned(run, run.start) if cell.kind == "pair" else None,
+        embedding=recorded_summaries(prompt) if prompt.key is not None else {},
     )
 
 
-def _mixtures(backbone: Backbone, item: Work) -> tuple[list[SoftPrompt], tuple[RunResult, ...]]:
-    """The last checkpoints of runs on the target and its nearest tasks together, and their results (section 3.3)."""
+def _scored(evaluator: _Evaluator, run: Run, prompt: Tensor, result: RunResult) -> _Measured:
+    """Scores on the report rows; where there are none, those that chose the checkpoint."""
+    if not evaluator.opened:
+        return _Measured(scores=result.selection, score=result.best_score)
+    evaluations = evaluator.evaluate(run, prompt)
+    first, is_mixture = evaluator.opened[0], len(run.members) > 1
+    return _Measured(
+        scores=named_scores([member.task for member in evaluator.opened], evaluations, is_mixture),
+        score=_mean_score(evaluations),
+        interval=None if is_mixture else interval(evaluations, first.task, first.splits.report),
+    )
+
+
+def _mean_score(evaluations: Sequence[Evaluation]) -> float:
+    """The score over the members, percent."""
+    return float(np.mean([evaluation.primary for evaluation in evaluations]))
+
+
+def _record(
+    evaluator: _Evaluator,
+    cell: Cell,
+    result: RunResult,
+    mixture: RunResult | None,
+    measured: _Measured,
+    parameters: int,
+) -> Record:
+    """The record of a cell that was tuned.
+
+    Args:
+        evaluator: what it was measured on.
+        cell: that was tuned.
+        result: of its run.
+        mixture: of the run before, where there was one.
+        measured: what it came to.
+        parameters: that were trained, and are kept for the task.
+    """
+    report = [row for member in evaluator.opened for row in member.splits.report]
+    selection = [row for member in evaluator.members for row in member.splits.selection]
+    rows = {
+        "train": sum(len(member.splits.train) for member in evaluator.members),
+        "select": len(selection),
+        "report": len(report),
+        "overlap": evaluator.overlap,
+    }
+    config = {**cell.settings.model_dump(mode="json"), "backbone_parameters": evaluator.backbone.parameters}
+    return record_of(
+        cell,
+        scores=measured.scores,
+        score=measured.score,
+        interval=measured.interval,
+        frozen=measured.frozen,
+        as_is=measured.as_is,
+        embedding=measured.embedding,
+        reason=measured.reason,
+        curve=result.curve,
+        steps=result.steps,
+        tokens=result.tokens + (mixture.tokens if mixture else 0),
+        seconds=result.seconds + (mixture.seconds if mixture else 0.0),
+        rows=rows,
+        data=data_digest(report or selection),
+        tuned=parameters,
+        shipped=parameters,
+        config=config,
+    )
+
+
+def _tune_mixtures(backbone: Backbone, item: Work) -> list[TunedPrompt]:
+    """The last checkpoints of runs on the target and its nearest tasks together (section 3.3), one a cell."""
     runs = []
-    for at, cell in enumerate(item.gang.cells):
-        members = _mixed(cell, item.mixed[at], _data(item))
+    for cell, references in zip(item.gang.cells, item.mixed, strict=True):
+        assert cell.before is not None, "a mixture's cell says how its own run is tuned"
+        members = _mixture_members(cell.config, cell.before, references, _data(item))
         name = f"mixture of {' + '.join(member.task.name for member in members)}"
-        runs.append(replace(prepare_members(cell.before, members, backbone, name=name), keep="last"))
-    return _tuned(runs, backbone, runs_folder() / f"{item.gang.digest}-before")
+        runs.append(replace(prepare_run(cell.before, members, backbone, name=name), keep="last"))
+    return _tune_gang(runs, backbone, runs_folder() / f"{item.gang.digest}-before")
 
 
-def _mixed(cell: Cell, references: Sequence[str], data: Path | None) -> tuple[Member, ...]:
-    """The target and the tasks that are mixed with it, each once, in proportion to their train rows."""
-    config, target = cell.before, cell.config
+def _mixture_members(
+    target: TuneConfig, config: TuneConfig, references: Sequence[str], data: Path | None
+) -> tuple[Member, ...]:
+    """The target and the tasks that are mixed with it, each once, in proportion to their train rows.
+
+    Args:
+        target: settings of the target's own run.
+        config: settings of the mixture's run, which say what rows its other tasks have.
+        references: of these tasks.
+        data: where the known data sets are.
+    """
     parts: dict[str, tuple[Task, Splits]] = {}
     for reference in (target.task, *references):
         limits = target if reference == target.task else config
         task = registry.get(reference, data, limits.task_prefix)
         if task.name not in parts:
-            rows = split_rows(task, limits.train_rows, limits.select_rows, 0, limits.rows_seed)
-            parts[task.name] = task, rows
+            splits = split_rows(task, limits.train_rows, limits.select_rows, 0, limits.rows_seed)
+            parts[task.name] = task, splits
     return mixed(list(parts.values()), config)
 
 
@@ -296,6 +323,6 @@ def _data(item: Work) -> Path | None:
     return None if item.data is None else Path(item.data)
 
 
-def _of(values: Sequence[Any], at: int) -> Any:
+def _of(values: Sequence[tuple[Value, ...]], at: int) -> tuple[Value, ...]:
     """What a gang's cell has of something that not all gangs have."""
     return values[at] if values else ()

@@ -1,4 +1,6 @@
+from .door import tune as tune
+from .door import tune_model as tune_model
 from .loop import Diverged as Diverged
-from .state import Run as Run
-from .tuning import tune_model as tune_model
-from .tuning import tune_prompt as tune_prompt
+from .result import CurvePoint as CurvePoint
+from .result import RunResult as RunResult
+from .run import Run as Run

@@ -14,8 +14,9 @@ from spot.prompts.prompt import KeyRecipe, SoftPrompt
 from spot.storage.files import cache_dir
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task
-from spot.training import tuning
-from spot.training.state import Member, Run, members_of
+from spot.training.model_tuning import tune_model_run
+from spot.training.run import Member, Run, members_of, prepare_run
+from spot.training.tuning import tune_runs
 
 
 def tune(
@@ -59,7 +60,7 @@ def tune(
     if config.method == "model":
         raise ConfigError("method is 'model', which trains no prompt: call spot.tune_model, or leave method out")
     run = prepared(config, task, backbone, rows=rows, source=source, data=data)
-    return tuning.tune([run], backbone, _folder(out, run), progress)[0]
+    return tune_runs([run], backbone, _folder(out, run), progress)[0].prompt
 
 
 def tune_model(
@@ -81,7 +82,7 @@ def tune_model(
     """
     config = tune_config(_name(task), None, {**settings, "method": "model"})
     run = prepared(config, task, backbone, rows=rows, data=data)
-    return tuning.tune_model(run, backbone, _folder(out, run), progress)
+    return tune_model_run(run, backbone, _folder(out, run), progress).path
 
 
 def tune_config(task: str, recipe: KeyRecipe | None, settings: Mapping[str, Any]) -> TuneConfig:
@@ -127,8 +128,8 @@ def prepared(
         if rows is not None and len(members) > 1:
             raise ConfigError(f"{name} is a mixture, whose rows come from its tasks: leave rows out")
         if rows is not None:
-            members = (Member(members[0].task, rows),)
-    return tuning.prepare_members(config, members, backbone, source, name)
+            members = tuple(Member(member.task, rows) for member in members)
+    return prepare_run(config, members, backbone, source, name)
 
 
 def _name(task: Task | str) -> str:

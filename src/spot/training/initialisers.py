@@ -1,4 +1,4 @@
-"""Where a prompt starts: sampled vocabulary, class labels, text, uniform noise, another prompt, or a weighted mix.
+"""Make the initial prompt of a run: sampled vocabulary, class labels, text, uniform noise, or a mix of other prompts.
 
 Lester et al. 2021, section 3.2; SPoT sections 2.1.4 and 3.3. Every function returns [P, D] float32.
 """

@@ -1,4 +1,4 @@
-"""The one training loop: a run, or a gang of runs that share every batch of the frozen model.
+"""Train a run, or a gang of runs that share every batch of the frozen model: the one training loop.
 
 Prompt tuning and full model tuning differ only in which tensors train. A run is decided by its configuration and its
 data alone. It saves its state as it goes, so that a run killed at any moment and started again ends with the same
@@ -14,14 +14,17 @@ from typing import Any
 
 import torch
 
+from spot.config import digest
 from spot.errors import ConfigError, RunError
 from spot.evaluation.evaluation import Evaluation, Progress, evaluate
 from spot.models.backbone import Backbone
 from spot.models.dropout import dropout
 from spot.storage.run_dir import RunDir
-from spot.training import optimisers
+from spot.tasks.task import Task
+from spot.training.optimisers import ParameterGroup, make_optimiser
 from spot.training.result import CurvePoint, RunResult
-from spot.training.state import Run, State, begin, restore_states, result_of, save_states
+from spot.training.run import Run
+from spot.training.state import Drawn, State, first_states, restore_states, save_states
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +34,12 @@ class Rule:
     """Which runs of a gang stop before their end.
 
     Attributes:
-        mark: names all that the rule depends on beside the runs themselves; the gang's identity has it too.
+        digest: of all that the rule depends on beside the runs themselves; the gang's own digest has it too.
         losers: from the results so far, and the step that was just evaluated, the numbers of the runs that stop there.
             A killed gang asks again for the steps after its checkpoint, and must hear the same.
     """
 
-    mark: str
+    digest: str
     losers: Callable[[Sequence[RunResult], int], Collection[int]]
 
 
@@ -69,15 +72,17 @@ def train(
     """
     check_gang(runs)
     config = runs[0].config
-    encoded: dict = {}
-    states = [begin(run, backbone, encoded) for run in runs]
+    states = first_states(runs, backbone)
     optimiser = _optimiser(states)
     first = restore_states(folder, states, optimiser)
     if first == 0:
-        known: dict[tuple, list[Evaluation]] = {}
+        starts: dict[tuple[int, ...], list[Evaluation]] = {}
         for state in states:
-            state.known = known
-            _select(state, backbone, 0, folder)
+            # A start that seeds of one run share is evaluated once.
+            start = (id(state.run.start), *(id(member.splits.selection) for member in state.run.members))
+            if start not in starts:
+                starts[start] = _evaluate_selection(state, backbone)
+            _select(state, starts[start], 0, folder)
     for step in range(first + 1, config.steps + 1):
         if all(state.stopped for state in states):
             break
@@ -91,16 +96,16 @@ def train(
             if step == state.run.config.key_step:
                 state.key = state.prompt.detach().clone()
             if is_evaluated:
-                _select(state, backbone, step, folder)
+                _select(state, _evaluate_selection(state, backbone), step, folder)
         if rule is not None and is_evaluated:
-            for number in rule.losers([result_of(state) for state in states], step):
+            for number in rule.losers([state.result() for state in states], step):
                 states[number].dropped = True
         if step % config.checkpoint_every == 0 and step < config.steps:
             save_states(folder, states, optimiser, step)
         if progress is not None:
             progress(step, config.steps)
     if all(state.diverged for state in states):
-        raise Diverged([result_of(state) for state in states])
+        raise Diverged([state.result() for state in states])
     return states
 
 
@@ -113,8 +118,7 @@ def seconds_of(runs: Sequence[Run], backbone: Backbone, steps: int = 3) -> float
         steps: that are timed, after one that is not.
     """
     config = runs[0].config
-    encoded: dict = {}
-    states = [begin(run, backbone, encoded) for run in runs]
+    states = first_states(runs, backbone)
     optimiser = _optimiser(states)
     _step(states, backbone, optimiser, 1)
     began = time.perf_counter()
@@ -123,7 +127,7 @@ def seconds_of(runs: Sequence[Run], backbone: Backbone, steps: int = 3) -> float
         _step(states, backbone, optimiser, step)
     each = (time.perf_counter() - began) / len(timed)
     began = time.perf_counter()
-    _evaluated(states[0], backbone, 1)
+    _evaluate_selection(states[0], backbone)
     evaluations = len(states) * math.ceil(config.steps / config.eval_every) + 1
     return config.steps * each + evaluations * (time.perf_counter() - began)
 
@@ -151,8 +155,8 @@ def check_gang(runs: Sequence[Run]) -> None:
     for name in shared:
         values = {getattr(run.config, name) for run in runs}
         if len(values) > 1:
-            found = sorted(values, key=str)
-            raise ConfigError(f"runs of one gang have {name} = {found}; expected one value; split the gang")
+            listed = sorted(values, key=str)
+            raise ConfigError(f"runs of one gang have {name} = {listed}; expected one value; split the gang")
     config = runs[0].config
     for name, value in (("method", config.method == "model"), ("dropout", config.dropout > 0)):
         if len(runs) > 1 and value:
@@ -162,25 +166,34 @@ def check_gang(runs: Sequence[Run]) -> None:
             )
 
 
-def named_scores(run: Run, tasks: Sequence[str], found: Sequence[Evaluation]) -> dict[str, float]:
+def gang_digest(runs: Sequence[Run], rule: Rule | None = None) -> str:
+    """What decides the outcome of a gang; of a single run without a rule its own digest."""
+    if len(runs) == 1 and rule is None:
+        return runs[0].digest
+    rules = [] if rule is None else [rule.digest]
+    return digest(runs[0].settings, *[run.digest for run in runs], *rules)
+
+
+def named_scores(tasks: Sequence[Task], evaluations: Sequence[Evaluation], is_mixture: bool) -> dict[str, float]:
     """Scores by metric; of a mixture by task and metric."""
-    if len(run.members) == 1:
-        return dict(found[0].scores)
-    return {f"{task} {key}": value for task, one in zip(tasks, found, strict=True) for key, value in one.scores.items()}
+    if not is_mixture:
+        return dict(evaluations[0].scores)
+    pairs = zip(tasks, evaluations, strict=True)
+    return {f"{task.name} {metric}": score for task, scored in pairs for metric, score in scored.scores.items()}
 
 
 def _optimiser(states: Sequence[State]) -> torch.optim.Optimizer:
     """One optimiser over all runs, each with its own settings."""
     groups = [
-        {
-            "params": list(s.trained.values()),
-            "lr": s.run.config.learning_rate,
-            "weight_decay": s.run.config.weight_decay,
-            "first_step": s.run.config.first_step,
-        }
-        for s in states
+        ParameterGroup(
+            tensors=list(state.trained.values()),
+            learning_rate=state.run.config.learning_rate,
+            weight_decay=state.run.config.weight_decay,
+            first_step=state.run.config.first_step,
+        )
+        for state in states
     ]
-    return optimisers.make(states[0].run.config.optimiser, groups)
+    return make_optimiser(states[0].run.config.optimiser, groups)
 
 
 def _step(states: Sequence[State], backbone: Backbone, optimiser: torch.optim.Optimizer, step: int) -> list[State]:
@@ -200,31 +213,31 @@ def _backward(states: Sequence[State], backbone: Backbone, step: int) -> list[fl
     stand in memory at a time, with the prompts that these rows use.
     """
     config = states[0].run.config
-    picked = [(number, pair) for number, state in enumerate(states) for pair in state.batches[step - 1]]
+    drawn = [(number, draw) for number, state in enumerate(states) for draw in state.batches[step - 1]]
     counts = [len(state.batches[step - 1]) for state in states]
-    at_once = config.micro_batch or len(picked)
+    at_once = config.micro_batch or len(drawn)
     losses = [0.0] * len(states)
     with dropout(backbone.model, config.dropout, seed=config.seed * 1_000_003 + step):
-        for begin in range(0, len(picked), at_once):
-            part = picked[begin : begin + at_once]
+        for begin in range(0, len(drawn), at_once):
+            part = drawn[begin : begin + at_once]
             rows = [states[number].members[member].train[row] for number, (member, row) in part]
             used = sorted({number for number, _ in part})
             index = [used.index(number) for number, _ in part]
             batch = states[0].members[0].collator.batch(rows, index)
-            found = backbone.loss(batch, torch.stack([states[number].prompt for number in used]))
-            shares = torch.tensor([1 / counts[number] for number, _ in part], device=found.device)
-            (found * shares).sum().backward()
-            for (number, (member, _)), row, nats in zip(part, rows, found.tolist(), strict=True):
-                losses[number] += nats / counts[number]
+            nats = backbone.loss(batch, torch.stack([states[number].prompt for number in used]))
+            shares = torch.tensor([1 / counts[number] for number, _ in part], device=nats.device)
+            (nats * shares).sum().backward()
+            for (number, (member, _)), row, loss in zip(part, rows, nats.tolist(), strict=True):
+                losses[number] += loss / counts[number]
                 states[number].tokens += len(row.input_ids)
-                states[number].drawn[member][0] += 1
-                states[number].drawn[member][1] += nats
+                states[number].drawn[member].rows += 1
+                states[number].drawn[member].nats += loss
     return losses
 
 
 def _check_numbers(state: State, loss: float, step: int) -> None:
     """Stop a run whose loss or gradient is no number, before it takes the step; remember the first gradient's size."""
-    gradients = [part.grad.norm() for part in state.trained.values() if part.grad is not None]
+    gradients = [tensor.grad.norm() for tensor in state.trained.values() if tensor.grad is not None]
     size = float(torch.stack(gradients).norm()) if gradients else 0.0
     if not math.isfinite(loss) or not math.isfinite(size):
         config = state.run.config
@@ -234,27 +247,34 @@ def _check_numbers(state: State, loss: float, step: int) -> None:
             "learning_rate; what was saved before this step is kept"
         )
         log.warning("seed %d: %s", config.seed, state.diverged)
-        for part in state.trained.values():
-            part.grad = None
+        for tensor in state.trained.values():
+            tensor.grad = None
     elif step == 1:
         state.first_gradient = size
 
 
-def _select(state: State, backbone: Backbone, step: int, folder: RunDir) -> None:
-    """Score on the selection rows, log it, and keep what trains if it is the best so far; equal scores go by loss."""
-    found = _evaluated(state, backbone, step)
-    primary = sum(one.primary for one in found) / len(found)
-    nats = sum(one.nats for one in found) / len(found)
-    rank = (primary, -nats if math.isfinite(nats) else -math.inf)
+def _select(state: State, evaluations: Sequence[Evaluation], step: int, folder: RunDir) -> None:
+    """Log what the selection rows say, and keep what trains if it is the best so far; equal scores go by loss.
+
+    Args:
+        state: of the run.
+        evaluations: of each member, at this step.
+        step: that has been taken; 0 is the start.
+        folder: takes the log.
+    """
+    score = sum(evaluation.primary for evaluation in evaluations) / len(evaluations)
+    nats = sum(evaluation.nats for evaluation in evaluations) / len(evaluations)
+    rank = (score, -nats if math.isfinite(nats) else -math.inf)
     state.waited += 1
     if rank > state.best_rank or state.run.keep == "last":
         state.best_rank, state.best_step, state.waited = rank, step, 0
-        state.constant = any(one.is_constant for one in found)
-        state.best_scores = named_scores(state.run, [part.member.task.name for part in state.members], found)
-        state.best = {name: part.detach().clone() for name, part in state.trained.items()}
+        state.constant = any(evaluation.is_constant for evaluation in evaluations)
+        tasks = [member.task for member in state.run.members]
+        state.best_scores = named_scores(tasks, evaluations, len(state.members) > 1)
+        state.best = {name: tensor.detach().clone() for name, tensor in state.trained.items()}
     point = CurvePoint(
         step=step,
-        score=primary,
+        score=score,
         nats=nats if math.isfinite(nats) else None,
         tokens=state.tokens,
         seconds=round(state.seconds, 3),
@@ -263,23 +283,23 @@ def _select(state: State, backbone: Backbone, step: int, folder: RunDir) -> None
     record: dict[str, Any] = {"task": state.run.title, "seed": state.run.config.seed, **asdict(point)}
     if len(state.members) > 1:
         record["members"] = {
-            part.member.task.name: {"score": one.primary, "rows": int(rows), "nats": total / rows if rows else None}
-            for part, one, (rows, total) in zip(state.members, found, state.drawn, strict=True)
+            member.task.name: {
+                "score": evaluation.primary,
+                "rows": drawn.rows,
+                "nats": drawn.nats / drawn.rows if drawn.rows else None,
+            }
+            for member, evaluation, drawn in zip(state.run.members, evaluations, state.drawn, strict=True)
         }
-        state.drawn = [[0, 0.0] for _ in state.members]
+        state.drawn = [Drawn() for _ in state.members]
     folder.log(record)
 
 
-def _evaluated(state: State, backbone: Backbone, step: int) -> list[Evaluation]:
-    """What the selection rows say; a start that seeds of one run share is evaluated once."""
-    mark = (id(state.run.start), *(id(member.splits.selection) for member in state.run.members))
-    if step or mark not in state.known:
-        prompt = state.prompt.detach()
-        found = [
-            evaluate(backbone, prompt, part.member.task, part.collator, part.member.splits.selection, part.select)
-            for part in state.members
-        ]
-        if step:
-            return found
-        state.known[mark] = found
-    return state.known[mark]
+def _evaluate_selection(state: State, backbone: Backbone) -> list[Evaluation]:
+    """How the run does on the selection rows of each member as it is now."""
+    prompt = state.prompt.detach()
+    return [
+        evaluate(
+            backbone, prompt, encoded.member.task, encoded.collator, encoded.member.splits.selection, encoded.selection
+        )
+        for encoded in state.members
+    ]

@@ -1,6 +1,8 @@
-"""The paper's optimiser, exactly as T5X computes it on a prompt; AdamW comes from torch."""
+"""Optimise prompts: by the paper's Adafactor, exactly as T5X computes it, or by torch's AdamW."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -28,8 +30,14 @@ class Adafactor(torch.optim.Optimizer):
         """
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "first_step": first_step})
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One update of every prompt that has a gradient."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
@@ -51,8 +59,31 @@ class Adafactor(torch.optim.Optimizer):
         return loss
 
 
-def make(kind: str, groups: Iterable[dict]) -> torch.optim.Optimizer:
-    """`adamw` (torch's) or `adafactor` over parameter groups with `params`, `lr`, `weight_decay` and `first_step`."""
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """The tensors of one run, with its own settings.
+
+    Attributes:
+        tensors: that train.
+        learning_rate: step size.
+        weight_decay: pull towards zero a step.
+        first_step: that `Adafactor` counts from.
+    """
+
+    tensors: Sequence[Tensor]
+    learning_rate: float
+    weight_decay: float
+    first_step: int = 0
+
+
+def make_optimiser(kind: str, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
+    """One optimiser over the tensors of all groups: `adafactor`, or `adamw` (torch's), which counts from 0."""
+    parameters = [
+        {"params": list(group.tensors), "lr": group.learning_rate, "weight_decay": group.weight_decay}
+        for group in groups
+    ]
     if kind == "adafactor":
-        return Adafactor(groups)
-    return torch.optim.AdamW([{k: v for k, v in group.items() if k != "first_step"} for group in groups])
+        return Adafactor(
+            [{**named, "first_step": group.first_step} for named, group in zip(parameters, groups, strict=True)]
+        )
+    return torch.optim.AdamW(parameters)

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
+import numpy as np
 from pydantic import with_config
 
 from spot.errors import RunError
 from spot.storage.run_dir import RunDir
 from spot.storage.values import STRICT, read_value
+
+Amount = Literal["tokens", "seconds"]  # what a run takes: text tokens, time
 
 
 @with_config(STRICT)
@@ -114,3 +118,18 @@ def read_results(folder: RunDir) -> tuple[RunResult, ...] | None:
         return read_value(_ResultFile, content, str(path), RunError).runs
     except RunError as error:
         raise RunError(f"{error} Delete it to let the run finish again.") from error
+
+
+def amount_at(curve: Sequence[CurvePoint], step: int, name: Amount = "tokens") -> float:
+    """What a run has taken by a step; between two points of its curve in proportion to steps."""
+    return float(np.interp(step, [point.step for point in curve], [getattr(point, name) for point in curve]))
+
+
+def mean_amount(results: Sequence[RunResult], name: Amount) -> float:
+    """What runs have taken, mean over them."""
+    return float(np.mean([getattr(result, name) for result in results]))
+
+
+def mean_best_score(results: Sequence[RunResult]) -> float:
+    """The best selection score of each run, mean over them, percent."""
+    return float(np.mean([result.best_score for result in results]))

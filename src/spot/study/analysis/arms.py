@@ -17,7 +17,7 @@ from spot.errors import StudyError, did_you_mean
 from spot.retrieval.embeddings import SIMILARITIES
 from spot.retrieval.predictor import BASIS
 from spot.retrieval.search import Ranked
-from spot.strategies.plans import STRATEGIES, Plan, Start, amount_at, plan, settle
+from spot.strategies.plans import STRATEGIES, Plan, Start, plan_transfer, resolve
 from spot.study.analysis.groups import (
     TargetSeed,
     learned_rankings,
@@ -26,6 +26,7 @@ from spot.study.analysis.groups import (
     selection_score,
 )
 from spot.study.records import Record
+from spot.training.result import amount_at
 
 PLAIN_ARM = "plain"  # the kind of arm that gains are against: the better initial value by selection rows
 RERANKED = ("best", "race")  # strategies that need no cells of their own, so that any ranking can be tried on them
@@ -258,7 +259,7 @@ def _strategy(group: TargetSeed, strategy: str, k: int, rank: Callable[[TargetSe
     ranked, first = rank(group), group.plain[0]
     draws = {run.init_seed: run for run in group.plain if run.start == first.start}
     restarts = next(number for number in range(len(draws) + 1) if number not in draws)
-    planned = plan(
+    planned = plan_transfer(
         strategy,
         ranked,
         k=min(k, len(ranked)),
@@ -281,7 +282,7 @@ def _settled(group: TargetSeed, planned: Plan, runs: Sequence[Record], pays_embe
         pays_embedding: whether the run that gave the task embedding is paid for up to its key step, if it is not
             among them.
     """
-    outcome = settle(planned, [[run.curve] for run in runs])
+    outcome = resolve(planned, [[run.curve] for run in runs])
     tokens = sum(_tokens(run, step) for run, step in zip(runs, outcome.steps, strict=True))
     first = group.plain[0]
     if pays_embedding:

@@ -13,7 +13,7 @@ import numpy as np
 from spot.errors import StudyError
 from spot.retrieval.predictor import BASIS, Gain, expected
 from spot.retrieval.search import Ranked
-from spot.strategies.plans import standing
+from spot.strategies.halving import best_so_far
 from spot.study.records import Record
 
 
@@ -125,7 +125,7 @@ def is_failed(record: Record) -> bool:
 
 def selection_score(record: Record) -> float:
     """The best score of a run on selection rows, percent; what choices rest on."""
-    return standing(record.curve, record.steps)[0]
+    return best_so_far(record.curve, record.steps)[0]
 
 
 def plain_selection_score(group: TargetSeed) -> float:

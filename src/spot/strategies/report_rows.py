@@ -1,0 +1,98 @@
+"""Answer the report rows of a target once: what a prompt or a tuned model answers is kept in the transfer's folder.
+
+report-rows/<digest>.json      one prompt or model on one set of rows
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AllowInfNan, with_config
+from torch import Tensor
+
+from spot.collator import collator_for
+from spot.errors import RunError
+from spot.evaluation.evaluation import Evaluation, Prediction, evaluate
+from spot.models.backbone import Backbone
+from spot.storage.files import write_whole
+from spot.storage.values import STRICT, plain, read_value
+from spot.strategies.target import TargetRuns
+from spot.tasks.task import data_digest
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class _Answers:
+    """The content of a file.
+
+    Attributes:
+        scores: metric -> percent.
+        correct: as in `Evaluation`: for each row whether the answer is right, or its probability.
+        predictions: the answers.
+        nats: as in `Evaluation`; None where it is no number.
+    """
+
+    scores: Mapping[str, float]
+    correct: tuple[bool | float, ...]
+    predictions: tuple[str, ...]
+    nats: Annotated[float | None, AllowInfNan(True)]  # older files have NaN for None
+
+
+def evaluate_report(target: TargetRuns, prompt: Tensor, model: Path | None = None) -> Evaluation:
+    """Evaluate on the report rows, or read what was found before.
+
+    Args:
+        target: with its report rows, which are opened here.
+        prompt: [P, D].
+        model: folder of a tuned model that takes the backbone's place.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    path = _path(target, prompt, model)
+    if (evaluation := _read(path)) is not None:
+        return evaluation
+    backbone = target.backbone if model is None else Backbone.load(str(model))
+    reading = target.task.reading.with_limits(target.config)
+    collator = collator_for(backbone, target.task, length=target.config.length, reading=reading)
+    report = target.splits.report
+    evaluation = evaluate(backbone, prompt, target.task, collator, report, progress=target.progress)
+    answers = _Answers(
+        scores=evaluation.scores,
+        correct=evaluation.correct,
+        predictions=tuple(prediction.text for prediction in evaluation.predictions),
+        nats=evaluation.nats,
+    )
+    write_whole(path, json.dumps(plain(answers), allow_nan=False).encode())
+    return evaluation
+
+
+def _path(target: TargetRuns, prompt: Tensor, model: Path | None) -> Path:
+    """The file that keeps what a prompt, or a model, says to the report rows."""
+    tuned = model.parent.name if model else ""
+    content = prompt.numpy().tobytes() + (tuned + data_digest(target.splits.report)).encode()
+    return target.out / "report-rows" / f"{sha256(content).hexdigest()[:16]}.json"
+
+
+def _read(path: Path) -> Evaluation | None:
+    """What a file keeps; None where there is none."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}. Delete it to have it made again.") from error
+    try:
+        answers = read_value(_Answers, content, str(path), RunError)
+    except RunError as error:
+        raise RunError(f"{error} Delete it to have these rows answered again.") from error
+    return Evaluation(
+        scores=dict(answers.scores),
+        correct=answers.correct,
+        predictions=tuple(Prediction(text) for text in answers.predictions),
+        nats=math.nan if answers.nats is None else answers.nats,
+    )

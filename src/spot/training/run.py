@@ -1,0 +1,239 @@
+"""Describe a run: the tasks that it trains on, their rows and shares, its settings, and where it starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from spot.collator import Collator, collator_for
+from spot.config import INITS, TuneConfig, digest
+from spot.errors import ConfigError
+from spot.library.library import resolve
+from spot.models.backbone import Backbone
+from spot.prompts.prompt import KeyRecipe, Parent, SoftPrompt, check_fits
+from spot.reading import Reading
+from spot.tasks import mixtures, registry
+from spot.tasks.splits import Splits, split_rows
+from spot.tasks.task import Task, data_digest
+from spot.training import initialisers
+
+WITHOUT_EFFECT = ("report_rows", "checkpoint_every", "gradient_checkpointing")  # on what is learned
+UNKEYED = ("dropout", "first_step", "batch_tokens", "truncate", "task_prefix")  # at their defaults in a key recipe
+
+
+@dataclass(frozen=True)
+class Member:
+    """One task of a run, with its rows and its share of the draws; most runs have one member."""
+
+    task: Task
+    splits: Splits
+    rate: float = 1.0
+
+    @property
+    def unreported(self) -> "Member":
+        """The same without report rows, as a run trains that may not see them."""
+        return Member(self.task, Splits(self.splits.train, self.splits.selection, ()), self.rate)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, ready to train.
+
+    Attributes:
+        config: the resolved configuration.
+        members: what to learn: one task, or the tasks of a mixture.
+        start: [P, D], the initial prompt; P = 0 where the model itself trains.
+        parents: prompts that `start` was made from.
+        name: of the task or the mixture.
+        fingerprint: of the backbone.
+        keep: which checkpoint the prompt is: the `best` by selection score, or the `last`.
+    """
+
+    config: TuneConfig
+    members: tuple[Member, ...]
+    start: Tensor
+    parents: tuple[Parent, ...] = ()
+    name: str = ""
+    fingerprint: str = ""
+    keep: Literal["best", "last"] = "best"
+
+    @property
+    def title(self) -> str:
+        """The mixture's name, or that of the only task."""
+        return self.name or self.members[0].task.name
+
+    @property
+    def settings(self) -> TuneConfig:
+        """The settings that decide what is learned, as they are wherever the run is made."""
+        defaults = {name: TuneConfig.model_fields[name].default for name in WITHOUT_EFFECT}
+        given = {"task": self.title, "init": "given", "backbone": self.fingerprint or self.config.backbone}
+        return self.config.model_copy(update={**defaults, **given})
+
+    @cached_property
+    def digest(self) -> str:
+        """What decides the outcome: settings, backbone, rows, how they are scored, shares and initial value."""
+        tasks = [repr((m.task.labels, m.task.metrics, m.task.revision)) for m in self.members]
+        spelled = [words for m in self.members if (words := m.task.reading.spelling)]
+        rows = [data_digest(part) for m in self.members for part in (m.splits.train, m.splits.selection)]
+        rates = [repr(member.rate) for member in self.members] if len(self.members) > 1 else []
+        last = ["last"] if self.keep == "last" else []
+        return digest(self.settings, *tasks, *spelled, *rows, *rates, *last, self.start.numpy().tobytes().hex())
+
+    @property
+    def key_recipe(self) -> KeyRecipe | None:
+        """How the run's key is trained; None where it keeps none, or by more settings than a recipe can say."""
+        config = self.config
+        if config.key_step is None:
+            return None
+        if any(getattr(config, name) != TuneConfig.model_fields[name].default for name in UNKEYED):
+            return None
+        return KeyRecipe(
+            step=config.key_step,
+            length=config.length,
+            init=config.init,
+            init_seed=config.init_seed,
+            optimiser=config.optimiser,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            batch_size=config.batch_size,
+            max_input_tokens=config.max_input_tokens,
+        )
+
+    @property
+    def reading(self) -> Reading:
+        """How rows are read that the run's prompt is to answer; of a mixture, what its members' rows have in common."""
+        if len(self.members) == 1:
+            return self.reading_of(self.members[0])
+        first, *others = (member.task.reading for member in self.members)
+        spelled = Reading(cue=first.cue, separator=first.separator, end=first.end)
+        if any((other.cue, other.separator, other.end) != (first.cue, first.separator, first.end) for other in others):
+            spelled = Reading()
+        return spelled.with_limits(self.config)
+
+    def reading_of(self, member: Member) -> Reading:
+        """How the run reads the rows of one of its members."""
+        return member.task.reading.with_limits(self.config)
+
+    def collator_of(self, member: Member, backbone: Backbone) -> Collator:
+        """What turns the rows of one of its members into batches."""
+        return collator_for(backbone, member.task, length=len(self.start), reading=self.reading_of(member))
+
+
+def prepare_run(
+    config: TuneConfig, members: Sequence[Member], backbone: Backbone, source: SoftPrompt | None = None, name: str = ""
+) -> Run:
+    """Resolve the initial prompt of a run on one task or a mixture.
+
+    Args:
+        config: its `init` names the kind of start; `source` overrides it.
+        members: tasks with rows and shares.
+        backbone: gives the embeddings.
+        source: start from this prompt's value.
+        name: of the mixture.
+
+    Raises:
+        ConfigError: a model is to be tuned from a prompt, or a mixture by a token budget.
+        PromptError: the source belongs to another backbone.
+        TaskError: a label has no tokens, or two labels have the same.
+    """
+    if len(members) > 1 and config.batch_tokens is not None:
+        raise ConfigError("batch_tokens is for one task: the rows of a mixture are drawn one by one; give batch_size")
+    label_tokens = [choice for member in members for choice in collator_for(backbone, member.task).choices]
+    if source is None and config.init not in INITS and not config.init.startswith("text:"):
+        source = resolve(config.init)
+    if config.method == "model":
+        if source is not None:
+            raise ConfigError(f"method = 'model' trains no prompt and cannot start from one ({config.init}): drop it")
+        start = torch.zeros(0, backbone.id.width)
+    elif source is not None:
+        return prepare_run_from(config, members, backbone, (source,), name=name)
+    else:
+        start = _start(config, backbone, label_tokens)
+    return Run(config, tuple(members), start, name=name, fingerprint=backbone.id.fingerprint)
+
+
+def prepare_run_from(
+    config: TuneConfig,
+    members: Sequence[Member],
+    backbone: Backbone,
+    sources: Sequence[SoftPrompt],
+    weights: Sequence[float] = (),
+    name: str = "",
+) -> Run:
+    """A run that starts from a prompt, or from the weighted mean of several (SPoT section 3.3).
+
+    Args:
+        config: its `length` is that of the start.
+        members: tasks with rows and shares.
+        backbone: that the sources must belong to.
+        sources: one prompt, or as many as there are weights.
+        weights: of the mean, positive in sum; left out for one prompt.
+        name: of the mixture.
+
+    Raises:
+        PromptError: a source belongs to another backbone.
+    """
+    for source in sources:
+        check_fits(source, backbone.id)
+    values = [initialisers.resized(torch.from_numpy(source.value.copy()), config.length) for source in sources]
+    start = initialisers.weighted(values, weights) if weights else values[0]
+    shares = weights or (1.0,)
+    parents = tuple(Parent(source.digest, float(share)) for source, share in zip(sources, shares, strict=True))
+    return Run(config, tuple(members), start, parents, name, backbone.id.fingerprint)
+
+
+def members_of(config: TuneConfig, data: Path | None) -> tuple[tuple[Member, ...], str]:
+    """The tasks that a configuration names, each with rows and share, and the name of the mixture they make.
+
+    Args:
+        config: `train_rows`, `select_rows` and `report_rows` are of each task.
+        data: where the rows of known data sets are.
+
+    Returns:
+        Members, and a name that is empty for a single task.
+
+    Raises:
+        TaskError: a task or a mixture is unknown or cannot be used.
+    """
+    mixture = mixtures.find_mixture(config.task)
+    if mixture is None:
+        tasks: tuple[Task, ...] = (registry.get(config.task, data, config.task_prefix),)
+    else:
+        tasks = mixtures.tasks_of(mixture, data, config.task_prefix)
+    limits = (config.train_rows, config.select_rows, config.report_rows, config.rows_seed)
+    splits = [split_rows(task, *limits) for task in tasks]
+    if mixture is None:
+        return (Member(tasks[0], splits[0]),), ""
+    return mixed(list(zip(tasks, splits, strict=True)), config, mixture.rates), mixture.title
+
+
+def mixed(parts: Sequence[tuple[Task, Splits]], config: TuneConfig, rates: Sequence[float] = ()) -> tuple[Member, ...]:
+    """Tasks with their rows as members of a mixture.
+
+    Args:
+        parts: tasks with their rows.
+        config: says how shares follow from sizes, and whose sizes.
+        rates: of the tasks, where they are given.
+    """
+    sizes = {task.name: task.size if config.sizes == "official" else len(splits.train) for task, splits in parts}
+    shares = rates or mixtures.mixing_rates(sizes, config.mixing, config.mixing_cap, config.temperature)
+    return tuple(Member(task, splits, share) for (task, splits), share in zip(parts, shares, strict=True))
+
+
+def _start(config: TuneConfig, backbone: Backbone, label_tokens: Sequence[Sequence[int]]) -> Tensor:
+    """The initial prompt [P, D] of a run that starts from no other prompt."""
+    embeddings = backbone.embeddings().cpu()
+    special = backbone.tokenizer.all_special_ids
+    length, seed = config.length, config.init_seed
+    if config.init == "uniform":
+        return initialisers.uniform(length, backbone.id.width, seed)
+    if config.init == "classes":
+        return initialisers.classes(embeddings, label_tokens, length, seed, special)
+    if config.init.startswith("text:"):
+        ids = backbone.tokenizer(config.init.removeprefix("text:"), add_special_tokens=False)["input_ids"]
+        return initialisers.text(embeddings, ids, length)
+    return initialisers.vocabulary(embeddings, length, seed, special)

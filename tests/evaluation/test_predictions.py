@@ -1,0 +1,76 @@
+"""Predictions on tiny models: votes, likelihoods, free answers."""
+
+import numpy as np
+import pytest
+import torch
+
+from spot.collator import Row, collator_for
+from spot.evaluation.evaluation import Prediction, evaluate, predict, predict_each, vote
+from spot.models.backbone import Backbone
+from spot.tasks.task import Example, Task
+from tests.support.toy_runs import LABELS, OTHER, OTHER_SPLITS, SPLITS, TASK
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_folder) -> Backbone:
+    return Backbone.load(str(tiny_folder("llama")))
+
+
+def test_prompts_that_vote_answer_as_each_alone(backbone):
+    collator = collator_for(backbone, OTHER)
+    rows = collator.encode(OTHER_SPLITS.train)
+    prompts = torch.randn(3, 4, backbone.id.width, generator=torch.Generator().manual_seed(0))
+    together = predict_each(backbone, prompts, collator, rows)
+    for prompt, found in zip(prompts, together, strict=True):
+        alone = predict(backbone, prompt, collator, rows)
+        for ours, theirs in zip(found, alone, strict=True):
+            assert ours.text == theirs.text
+            np.testing.assert_allclose(ours.log_probabilities, theirs.log_probabilities, atol=1e-4)
+
+
+def test_a_vote_goes_to_the_most_and_a_tie_to_the_surest():
+    def ballot(*values: float) -> Prediction:
+        return Prediction("ab"[int(np.argmax(values))], values)
+
+    sure, unsure = ballot(-0.1, -3.0), ballot(-0.8, -0.6)
+    assert vote([[sure], [unsure], [unsure]])[0].text == "b"
+    assert vote([[sure], [unsure]])[0].text == "a"
+    np.testing.assert_allclose(vote([[sure], [unsure]])[0].log_probabilities, (-0.45, -1.8))
+    assert vote([[Prediction("x")], [Prediction("y")], [Prediction("y")]])[0].text == "y"
+
+
+def test_likelihood_is_the_geometric_mean_of_the_tokens(backbone):
+    task = Task("text", lambda split: iter(()), ("train",), (), ("likelihood",))
+    examples = [Example(str(n), f"some words {n}", (f"then {n} more words follow",)) for n in range(5)]
+    collator = collator_for(backbone, task)
+    prompt = torch.randn(2, backbone.id.width, generator=torch.Generator().manual_seed(1))
+    found = evaluate(backbone, prompt, task, collator, examples)
+    shares = []
+    for row in collator.encode(examples):
+        vectors = backbone.embeddings()[list(row.input_ids + row.target_ids)]
+        logits = backbone.model(inputs_embeds=torch.cat([prompt, vectors])[None]).logits[0].log_softmax(-1)
+        places = range(len(row.input_ids) + 1, len(row.input_ids) + 1 + len(row.target_ids))
+        logs = [float(logits[place, token]) for place, token in zip(places, row.target_ids, strict=True)]
+        shares.append(np.exp(np.mean(logs)))
+    assert found.scores["likelihood"] == pytest.approx(100 * np.mean(shares), rel=1e-4)
+    assert not found.is_constant and isinstance(collator.encode(examples)[0], Row)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_generated_answers_that_are_no_label_are_wrong_and_counted(tiny_folder, family):
+    backbone = Backbone.load(str(tiny_folder(family)))
+    collator = collator_for(backbone, TASK)
+    prompt = torch.randn(3, backbone.id.width, generator=torch.Generator().manual_seed(0))
+    examples = SPLITS.selection
+    free = evaluate(backbone, prompt, TASK, collator, examples, decode="generate")
+    known = sum(prediction.text in LABELS for prediction in free.predictions)
+    assert free.invalid == len(examples) - known
+    assert free.scores["accuracy"] <= 100 * known / len(examples)
+    assert evaluate(backbone, prompt, TASK, collator, examples).invalid == 0
+
+
+def test_a_causal_answer_without_an_end_is_the_label_that_it_begins_with(backbone):
+    collator = collator_for(backbone, TASK)
+    assert [collator.answer_in(text) for text in (" yes\nno", "no", " maybe")] == ["yes", "no", "maybe"]
+    ending = collator_for(backbone, Task("ends", TASK.load, ("train",), ("no", "not"), ("accuracy",)))
+    assert [ending.answer_in(text) for text in (" not", "notable")] == ["not", "notable"]

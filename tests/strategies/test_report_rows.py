@@ -1,0 +1,77 @@
+"""Report rows are answered once: what is kept is read again, also as older versions kept it, and damage is named."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from spot.errors import RunError
+from spot.strategies import report_rows
+from spot.strategies.report_rows import evaluate_report
+from spot.strategies.target import TargetRuns
+from spot.tasks.splits import Splits
+from spot.tasks.task import Example, Task
+from tests.support.toy_runs import SPLITS, TASK, toy_config
+
+
+@pytest.fixture
+def target(backbone, tmp_path) -> TargetRuns:
+    return TargetRuns(task=TASK, splits=SPLITS, backbone=backbone, config=toy_config(), seeds=1, out=tmp_path)
+
+
+@pytest.fixture
+def prompt() -> torch.Tensor:
+    return torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_prompt_answers_once(target, prompt, monkeypatch):
+    first = evaluate_report(target, prompt)
+    monkeypatch.setattr(report_rows, "evaluate", None)
+    again = evaluate_report(target, prompt)
+    assert (again.scores, again.correct, again.nats) == (first.scores, first.correct, first.nats)
+    assert [entry.text for entry in again.predictions] == [entry.text for entry in first.predictions]
+    with pytest.raises(TypeError):
+        evaluate_report(target, prompt + 1)
+
+
+def test_the_file_has_the_keys_that_it_always_had(target, prompt):
+    found = evaluate_report(target, prompt)
+    (path,) = (target.out / "report-rows").iterdir()
+    value = json.loads(path.read_text())
+    assert list(value) == ["scores", "correct", "predictions", "nats"]
+    assert value["scores"] == found.scores and value["correct"] == list(found.correct)
+
+
+def test_a_loss_that_is_no_number_comes_back_as_none_is(target, prompt):
+    rows = [Example(str(n), f"row {n}", ("an open answer",)) for n in range(4)]
+    opened = TargetRuns(
+        task=Task("open", TASK.load, ("train",), (), ("exact_match",)),
+        splits=Splits((), (), rows),
+        backbone=target.backbone,
+        config=target.config,
+        seeds=1,
+        out=target.out,
+    )
+    assert math.isnan(evaluate_report(opened, prompt).nats)
+    (path,) = (target.out / "report-rows").iterdir()
+    assert json.loads(path.read_text(), parse_constant=None)["nats"] is None
+    path.write_text(path.read_text().replace("null", "NaN"))  # as older versions wrote it
+    assert math.isnan(evaluate_report(opened, prompt).nats)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("{", "it is not JSON"),
+        ("{}", "the field 'scores' is missing"),
+        ('{"correct": "all"}', "the field 'correct' holds"),
+    ],
+)
+def test_damage_is_named(target, prompt, content, named):
+    evaluate_report(target, prompt)
+    (path,) = (target.out / "report-rows").iterdir()
+    path.write_text(content)
+    with pytest.raises(RunError) as caught:
+        evaluate_report(target, prompt)
+    assert str(path) in str(caught.value) and named in str(caught.value) and "Delete it" in str(caught.value)
