@@ -19,7 +19,7 @@ from safetensors.numpy import save as safetensors_bytes
 from safetensors.torch import load_file
 
 from spot.errors import PromptError, StorageError, TaskError, did_you_mean
-from spot.prompts.prompt import BackboneId, Parent, SoftPrompt, check_fits, reading_of
+from spot.prompts.prompt import BackboneId, Parent, SoftPrompt, check_fits
 from spot.reading import ENDS, Reading
 from spot.storage.files import TEMPORARY_SUFFIX, write_whole
 from spot.storage.values import plain, read_value
@@ -426,7 +426,7 @@ def _history_text(prompt: SoftPrompt) -> str:
     content = {name: getattr(prompt, name) for name in ("digest", "task", *_HISTORY)}
     content["parents"] = [asdict(parent) for parent in prompt.parents]
     content |= {"backbone": asdict(prompt.backbone), "value_sha256": _hash(prompt.value)}
-    content["reading"] = plain(reading_of(prompt))
+    content["reading"] = plain(prompt.reading)
     return json.dumps(content, sort_keys=True)
 
 

@@ -9,12 +9,10 @@ from spot.errors import BackboneError
 from spot.models.backbone import Backbone
 from spot.models.device import placement
 from spot.training.model_tuning import tune_model_run
-from spot.training.run import Member, prepare_run
 from spot.training.tuning import tune_runs
 from tests.support.batches import CHOICES, ROWS, batch_of, prompts_for, relative
 from tests.support.tiny_models import FAMILIES
-from tests.training.test_tuning import ROWS as TASK_ROWS
-from tests.training.test_tuning import TASK, config
+from tests.support.toy_runs import toy_run
 
 CLOSE = 1e-4  # relative; both sides compute in float32
 on_gpu = pytest.mark.gpu
@@ -93,13 +91,12 @@ def test_scores_and_answers_on_a_gpu_equal_those_on_the_cpu(pair, family):
 @on_gpu
 @needs_cuda
 @pytest.mark.parametrize("family", ["llama", "t5"])
-def test_a_run_on_a_gpu_repeats_its_bytes_and_is_near_that_on_the_cpu(pair, tiny_folder, tmp_path: Path, family):
+def test_a_run_on_a_gpu_repeats_its_bytes_and_is_near_that_on_the_cpu(pair, tmp_path: Path, family):
     cpu, gpu = pair(family)
-    settings = config(tiny_folder(family))
-    runs = {"a": gpu, "b": gpu, "cpu": cpu}
+    models = {"a": gpu, "b": gpu, "cpu": cpu}
     prompts = {
-        name: tune_runs([prepare_run(settings, (Member(TASK, TASK_ROWS),), model)], model, tmp_path / name)[0].prompt
-        for name, model in runs.items()
+        name: tune_runs([toy_run(model, key_step=2)], model, tmp_path / name)[0].prompt
+        for name, model in models.items()
     }
     assert prompts["a"].digest == prompts["b"].digest
     key, expected = (torch.tensor(prompts[name].key) for name in ("a", "cpu"))
@@ -108,8 +105,8 @@ def test_a_run_on_a_gpu_repeats_its_bytes_and_is_near_that_on_the_cpu(pair, tiny
 
 @on_gpu
 @needs_cuda
-def test_a_whole_model_trains_on_a_gpu(pair, tiny_folder, tmp_path: Path):
+def test_a_whole_model_trains_on_a_gpu(pair, tmp_path: Path):
     gpu = pair("llama")[1]
-    settings = config(tiny_folder("llama"), method="model", learning_rate=0.001, key_step=None)
-    folder = tune_model_run(prepare_run(settings, (Member(TASK, TASK_ROWS),), gpu), gpu, tmp_path / "run").path
+    run = toy_run(gpu, method="model", learning_rate=0.001)
+    folder = tune_model_run(run, gpu, tmp_path / "run").path
     assert Backbone.load(str(folder)).device.type == "cuda"

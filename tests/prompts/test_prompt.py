@@ -73,7 +73,6 @@ def small(**changes: Any) -> SoftPrompt:
         "scores": {"accuracy": 90.0},
         "frozen_scores": {"accuracy": 50.0},
         "data_digest": "d" * 16,
-        "reading": None,
         "code_version": "0.1",
     }
     return SoftPrompt(**{**content, **changes})
@@ -281,6 +280,7 @@ def test_the_header_alone(tmp_path: Path) -> None:
         "frozen_scores": {"accuracy": 50.0},
         "data_digest": "d" * 16,
         "code_version": "0.1",
+        "reading": None,
     }
     save(SoftPrompt(value=np.ones((1, 3)), backbone=BACKBONE, task="cr", step=0), path)
     bare = header(path)

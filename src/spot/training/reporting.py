@@ -91,7 +91,15 @@ def _scores(
 ) -> dict[str, float]:
     """Scores on the report rows of the members that have any."""
     evaluations = [
-        evaluate(backbone, prompt, part.member.task, part.collator, part.member.splits.report, part.rows, progress)
+        evaluate(
+            backbone,
+            prompt,
+            part.member.task,
+            part.collator,
+            part.member.splits.report,
+            rows=part.rows,
+            progress=progress,
+        )
         for part in encoded
     ]
     return named_scores([part.member.task for part in encoded], evaluations, len(run.members) > 1)

@@ -183,7 +183,14 @@ def prepare_run_from(
     start = initialisers.weighted(values, weights) if weights else values[0]
     shares = weights or (1.0,)
     parents = tuple(Parent(source.digest, float(share)) for source, share in zip(sources, shares, strict=True))
-    return Run(config, tuple(members), start, parents, name, backbone.id.fingerprint)
+    return Run(
+        config=config,
+        members=tuple(members),
+        start=start,
+        parents=parents,
+        name=name,
+        fingerprint=backbone.id.fingerprint,
+    )
 
 
 def members_of(config: TuneConfig, data: Path | None) -> tuple[tuple[Member, ...], str]:
