@@ -18,7 +18,7 @@ from spot.prompts.prompt import SoftPrompt, load, save
 from spot.tasks.registry import TABLE
 from tests.support import commands
 from tests.support.commands import Result, Spot, call
-from tests.support.data_rows import write
+from tests.support.data_rows import write_split
 from tests.support.tuned_tasks import TunedTasks
 
 FAST = ["--steps", "2", "--length", "2", *"--set batch_size=4 --set eval_every=1 --set learning_rate=0.05".split()]
@@ -236,7 +236,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
 def members(folder: Path, *names: str) -> list[str]:
     """Four validation rows of each task, whose labels take turns, as the option that names their folder."""
     for name in names:
-        write(folder, name, [{**MEMBERS[name], "label": number % 2} for number in range(4)], "validation")
+        write_split(folder, name, [{**MEMBERS[name], "label": number % 2} for number in range(4)], "validation")
     return ["--data", str(folder)]
 
 

@@ -15,6 +15,7 @@ from spot.reading import Reading
 from spot.tasks import mixtures, registry
 from spot.tasks.registry import TABLE, get
 from tests.support.commands import Spot, refused
+from tests.support.data_rows import write_split
 from tests.support.tuned_tasks import TunedTasks
 
 CUE = "\nAnswer:"  # what a causal model reads behind the input
@@ -24,10 +25,8 @@ READ = "Ann met Eve. It rained"  # the passage as T5 has it
 
 def put(data: Path, name: str, **splits: Iterable[Mapping[str, Any]]) -> Path:
     """Write rows of a known data set where a data folder has them; the folder."""
-    folder = data / (TABLE[name].folder or name.replace("/", "_"))
-    folder.mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_split(data, name, rows, split)
     return data
 
 

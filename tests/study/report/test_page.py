@@ -17,7 +17,7 @@ from spot.study.records import Record
 from spot.study.report import page
 from spot.study.report.page import write_report
 from spot.study.report.sentences import sentences, verdict
-from tests.rendering.test_html import Outline, stands_alone
+from tests.support.html_outline import Outline, stands_alone
 from tests.support.study_records import ROWS, paper_like, record, study
 
 HOSTILE = "<script>alert(1)</script>&<b>a|b</b>"

