@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +36,24 @@ def read_split(data: Path, name: str, split: str) -> list[dict[str, Any]]:
     plain = split_path(data, name, split)
     content = plain.read_bytes() if plain.is_file() else gzip.decompress(Path(f"{plain}.gz").read_bytes())
     return [json.loads(line) for line in content.decode().splitlines() if line]
+
+
+def only_example(data: Path, name: str, row: Mapping[str, Any]) -> Example:
+    """The one example of a data set that holds this one row."""
+    write_split(data, name, [row])
+    (example,) = registry.get(name, data).load("train")
+    return example
+
+
+def check_split(data: Path, name: str, split: str) -> None:
+    """Read a whole split: its rows are numbered, answered, and of more than one label."""
+    labels = registry.TABLE[name].labels
+    ids, count, answers = set(), 0, set()
+    for example in registry.get(name, data).load(split):
+        ids.add(example.id)
+        count += 1
+        answers.update(example.answers[:1])
+        assert example.inputs.strip() and example.answers and all(map(str.strip, example.answers))
+        assert not labels or set(example.answers) <= set(labels)
+    assert len(ids) == count > 0
+    assert not labels or len(answers) >= 2
