@@ -114,7 +114,7 @@ def predict_each(
 ) -> list[list[Prediction]]:
     """Answer every row with each of R prompts [R, P, D], all of them in one batch; R lists in the rows' order."""
     count = len(prompts)
-    found: list[dict[int, Prediction]] = [{} for _ in range(count)]
+    by_row: list[dict[int, Prediction]] = [{} for _ in range(count)]
     prefix = backbone.prefix(prompts)
     for numbers in by_length(rows, max(1, TOKENS // count)):
         picked = [rows[number] for number in numbers]
@@ -131,10 +131,10 @@ def predict_each(
             texts = backbone.generate(batch, prefix, most)
             answers = [Prediction(collator.answer_in(text)) for text in texts]
         for prompt, number, answer in zip(index, numbers * count, answers, strict=True):
-            found[prompt][number] = answer
+            by_row[prompt][number] = answer
         if progress is not None:
-            progress(len(found[0]), len(rows))
-    return [[answers[number] for number in range(len(rows))] for answers in found]
+            progress(len(by_row[0]), len(rows))
+    return [[answers[number] for number in range(len(rows))] for answers in by_row]
 
 
 def vote(ballots: Sequence[Sequence[Prediction]]) -> list[Prediction]:
@@ -166,16 +166,16 @@ def likelihoods(
     backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None
 ) -> list[Prediction]:
     """Mean log-probability of each row's target tokens; the answers themselves are not generated."""
-    found: dict[int, Prediction] = {}
+    by_row: dict[int, Prediction] = {}
     prefix = backbone.prefix(prompt[None])
     for numbers in by_length(rows, TOKENS // 4):
         picked = [rows[number] for number in numbers]
         losses = backbone.loss(collator.batch(picked), prefix).tolist()
         for number, row, nats in zip(numbers, picked, losses, strict=True):
-            found[number] = Prediction("", (-nats / len(row.target_ids),))
+            by_row[number] = Prediction("", (-nats / len(row.target_ids),))
         if progress is not None:
-            progress(len(found), len(rows))
-    return [found[number] for number in range(len(rows))]
+            progress(len(by_row), len(rows))
+    return [by_row[number] for number in range(len(rows))]
 
 
 def evaluate(
@@ -221,7 +221,7 @@ def scored(task: Task, examples: Sequence[Example], predictions: Sequence[Predic
 
 
 def interval(
-    found: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation],
     task: Task,
     examples: Sequence[Example],
     against: Sequence[Evaluation] = (),
@@ -230,7 +230,7 @@ def interval(
     """The 95 % bootstrap interval of a score over rows and seeds, or of the difference of two scores on the same rows.
 
     Args:
-        found: one evaluation a seed, all on `examples`.
+        evaluations: one a seed, all on `examples`.
         task: gives the metrics; accuracy and likelihood are resampled directly, others computed anew on every draw, in
             which whole groups of rows are drawn.
         examples: the rows.
@@ -241,7 +241,7 @@ def interval(
         The two ends, in percent (points for a difference).
     """
     if task.metrics in (("accuracy",), (LIKELIHOOD,)):
-        correct = np.array([evaluation.correct for evaluation in found], dtype=float)
+        correct = np.array([evaluation.correct for evaluation in evaluations], dtype=float)
         less = np.array([evaluation.correct for evaluation in against], dtype=float) if against else 0.0
         return bootstrap_interval(correct - less, resamples)
     random = np.random.default_rng(0)
@@ -261,8 +261,8 @@ def interval(
     values = []
     for _ in range(resamples // 5):
         picked = random.integers(len(units), size=len(units))
-        seeds = random.integers(len(found), size=len(found))
-        draw = [drawn(found[seed], picked) - (drawn(against[seed], picked) if against else 0.0) for seed in seeds]
+        seeds = random.integers(len(evaluations), size=len(evaluations))
+        draw = [drawn(evaluations[seed], picked) - (drawn(against[seed], picked) if against else 0.0) for seed in seeds]
         values.append(np.mean(draw))
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
