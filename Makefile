@@ -39,7 +39,7 @@ sandbox: $(INSTALLED)  ## a tiny frozen model and a study of 160 transfers on it
 	@OMP_NUM_THREADS=1 $(BIN)/spot study run $(SANDBOX)/study.toml
 	@$(BIN)/spot study report $(SANDBOX)/study.toml
 
-test: lint test-fast test-slow  ## everything: lint, layers, unit tests, slow tests
+test: lint test-fast test-slow  ## everything: lint, types, unit tests, slow tests
 
 test-fast: $(DEVELOPMENT)  ## the unit tests: no network, warnings are errors
 	@echo "unit tests"
@@ -50,10 +50,11 @@ test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and res
 	@echo "slow tests"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or gpu"
 
-lint: $(DEVELOPMENT)  ## ruff, its format, and the import layers
+lint: $(DEVELOPMENT)  ## ruff, its format, the import layers, and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check -q
 	@$(BIN)/lint-imports --no-logo
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 data: $(INSTALLED)  ## the source archive with the ratings that the demo reads, into the user's cache
 	@test -s "$(DOWNLOADS)/$(VADER)" || { \

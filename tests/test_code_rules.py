@@ -1,6 +1,7 @@
 """Rules about the code itself that neither ruff nor the import contracts can state."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,33 +16,16 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 # Words that name nothing: what a variable or a parameter holds should stand in its name.
 NAMELESS = {"found", "one", "made", "said"}
-NAMED = (  # rooms and files that have none of them
-    "classifier.py",
-    "cli/app.py",
-    "cli/demo.py",
-    "cli/doctor.py",
-    "cli/library.py",
-    "cli/output.py",
-    "cli/retrieve.py",
-    "cli/transfer.py",
-    "cli/tune.py",
-    "collator.py",
-    "config.py",
-    "demo.py",
-    "errors.py",
-    "interchange.py",
-    "library",
-    "metrics",
-    "models",
-    "reading.py",
-    "rendering",
-    "retrieval",
-    "storage",
-    "strategies",
-    "study/estimates.py",
-    "study/worker.py",
-    "training",
-)
+TESTS = Path(__file__).parent
+TESTED_ELSEWHERE = {  # module without tests at its own name -> what tests it
+    "__main__.py": ("cli/test_app.py",),
+    "evaluation/door.py": ("test_front_door.py", "cli/test_evaluate.py"),
+    "evaluation/test_sets.py": ("cli/test_submit.py",),
+    "strategies/door.py": ("test_front_door.py", "test_classifier.py"),
+    "study/running.py": ("cli/test_study_run.py",),
+    "study/teaching.py": ("study/test_golden_cells.py", "cli/test_study_run.py"),
+    "training/door.py": ("test_front_door.py", "test_classifier.py"),
+}
 
 HELP = """
 import sys
@@ -126,14 +110,35 @@ def test_no_module_is_a_drawer_for_everything():
     assert not [path for path in FILES if path.name in drawers]
 
 
-@pytest.mark.parametrize("place", NAMED)
-def test_names_say_what_they_hold(place: str):
-    files = [path for path in FILES if SOURCE / place in (path, *path.parents)]
-    assert files, f"{place} is neither a room nor a file of the package"
+def test_names_say_what_they_hold():
     nameless = [
-        f"{where(path, node)} {name}" for path in files for node, name in names_given(TREES[path]) if name in NAMELESS
+        f"{where(path, node)} {name}" for path in FILES for node, name in names_given(TREES[path]) if name in NAMELESS
     ]
     assert not nameless, nameless
+
+
+def mirror(module: str) -> Path:
+    """Where the tests of a module are, by its name."""
+    return TESTS / Path(module).with_name(f"test_{Path(module).name}")
+
+
+def test_tests_stand_at_the_name_of_their_module():
+    modules = [str(path.relative_to(SOURCE)) for path in FILES if path.name != "__init__.py"]
+    lost = [module for module in modules if module not in TESTED_ELSEWHERE and not mirror(module).exists()]
+    assert not lost, f"no tests for {lost}: write {[str(mirror(module).relative_to(TESTS)) for module in lost]}"
+
+
+def test_exceptions_from_the_mirror_are_so():
+    for module, files in TESTED_ELSEWHERE.items():
+        assert (SOURCE / module).exists() and not mirror(module).exists(), module
+        assert all((TESTS / file).exists() for file in files), module
+
+
+def test_no_test_imports_a_test():
+    # Read as text, because tests also write programs that import.
+    importing = re.compile(r"^\s*(?:from|import) tests\.(?!support\b)", re.MULTILINE)
+    files = [str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if importing.search(path.read_text())]
+    assert not files, f"what {files} import from tests belongs in tests/support"
 
 
 @pytest.mark.parametrize("package", [path for path in FILES if path.name == "__init__.py"], ids=str)

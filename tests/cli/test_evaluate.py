@@ -1,6 +1,10 @@
 """What `spot evaluate` and `spot predict` read: settings that a score depends on, and rows that can be scored."""
 
+import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +15,11 @@ import pytest
 from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, load, save
-from spot.reading import Reading
-from spot.tasks.inputs import read_inputs
 from spot.tasks.registry import TABLE
 from tests.support import commands
 from tests.support.commands import Result, Spot, call
-from tests.support.data_rows import write
+from tests.support.data_rows import write_split
+from tests.support.tuned_tasks import TunedTasks
 
 FAST = ["--steps", "2", "--length", "2", *"--set batch_size=4 --set eval_every=1 --set learning_rate=0.05".split()]
 TEXT = "the film that we saw on that long evening number {} was {}"
@@ -233,7 +236,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
 def members(folder: Path, *names: str) -> list[str]:
     """Four validation rows of each task, whose labels take turns, as the option that names their folder."""
     for name in names:
-        write(folder, name, [{**MEMBERS[name], "label": number % 2} for number in range(4)], "validation")
+        write_split(folder, name, [{**MEMBERS[name], "label": number % 2} for number in range(4)], "validation")
     return ["--data", str(folder)]
 
 
@@ -324,19 +327,102 @@ def test_a_run_starts_from_whatever_names_a_prompt(
     assert load(spot(*words).json["prompt"]).parents == ()
 
 
-# Rows to predict.
+def test_scores_are_the_share_of_right_predictions(spot: Spot, tuned_tasks: TunedTasks):
+    with (tuned_tasks.folder / "mood.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    words = ["--task", tuned_tasks.task(), *tuned_tasks.model]
+    scored = spot("evaluate", tuned_tasks.run(), *words, "--split", "train", "--json").json
+    assert list(scored) == ["task", "split", "rows", "scores", "invalid", "positive", "classes", "each"]
+    assert (scored["task"], scored["split"], scored["rows"]) == ("mood", "train", 30)
+    answers = spot("predict", tuned_tasks.run(), *words, "--input", tuned_tasks.folder / "mood.csv", "--json").json
+    right = [answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)]
+    assert scored["scores"]["accuracy"] == pytest.approx(100 * np.mean(right))
+    first = spot(
+        "evaluate", tuned_tasks.run() / "prompt.safetensors", *words, "--split", "train", "--rows", 7, "--json"
+    ).json
+    assert first["scores"]["accuracy"] == pytest.approx(100 * np.mean(right[:7]))
+    counts = np.array(scored["classes"]["confusion"]["counts"])
+    assert counts.sum() == 30 and counts.trace() == sum(right)
+    text = spot("evaluate", tuned_tasks.run(), *words, "--split", "train", "--rows", 7).out
+    assert "mood train, 7 rows: accuracy" in text and "answer / predicted" in text and "precision (%)" in text
 
-INNER = "one\u2028two\x0cthree\x85four\x1cfive"  # what `str.splitlines` would cut
+
+def test_predict_gives_one_line_a_row_however_the_row_is_given(spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path):
+    files = {
+        "rows.jsonl": '{"text": "mood is good", "inputs": "not this"}\n{"text": "never"}\n',
+        "rows.txt": "mood is good\nnever\n",
+        "rows.json": '[{"text": "mood is good"}, {"text": "never"}]',
+        "rows.tsv": "text\nmood is good\nnever\n",
+    }
+    given = []
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        result = spot("predict", tuned_tasks.run(), *tuned_tasks.model, "--input", tmp_path / name)
+        given.append([json.loads(line) for line in result.out.splitlines()])
+    assert all(answers == given[0] for answers in given)
+    assert len(given[0]) == 2
+    for answer in given[0]:
+        assert set(answer["probabilities"]) == {"up", "down"}
+        assert sum(answer["probabilities"].values()) == pytest.approx(1)
+        assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("last", [True, False])
-def test_rows_end_at_line_feeds_alone(tmp_path: Path, end: str, last: bool):
-    plain, packed = tmp_path / "rows.txt", tmp_path / "rows.jsonl"
-    plain.write_bytes(end.join([INNER, "six", *[""] * last]).encode())
-    row = json.dumps({"text": INNER.replace("\x0c", " ").replace("\x1c", " ")}, ensure_ascii=False)
-    packed.write_bytes(end.join([row, '{"text": "six"}', *[""] * last]).encode())
-    reading = Reading(template="{text}")
-    assert [example.inputs for example in read_inputs(str(plain), reading)] == [INNER, "six"]
-    inputs = [example.inputs for example in read_inputs(str(packed), reading)]
-    assert inputs == [json.loads(row)["text"], "six"] and "\u2028" in inputs[0]
+def test_predict_takes_labels_from_the_prompt_where_the_task_is_unknown(
+    spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path
+):
+    (tmp_path / "rows.jsonl").write_text('{"text": "good"}\n')
+    words = ["predict", tuned_tasks.run(), *tuned_tasks.model, "--input", tmp_path / "rows.jsonl", "--json"]
+    assert spot(*words).json == spot(*words, "--task", tuned_tasks.task()).json
+
+
+def test_predict_reads_a_pipe_and_prints_nothing_else(tuned_tasks: TunedTasks):
+    words = [
+        sys.executable,
+        "-m",
+        "spot",
+        "predict",
+        tuned_tasks.run(),
+        *tuned_tasks.model,
+        "--input",
+        "-",
+        "--format",
+        "txt",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [str(word) for word in words]
+    done = subprocess.run(words, input="good\nbad\n", capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert [set(json.loads(line)) for line in done.stdout.splitlines()] == [{"label", "probabilities"}] * 2
+    assert [line.rpartition(" ...")[1] for line in done.stderr.splitlines()].count(" ...") == 2, done.stderr
+
+
+def test_a_t5_folder_with_open_answers(spot: Spot, tiny_folder: Callable[[str], Path], tmp_path: Path):
+    rows = "\n".join(f"question {number},answer {number % 3}" for number in range(24))
+    (tmp_path / "open.csv").write_text(f"text,reply\n{rows}\n")
+    task = tmp_path / "open.toml"
+    task.write_text(
+        'name = "open"\nrows = "open.csv"\ninput = "question: {text}"\nanswer = "reply"\nmetrics = ["exact_match"]\n'
+    )
+    model = ["--backbone", tiny_folder("t5")]
+    tuned = spot(
+        "tune",
+        task,
+        *model,
+        "--steps",
+        1,
+        "--length",
+        2,
+        "--set",
+        "batch_size=2",
+        "--set",
+        "select_rows=2",
+        "--out",
+        tmp_path / "run",
+        "--json",
+    ).json
+    assert set(tuned["scores"]) == {"exact_match"}
+    (tmp_path / "ask.txt").write_text("question 1\n")
+    result = spot("predict", tmp_path / "run", "--task", task, *model, "--input", tmp_path / "ask.txt")
+    assert set(json.loads(result.out)) == {"text"}
+    scored = spot("evaluate", tmp_path / "run", "--task", task, *model, "--split", "train", "--rows", 2, "--json").json
+    assert set(scored["scores"]) == {"exact_match"}

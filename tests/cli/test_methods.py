@@ -14,7 +14,8 @@ from spot.prompts.prompt import SoftPrompt, load, save
 from spot.storage.run_dir import RunDir
 from spot.training.sampling import sample_token_batches
 from tests.support.commands import Spot, refused
-from tests.support.small_runs import COUNTS, FAST, STEPS, put, rows_of, settings, user_task, write
+from tests.support.data_rows import write_jsonl
+from tests.support.small_runs import COUNTS, FAST, STEPS, put, rows_of, settings, user_task
 
 # The model itself.
 
@@ -120,7 +121,9 @@ def decided(ballots: Sequence[Mapping[str, Any]]) -> str:
 def test_prompts_vote(spot: Spot, prompts: list[Path], tiny_folder: Callable, tmp_path: Path, count: int):
     task, labels, model = tmp_path / "size.toml", ("red", "tan", "sky"), ["--backbone", tiny_folder("llama")]
     right = [labels[number % 3] for number in range(24)]
-    write(tmp_path / "rows.jsonl", ({"text": f"{'ab' * (n % 5)} {n}", "label": label} for n, label in enumerate(right)))
+    write_jsonl(
+        tmp_path / "rows.jsonl", ({"text": f"{'ab' * (n % 5)} {n}", "label": label} for n, label in enumerate(right))
+    )
     task.write_text('name = "size"\nrows = "rows.jsonl"\ninput = "say: {text}"\n')
     used = prompts[:count]
     words = [*used, "--task", task, "--split", "train", *model]

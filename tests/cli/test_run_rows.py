@@ -19,10 +19,12 @@ from spot.storage.run_dir import RunDir
 from spot.strategies.transfers import transfer_rows
 from spot.tasks.registry import get
 from spot.tasks.splits import LazyRows, Splits, split_rows
-from spot.tasks.task import Example, Task
+from spot.tasks.task import Example
 from spot.training.tuning import tune_prompt
 from tests.support.commands import Spot, refused
-from tests.support.small_runs import FAST, STEPS, path_of, put, settings, user_task, write
+from tests.support.data_rows import split_path, write_jsonl
+from tests.support.small_runs import FAST, STEPS, put, settings, user_task
+from tests.support.toy_runs import named, word_rows
 
 # Mixtures.
 
@@ -152,12 +154,12 @@ def test_a_member_without_rows_is_named(spot: Spot, model: list[str], tmp_path: 
     data = put(tmp_path / "data", "cr")
     if kind == "empty file":
         put(data, "glue/sst2")
-        path_of(data, "glue/sst2", "train").write_text("")
+        split_path(data, "glue/sst2", "train").write_text("")
         name, said = "glue/sst2", "sst2/train.jsonl is empty"
     else:
         row = {"text": "a cat saw it", "span1_text": "a cat", "span2_text": "it", "span2_index": 3, "label": 0}
         for split, count in (("train", 6), ("validation", 12)):
-            write(data / "wsc" / f"{split}.jsonl", [{**row, "text": f"a cat saw it {n}"} for n in range(count)])
+            write_jsonl(data / "wsc" / f"{split}.jsonl", [{**row, "text": f"a cat saw it {n}"} for n in range(count)])
         name, said = "superglue/wsc", "superglue/wsc has no row left for train"
     mixture = tmp_path / "mixed.toml"
     mixture.write_text(f'name = "mine"\ntasks = ["cr", "{name}"]\noutputs = "any"\n')
@@ -193,7 +195,7 @@ class Closed:
 
 def close_later(kind: str, folder: Path) -> Closed:
     data = put(folder / "data", "glue/sst2", "cr")
-    file = path_of(data, "glue/sst2", "test")
+    file = split_path(data, "glue/sst2", "test")
     task: object = "glue/sst2"
     if kind == "task file":
         task, file = user_task(folder), folder / "mood-test.jsonl"
@@ -258,17 +260,6 @@ def test_a_test_file_that_is_none_is_one_message(spot: Spot, model: list[str], t
 
 # The same for a transfer.
 
-LABELS = ("no", "yes")
-
-
-def named(name: str) -> Task:
-    return Task(name, lambda split: iter(()), ("train",), LABELS, ("accuracy",))
-
-
-def rows(word: str, *numbers: int) -> tuple[Example, ...]:
-    texts = [f"a {word} row with the number {number:04d}" for number in range(*numbers)]
-    return tuple(Example(text, text, (LABELS[n % 2],), texts=(text,)) for n, text in enumerate(texts, numbers[0]))
-
 
 @pytest.fixture(scope="module")
 def sources(t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
@@ -278,14 +269,14 @@ def sources(t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
         config = TuneConfig(
             task=word, backbone=str(t5), steps=4, length=3, batch_size=4, learning_rate=0.05, eval_every=2, key_step=3
         )
-        parts = Splits(rows(word, 0, 16), rows(word, 100, 108), rows(word, 200, 208))
+        parts = Splits(word_rows(word, 0, 16), word_rows(word, 100, 108), word_rows(word, 200, 208))
         library.add(tune_prompt(config, named(word), backbone, parts, out=folder / word))
     return library
 
 
 def test_a_transfer_reads_no_report_row_before_the_last_arm_is_tuned(t5: Path, sources: Library, tmp_path: Path):
     backbone = Backbone.load(str(t5))
-    train, select, report = rows("toy", 0, 16), rows("toy", 100, 108), rows("toy", 200, 210)
+    train, select, report = word_rows("toy", 0, 16), word_rows("toy", 100, 108), word_rows("toy", 200, 210)
     config = TransferConfig(
         steps=4, seeds=1, eval_every=2, k=2, starts=("vocabulary", "uniform"), model_learning_rate=0.001
     )

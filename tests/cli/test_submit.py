@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,35 +10,16 @@ import pytest
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, save
 from spot.tasks.registry import TABLE
-from spot.tasks.submission import SHEETS, check_submission
+from spot.tasks.submission import check_submission
 from tests.support.commands import Result, call, refused
+from tests.support.submissions import ROWS, SUPERGLUE, idx, write_predictions
 
-SUPERGLUE = SHEETS["superglue"]
 PROMPTED = sorted({sheet.source for sheet in SUPERGLUE})
-ROWS = 3
 
 
 @pytest.fixture
 def spot(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     return lambda *words: call(capsys, *words)
-
-
-def idx(stem: str, number: int) -> Any:
-    """The official id of a row."""
-    if stem == "multirc":
-        return {"paragraph": 0, "question": 0, "answer": number}
-    return {"passage": 0, "query": number} if stem == "record" else number
-
-
-def write_predictions(folder: Path, skip: str = "") -> Path:
-    """A file of predictions for each test set of SuperGLUE."""
-    folder.mkdir()
-    for sheet in SUPERGLUE:
-        if sheet.stem != skip:
-            said = {"label": next(iter(sheet.written))} if sheet.written else {"text": "Ann"}
-            lines = [json.dumps({"idx": idx(sheet.stem, number), **said}) + "\n" for number in range(ROWS)]
-            (folder / f"{sheet.stem}.jsonl").write_text("".join(lines))
-    return folder
 
 
 @pytest.fixture(scope="module")

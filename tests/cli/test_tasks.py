@@ -12,9 +12,11 @@ from spot.collator import Collator, collator_for
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, save
 from spot.reading import Reading
-from spot.tasks import mixtures
+from spot.tasks import mixtures, registry
 from spot.tasks.registry import TABLE, get
 from tests.support.commands import Spot, refused
+from tests.support.data_rows import write_split
+from tests.support.tuned_tasks import TunedTasks
 
 CUE = "\nAnswer:"  # what a causal model reads behind the input
 PASSAGE = "Ann met Eve\n@highlight\nIt rained"
@@ -23,10 +25,8 @@ READ = "Ann met Eve. It rained"  # the passage as T5 has it
 
 def put(data: Path, name: str, **splits: Iterable[Mapping[str, Any]]) -> Path:
     """Write rows of a known data set where a data folder has them; the folder."""
-    folder = data / (TABLE[name].folder or name.replace("/", "_"))
-    folder.mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_split(data, name, rows, split)
     return data
 
 
@@ -457,3 +457,43 @@ def test_the_hub_without_a_network_says_how_to_go_without(spot: Spot, tiny_folde
             "datasets.load_dataset('nyu-mll/glue', 'rte')",
         )
     refused(spot("tasks", "show", "cr", "--data", "hub"), "no copy of cr is known", "DIR/cr/train.jsonl")
+
+
+def test_tasks_list(spot: Spot):
+    found = spot("tasks", "list", "--json").json
+    assert [task["name"] for task in found] == registry.names()
+    assert next(task for task in found if task["name"] == "glue/sst2")["labels"] == ["negative", "positive"]
+    assert "glue/sst2" in spot("tasks", "list").out
+
+
+def test_tasks_show(spot: Spot, tuned_tasks: TunedTasks):
+    found = spot("tasks", "show", tuned_tasks.task(), "-n", 2, "--json").json
+    assert (found["name"], found["labels"], found["splits"]) == ("mood", ["down", "up"], ["train"])
+    assert [row["inputs"] for row in found["examples"]["train"]] == ["sentence: mood 0 good", "sentence: mood 1 bad"]
+    assert "sentence: mood 0 good" in spot("tasks", "show", tuned_tasks.task()).out
+    assert spot("tasks", "show", tuned_tasks.task(), "-n", 0, "--json").json["examples"] == {}
+
+
+def test_tasks_show_known_data(spot: Spot, shared: Path):
+    found = spot("tasks", "show", "cr", "--data", shared / "data", "-n", 1, "--json").json
+    assert set(found["examples"]) == {"train", "validation"}
+    assert found["examples"]["train"][0]["answers"][0] in found["labels"]
+
+
+def test_tasks_check(spot: Spot, tuned_tasks: TunedTasks):
+    found = spot("tasks", "check", tuned_tasks.task(), "--json").json
+    assert found["task"] == "mood"
+    assert found["splits"][0]["rows"] == 30 and found["splits"][0]["labels"] == {"down": 15, "up": 15}
+    assert "down 15, up 15" in spot("tasks", "check", tuned_tasks.task()).out
+
+
+def test_tasks_init_writes_a_task_file_that_loads(spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path):
+    rows = tmp_path / "my_rows.csv"
+    rows.write_bytes((tuned_tasks.folder / "mood.csv").read_bytes())
+    found = spot("tasks", "init", rows, "--json").json
+    assert found["path"] == str(tmp_path / "my_rows.toml")
+    assert Path(found["path"]).read_text() == found["text"]
+    assert registry.get(found["path"]).labels == ("down", "up")
+    other = tmp_path / "named.toml"
+    assert f"wrote {other}" in spot("tasks", "init", rows, "--out", other).out
+    assert other.exists()

@@ -17,6 +17,7 @@ from spot.training.tuning import tune_prompt
 from tests.support.commands import Spot, refused
 from tests.support.small_runs import user_task
 from tests.support.toy_runs import named, word_splits
+from tests.support.tuned_tasks import TunedTasks
 
 WORDS = ("red", "green", "blue")
 
@@ -119,3 +120,39 @@ def test_the_help_names_every_strategy_and_metric(spot: Spot):
     text = " ".join(spot("transfer", "--help").out.split())
     assert "best|average|mixture|race|oracle|none|auto" in text and "mean|token|max|learned" in text
     assert "[default: None]" not in text
+
+
+@pytest.mark.parametrize("strategy", ["best", "average", "none"])
+def test_transfer(spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path, strategy: str):
+    words = [
+        "transfer",
+        tuned_tasks.task(),
+        "--library",
+        tuned_tasks.library,
+        *tuned_tasks.model,
+        "--strategy",
+        strategy,
+        "-k",
+        2,
+        "--steps",
+        4,
+        "--seeds",
+        2,
+        "--set",
+        "eval_every=2",
+        "--out",
+        tmp_path / "out",
+    ]
+    found = spot(*words, "--json").json
+    assert (found["target"], found["run"]) == ("mood", str(tmp_path / "out"))
+    arms = {arm["arm"]: arm for arm in found["arms"]}
+    assert found["chosen"] in arms
+    assert set(arms) == {"frozen", "plain:vocabulary", *(() if strategy == "none" else ("source", "spot"))}
+    for arm in arms.values():
+        assert {"arm", "source", "score", "interval", "steps", "seconds"} <= set(arm)
+        low, high = arm["interval"]
+        assert 0 <= low <= arm["score"] <= high <= 100
+        assert (arm["source"] is None) == (arm["arm"] not in ("source", "spot"))
+    assert arms["plain:vocabulary"]["steps"] == 4 and arms["frozen"]["steps"] == 0
+    text = spot(*words).out
+    assert found["verdict"] in text and f"runs: {tmp_path / 'out'}" in text and "95 % interval" in text

@@ -1,15 +1,12 @@
 """The report: self-contained, escaped, complete."""
 
-import re
-from html.parser import HTMLParser
-
 import pytest
 from jinja2 import UndefinedError
 
 from spot.rendering.html import render
 from spot.rendering.plots import learning_curves, similarity_bars
+from tests.support.html_outline import Outline, stands_alone
 
-VOID = {"meta", "link", "img", "br", "hr", "input", "source", "base"}
 HOSTILE = "<script>alert(1)</script><img src=https://example.org/x onerror='a'>\"'&{{ 7 * 7 }}"
 TABLE = {"columns": ["arm", "score (%)", "steps"], "rows": [["plain", 86.66, 36], ["frozen", None, 0]]}
 
@@ -22,52 +19,6 @@ def page(**changes) -> dict:
     ]
     whole = {"title": "A report", "verdict": "It helped.", "facts": [("model", "tiny"), ("seeds", 3)]}
     return {**whole, "sections": sections, "command": "spot demo --seeds 3", **changes}
-
-
-class Outline(HTMLParser):
-    """Tags in order, their attributes, and the text of each element; refuses tags that do not match."""
-
-    def __init__(self, html: str):
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: dict[str, list[str]] = {}
-        self.feed(html)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and data.strip():
-            self.text.setdefault(self.open[-1], []).append(data.strip())
-
-    def names(self) -> list[str]:
-        return [tag for tag, _ in self.tags]
-
-
-def stands_alone(html: str) -> Outline:
-    """Check that a page is well-formed and loads, sends and runs nothing."""
-    outline = Outline(html)  # refuses tags that do not match
-    assert not {"script", "link", "img", "image", "iframe", "object", "embed", "base", "form"} & set(outline.names())
-    for tag, attributes in outline.tags:
-        for name, value in attributes.items():
-            assert name not in {"src", "srcset", "action", "data", "background", "poster"}, (tag, name)
-            assert not name.startswith("on"), (tag, name)
-            if name.endswith("href"):
-                assert value.startswith("#"), (tag, value)
-    assert "@import" not in html
-    assert not re.search(r"url\((?!#)", html)
-    return outline
 
 
 def test_the_page_needs_nothing_else():

@@ -13,10 +13,11 @@ from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt
 from spot.strategies import comparison
 from spot.strategies.report import TransferReport
+from spot.strategies.target import TargetRuns
 from spot.strategies.transfers import transfer_rows
 from spot.tasks.splits import Splits
 from spot.training.tuning import tune_prompt
-from tests.support.toy_runs import library_of, named, source_config, word_splits
+from tests.support.toy_runs import SPLITS, TASK, library_of, named, source_config, toy_config, word_splits
 from tests.support.toy_transfers import CONFIG, WORDS
 
 
@@ -64,3 +65,9 @@ def run(backbone, library, tmp_path, few_resamples) -> Callable[..., TransferRep
         return transfer_rows(named("toy"), rows, backbone, library, config, out=tmp_path / out, data=data)
 
     return transferred
+
+
+@pytest.fixture
+def target(backbone, tmp_path) -> TargetRuns:
+    """The runs of a toy target with two seeds; none is made yet."""
+    return TargetRuns(task=TASK, splits=SPLITS, backbone=backbone, config=toy_config(), seeds=2, out=tmp_path)

@@ -3,12 +3,12 @@
 The texts of a split are its own, and tell the label.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from spot.tasks.registry import TABLE
+from tests.support.data_rows import write_jsonl, write_split
 
 STEPS = 4
 SETTINGS = ("batch_size=4", "eval_every=2", "learning_rate=0.05", "checkpoint_every=2")
@@ -34,19 +34,10 @@ def rows_of(name: str, split: str, count: int | None = None) -> list[dict[str, A
     return rows
 
 
-def path_of(data: Path, name: str, split: str) -> Path:
-    return data / (TABLE[name].folder or name.replace("/", "_")) / f"{split}.jsonl"
-
-
-def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def put(data: Path, *names: str) -> Path:
     for name in names:
         for split in TABLE[name].splits:
-            write(path_of(data, name, split), rows_of(name, split))
+            write_split(data, name, rows_of(name, split), split)
     return data
 
 
@@ -54,7 +45,7 @@ def user_task(folder: Path, name: str = "mood") -> Path:
     """A task file with a file a split; words of one length, so that a random model gives now the one, now the other."""
     folder.mkdir(exist_ok=True)
     for split in COUNTS:
-        write(folder / f"{name}-{split}.jsonl", rows_of("cr", split))
+        write_jsonl(folder / f"{name}-{split}.jsonl", rows_of("cr", split))
     files = ", ".join(f'{split} = "{name}-{split}.jsonl"' for split in COUNTS)
     path = folder / f"{name}.toml"
     form = 'input = "say: {text}"\nlabels = { 0 = "red", 1 = "sky" }\n'

@@ -110,3 +110,10 @@ def paper_like(sources: int = 16, targets: int = 10, seeds: int = 3, **changes: 
                 for seed, score in enumerate(scores(base[column]))
             ]
     return made
+
+
+def constant(gains: dict[str, float], targets: str = "tuv", seeds: int = 2, plain: float = 50.0) -> list[Record]:
+    """The first source is the most similar one; each gains the same everywhere."""
+    pairs = {(source, target): (plain + gain,) * seeds for source, gain in gains.items() for target in targets}
+    similar = {(source, target): 0.9 - 0.1 * n for n, source in enumerate(gains) for target in targets}
+    return study({target: (plain,) * seeds for target in targets}, pairs, similar)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from spot.errors import TaskError
 from spot.tasks import registry
 from spot.tasks.submission import SHEETS, Sheet, check_submission, read_predictions, sheets_of, write_submission
+from tests.support.data_rows import write_jsonl
 
 # One prediction of each test set, the id it belongs to, and the line that the server reads.
 GLUE = {
@@ -261,15 +262,13 @@ def test_a_folder_without_any_file_of_a_submission_is_refused(tmp_path: Path):
 # Predictions read from files.
 
 
-def write(path: Path, *rows: object) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def test_predictions_are_read_with_their_ids_or_in_their_order(tmp_path: Path):
-    write(tmp_path / "cola.jsonl", {"idx": 7, "label": "acceptable"}, {"idx": 3, "label": "x", "probabilities": {}})
-    write(tmp_path / "rte.jsonl", {"label": "entailment", "task": "glue/rte"}, {"label": "not_entailment"})
-    write(tmp_path / "ax.jsonl", {"idx": 0, "label": "neutral", "task": "glue/mnli"})
-    write(tmp_path / "stsb.jsonl", {"idx": 0, "label": 3.2}, {"idx": 1, "text": "4"})
+    write_jsonl(
+        tmp_path / "cola.jsonl", [{"idx": 7, "label": "acceptable"}, {"idx": 3, "label": "x", "probabilities": {}}]
+    )
+    write_jsonl(tmp_path / "rte.jsonl", [{"label": "entailment", "task": "glue/rte"}, {"label": "not_entailment"}])
+    write_jsonl(tmp_path / "ax.jsonl", [{"idx": 0, "label": "neutral", "task": "glue/mnli"}])
+    write_jsonl(tmp_path / "stsb.jsonl", [{"idx": 0, "label": 3.2}, {"idx": 1, "text": "4"}])
     (tmp_path / "notes.txt").write_text("not rows")
     assert read_predictions("glue", tmp_path) == {
         "glue/cola": [(7, "acceptable"), (3, "x")],
@@ -281,14 +280,14 @@ def test_predictions_are_read_with_their_ids_or_in_their_order(tmp_path: Path):
 
 def test_free_predictions_for_wsc_become_labels_by_the_referent(tmp_path: Path):
     rows = [("the fuzzy bunny", "bunny"), ("Bob", "Bob's hat"), ("", "bunny"), ("True", None)]
-    write(tmp_path / "wsc.jsonl", *({"idx": n, "text": t, "span1_text": r} for n, (t, r) in enumerate(rows)))
+    write_jsonl(tmp_path / "wsc.jsonl", ({"idx": n, "text": t, "span1_text": r} for n, (t, r) in enumerate(rows)))
     assert [said for _, said in read_predictions("superglue", tmp_path)["superglue/wsc"]] == [
         "True",
         "False",
         "False",
         "True",
     ]
-    write(tmp_path / "wsc.jsonl", {"idx": 0, "text": "the bunny"})
+    write_jsonl(tmp_path / "wsc.jsonl", [{"idx": 0, "text": "the bunny"}])
     with pytest.raises(TaskError, match=r"line 1: a free prediction for WSC needs the referent .*'span1_text'"):
         read_predictions("superglue", tmp_path)
 
@@ -318,14 +317,14 @@ def test_free_predictions_for_wsc_become_labels_by_the_referent(tmp_path: Path):
     ],
 )
 def test_files_of_other_predictions_are_refused(name: str, rows: list[object], said: str, tmp_path: Path):
-    write(tmp_path / name, *rows)
+    write_jsonl(tmp_path / name, rows)
     with pytest.raises(TaskError) as refusal:
         read_predictions("glue", tmp_path)
     assert said in str(refusal.value)
 
 
 def test_multirc_is_never_read_in_order(tmp_path: Path):
-    write(tmp_path / "multirc.jsonl", {"label": "True"})
+    write_jsonl(tmp_path / "multirc.jsonl", [{"label": "True"}])
     with pytest.raises(TaskError, match="line 1 has no field 'idx'"):
         read_predictions("superglue", tmp_path)
 

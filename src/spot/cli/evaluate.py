@@ -165,18 +165,18 @@ def predict(
     """
     if decode is not None and decode not in DECODES:
         raise ConfigError(f"--decode is {decode!r}; expected one of {', '.join(DECODES)}")
-    found = read_prompt(prompt)
+    soft_prompt = read_prompt(prompt)
 
     from spot.evaluation.door import predict_inputs, reading_for
     from spot.tasks import registry
     from spot.tasks.inputs import read_inputs
 
     known = None if task is None else registry.get(task)
-    reading = reading_for(found, known, template=template)
+    reading = reading_for(soft_prompt, known, template=template)
     examples = read_inputs(source, reading, kind=kind, encoding=encoding, quotes=quotes)
-    model = load_backbone(backbone or found.backbone.name)
+    model = load_backbone(backbone or soft_prompt.backbone.name)
     with progress(f"answering {len(examples)} rows") as step:
-        predictions = predict_inputs(found, model, examples, reading, decode, step)
+        predictions = predict_inputs(soft_prompt, model, examples, reading, decode, step)
     values = [prediction.to_json() for prediction in predictions]
     emit(values, as_json, *map(json.dumps, values))
 

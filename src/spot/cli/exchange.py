@@ -28,15 +28,15 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a prompt for another program, bit for bit."""
-    found = read_prompt(prompt)
+    soft_prompt = read_prompt(prompt)
 
     from spot import interchange
 
     if to is Format.peft:
-        path = interchange.export_peft(found, out)
+        path = interchange.export_peft(soft_prompt, out)
     else:
-        path = interchange.export_npy(found, out if out.suffix == ".npy" else out / "prompt.npy")
-    emit({"prompt": found.digest, "format": to, "path": str(path)}, as_json, f"wrote {path}")
+        path = interchange.export_npy(soft_prompt, out if out.suffix == ".npy" else out / "prompt.npy")
+    emit({"prompt": soft_prompt.digest, "format": to, "path": str(path)}, as_json, f"wrote {path}")
 
 
 @app.command(

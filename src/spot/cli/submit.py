@@ -41,15 +41,15 @@ def submit(
     sheets = submission.sheets_of(benchmark)
     if predictions is None and prompts is None:
         raise TaskError("nothing to hand in: name a folder with --predictions DIR, --prompts DIR, or both.")
-    found = {} if predictions is None else submission.read_predictions(benchmark, predictions)
+    answers = {} if predictions is None else submission.read_predictions(benchmark, predictions)
     if prompts is not None:
         from spot.evaluation.test_sets import answer_test_sets
 
-        open_sheets = [sheet for sheet in sheets if sheet.task not in found]
+        open_sheets = [sheet for sheet in sheets if sheet.task not in answers]
         with progress(f"answering {len(open_sheets)} test set{'s' * (len(open_sheets) != 1)}") as step:
             load = (lambda name: load_backbone(backbone)) if backbone is not None else load_backbone
-            found |= answer_test_sets(open_sheets, prompts, load=load, data=data, progress=step)
-    submission.write_submission(benchmark, found, out, official=not trial)
+            answers |= answer_test_sets(open_sheets, prompts, load=load, data=data, progress=step)
+    submission.write_submission(benchmark, answers, out, official=not trial)
     counts = submission.check_submission(out, official=not trial)
     value = {"benchmark": benchmark, "folder": str(out), "zip": str(out / f"{benchmark}.zip"), "rows": counts}
     emit(value, as_json, table(("file", "rows"), counts.items()), f"{out / f'{benchmark}.zip'} holds them all")

@@ -78,7 +78,7 @@ def predict_with_each(
 ) -> list[list[Prediction]]:
     """Answer every row with each of R prompts [R, P, D], all of them in one batch; R lists in the rows' order."""
     count = len(prompts)
-    found: list[dict[int, Prediction]] = [{} for _ in range(count)]
+    by_row: list[dict[int, Prediction]] = [{} for _ in range(count)]
     prefix = backbone.prefix(prompts)
     for numbers in by_length(rows, max(1, TOKENS // count)):
         picked = [rows[number] for number in numbers]
@@ -95,10 +95,10 @@ def predict_with_each(
             texts = backbone.generate(batch, prefix, most)
             answers = [Prediction(collator.answer_in(text)) for text in texts]
         for prompt, number, answer in zip(index, numbers * count, answers, strict=True):
-            found[prompt][number] = answer
+            by_row[prompt][number] = answer
         if progress is not None:
-            progress(len(found[0]), len(rows))
-    return [[answers[number] for number in range(len(rows))] for answers in found]
+            progress(len(by_row[0]), len(rows))
+    return [[answers[number] for number in range(len(rows))] for answers in by_row]
 
 
 def vote(ballots: Sequence[Sequence[Prediction]]) -> list[Prediction]:
@@ -130,13 +130,13 @@ def likelihoods(
     backbone: Backbone, prompt: Tensor, collator: Collator, rows: Sequence[Row], progress: Progress | None = None
 ) -> list[Prediction]:
     """Mean log-probability of each row's target tokens; the answers themselves are not generated."""
-    found: dict[int, Prediction] = {}
+    by_row: dict[int, Prediction] = {}
     prefix = backbone.prefix(prompt[None])
     for numbers in by_length(rows, TOKENS // 4):
         picked = [rows[number] for number in numbers]
         losses = backbone.loss(collator.batch(picked), prefix).tolist()
         for number, row, nats in zip(numbers, picked, losses, strict=True):
-            found[number] = Prediction("", (-nats / len(row.target_ids),))
+            by_row[number] = Prediction("", (-nats / len(row.target_ids),))
         if progress is not None:
-            progress(len(found), len(rows))
-    return [found[number] for number in range(len(rows))]
+            progress(len(by_row), len(rows))
+    return [by_row[number] for number in range(len(rows))]

@@ -91,7 +91,7 @@ def score_predictions(task: Task, examples: Sequence[Example], predictions: Sequ
 
 
 def interval(
-    found: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation],
     task: Task,
     examples: Sequence[Example],
     against: Sequence[Evaluation] = (),
@@ -100,7 +100,7 @@ def interval(
     """The 95 % bootstrap interval of a score over rows and seeds, or of the difference of two scores on the same rows.
 
     Args:
-        found: one evaluation a seed, all on `examples`.
+        evaluations: one a seed, all on `examples`.
         task: gives the metrics; accuracy and likelihood are resampled directly, others computed anew on every draw, in
             which whole groups of rows are drawn.
         examples: the rows.
@@ -111,7 +111,7 @@ def interval(
         The two ends, in percent (points for a difference).
     """
     if task.metrics in (("accuracy",), (LIKELIHOOD,)):
-        correct = np.array([evaluation.correct for evaluation in found], dtype=float)
+        correct = np.array([evaluation.correct for evaluation in evaluations], dtype=float)
         less = np.array([evaluation.correct for evaluation in against], dtype=float) if against else 0.0
         return bootstrap_interval(correct - less, resamples)
     random = np.random.default_rng(0)
@@ -131,8 +131,8 @@ def interval(
     values = []
     for _ in range(resamples // 5):
         picked = random.integers(len(units), size=len(units))
-        seeds = random.integers(len(found), size=len(found))
-        draw = [drawn(found[seed], picked) - (drawn(against[seed], picked) if against else 0.0) for seed in seeds]
+        seeds = random.integers(len(evaluations), size=len(evaluations))
+        draw = [drawn(evaluations[seed], picked) - (drawn(against[seed], picked) if against else 0.0) for seed in seeds]
         values.append(np.mean(draw))
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

@@ -62,7 +62,7 @@ def build(texts: Iterable[str]) -> Sketch:
     Returns:
         A filter of 19.2 bits a text that wrongly claims to hold one text in 10,000.
     """
-    prints = sorted({found for text in texts if (found := fingerprint(text)) is not None})
+    prints = sorted({digest for text in texts if (digest := fingerprint(text)) is not None})
     # Bits so that the chance that all HASHES positions of a new text are taken is FALSE_POSITIVES.
     bits_each = -HASHES / math.log1p(-(FALSE_POSITIVES ** (1 / HASHES)))
     flags = np.zeros(8 * max(1, math.ceil(len(prints) * bits_each / 8)), dtype=bool)
@@ -91,9 +91,9 @@ def seen(sketch: Sketch, rows: Iterable[Sequence[str]]) -> np.ndarray:
     for row, texts in enumerate(rows):
         count = row + 1
         for text in texts:
-            if (found := fingerprint(text)) is not None:
+            if (digest := fingerprint(text)) is not None:
                 owners.append(row)
-                prints.append(found)
+                prints.append(digest)
     result = np.zeros(count, dtype=bool)
     positions = _positions(prints, sketch.hashes, 8 * len(sketch.bits))
     set_bits = sketch.bits[positions // 8] >> (positions % 8).astype(np.uint8) & 1

@@ -283,13 +283,13 @@ def _checked_array(prompt: SoftPrompt, name: str, shape: tuple[int, ...]) -> np.
     """A read-only float32 copy of one array of a prompt, which must be [P, D] and finite."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
         array = np.array(getattr(prompt, name), dtype="<f4", order="C")
-    found = f"the prompt of task {prompt.task!r} has {name}"
+    subject = f"the prompt of task {prompt.task!r} has {name}"
     if array.shape != shape:
-        raise PromptError(f"{found} {list(array.shape)}; expected {list(shape)}, as value.")
+        raise PromptError(f"{subject} {list(array.shape)}; expected {list(shape)}, as value.")
     wrong = int(np.count_nonzero(~np.isfinite(array)))
     if wrong:
         raise PromptError(
-            f"{found} with {wrong} of {array.size} numbers NaN or infinite; expected finite numbers. "
+            f"{subject} with {wrong} of {array.size} numbers NaN or infinite; expected finite numbers. "
             "Tune it again with a lower learning rate."
         )
     array.flags.writeable = False

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spot.collator import Collator, collator_for
 from spot.config import INITS, TuneConfig, digest
-from spot.errors import ConfigError
+from spot.errors import ConfigError, TaskError
 from spot.library.library import resolve
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import KeyRecipe, Parent, SoftPrompt, check_fits
@@ -144,8 +144,8 @@ def prepare_run(
     if len(set(spellings.values())) > 1:
         named = ", ".join(f"{task}: {spelling or 'the defaults'}" for task, spelling in spellings.items())
         raise TaskError(
-            f"the tasks of a mixture read rows differently ({named}), and one prompt cannot say both: expected one cue, "
-            "separator, end and decode. Write the same in their task files."
+            f"the tasks of a mixture read rows differently ({named}), and one prompt cannot say both: expected one "
+            "cue, separator, end and decode. Write the same in their task files."
         )
     label_tokens = [choice for member in members for choice in collator_for(backbone, member.task).choices]
     if source is None and config.init not in INITS and not config.init.startswith("text:"):

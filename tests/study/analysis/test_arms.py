@@ -12,54 +12,8 @@ from spot.retrieval import predictor
 from spot.study.analysis.arms import ArmResults, generic_arms, settle_arms
 from spot.study.analysis.groups import group_records, learned_rankings, ranked_sources
 from spot.study.records import Record
+from tests.support.study_groups import NAN, one_group, pair, plain
 from tests.support.study_records import CONFIG, EVERY, KEY, PROMPT, STEPS, TOKENS, curve, paper_like, record
-
-NAN = float("nan")
-
-
-def pair(source: str, target: str, seed: int, score: float, selected: float, similar: float, **changes) -> Record:
-    """A pair whose selection score says something else than its report score."""
-    return record(
-        "pair",
-        target,
-        seed,
-        score,
-        sources=(source,),
-        similarity={"mean": similar},
-        as_is=score - 5,
-        curve=changes.pop("curve", curve(selected)),
-        **changes,
-    )
-
-
-def plain(target: str, seed: int, score: float, selected: float, start: str = "vocabulary", draw: int = 0) -> Record:
-    key = {"embedding": {"mean": np.ones(2, "<f4")}} if (start, draw) == ("vocabulary", 0) else {}
-    config = CONFIG if key else {**CONFIG, "key_step": None}
-    return record(
-        "plain",
-        target,
-        seed,
-        score,
-        curve=curve(selected),
-        start=start,
-        init_seed=draw,
-        frozen=30.0,
-        config=config,
-        **key,
-    )
-
-
-def one_group(*more: Record) -> list[Record]:
-    """One target, one seed: a is nearest, b best by selection rows, c best on report rows."""
-    return [
-        plain("t", 0, 50.0, 52.0),
-        plain("t", 0, 49.0, 60.0, "classes"),
-        plain("t", 0, 58.0, 55.0, draw=1),
-        pair("a", "t", 0, 55.0, 56.0, 0.9),
-        pair("b", "t", 0, 57.0, 70.0, 0.5),
-        pair("c", "t", 0, 66.0, 65.0, -0.2),
-        *more,
-    ]
 
 
 def settled_arms(records: list[Record], *strategies: str, ks: tuple[int, ...] = (1, 2, 3)) -> dict[str, ArmResults]:
@@ -187,24 +141,6 @@ def test_past_transfers_rank_the_sources_of_a_block():
     assert [one.start for one in arm.results] == [own[0].task for own in ranked]
 
 
-def test_past_transfers_know_nothing_of_their_own_target():
-    records = paper_like(12, 6, 1)
-    changed = [
-        replace(one, curve=curve(99 - one.score)) if one.kind == "pair" and one.task == "target/02" else one
-        for one in records
-    ]
-    orders = []
-    for some in (records, changed):
-        found = group_records(some)
-        orders.append(
-            {
-                group.target: [one.task for one in own]
-                for group, own in zip(found, learned_rankings(found)[0], strict=True)
-            }
-        )
-    assert orders[0]["target/02"] == orders[1]["target/02"] and orders[0] != orders[1]
-
-
 def test_too_few_past_transfers_make_no_arm_and_rank_as_similarity():
     records = paper_like(6, 3, 2)
     found = group_records(records)
@@ -252,11 +188,6 @@ def test_more_sources_than_there_are_is_all_of_them():
     assert found["best 9"].results == found["best 3"].results
 
 
-def test_equal_similarities_are_in_the_order_of_their_names():
-    records = [plain("t", 0, 50.0, 50.0), *(pair(name, "t", 0, 50.0, 50.0, 0.5) for name in "cab")]
-    assert [one.task for one in ranked_sources(group_records(records)[0], "mean")] == ["a", "b", "c"]
-
-
 def test_a_diverged_source_is_no_candidate():
     records = [one if one.sources != ("b",) else replace(one, score=NAN, curve=()) for one in one_group()]
     found = settled_arms(records, "best")
@@ -273,29 +204,6 @@ def test_a_block_without_its_first_plain_run_or_with_a_missing_pair_is_not_compl
     diverged = [replace(one, score=NAN) if one.embedding else one for one in one_group()]
     assert [group.complete for group in group_records(diverged)] == [False]
     assert settle_arms([], ("best",), (1,), "mean") == ()
-
-
-def test_no_pair_is_expected_of_a_source_that_failed():
-    records = one_group()[:-1]
-    pairs_of_c = [plain("u", 0, 50.0, 50.0), *(pair(name, "u", 0, 50.0, 50.0, 0.5) for name in "abc")]
-    lacking = {group.target: group.lacking for group in group_records([*records, *pairs_of_c])}
-    assert lacking == {"t": ("c",), "u": ()}
-    failed = record("source", "c", 0, NAN, reason="it diverged")
-    unmeasured = record("source", "c", 0, NAN)  # a mixture has no report rows; its prompt is there all the same
-    assert {group.lacking for group in group_records([*records, *pairs_of_c, failed])} == {()}
-    assert ("c",) in {group.lacking for group in group_records([*records, *pairs_of_c, unmeasured])}
-
-
-def test_two_records_of_one_cell_are_refused():
-    twice = [*one_group(), replace(one_group()[3], digest="other", score=1.0)]
-    with pytest.raises(StudyError, match=r"pair-t-a--0-0-0 and other are both .* \(pair from a on t, seed 0\)"):
-        group_records(twice)
-
-
-def test_a_score_without_a_curve_is_refused():
-    bare = [replace(one, curve=()) if one.sources == ("b",) else one for one in one_group()]
-    with pytest.raises(StudyError, match="record pair-t-b--0-0-0 has a score and no curve"):
-        group_records(bare)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Known data sets: forms and words as T5 has them, refusals that name the row, and every set on real rows."""
 
-import json
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from spot.tasks.known.classification import TABLE as CLASSES
 from spot.tasks.registry import TABLE
 from spot.tasks.splits import split_rows
 from spot.tasks.task import Example
+from tests.support.data_rows import write_jsonl
 
 REQUIRED = {
     "glue/sst2",
@@ -53,14 +53,9 @@ REQUIRED = {
 }
 
 
-def write(folder, rows, split="train"):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def first(name, tmp_path, row):
     """The first example of a data set that holds this one row."""
-    write(tmp_path / TABLE[name].folder, [row])
+    write_jsonl(tmp_path / TABLE[name].folder / "train.jsonl", [row])
     return next(iter(registry.get(name, tmp_path).load("train")))
 
 
@@ -85,7 +80,7 @@ def test_inputs_and_answers_have_the_form_of_t5(tmp_path, name, row, inputs, ans
 def test_ratings_become_classes_by_domain_and_neutral_ones_are_left_out(tmp_path):
     ratings = [-4, -0.5, -0.49, 0, 0.49, 0.5, 3.9]
     rows = [{"text": str(rating), "label": rating, "domain": "tweets"} for rating in ratings]
-    write(tmp_path / "vader", [*rows, {"text": "film", "label": 4, "domain": "movies"}])
+    write_jsonl(tmp_path / "vader" / "train.jsonl", [*rows, {"text": "film", "label": 4, "domain": "movies"}])
     found = [(row.texts[0], row.answers[0]) for row in registry.get("vader/tweets", tmp_path).load("train")]
     assert found == [("-4", "negative"), ("-0.5", "negative"), ("0.5", "positive"), ("3.9", "positive")]
     assert [row.texts for row in registry.get("vader/movie", tmp_path).load("train")] == [("film",)]
@@ -113,7 +108,7 @@ def test_rows_of_another_shape_are_refused_with_their_number(tmp_path, name, row
         "banking77": {"text": "fine", "label_text": "age_limit"},
         "vader/nyt": {"text": "fine", "domain": "nyt", "label": 1},
     }[name]
-    write(tmp_path / TABLE[name].folder, [good, row])
+    write_jsonl(tmp_path / TABLE[name].folder / "train.jsonl", [good, row])
     rows = registry.get(name, tmp_path).load("train")
     assert isinstance(next(rows), Example)
     with pytest.raises(TaskError, match=message) as caught:
@@ -130,7 +125,7 @@ def test_without_a_data_folder_the_message_says_how_to_give_one(monkeypatch, tmp
     monkeypatch.setenv("SPOT_DATA", str(tmp_path))
     with pytest.raises(TaskError, match=r"no rows for trec, split train: expected .*train.jsonl or train.jsonl.gz"):
         next(task.load("train"))
-    write(tmp_path / "trec", [{"text": "Where?", "coarse_label": 4}])
+    write_jsonl(tmp_path / "trec" / "train.jsonl", [{"text": "Where?", "coarse_label": 4}])
     assert next(task.load("train")).answers == ("location",)
 
 
@@ -145,7 +140,7 @@ def test_an_unknown_split_and_an_unknown_name_are_refused_with_near_names(tmp_pa
 
 def test_rows_that_nobody_agreed_on_are_left_out(tmp_path):
     pair = {"premise": "p", "hypothesis": "h"}
-    write(tmp_path / "snli", [pair | {"label": -1}, pair | {"label": 2}])
+    write_jsonl(tmp_path / "snli" / "train.jsonl", [pair | {"label": -1}, pair | {"label": 2}])
     assert [row.answers for row in registry.get("snli", tmp_path).load("train")] == [("contradiction",)]
 
 
@@ -169,7 +164,7 @@ def test_a_revision_changes_with_form_words_and_prefix():
 
 
 def test_a_prefix_is_the_name_in_front(tmp_path):
-    write(tmp_path / "cr", [{"text": "fine", "label": 1}])
+    write_jsonl(tmp_path / "cr" / "train.jsonl", [{"text": "fine", "label": 1}])
     assert next(registry.get("cr", tmp_path, prefix=True).load("train")).inputs == "cr sentence: fine"
 
 

@@ -1,20 +1,16 @@
 """Written answers: T5's translation and summarization, and each GEM set on one line; worked by hand."""
 
-import json
-
 import pytest
 
 from spot.errors import TaskError
 from spot.metrics.scores import METRICS
-from spot.tasks import registry
 from spot.tasks.known.generation import ACTS, TABLE
+from tests.support.data_rows import load_split, write_split
 
 
 def load(root, name, *rows, split="train"):
-    folder = root / TABLE[name].folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return list(registry.get(name, root).load(split))
+    write_split(root, name, rows, split)
+    return load_split(root, name, split)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from spot.tasks.data_set import RawRow
 from spot.tasks.known.glue import TABLE
 from spot.tasks.loading import task_of
 from spot.tasks.submission import SHEETS
-from tests.support.data_rows import lines, load, write
+from tests.support.data_rows import load_split, read_split, write_split
 
 LOCAL = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte")
 PAIR = {"sentence1": "It rains.", "sentence2": "It is wet."}
@@ -54,8 +54,10 @@ TEXTS = {name: texts for name, texts, _, _ in GOLDENS} | {"stsb": PAIR}
 def test_forms_and_words_are_t5s(tmp_path, name, texts, form, words):
     split = "validation" if "validation" in TABLE[f"glue/{name}"].splits else "test"
     known = words.split()
-    write(tmp_path, f"glue/{name}", [{**texts, "label": number, "idx": number} for number in range(len(known))], split)
-    found, named = (load(tmp_path, f"glue/{name}", split, prefix) for prefix in (False, True))
+    write_split(
+        tmp_path, f"glue/{name}", [{**texts, "label": number, "idx": number} for number in range(len(known))], split
+    )
+    found, named = (load_split(tmp_path, f"glue/{name}", split, prefix) for prefix in (False, True))
     assert [row.inputs for row in named] == [form] * len(known)
     assert [row.inputs for row in found] == [form.split(" ", 1)[1]] * len(known)
     answers = [(word,) for word in known] if split == "validation" else [()] * len(known)
@@ -86,8 +88,8 @@ def test_forms_and_words_are_t5s(tmp_path, name, texts, form, words):
     ],
 )
 def test_stsb_rounds_to_the_nearest_fifth_with_ties_to_the_even_one(tmp_path, rating, word):
-    write(tmp_path, "glue/stsb", [{**PAIR, "label": rating}], "train")
-    (plain,), (named,) = (load(tmp_path, "glue/stsb", "train", prefix) for prefix in (False, True))
+    write_split(tmp_path, "glue/stsb", [{**PAIR, "label": rating}], "train")
+    (plain,), (named,) = (load_split(tmp_path, "glue/stsb", "train", prefix) for prefix in (False, True))
     assert (plain.inputs, named.inputs) == (AS_PAIR, f"stsb {AS_PAIR}")
     assert plain.answers == named.answers == (word,)
 
@@ -109,10 +111,15 @@ def test_ratings_are_rounded_as_t5_does_in_single_precision(name, field, thousan
 def test_every_local_row_has_t5s_form_and_word(shared, name):
     row = TABLE[f"glue/{name}"]
     for split in row.splits:
-        rows, found = lines(shared / "data", f"glue/{name}", split), load(shared / "data", f"glue/{name}", split)
+        rows, found = (
+            read_split(shared / "data", f"glue/{name}", split),
+            load_split(shared / "data", f"glue/{name}", split),
+        )
         assert len(found) == len(rows) == len({example.id for example in found})
         names = {"premise": "sentence1", "hypothesis": "sentence2"} if name == "rte" else {}
-        for fields, example, named in zip(rows, found, load(shared / "data", f"glue/{name}", split, True), strict=True):
+        for fields, example, named in zip(
+            rows, found, load_split(shared / "data", f"glue/{name}", split, True), strict=True
+        ):
             # T5's rule: all fields but the label and the number, in the order of their names.
             texts = {names.get(key, key): value for key, value in fields.items() if key not in ("label", "idx", "copy")}
             assert example.inputs == " ".join(f"{key}: {texts[key]}" for key in sorted(texts))
@@ -126,8 +133,8 @@ def test_every_local_row_has_t5s_form_and_word(shared, name):
 @pytest.mark.parametrize("label", [{"label": -1}, {"label": -1.0}, {}])
 @pytest.mark.parametrize("name", [name for name in TEXTS if "test" not in TABLE[f"glue/{name}"].splits])
 def test_rows_to_be_predicted_have_no_answer(tmp_path, name, label):
-    write(tmp_path, f"glue/{name}", [{**TEXTS[name], **label, "idx": 7}], "test")
-    (found,) = load(tmp_path, f"glue/{name}", "test")
+    write_split(tmp_path, f"glue/{name}", [{**TEXTS[name], **label, "idx": 7}], "test")
+    (found,) = load_split(tmp_path, f"glue/{name}", "test")
     assert found.answers == ()
     (answered,) = TABLE[f"glue/{name}"].form(RawRow("row", {**TEXTS[name], "label": 0}), False)
     assert found.inputs == answered.inputs
@@ -157,9 +164,9 @@ def test_forms_take_rows_to_be_predicted_and_refuse_such_rows_elsewhere(name):
     ],
 )
 def test_a_bad_row_is_refused_by_number_and_field(tmp_path, name, fields, message):
-    write(tmp_path, f"glue/{name}", [fields], "train")
+    write_split(tmp_path, f"glue/{name}", [fields], "train")
     with pytest.raises(TaskError, match=f"train.jsonl, row 1.*{message}"):
-        load(tmp_path, f"glue/{name}", "train")
+        load_split(tmp_path, f"glue/{name}", "train")
 
 
 def test_the_table_is_sound_and_holds_what_the_server_asks_for():

@@ -22,7 +22,7 @@ from spot.tasks.known.superglue import TABLE
 from spot.tasks.loading import task_of
 from spot.tasks.mixtures import MIXTURES, mixing_rates
 from spot.tasks.submission import SHEETS
-from tests.support.data_rows import lines, load, write
+from tests.support.data_rows import load_split, read_split, write_split
 
 LOCAL = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")
 NAMES = {"wsc": "wsc: "}  # in front of the inputs, where it is not the set's own name and a blank
@@ -86,8 +86,8 @@ def form(name, fields, train=False, answered=True):
 @pytest.mark.parametrize("name", LOCAL)
 def test_inputs_equal_lm_evals_on_every_local_row(shared, prompt, name, split):
     _, text = prompt(name)
-    named, plain = (load(shared / "data", f"superglue/{name}", split, prefix) for prefix in (True, False))
-    rows = {number: row for number, row in enumerate(lines(shared / "data", f"superglue/{name}", split), start=1)}
+    named, plain = (load_split(shared / "data", f"superglue/{name}", split, prefix) for prefix in (True, False))
+    rows = {number: row for number, row in enumerate(read_split(shared / "data", f"superglue/{name}", split), start=1)}
     seen = set()
     for example in named:
         number = int(re.fullmatch(rf"{split}/(\d+)(\.\d+)?", example.id)[1])
@@ -105,7 +105,10 @@ def test_inputs_equal_lm_evals_on_every_local_row(shared, prompt, name, split):
 @pytest.mark.parametrize("name", [name for name in LOCAL if name not in ("record", "wsc")])
 def test_answers_equal_lm_evals_choices_on_every_local_row(shared, prompt, name, split):
     words = prompt(name)[0]["doc_to_choice"]
-    rows, found = lines(shared / "data", f"superglue/{name}", split), load(shared / "data", f"superglue/{name}", split)
+    rows, found = (
+        read_split(shared / "data", f"superglue/{name}", split),
+        load_split(shared / "data", f"superglue/{name}", split),
+    )
     assert len(found) == len(rows) == len({example.id for example in found})
     for row, example in zip(rows, found, strict=True):
         known = words
@@ -126,9 +129,9 @@ def expanded(functions, rows: list[dict]) -> list[dict]:
 
 
 def test_record_trains_on_lm_evals_rows_one_an_answer(shared, functions, prompt):
-    rows = lines(shared / "data", "superglue/record", "train")
+    rows = read_split(shared / "data", "superglue/record", "train")
     expected = [(prompt("record")[1](row), (row["answers"],)) for row in expanded(functions, rows)]
-    found = load(shared / "data", "superglue/record", "train", prefix=True)
+    found = load_split(shared / "data", "superglue/record", "train", prefix=True)
     assert [(example.inputs, example.answers) for example in found] == expected
     assert len(found) == sum(len(row["answers"]) for row in rows) > len(rows) == 32
     assert len({example.id for example in found}) == len(found)
@@ -136,8 +139,8 @@ def test_record_trains_on_lm_evals_rows_one_an_answer(shared, functions, prompt)
 
 
 def test_record_difference_a_query_is_evaluated_once_where_lm_eval_repeats_it(shared, functions):
-    rows = lines(shared / "data", "superglue/record", "validation")
-    found = load(shared / "data", "superglue/record", "validation")
+    rows = read_split(shared / "data", "superglue/record", "validation")
+    found = load_split(shared / "data", "superglue/record", "validation")
     assert [example.answers for example in found] == [tuple(row["answers"]) for row in rows]
     theirs = expanded(functions, rows)
     assert len(theirs) > len(found) == 32
@@ -149,11 +152,11 @@ def test_record_difference_a_query_is_evaluated_once_where_lm_eval_repeats_it(sh
 
 
 def test_wsc_trains_on_the_true_rows_alone_and_is_evaluated_on_all(shared):
-    train, validation = (lines(shared / "data", "superglue/wsc", split) for split in ("train", "validation"))
-    found = load(shared / "data", "superglue/wsc", "train")
+    train, validation = (read_split(shared / "data", "superglue/wsc", split) for split in ("train", "validation"))
+    found = load_split(shared / "data", "superglue/wsc", "train")
     assert [example.answers for example in found] == [(row["span1_text"],) for row in train if row["label"] == 1]
     assert (len(train), len(found)) == (554, 259)
-    found = load(shared / "data", "superglue/wsc", "validation")
+    found = load_split(shared / "data", "superglue/wsc", "validation")
     assert [example.answers for example in found] == [
         (row["span1_text"], "True" if row["label"] == 1 else "False") for row in validation
     ]
@@ -164,8 +167,8 @@ def test_wsc_trains_on_the_true_rows_alone_and_is_evaluated_on_all(shared):
 
 
 def test_multirc_groups_are_the_questions(shared):
-    found = load(shared / "data", "superglue/multirc", "validation")
-    rows = lines(shared / "data", "superglue/multirc", "validation")
+    found = load_split(shared / "data", "superglue/multirc", "validation")
+    rows = read_split(shared / "data", "superglue/multirc", "validation")
     groups = {}
     for row, example in zip(rows, found, strict=True):
         groups.setdefault(example.group, set()).add((row["paragraph"], row["question"]))
@@ -257,9 +260,11 @@ def test_forms_and_words_are_t5s(tmp_path, name, texts, named, words):
     row = TABLE[f"superglue/{name}"]
     split = "validation" if row.splits else "test"
     known = tuple(words.split())
-    write(tmp_path, f"superglue/{name}", [{**texts, "label": number} for number in range(len(known))], split)
-    assert [example.inputs for example in load(tmp_path, f"superglue/{name}", split, True)] == [named] * len(known)
-    found = load(tmp_path, f"superglue/{name}", split)
+    write_split(tmp_path, f"superglue/{name}", [{**texts, "label": number} for number in range(len(known))], split)
+    assert [example.inputs for example in load_split(tmp_path, f"superglue/{name}", split, True)] == [named] * len(
+        known
+    )
+    found = load_split(tmp_path, f"superglue/{name}", split)
     assert [example.inputs for example in found] == [named.split(" ", 1)[1]] * len(known)
     assert [example.answers for example in found] == [(word,) if row.splits else () for word in known]
     assert row.labels == known
@@ -277,8 +282,8 @@ CLEAN = "query: @placeholder won. entities: Bob, Ann, Bob's passage: Ann met \"B
 def test_record_trains_on_each_answer_and_is_evaluated_on_all(tmp_path):
     row = {**QUERY, "answers": ["Bob", "Bob's"]}
     for split in ("train", "validation"):
-        write(tmp_path, "superglue/record", [row, {**row, "answers": ["Ann"]}], split)
-    train, validation = (load(tmp_path, "superglue/record", split) for split in ("train", "validation"))
+        write_split(tmp_path, "superglue/record", [row, {**row, "answers": ["Ann"]}], split)
+    train, validation = (load_split(tmp_path, "superglue/record", split) for split in ("train", "validation"))
     assert [(example.id, example.answers) for example in train] == [
         ("train/1", ("Bob",)),
         ("train/1.2", ("Bob's",)),
@@ -291,7 +296,9 @@ def test_record_trains_on_each_answer_and_is_evaluated_on_all(tmp_path):
     for example in (*train, *validation):
         assert (example.inputs, example.group) == (CLEAN, "5/9")
         assert example.texts == (QUERY["query"], QUERY["passage"])
-    assert {example.inputs for example in load(tmp_path, "superglue/record", "train", True)} == {f"record {CLEAN}"}
+    assert {example.inputs for example in load_split(tmp_path, "superglue/record", "train", True)} == {
+        f"record {CLEAN}"
+    }
 
 
 @pytest.mark.parametrize(
@@ -312,8 +319,8 @@ def test_record_trains_on_each_answer_and_is_evaluated_on_all(tmp_path):
     ],
 )
 def test_wsc_marks_the_pronoun(tmp_path, text, index, pronoun, marked):
-    write(tmp_path, "superglue/wsc", [sentence(text, index, pronoun, label=1)])
-    (plain,), (named,) = (load(tmp_path, "superglue/wsc", "train", prefix) for prefix in (False, True))
+    write_split(tmp_path, "superglue/wsc", [sentence(text, index, pronoun, label=1)])
+    (plain,), (named,) = (load_split(tmp_path, "superglue/wsc", "train", prefix) for prefix in (False, True))
     assert (plain.inputs, named.inputs) == (marked, f"wsc: {marked}")
     assert plain.texts == (text,)
 
@@ -339,8 +346,8 @@ OPEN = {
 @pytest.mark.parametrize("more", [{"label": -1, "answers": []}, {}], ids=["-1", "absent"])
 @pytest.mark.parametrize("name", sorted(OPEN))
 def test_rows_to_be_predicted_have_no_answer(tmp_path, name, more):
-    write(tmp_path, f"superglue/{name}", [{**OPEN[name], **more}] * 2, "test")
-    found = load(tmp_path, f"superglue/{name}", "test")
+    write_split(tmp_path, f"superglue/{name}", [{**OPEN[name], **more}] * 2, "test")
+    found = load_split(tmp_path, f"superglue/{name}", "test")
     assert [example.answers for example in found] == [(), ()]
     (answered,) = form(name, {**OPEN[name], "label": 0, "answers": ["Bob"]})
     assert {example.inputs for example in found} == {answered.inputs}
@@ -368,9 +375,9 @@ def test_rows_to_be_predicted_have_no_answer(tmp_path, name, more):
 )
 def test_a_bad_row_is_refused_by_number_and_field(tmp_path, name, row, message):
     split = "train" if TABLE[f"superglue/{name}"].splits else "test"
-    write(tmp_path, f"superglue/{name}", [row], split)
+    write_split(tmp_path, f"superglue/{name}", [row], split)
     with pytest.raises(TaskError, match=rf"{split}.jsonl, row 1.*{message}"):
-        load(tmp_path, f"superglue/{name}", split)
+        load_split(tmp_path, f"superglue/{name}", split)
 
 
 # The table.

@@ -1,0 +1,56 @@
+"""Records in groups of one target and one seed: which belong together, what is lacking, and how sources rank."""
+
+from dataclasses import replace
+
+import pytest
+
+from spot.errors import StudyError
+from spot.study.analysis.groups import group_records, learned_rankings, ranked_sources
+from tests.support.study_groups import NAN, one_group, pair, plain
+from tests.support.study_records import curve, paper_like, record
+
+
+def test_past_transfers_know_nothing_of_their_own_target():
+    records = paper_like(12, 6, 1)
+    changed = [
+        replace(one, curve=curve(99 - one.score)) if one.kind == "pair" and one.task == "target/02" else one
+        for one in records
+    ]
+    orders = []
+    for some in (records, changed):
+        found = group_records(some)
+        orders.append(
+            {
+                group.target: [one.task for one in own]
+                for group, own in zip(found, learned_rankings(found)[0], strict=True)
+            }
+        )
+    assert orders[0]["target/02"] == orders[1]["target/02"] and orders[0] != orders[1]
+
+
+def test_equal_similarities_are_in_the_order_of_their_names():
+    records = [plain("t", 0, 50.0, 50.0), *(pair(name, "t", 0, 50.0, 50.0, 0.5) for name in "cab")]
+    assert [one.task for one in ranked_sources(group_records(records)[0], "mean")] == ["a", "b", "c"]
+
+
+def test_no_pair_is_expected_of_a_source_that_failed():
+    records = one_group()[:-1]
+    pairs_of_c = [plain("u", 0, 50.0, 50.0), *(pair(name, "u", 0, 50.0, 50.0, 0.5) for name in "abc")]
+    lacking = {group.target: group.lacking for group in group_records([*records, *pairs_of_c])}
+    assert lacking == {"t": ("c",), "u": ()}
+    failed = record("source", "c", 0, NAN, reason="it diverged")
+    unmeasured = record("source", "c", 0, NAN)  # a mixture has no report rows; its prompt is there all the same
+    assert {group.lacking for group in group_records([*records, *pairs_of_c, failed])} == {()}
+    assert ("c",) in {group.lacking for group in group_records([*records, *pairs_of_c, unmeasured])}
+
+
+def test_two_records_of_one_cell_are_refused():
+    twice = [*one_group(), replace(one_group()[3], digest="other", score=1.0)]
+    with pytest.raises(StudyError, match=r"pair-t-a--0-0-0 and other are both .* \(pair from a on t, seed 0\)"):
+        group_records(twice)
+
+
+def test_a_score_without_a_curve_is_refused():
+    bare = [replace(one, curve=()) if one.sources == ("b",) else one for one in one_group()]
+    with pytest.raises(StudyError, match="record pair-t-b--0-0-0 has a score and no curve"):
+        group_records(bare)
