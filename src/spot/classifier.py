@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from spot.reading import Reading
 from spot.strategies.door import transfer
 from spot.tasks.inputs import inputs_of, rows_of
 from spot.tasks.splits import Splits
-from spot.tasks.task import Example, Task
+from spot.tasks.task import Example, Task, data_digest
 from spot.training.door import tune
 
 HELD_OUT = 0.2  # of the rows: they choose the checkpoint, and as many again say whether a transfer helped
@@ -38,9 +39,9 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
         labels: class -> the word that the model answers with; None for the class as text.
         strategy: how a library is used, see `TransferConfig`.
         steps: optimiser steps.
-        length: prompt tokens P; with a library its own.
-        learning_rate: step size; with a library its own.
-        batch_size: rows a step; with a library its own.
+        length: prompt tokens P; a library has its own.
+        learning_rate: step size; a library has its own.
+        batch_size: rows a step; a library has its own.
         seed: of the order of the rows, and of which are held out.
         settings: any other setting of `TuneConfig`, or with a library of `TransferConfig`.
         folder: where runs are kept; None for the user's cache.
@@ -102,6 +103,8 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(targets)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class, {self.classes_[0]!r}: expected two or more")
+        if unknown := [value for value in self.labels or {} if value not in self.classes_.tolist()]:
+            raise ValueError(f"labels names {unknown[0]!r}, which is no class of y: {self.classes_.tolist()}")
         words: dict[Any, str] = {value: (self.labels or {}).get(value, str(value)) for value in self.classes_.tolist()}
         if len(set(words.values())) < len(words):
             raise ValueError(f"labels gives two classes the same word ({sorted(words.values())}): expected one each")
@@ -112,18 +115,25 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
         ]
         task = Task("rows", lambda split: iter(examples), ("train",), reading.words, ("accuracy",), reading=reading)
         backbone = self._backbone()
+        own = {name: getattr(self, name) for name in ("length", "learning_rate", "batch_size")}
         given: dict[str, Any] = {"steps": self.steps}
         if self.library is None:
-            given |= {name: getattr(self, name) for name in ("seed", "length", "learning_rate", "batch_size")}
+            given |= {"seed": self.seed, **own}
+        elif told := [name for name, value in own.items() if value is not None]:
+            raise ValueError(f"{told[0]} is that of the library's keys: leave it out, or leave library out")
         settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         settings |= dict(self.settings or {})
         splits = self._split(examples, targets)
         self.report_ = None
+        out = None
+        if self.folder is not None:  # a run a fit: the folds of a search share the folder
+            content = repr((sorted(settings.items()), self.strategy, reading, backbone.id, data_digest(examples)))
+            out = Path(self.folder) / blake2b(content.encode(), digest_size=8).hexdigest()
         if self.library is None:
-            self.prompt_ = tune(task, backbone, rows=splits, out=self.folder, **settings)
+            self.prompt_ = tune(task, backbone, rows=splits, library=None, out=out, **settings)
         else:
             self.report_ = transfer(
-                task, backbone, library=self.library, rows=splits, out=self.folder, strategy=self.strategy, **settings
+                task, backbone, library=self.library, rows=splits, out=out, strategy=self.strategy, **settings
             )
             self.prompt_ = self.report_.prompt
         return self

@@ -149,7 +149,8 @@ def foreign_reading(
     cue: str | None = None,
     separator: str | None = None,
     labels: tuple[str, ...] = (),
-    end: str = "auto",
+    end: str = "",
+    base: Reading | None = None,
 ) -> tuple[str, Reading]:
     """How the rows became text that a foreign prompt was trained on; no cue unless one is asked for.
 
@@ -159,7 +160,8 @@ def foreign_reading(
         cue: likewise.
         separator: likewise.
         labels: the label words, instead of the task's.
-        end: as in `Reading`, instead of the task's where it is not `auto`.
+        end: as in `Reading`, instead of the task's; empty for the task's.
+        base: what the prompt's own file says, which goes before the task.
 
     Returns:
         The task's name, and the reading.
@@ -167,19 +169,22 @@ def foreign_reading(
     Raises:
         TaskError: the task file or a setting cannot be used.
     """
-    if end not in ENDS:
+    if end and end not in ENDS:
         raise TaskError(f"end is {end!r}; {did_you_mean(end, ENDS)}")
     name, reading = task, Reading()
     if task in registry.names() or task.endswith(".toml"):
         named = registry.get(task)
         name, reading = named.name, named.reading
-    if cue is None:
-        cue = reading.cue or ""
-    changes: dict[str, Any] = {"cue": cue, "end": end if end != "auto" else reading.end}
+    if base is not None:
+        reading = base
+    changes: dict[str, Any] = {"cue": cue if cue is not None else reading.cue or ""}
+    changes |= {"end": end} if end else {}
     changes |= {"separator": separator} if separator is not None else {}
     changes |= {"template": template, "form": ""} if template else {}
     changes |= {"labels": tuple((word, word) for word in labels)} if labels else {}
-    return name, replace(reading, **changes)
+    reading = replace(reading, **changes)
+    reading.check_answers()
+    return name, reading
 
 
 def export_npy(prompt: SoftPrompt, path: Path | str) -> Path:

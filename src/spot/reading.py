@@ -89,8 +89,6 @@ class Reading:
             "a".encode(self.encoding)
         except (LookupError, ValueError) as error:
             raise TaskError(f"no encoding {self.encoding!r} of text; common ones: utf-8, utf-16, cp1252.") from error
-        if self.labels and (len(self.words) < 2 or not all(word.strip() for word in self.words)):
-            raise TaskError(f"the labels are {list(self.words)}; expected at least two words, none of them blank.")
         values = [value for value, _ in self.labels]
         if doubled := sorted({value for value in values if values.count(value) > 1}):
             raise TaskError(f"the label {doubled[0]!r} is named more than once; name each once.")
@@ -120,6 +118,15 @@ class Reading:
         names = ("cue", "separator", "decode", "end")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(default, name)}
         return repr(changed) if changed else ""
+
+    def check_answers(self) -> None:
+        """Refuse labels that leave nothing to choose: a model that can only say one word says it for certain.
+
+        Raises:
+            TaskError: there is one label word, or one is blank.
+        """
+        if self.labels and (len(self.words) < 2 or not all(word.strip() for word in self.words)):
+            raise TaskError(f"the labels are {list(self.words)}; expected at least two words, none of them blank.")
 
     def render(self, values: Mapping[str, str]) -> str:
         """The input that the template makes of a row's fields: their texts are put in as they are."""

@@ -50,10 +50,14 @@ def review_rows(path: Path, count: int) -> None:
 
 
 def task_file(folder: Path, name: str, count: int = 20, answers: bool = False) -> Path:
-    review_rows(folder / f"{name}.jsonl", count)
+    rows = folder / f"{name}.jsonl"
+    review_rows(rows, count)
+    if answers:
+        replies = ({**json.loads(line), "reply": f"reply {number}"} for number, line in enumerate(rows.open()))
+        rows.write_text("".join([f"{json.dumps(row)}\n" for row in [*replies]]))
     lines = [f'name = "{name}"', f'rows = "{name}.jsonl"', 'input = "sentence: {text}"']
     path = folder / f"{name}.toml"
-    path.write_text("\n".join([*lines, 'answer = "text"' if answers else '[labels]\n0 = "bad"\n1 = "fine"']))
+    path.write_text("\n".join([*lines, 'answer = "reply"' if answers else '[labels]\n0 = "bad"\n1 = "fine"']))
     return path
 
 

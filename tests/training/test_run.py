@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spot.errors import ConfigError
+from spot.errors import ConfigError, TaskError
 from spot.models.backbone import Backbone
 from spot.reading import Reading
 from spot.training.run import Member, prepare_run
@@ -45,9 +45,16 @@ def test_rows_of_a_mixture_are_read_by_what_its_members_have_in_common(backbone)
         ]
         return prepare_run(toy_config(max_input_tokens=50), members, backbone, name="mixture:both").reading
 
-    assert reading("?", "?").cue == "?" and reading("?", "!").cue is None
-    assert reading("?", "!").max_input_tokens == 50 and reading("?", "?").words == ()
+    assert reading("?", "?").cue == "?" and reading("?", "?").words == ()
+    assert reading("?", "?").max_input_tokens == 50 and not reading(None, None).task_prefix
+    with pytest.raises(TaskError, match="the tasks of a mixture read rows differently"):
+        reading("?", "!")
     assert toy_run(backbone).reading.words == LABELS
+
+
+def test_the_prompt_of_a_mixture_keeps_the_prefix(backbone):
+    members = (Member(TASK, SPLITS, 0.5), Member(OTHER, OTHER_SPLITS, 0.5))
+    assert prepare_run(toy_config(task_prefix=True), members, backbone, name="mixture:both").reading.task_prefix
 
 
 def test_a_mixture_has_no_token_budget(backbone):

@@ -3,15 +3,13 @@
 import json
 from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spot.cli.options import BackboneName, Data, Json, PromptName, example, load_backbone, read_prompt
 from spot.cli.output import emit, progress, scores, table
-from spot.errors import ConfigError, TaskError, did_you_mean
-from spot.reading import DECODES
+from spot.errors import TaskError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,14 +89,12 @@ def evaluate(
     Of a mixture every task that has rows here is scored, and of GLUE and SuperGLUE the average over their tasks. A
     folder that `spot tune --method model` wrote is evaluated as `none --backbone FOLDER`.
     """
-    if decode is not None and decode not in DECODES:
-        raise ConfigError(f"--decode is {decode!r}; expected one of {', '.join(DECODES)}")
     read = [] if prompts == [NO_PROMPT] else [read_prompt(prompt) for prompt in prompts]
     if not read and task is None:
         raise TaskError("no prompt names the task here: expected a known task or a task file; give --task TASK.")
     name = task if task is not None else _task_name(read[0])
 
-    from spot.evaluation.door import TaskScores, common_reading, evaluate, limits_of_run
+    from spot.evaluation.door import TaskScores, common_reading, evaluate
 
     asked = {
         "max_input_tokens": max_input_tokens,
@@ -107,8 +103,6 @@ def evaluate(
         "task_prefix": prefix,
     }
     limits = {key: value for key, value in asked.items() if value is not None}
-    if not read and backbone is not None:
-        limits = {**limits_of_run(Path(backbone)), **limits}
     common_reading(read, limits, prompts)  # what cannot vote is refused before the model loads
     model = backbone or (read[0].backbone.name if read else "embedded")
     with progress(f"scoring {name}") as step:
@@ -163,8 +157,6 @@ def predict(
     A row holds the fields that the prompt was trained on, by name; others are passed over. A line of plain text is the
     only field of a prompt that reads one.
     """
-    if decode is not None and decode not in DECODES:
-        raise ConfigError(f"--decode is {decode!r}; expected one of {', '.join(DECODES)}")
     soft_prompt = read_prompt(prompt)
 
     from spot.evaluation.door import predict_inputs, reading_for

@@ -66,8 +66,8 @@ def import_prompt(
         list[str] | None, typer.Option(metavar="WORD", help="A label word; given once a label.  [default: the task's]")
     ] = None,
     end: Annotated[
-        str, typer.Option(metavar="auto|always|never", help="Whether an end token follows an answer.")
-    ] = "auto",
+        str, typer.Option(metavar="auto|always|never", help="Whether an end token follows an answer.  [default: auto]")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Bring in a prompt that another program trained; it has no key, so a library cannot compare it.
@@ -76,19 +76,20 @@ def import_prompt(
     """
     from spot import interchange
     from spot.models.checkpoints import locate
+    from spot.prompts.prompt import reading_of
 
     owner = locate(backbone).id
-    name, reading = interchange.foreign_reading(
-        task, template=template, cue=cue, separator=separator, labels=tuple(label or ()), end=end
-    )
-    if not path.is_dir():
-        prompt = interchange.import_npy(path, owner, name, reading=reading)
-    elif template or label or cue is not None or separator is not None or end != "auto":
-        prompt = interchange.import_peft(path, owner, name, task_index, reading=reading)
-    else:
+    words = {"template": template, "cue": cue, "separator": separator, "labels": tuple(label or ()), "end": end}
+    name, reading = interchange.foreign_reading(task, **words)
+    if path.is_dir():
         prompt = interchange.import_peft(path, owner, name, task_index)
+        is_told = bool(template or label or end or cue is not None or separator is not None)
         if prompt.reading == interchange.UNCUED:  # the folder does not say it, the task may
             prompt = replace(prompt, reading=reading)
+        elif is_told:
+            prompt = replace(prompt, reading=interchange.foreign_reading(task, **words, base=reading_of(prompt))[1])
+    else:
+        prompt = interchange.import_npy(path, owner, name, reading=reading)
     prompt.save(out)
     value = {"prompt": prompt.digest, "task": prompt.task, "path": str(out), "length": prompt.length}
     emit(value, as_json, f"wrote {out}: {prompt.length} tokens for {owner.name}")

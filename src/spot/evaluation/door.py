@@ -3,6 +3,7 @@
 Both go by what the prompt's file says of how rows are read, so neither needs to be told.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,14 +16,15 @@ from torch import Tensor
 
 from spot.collator import Collator, collator_for
 from spot.config import TuneConfig, load_config
-from spot.errors import PromptError, RunError, TaskError
+from spot.errors import ConfigError, PromptError, RunError, TaskError
 from spot.evaluation.classes import ClassReport, class_report
 from spot.evaluation.predictions import Prediction, Progress, predict_rows, predict_with_each, vote
 from spot.evaluation.scoring import LIKELIHOOD, Evaluation, evaluate_rows, score_predictions
+from spot.library.library import resolve
 from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, check_fits, reading_of
-from spot.reading import Reading
+from spot.reading import DECODES, Reading
 from spot.storage.run_dir import RunDir
 from spot.storage.values import plain
 from spot.tasks import mixtures, registry
@@ -30,6 +32,9 @@ from spot.tasks.inputs import inputs_of, rows_of
 from spot.tasks.splits import split_rows
 from spot.tasks.task import Example, Task
 
+log = logging.getLogger(__name__)
+
+LIMITS = ("max_input_tokens", "max_target_tokens", "truncate", "task_prefix")  # that may be asked for
 REPORT = "report"  # the rows that neither train nor select, of a task without a split for them
 
 
@@ -103,8 +108,8 @@ class MixtureScores:
 
 
 def predict(
-    prompt: SoftPrompt | None,
-    backbone: Backbone,
+    prompt: SoftPrompt | Path | str | None,
+    backbone: Backbone | str,
     rows: Any,
     *,
     task: Task | None = None,
@@ -115,8 +120,9 @@ def predict(
     """Answer rows by the fields that the prompt was trained on.
 
     Args:
-        prompt: None for the model without a prompt, which needs a task.
-        backbone: the frozen model that the prompt belongs to.
+        prompt: or its file, the folder of its run, or `packaged:TASK`; None for the model without a prompt, which
+            needs a task.
+        backbone: the frozen model that the prompt belongs to, or its name.
         rows: texts, where one field is read; mappings of fields; or a table: pandas, pyarrow or `datasets`.
         task: says how a row becomes text and which labels there are, where the prompt does not or another is wanted.
         template: the same, as text with fields in braces.
@@ -130,8 +136,10 @@ def predict(
         PromptError: the prompt belongs to another backbone.
         TaskError: a row lacks a field, nothing says which fields are read, or there are no rows.
     """
-    reading = reading_for(prompt, task, template=template)
-    return predict_inputs(prompt, backbone, list(inputs_of(rows_of(rows), reading)), reading, decode, progress)
+    [soft_prompt] = prompts_of(prompt) or [None]
+    reading = reading_for(soft_prompt, task, template=template)
+    examples = list(inputs_of(rows_of(rows), reading))
+    return predict_inputs(soft_prompt, Backbone.of(backbone), examples, reading, decode, progress)
 
 
 def predict_inputs(
@@ -143,6 +151,7 @@ def predict_inputs(
     progress: Progress | None = None,
 ) -> list[Prediction]:
     """Answer examples, as `predict` does rows; their answers, if they have any, are not looked at."""
+    _check_decode(decode)
     vectors = stacked([] if prompt is None else [prompt], backbone)
     collator = _collator(backbone, reading, vectors)
     encoded = collator.encode([replace(example, answers=()) for example in examples])
@@ -150,7 +159,7 @@ def predict_inputs(
 
 
 def evaluate(
-    prompt: SoftPrompt | Sequence[SoftPrompt] | None,
+    prompt: SoftPrompt | Path | str | Sequence[SoftPrompt | Path | str] | None,
     backbone: Backbone | str,
     task: Task | str,
     *,
@@ -158,13 +167,17 @@ def evaluate(
     rows: int | None = None,
     data: Path | None = None,
     decode: str | None = None,
+    max_input_tokens: int | None = None,
+    max_target_tokens: int | None = None,
+    truncate: str | None = None,
+    task_prefix: bool | None = None,
     progress: Progress | None = None,
-    **limits: Any,
 ) -> TaskScores | MixtureScores:
     """Score a prompt, a vote of several, or the model without any, on a task or the tasks of a mixture.
 
     Args:
-        prompt: several vote, and must be of one length; None for the model alone.
+        prompt: or its file, the folder of its run, or `packaged:TASK`; several vote, and must be of one length; None
+            for the model alone.
         backbone: the frozen model that they belong to, or its name: it is loaded when the rows have been read.
         task: or the name of a known task or mixture, or the path of a task file.
         split: train, validation or test; left out: validation, and of a task without one, the rows that neither
@@ -172,20 +185,35 @@ def evaluate(
         rows: only the first so many; left out: all.
         data: where the rows of known data sets are.
         decode: `rank` the labels, or `generate` the answer freely; left out: as the prompt was trained.
+        max_input_tokens: longest input; left out, as are the next three: as the prompt or the tuned model was trained.
+        max_target_tokens: longest open answer.
+        truncate: the side on which a long input is cut.
+        task_prefix: whether the task's name stands in front of each input.
         progress: called after every batch.
-        limits: `max_input_tokens`, `max_target_tokens`, `truncate` or `task_prefix`, where they are to be others than
-            the prompt was trained with.
 
     Raises:
+        ConfigError: `decode` is neither.
         PromptError: a prompt belongs to another backbone, or the prompts read rows differently.
         TaskError: there are no rows with answers, or an unknown split.
     """
-    prompts = [] if prompt is None else [prompt] if isinstance(prompt, SoftPrompt) else list(prompt)
+    _check_decode(decode)
+    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
+        raise TaskError(f"rows is {rows!r}; expected how many rows to score, 1 or more.")
+    prompts = prompts_of(prompt)
+    asked = (max_input_tokens, max_target_tokens, truncate, task_prefix)
+    limits = {name: value for name, value in zip(LIMITS, asked, strict=True) if value is not None}
+    if not prompts and isinstance(backbone, str):
+        limits = {**limits_of_run(Path(backbone)), **limits}
     shared = common_reading(prompts, limits)
     prefix = shared.task_prefix if shared is not None else bool(limits.get("task_prefix"))
     mixture = mixtures.find_mixture(task) if isinstance(task, str) else None
     if isinstance(task, Task):
         tasks: tuple[Task, ...] = (task,)
+        if task.reading.form and shared is not None and task.reading.task_prefix != prefix:
+            raise TaskError(
+                f"{task.name} is read {'with' if task.reading.task_prefix else 'without'} its name in front, and the "
+                f"prompt was trained {'with' if prefix else 'without'}: get the task with prefix={prefix}."
+            )
     elif mixture is not None:
         tasks = mixtures.tasks_of(mixture, data, prefix)
     else:
@@ -200,7 +228,7 @@ def evaluate(
             missing[member.name] = str(error)  # the others are scored all the same
     if mixture is not None and not chosen:
         raise TaskError(f"no task of {mixture.title} can be scored. {next(iter(missing.values()))}")
-    model = Backbone.load(backbone) if isinstance(backbone, str) else backbone
+    model = Backbone.of(backbone)
     vectors = stacked(prompts, model)
     members = [
         _scores(model, vectors, member, _of_task(member, shared, limits), part, examples, decode, progress)
@@ -288,6 +316,18 @@ def rows_to_score(
     return split, examples
 
 
+def prompts_of(prompt: SoftPrompt | Path | str | Sequence[SoftPrompt | Path | str] | None) -> list[SoftPrompt]:
+    """Prompts by value, file, run or packaged name.
+
+    Raises:
+        PromptError: a file is missing or is no prompt.
+    """
+    if prompt is None:
+        return []
+    several = [prompt] if isinstance(prompt, SoftPrompt | Path | str) else list(prompt)
+    return [entry if isinstance(entry, SoftPrompt) else resolve(str(entry)) for entry in several]
+
+
 def limits_of_run(folder: Path) -> dict[str, Any]:
     """The limits that a tuned model was trained with, read from the run whose folder holds it; none for other models.
 
@@ -300,8 +340,7 @@ def limits_of_run(folder: Path) -> dict[str, Any]:
     with suppress(RunError):  # a config.toml that no run wrote
         if RunDir(folder.parent).digest() is not None:
             config = load_config(TuneConfig, folder.parent / "config.toml")
-            names = ("max_input_tokens", "max_target_tokens", "truncate", "task_prefix")
-            return {name: getattr(config, name) for name in names} if config.method == "model" else {}
+            return {name: getattr(config, name) for name in LIMITS} if config.method == "model" else {}
     return {}
 
 
@@ -321,8 +360,15 @@ def _of_task(task: Task, shared: Reading | None, limits: Mapping[str, Any]) -> R
     """A task's fields and labels in the words of the prompts; without prompts, all by the task."""
     if shared is None:
         return replace(task.reading, **limits)
-    own = task.reading
-    return replace(shared, form=own.form, template=own.template, labels=own.labels, decode=own.decode)
+    trained, named = (shared.form or shared.template), (task.reading.form or task.reading.template)
+    if shared.template and task.reading.template and trained != named:
+        log.warning("%s is read as %r, and the prompt was trained on %r", task.name, named, trained)
+    return shared.in_words_of(task.reading)
+
+
+def _check_decode(decode: str | None) -> None:
+    if decode is not None and decode not in DECODES:
+        raise ConfigError(f"decode is {decode!r}; expected one of {', '.join(DECODES)}")
 
 
 def _collator(backbone: Backbone, reading: Reading, vectors: Tensor) -> Collator:

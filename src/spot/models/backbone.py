@@ -78,6 +78,19 @@ class Backbone:
                 vars(layer).update({name: 0.0 for name in vars(layer) if name.endswith("dropout")})
 
     @classmethod
+    def of(cls, backbone: "Backbone | str") -> "Backbone":
+        """A backbone as it is, or the one of a name, loaded.
+
+        Raises:
+            BackboneError: it is neither, or cannot be had.
+        """
+        if isinstance(backbone, Backbone):
+            return backbone
+        if not isinstance(backbone, str):
+            raise BackboneError(f"found {backbone!r:.60} for a backbone; expected one, or the name of one to load")
+        return cls.load(backbone)
+
+    @classmethod
     def load(
         cls,
         name: str = "embedded",

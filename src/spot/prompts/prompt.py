@@ -168,6 +168,7 @@ def reading_of(prompt: SoftPrompt) -> Reading:
     """
     try:
         reading = prompt.reading if prompt.reading is not None else past_reading(prompt.task, prompt.config)
+        reading.check_answers()
     except TaskError as error:
         raise PromptError(f"the prompt of task {prompt.task!r} cannot be read by: {error}") from error
     return reading.for_kind(prompt.backbone.kind)

@@ -17,7 +17,7 @@ from spot.tasks.task import Task
 
 def transfer(
     task: Task | str,
-    backbone: Backbone,
+    backbone: Backbone | str,
     *,
     library: Library | Path | str = PACKAGED,
     rows: Splits | None = None,
@@ -34,7 +34,7 @@ def transfer(
 
     Args:
         task: the target, or the name of a known task, or the path of a task file.
-        backbone: the library's backbone.
+        backbone: the library's backbone, or its name.
         library: source prompts, by a folder or `packaged`; remembers what was found.
         rows: which rows train, select and report; left out: as `split_rows` decides by the four arguments below.
         train_rows: rows to train on; None for all.

@@ -101,6 +101,20 @@ def spelled(value: str | float) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value)
 
 
+def check_apart(reading: Reading, columns: Columns) -> None:
+    """Refuse a template that reads the answer.
+
+    Raises:
+        TaskError: the column of the label or the answer stands in the template.
+    """
+    told = columns.label or columns.answer
+    if told in reading.fields:
+        raise TaskError(
+            f"{columns.owner}: the input {reading.template!r} reads {told!r}, which holds the answer, so the model "
+            "would be told it: expected other columns. Take it out of the input."
+        )
+
+
 def shown_labels(rows: Iterable[tuple[int, Fields]], place: str, columns: Columns) -> dict[str, str]:
     """The label values that rows show, sorted, where nobody lists them: each is its own label word.
 

@@ -19,6 +19,7 @@ from spot.tasks.columns import (
     Columns,
     Fields,
     Text,
+    check_apart,
     check_classes,
     default_metrics,
     default_template,
@@ -145,6 +146,7 @@ def read_contents(
         decode=settings.get("decode", "rank"),
         end=settings.get("end", "auto"),
     )
+    check_apart(reading, columns)
     texts = {
         split: tuple(text for _, text in row_texts(rows, split, columns, reading)) for split, rows in numbered.items()
     }

@@ -21,6 +21,7 @@ from spot.metrics.scores import problems
 from spot.reading import DECODES, ENDS, Reading, parse_template
 from spot.tasks.columns import (
     Columns,
+    check_apart,
     check_classes,
     default_metrics,
     default_template,
@@ -124,6 +125,7 @@ def load_task(path: Path) -> Task:
         encoding=spec.encoding,
         quotes=spec.quotes,
     )
+    check_apart(reading, spec.columns)
     words = reading.words
     metrics = spec.metrics or default_metrics(words)
     for split, file in spec.rows.items():

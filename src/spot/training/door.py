@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spot.config import TuneConfig, make_config
-from spot.errors import ConfigError, LibraryError
+from spot.errors import ConfigError, LibraryError, TaskError
 from spot.evaluation.predictions import Progress
 from spot.library.library import PACKAGED, Library, open_library
 from spot.models.backbone import Backbone
@@ -21,7 +21,7 @@ from spot.training.tuning import tune_runs
 
 def tune(
     task: Task | str,
-    backbone: Backbone,
+    backbone: Backbone | str,
     *,
     rows: Splits | None = None,
     library: Library | Path | str | None = PACKAGED,
@@ -35,7 +35,7 @@ def tune(
 
     Args:
         task: or the name of a known task or mixture, or the path of a task file.
-        backbone: the frozen model.
+        backbone: the frozen model, or its name.
         rows: which rows train, select and report; left out: as `split_rows` decides by the settings.
         library: whose recipe the settings come from that are left out, so that the prompt has a key that can be
             compared with those of its prompts. The one that ships is passed over where it is of another backbone, or
@@ -56,6 +56,7 @@ def tune(
         RunError: the folder holds another run, or training diverged.
         TaskError: the task is unknown, or has too few rows.
     """
+    backbone = Backbone.of(backbone)
     config = tune_config(_name(task), _recipe(library, backbone, settings), settings)
     if config.method == "model":
         raise ConfigError("method is 'model', which trains no prompt: call spot.tune_model, or leave method out")
@@ -65,7 +66,7 @@ def tune(
 
 def tune_model(
     task: Task | str,
-    backbone: Backbone,
+    backbone: Backbone | str,
     *,
     rows: Splits | None = None,
     data: Path | None = None,
@@ -80,6 +81,7 @@ def tune_model(
     Returns:
         The folder of the tuned model, which `Backbone.load` takes.
     """
+    backbone = Backbone.of(backbone)
     config = tune_config(_name(task), None, {**settings, "method": "model"})
     run = prepared(config, task, backbone, rows=rows, data=data)
     return tune_model_run(run, backbone, _folder(out, run), progress).path
@@ -107,7 +109,7 @@ def tune_config(task: str, recipe: KeyRecipe | None, settings: Mapping[str, Any]
 def prepared(
     config: TuneConfig,
     task: Task | str,
-    backbone: Backbone,
+    backbone: Backbone | str,
     *,
     rows: Splits | None = None,
     source: SoftPrompt | None = None,
@@ -121,6 +123,11 @@ def prepared(
         TaskError: the task is unknown, or has too few rows.
     """
     if isinstance(task, Task):
+        if task.reading.form and task.reading.task_prefix != config.task_prefix:
+            raise ConfigError(
+                f"task_prefix is {config.task_prefix}, and the task {task.name} is read with "
+                f"prefix={task.reading.task_prefix}: give the same to spot.tasks.get"
+            )
         limits = (config.train_rows, config.select_rows, config.report_rows, config.rows_seed)
         members, name = (Member(task, rows if rows is not None else split_rows(task, *limits)),), ""
     else:
@@ -133,6 +140,10 @@ def prepared(
 
 
 def _name(task: Task | str) -> str:
+    if not isinstance(task, str | Task):
+        raise TaskError(
+            f"found {type(task).__name__} for a task; expected a Task (Task.from_rows makes one), or a name"
+        )
     return task if isinstance(task, str) else task.name
 
 
