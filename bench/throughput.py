@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from transformers import T5Config, T5ForConditionalGeneration
 
 from spot.collator import Collator, Row
-from spot.evaluation.evaluation import predict
+from spot.evaluation.predictions import predict_rows
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
 from spot.prompts.prompt import BackboneId
@@ -206,9 +206,9 @@ def scoring(backbone: Backbone, labels: Sequence[tuple[str, ...]], inputs: Seque
         rows = encode(collator, inputs[part * share : (part + 1) * share])
         pairs = [replace(row, target_ids=choice) for row in rows for choice in collator.choices]
         if part == 0:
-            predict(backbone, vectors, collator, rows[:16])
+            predict_rows(backbone, vectors, collator, rows[:16])
             wrapped(**peft_batch(pairs[:16], "causal"))
-        ours += seconds(lambda c=collator, r=rows: predict(backbone, vectors, c, r))
+        ours += seconds(lambda c=collator, r=rows: predict_rows(backbone, vectors, c, r))
         began = time.perf_counter()
         for start in range(0, len(pairs), 4 * BATCH):
             batch = peft_batch(pairs[start : start + BATCH], "causal")

@@ -7,14 +7,14 @@ Scores are on 100 selection rows a task, so that no report row chooses a form.
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from spot import collator
 from spot.collator import collator_for
 from spot.config import TuneConfig
-from spot.evaluation.evaluation import evaluate
+from spot.evaluation.scoring import evaluate_rows
 from spot.models.backbone import Backbone
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
@@ -44,17 +44,18 @@ def main() -> None:
     print("| " + " | ".join(columns) + " |")
     print("|---" * len(columns) + "|")
     for cue in CUES:
-        collator.CUE = cue
+        cued = {name: replace(task, reading=replace(task.reading, cue=cue)) for name, task in tasks.items()}
         frozen = []
         for name in FROZEN:
-            found = evaluate(backbone, nothing, tasks[name], collator_for(backbone, tasks[name]), rows[name].selection)
-            frozen.append(found.primary)
+            collator = collator_for(backbone, cued[name])
+            evaluation = evaluate_rows(backbone, nothing, cued[name], collator, rows[name].selection)
+            frozen.append(evaluation.primary)
         tuned = []
         for name in to_tune:
             unseen = Splits(rows[name].train, rows[name].selection, ())
             with tempfile.TemporaryDirectory() as folder:
                 config = CONFIG.model_copy(update={"task": name})
-                run = prepare_run(config, (Member(tasks[name], unseen),), backbone)
+                run = prepare_run(config, (Member(cued[name], unseen),), backbone)
                 result = tune_runs([run], backbone, Path(folder))[0].result
             tuned.append(result.curve[-1].score)
         mean = sum(frozen) / len(frozen)

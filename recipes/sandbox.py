@@ -37,7 +37,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 
 from spot.collator import Collator
 from spot.errors import RunError
-from spot.evaluation.evaluation import predict
+from spot.evaluation.predictions import predict_rows
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED
 from spot.reading import Reading
@@ -249,7 +249,7 @@ def abilities(backbone: Backbone, skills: Sequence[str], count: int = 100) -> di
         random = Random(f"abilities in {skill}")
         texts = [draw(random) for _ in range(count)]
         examples = [Example(text, told(skill, text) if is_told else text, ()) for text in texts]
-        said = predict(backbone, nothing, collator, collator.encode(examples))
+        said = predict_rows(backbone, nothing, collator, collator.encode(examples))
         return 100 * sum(one.text == answer(skill, text) for one, text in zip(said, texts, strict=True)) / count
 
     return {

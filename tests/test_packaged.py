@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spot.collator import collator_for
-from spot.evaluation.evaluation import evaluate
+from spot.evaluation.scoring import evaluate_rows
 from spot.library.library import open_library, packaged
 from spot.models.backbone import Backbone
 from spot.retrieval.embeddings import similarity, task_embedding
@@ -63,7 +63,7 @@ def test_a_shipped_prompt_answers_new_rows(backbone):
     task = Task("film", lambda split: iter(()), ("train",), ("negative", "positive"), ("accuracy",))
     examples = [Example("", f"sentence: {text}", (label,)) for text, label in REVIEWS]
     collator = collator_for(backbone, task, length=prompt.length)
-    assert evaluate(backbone, torch.tensor(prompt.value), task, collator, examples).primary >= 87.5
+    assert evaluate_rows(backbone, torch.tensor(prompt.value), task, collator, examples).primary >= 87.5
 
 
 def test_two_seeds_of_a_task_are_nearer_than_unrelated_tasks(backbone, shared, tmp_path):

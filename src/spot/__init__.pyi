@@ -7,7 +7,7 @@ from .evaluation.door import MixtureScores as MixtureScores
 from .evaluation.door import TaskScores as TaskScores
 from .evaluation.door import evaluate as evaluate
 from .evaluation.door import predict as predict
-from .evaluation.evaluation import Prediction as Prediction
+from .evaluation.predictions import Prediction as Prediction
 from .library.library import Library as Library
 from .library.library import open_library as open_library
 from .models.backbone import Backbone as Backbone

@@ -107,7 +107,7 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"labels gives two classes the same word ({sorted(words.values())}): expected one each")
         reading = Reading(template=self.template, labels=tuple((str(value), word) for value, word in words.items()))
         examples = [
-            Example(f"train/{number}", example.inputs, (words[value],), texts=(example.inputs,))
+            Example(f"train/{number}", example.inputs, (words[value],), texts=example.texts)
             for number, (example, value) in enumerate(zip(inputs_of(rows, reading), targets.tolist(), strict=True))
         ]
         task = Task("rows", lambda split: iter(examples), ("train",), reading.words, ("accuracy",), reading=reading)

@@ -19,7 +19,7 @@ from typing import Any
 
 from spot.config import TransferConfig
 from spot.errors import TaskError, did_you_mean
-from spot.evaluation.evaluation import Progress
+from spot.evaluation.predictions import Progress
 from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.rendering import html

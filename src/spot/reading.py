@@ -35,7 +35,7 @@ class Reading:
         form: the known data set whose form makes the text, such as `glue/sst2`; empty where `template` does.
         template: text with fields in braces, such as `sentence: {review}`; doubled braces are braces. Empty where a
             form makes the text, or where nothing is known of it, as of a mixture.
-        task_prefix: whether the data set's name stands in front of each input, as T5 does; of a form only.
+        task_prefix: whether the data set's name stands in front of each input, as T5 does; of forms and their mixtures.
         cue: ends the input, word for word; None for the default of the kind of model: `CUE` for causal models and
             nothing for seq2seq.
         separator: between the input with its cue and the answer; None for the default: a blank for causal models.
@@ -85,6 +85,12 @@ class Reading:
         for name, limit in (("max_input_tokens", self.max_input_tokens), ("max_target_tokens", self.max_target_tokens)):
             if limit < 1:
                 raise TaskError(f"{name} is {limit}; expected 1 or more.")
+        try:
+            "a".encode(self.encoding)
+        except (LookupError, ValueError) as error:
+            raise TaskError(f"no encoding {self.encoding!r} of text; common ones: utf-8, utf-16, cp1252.") from error
+        if self.labels and (len(self.words) < 2 or not all(word.strip() for word in self.words)):
+            raise TaskError(f"the labels are {list(self.words)}; expected at least two words, none of them blank.")
         values = [value for value, _ in self.labels]
         if doubled := sorted({value for value in values if values.count(value) > 1}):
             raise TaskError(f"the label {doubled[0]!r} is named more than once; name each once.")
@@ -109,7 +115,7 @@ class Reading:
 
     @property
     def spelling(self) -> str:
-        """What a run depends on beside its rows and labels, in one spelling; empty where all is by default."""
+        """What a run depends on beside its rows, labels and limits, in one spelling; empty where all is by default."""
         default = Reading()
         names = ("cue", "separator", "decode", "end")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(default, name)}
@@ -125,6 +131,10 @@ class Reading:
         cue = self.cue if self.cue is not None else CUE if causal else ""
         separator = self.separator if self.separator is not None else SEPARATOR if causal else ""
         return replace(self, cue=cue, separator=separator)
+
+    def in_words_of(self, other: "Reading") -> "Reading":
+        """With fields and labels of `other`, and all else as it is here: a prompt's words on the rows of a task."""
+        return replace(self, form=other.form, template=other.template, labels=other.labels)
 
     def with_limits(self, settings: TuneConfig) -> "Reading":
         """With the limits of a run's settings."""

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from spot.collator import Row, collator_for
-from spot.evaluation.evaluation import Prediction, evaluate, predict, predict_each, vote
+from spot.evaluation.predictions import Prediction, predict_rows, predict_with_each, vote
+from spot.evaluation.scoring import evaluate_rows
 from spot.models.backbone import Backbone
 from spot.tasks.task import Example, Task
 from tests.support.toy_runs import LABELS, OTHER, OTHER_SPLITS, SPLITS, TASK
@@ -20,9 +21,9 @@ def test_prompts_that_vote_answer_as_each_alone(backbone):
     collator = collator_for(backbone, OTHER)
     rows = collator.encode(OTHER_SPLITS.train)
     prompts = torch.randn(3, 4, backbone.id.width, generator=torch.Generator().manual_seed(0))
-    together = predict_each(backbone, prompts, collator, rows)
+    together = predict_with_each(backbone, prompts, collator, rows)
     for prompt, found in zip(prompts, together, strict=True):
-        alone = predict(backbone, prompt, collator, rows)
+        alone = predict_rows(backbone, prompt, collator, rows)
         for ours, theirs in zip(found, alone, strict=True):
             assert ours.text == theirs.text
             np.testing.assert_allclose(ours.log_probabilities, theirs.log_probabilities, atol=1e-4)
@@ -44,7 +45,7 @@ def test_likelihood_is_the_geometric_mean_of_the_tokens(backbone):
     examples = [Example(str(n), f"some words {n}", (f"then {n} more words follow",)) for n in range(5)]
     collator = collator_for(backbone, task)
     prompt = torch.randn(2, backbone.id.width, generator=torch.Generator().manual_seed(1))
-    found = evaluate(backbone, prompt, task, collator, examples)
+    found = evaluate_rows(backbone, prompt, task, collator, examples)
     shares = []
     for row in collator.encode(examples):
         vectors = backbone.embeddings()[list(row.input_ids + row.target_ids)]
@@ -62,11 +63,11 @@ def test_generated_answers_that_are_no_label_are_wrong_and_counted(tiny_folder, 
     collator = collator_for(backbone, TASK)
     prompt = torch.randn(3, backbone.id.width, generator=torch.Generator().manual_seed(0))
     examples = SPLITS.selection
-    free = evaluate(backbone, prompt, TASK, collator, examples, decode="generate")
+    free = evaluate_rows(backbone, prompt, TASK, collator, examples, decode="generate")
     known = sum(prediction.text in LABELS for prediction in free.predictions)
     assert free.invalid == len(examples) - known
     assert free.scores["accuracy"] <= 100 * known / len(examples)
-    assert evaluate(backbone, prompt, TASK, collator, examples).invalid == 0
+    assert evaluate_rows(backbone, prompt, TASK, collator, examples).invalid == 0
 
 
 def test_a_causal_answer_without_an_end_is_the_label_that_it_begins_with(backbone):

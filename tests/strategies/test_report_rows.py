@@ -27,7 +27,7 @@ def prompt() -> torch.Tensor:
 
 def test_a_prompt_answers_once(target, prompt, monkeypatch):
     first = evaluate_report(target, prompt)
-    monkeypatch.setattr(report_rows, "evaluate", None)
+    monkeypatch.setattr(report_rows, "evaluate_rows", None)
     again = evaluate_report(target, prompt)
     assert (again.scores, again.correct, again.nats) == (first.scores, first.correct, first.nats)
     assert [entry.text for entry in again.predictions] == [entry.text for entry in first.predictions]

@@ -11,7 +11,7 @@ import torch
 from spot.collator import collator_for
 from spot.config import TransferConfig
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
-from spot.evaluation.evaluation import evaluate
+from spot.evaluation.scoring import evaluate_rows
 from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import contains
@@ -99,7 +99,7 @@ def test_a_tuned_model_stands_beside_the_prompts_and_is_never_chosen(backbone, l
     for seed in range(2):
         tuned = Backbone.load(str(tmp_path / f"model-{seed}" / "model"))
         collator = collator_for(tuned, named("toy"))
-        wanted = evaluate(tuned, torch.zeros(0, 32), named("toy"), collator, word_splits("toy").report)
+        wanted = evaluate_rows(tuned, torch.zeros(0, 32), named("toy"), collator, word_splits("toy").report)
         assert model.scores[seed] == pytest.approx(wanted.primary)
 
 

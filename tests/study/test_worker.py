@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from spot.evaluation.evaluation import evaluate, interval
+from spot.evaluation.scoring import evaluate_rows, interval
 from spot.models.backbone import Backbone
 from spot.models.batch import Batch
 from spot.prompts.overlap import build
@@ -100,7 +100,7 @@ def measured(backbone: Backbone, cell: Cell, value: np.ndarray) -> tuple[float, 
     [member], _ = members_of(cell.config, None)
     run = prepare_run(cell.config, (member,), backbone)
     collator, rows = run.collator_of(member, backbone), member.splits.report
-    found = evaluate(backbone, torch.tensor(value), member.task, collator, rows)
+    found = evaluate_rows(backbone, torch.tensor(value), member.task, collator, rows)
     return found.primary, interval([found], member.task, rows)
 
 
@@ -175,7 +175,7 @@ def test_report_rows_that_a_source_has_seen_are_left_out(planned, backbone):
     cell, record, prompt = done(backbone, item)[0]
     assert record.rows["overlap"] == 5 and record.rows["report"] == len(rest) == 11
     run = prepare_run(cell.config, (member,), backbone)
-    found = evaluate(backbone, torch.tensor(prompt.value), member.task, run.collator_of(member, backbone), rest)
+    found = evaluate_rows(backbone, torch.tensor(prompt.value), member.task, run.collator_of(member, backbone), rest)
     assert record.score == found.primary
     clean = done(backbone, Work(gang))[0][1]
     assert clean.data != record.data and clean.rows["overlap"] == 0

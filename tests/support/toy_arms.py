@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from spot.evaluation.evaluation import Evaluation, Prediction
+from spot.evaluation.predictions import Prediction
+from spot.evaluation.scoring import Evaluation
 from spot.strategies.report import Arm, ArmPoint
 from tests.support.toy_runs import SPLITS
 

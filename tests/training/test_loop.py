@@ -210,7 +210,7 @@ def test_a_gang_whose_every_run_diverges_is_an_error(backbone, tmp_path, fragile
 
 
 def test_a_checkpoint_that_has_no_loss_is_not_the_best(backbone, tmp_path, monkeypatch):
-    evaluate = loop.evaluate
+    evaluate = loop.evaluate_rows
 
     def unsure(*args: object) -> object:
         """Every checkpoint after the start scores as the start does, and its loss is no number."""
@@ -222,7 +222,7 @@ def test_a_checkpoint_that_has_no_loss_is_not_the_best(backbone, tmp_path, monke
 
     starts: dict = {}
     asked: list[int] = []
-    monkeypatch.setattr(loop, "evaluate", unsure)
+    monkeypatch.setattr(loop, "evaluate_rows", unsure)
     assert tune_runs([eight_steps(backbone)], backbone, tmp_path / "run")[0].prompt.step == 0
 
 
@@ -241,7 +241,7 @@ def test_the_last_checkpoint_is_kept_where_the_run_says_so(backbone, tmp_path):
 
 def test_how_long_a_gang_takes_is_told_from_a_few_steps(backbone, tmp_path, monkeypatch):
     clock = [0.0]
-    backward, evaluate = loop._backward, loop.evaluate
+    backward, evaluate = loop._backward, loop.evaluate_rows
 
     def slow(function: Callable, seconds: float) -> Callable:
         def called(*args: object) -> object:
@@ -252,7 +252,7 @@ def test_how_long_a_gang_takes_is_told_from_a_few_steps(backbone, tmp_path, monk
 
     monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(loop, "_backward", slow(backward, 2.0))
-    monkeypatch.setattr(loop, "evaluate", slow(evaluate, 5.0))
+    monkeypatch.setattr(loop, "evaluate_rows", slow(evaluate, 5.0))
     # Eight steps; one evaluation of the start and four of each run, the last of them at the last step.
     assert seconds_of([eight_steps(backbone, seed=seed) for seed in range(3)], backbone) == 8 * 2 + (1 + 3 * 4) * 5
     assert seconds_of([eight_steps(backbone, steps=1)], backbone) == 2 + 2 * 5

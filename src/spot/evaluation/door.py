@@ -16,9 +16,9 @@ from torch import Tensor
 from spot.collator import Collator, collator_for
 from spot.config import TuneConfig, load_config
 from spot.errors import PromptError, RunError, TaskError
-from spot.evaluation import evaluation as rows_
 from spot.evaluation.classes import ClassReport, class_report
-from spot.evaluation.evaluation import LIKELIHOOD, Evaluation, Prediction, Progress
+from spot.evaluation.predictions import Prediction, Progress, predict_rows, predict_with_each, vote
+from spot.evaluation.scoring import LIKELIHOOD, Evaluation, evaluate_rows, score_predictions
 from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, check_fits, reading_of
@@ -146,7 +146,7 @@ def predict_inputs(
     vectors = stacked([] if prompt is None else [prompt], backbone)
     collator = _collator(backbone, reading, vectors)
     encoded = collator.encode([replace(example, answers=()) for example in examples])
-    return rows_.predict(backbone, vectors[0], collator, encoded, progress, decode)
+    return predict_rows(backbone, vectors[0], collator, encoded, progress, decode)
 
 
 def evaluate(
@@ -344,10 +344,10 @@ def _scores(
     """What prompts [R, P, D] do on rows of a task: the scores of the only one, or of a vote and of each voter."""
     collator = collator_for(backbone, task, length=vectors.shape[1], reading=reading)
     if len(vectors) == 1:
-        evaluations = [rows_.evaluate(backbone, vectors[0], task, collator, examples, progress=progress, decode=decode)]
+        evaluations = [evaluate_rows(backbone, vectors[0], task, collator, examples, progress=progress, decode=decode)]
     else:
-        ballots = rows_.predict_each(backbone, vectors, collator, collator.encode(examples), progress, decode)
-        evaluations = [rows_.scored(task, examples, ballot) for ballot in (rows_.vote(ballots), *ballots)]
+        ballots = predict_with_each(backbone, vectors, collator, collator.encode(examples), progress, decode)
+        evaluations = [score_predictions(task, examples, ballot) for ballot in (vote(ballots), *ballots)]
     result: Evaluation = evaluations[0]
     last = task.labels[-1] if "f1" in task.metrics else ""
     positive = last if task.positive is None else task.positive

@@ -7,7 +7,7 @@ from typing import Any
 
 from spot.errors import PromptError, TaskError, did_you_mean
 from spot.evaluation.door import predict_inputs, reading_for
-from spot.evaluation.evaluation import Progress
+from spot.evaluation.predictions import Progress
 from spot.library.library import PROMPT_FILE, resolve
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt, header, reading_of

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from spot.evaluation.classes import class_report
-from spot.evaluation.evaluation import interval
+from spot.evaluation.scoring import interval
 from spot.retrieval.ranking import Ranking
 from spot.strategies.report import Arm, ArmPoint, CandidateSummary, TransferReport
 from spot.strategies.report_rows import evaluate_report

@@ -5,7 +5,7 @@ from typing import Any
 
 from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, make_config
 from spot.errors import LibraryError
-from spot.evaluation.evaluation import Progress
+from spot.evaluation.predictions import Progress
 from spot.library.library import PACKAGED, Library, open_library
 from spot.models.backbone import Backbone
 from spot.strategies.report import TransferReport

@@ -7,7 +7,7 @@ from typing import Any
 
 from spot.errors import MissingExtra
 from spot.evaluation.classes import ClassReport, class_sections
-from spot.evaluation.evaluation import Evaluation
+from spot.evaluation.scoring import Evaluation
 from spot.prompts.prompt import SoftPrompt
 from spot.rendering.html import Page, Section, render
 from spot.rendering.plots import learning_curves, similarity_bars

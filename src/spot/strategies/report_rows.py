@@ -16,7 +16,8 @@ from torch import Tensor
 
 from spot.collator import collator_for
 from spot.errors import RunError
-from spot.evaluation.evaluation import Evaluation, Prediction, evaluate
+from spot.evaluation.predictions import Prediction
+from spot.evaluation.scoring import Evaluation, evaluate_rows
 from spot.models.backbone import Backbone
 from spot.storage.files import write_whole
 from spot.storage.values import STRICT, plain, read_value
@@ -60,7 +61,7 @@ def evaluate_report(target: TargetRuns, prompt: Tensor, model: Path | None = Non
     reading = target.task.reading.with_limits(target.config)
     collator = collator_for(backbone, target.task, length=target.config.length, reading=reading)
     report = target.splits.report
-    evaluation = evaluate(backbone, prompt, target.task, collator, report, progress=target.progress)
+    evaluation = evaluate_rows(backbone, prompt, target.task, collator, report, progress=target.progress)
     answers = _Answers(
         scores=evaluation.scores,
         correct=evaluation.correct,

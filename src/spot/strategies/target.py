@@ -1,16 +1,16 @@
 """Tune a target as all arms of its transfer are tuned: the same rows, settings and seeds, in one folder."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spot.config import TuneConfig
-from spot.errors import ConfigError
-from spot.evaluation.evaluation import Progress
+from spot.evaluation.predictions import Progress
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import KeyRecipe, SoftPrompt
 from spot.tasks.splits import Splits
 from spot.tasks.task import Task
+from spot.training.door import tune_config
 from spot.training.loop import Rule
 from spot.training.run import Member, Run, prepare_run
 from spot.training.tuning import TunedPrompt, tune_prompt, tune_runs
@@ -102,11 +102,4 @@ def recipe_config(task: Task, recipe: KeyRecipe, *, steps: int, eval_every: int)
     Raises:
         ConfigError: the run ends before the key step.
     """
-    if steps < recipe.step:
-        raise ConfigError(
-            f"steps = {steps} ends before the library's key step {recipe.step}, where the task embedding "
-            f"is read; expected at least {recipe.step}"
-        )
-    settings = {**asdict(recipe), "key_step": recipe.step, "task": task.name, "steps": steps, "eval_every": eval_every}
-    del settings["step"]
-    return TuneConfig(**settings)
+    return tune_config(task.name, recipe, {"steps": steps, "eval_every": eval_every})

@@ -14,7 +14,7 @@ import torch
 
 from spot.config import TransferConfig, TuneConfig, digest
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
-from spot.evaluation.evaluation import Progress
+from spot.evaluation.predictions import Progress
 from spot.library.entries import differing_settings
 from spot.library.history import TransferRecord
 from spot.library.library import Entry, Library
@@ -107,7 +107,7 @@ def transfer_rows(
     if not selection:
         raise TaskError(_all_seen(task, "selection"))
     settings = recipe_config(task, recipe, steps=config.steps, eval_every=config.eval_every)
-    rows = (data_digest(splits.train), data_digest(selection))
+    rows = (data_digest(splits.train), data_digest(selection), *filter(None, [task.reading.spelling]))
     name = f"{task.name.replace('/', '-')}-{digest(settings, *rows, backbone.id.fingerprint, str(config.seeds))}"
     target = TargetRuns(
         task=task,
@@ -361,6 +361,7 @@ def _transfer_records(
     if plain.diverged:
         return ()
     rows = [data_digest(part) for part in (target.splits.train, target.splits.selection)]
+    rows += filter(None, [target.task.reading.spelling])
     embedding = encoded_summaries(embedded)
     return tuple(
         TransferRecord(

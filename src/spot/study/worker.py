@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spot.config import TuneConfig
 from spot.errors import RunError, SpotError, StorageError, TaskError
-from spot.evaluation.evaluation import Evaluation, evaluate, interval
+from spot.evaluation.scoring import Evaluation, evaluate_rows, interval
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
 from spot.prompts.prompt import from_bytes, to_bytes
@@ -170,7 +170,9 @@ class _Evaluator:
         """What a prompt [P, D] does on the report rows of each member."""
         prompt = prompt.to(self.backbone.device)
         return [
-            evaluate(self.backbone, prompt, member.task, run.collator_of(member, self.backbone), member.splits.report)
+            evaluate_rows(
+                self.backbone, prompt, member.task, run.collator_of(member, self.backbone), member.splits.report
+            )
             for member in self.opened
         ]
 

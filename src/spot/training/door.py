@@ -7,7 +7,7 @@ from typing import Any
 
 from spot.config import TuneConfig, make_config
 from spot.errors import ConfigError, LibraryError
-from spot.evaluation.evaluation import Progress
+from spot.evaluation.predictions import Progress
 from spot.library.library import PACKAGED, Library, open_library
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import KeyRecipe, SoftPrompt

@@ -16,7 +16,8 @@ import torch
 
 from spot.config import digest
 from spot.errors import ConfigError, RunError
-from spot.evaluation.evaluation import Evaluation, Progress, evaluate
+from spot.evaluation.predictions import Progress
+from spot.evaluation.scoring import Evaluation, evaluate_rows
 from spot.models.backbone import Backbone
 from spot.models.dropout import dropout
 from spot.storage.run_dir import RunDir
@@ -298,7 +299,7 @@ def _evaluate_selection(state: State, backbone: Backbone) -> list[Evaluation]:
     """How the run does on the selection rows of each member as it is now."""
     prompt = state.prompt.detach()
     return [
-        evaluate(
+        evaluate_rows(
             backbone, prompt, encoded.member.task, encoded.collator, encoded.member.splits.selection, encoded.selection
         )
         for encoded in state.members

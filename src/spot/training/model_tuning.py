@@ -11,7 +11,7 @@ import torch
 
 from spot.config import TuneConfig, to_toml
 from spot.errors import SpotError
-from spot.evaluation.evaluation import Progress
+from spot.evaluation.predictions import Progress
 from spot.models.backbone import Backbone
 from spot.storage.run_dir import RunDir
 from spot.training.loop import train

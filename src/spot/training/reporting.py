@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from spot.collator import Collator, Row
-from spot.evaluation.evaluation import Progress, evaluate
+from spot.evaluation.predictions import Progress
+from spot.evaluation.scoring import evaluate_rows
 from spot.models.backbone import Backbone
 from spot.tasks.task import data_digest
 from spot.training.loop import named_scores
@@ -91,7 +92,7 @@ def _scores(
 ) -> dict[str, float]:
     """Scores on the report rows of the members that have any."""
     evaluations = [
-        evaluate(
+        evaluate_rows(
             backbone,
             prompt,
             part.member.task,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spot.collator import Collator, collator_for
 from spot.config import INITS, TuneConfig, digest
-from spot.errors import ConfigError
+from spot.errors import ConfigError, TaskError
 from spot.library.library import resolve
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import KeyRecipe, Parent, SoftPrompt, check_fits
@@ -108,10 +108,8 @@ class Run:
         """How rows are read that the run's prompt is to answer; of a mixture, what its members' rows have in common."""
         if len(self.members) == 1:
             return self.reading_of(self.members[0])
-        first, *others = (member.task.reading for member in self.members)
-        spelled = Reading(cue=first.cue, separator=first.separator, end=first.end)
-        if any((other.cue, other.separator, other.end) != (first.cue, first.separator, first.end) for other in others):
-            spelled = Reading()
+        first = self.members[0].task.reading
+        spelled = Reading(cue=first.cue, separator=first.separator, end=first.end, task_prefix=self.config.task_prefix)
         return spelled.with_limits(self.config)
 
     def reading_of(self, member: Member) -> Reading:
@@ -142,6 +140,13 @@ def prepare_run(
     """
     if len(members) > 1 and config.batch_tokens is not None:
         raise ConfigError("batch_tokens is for one task: the rows of a mixture are drawn one by one; give batch_size")
+    spellings = {member.task.name: member.task.reading.spelling for member in members}
+    if len(set(spellings.values())) > 1:
+        named = ", ".join(f"{task}: {spelling or 'the defaults'}" for task, spelling in spellings.items())
+        raise TaskError(
+            f"the tasks of a mixture read rows differently ({named}), and one prompt cannot say both: expected one "
+            "cue, separator, end and decode. Write the same in their task files."
+        )
     label_tokens = [choice for member in members for choice in collator_for(backbone, member.task).choices]
     if source is None and config.init not in INITS and not config.init.startswith("text:"):
         source = resolve(config.init)

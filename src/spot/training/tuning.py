@@ -9,7 +9,7 @@ import torch
 
 from spot.config import TuneConfig, to_toml
 from spot.errors import SpotError
-from spot.evaluation.evaluation import Progress
+from spot.evaluation.predictions import Progress
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import build
 from spot.prompts.prompt import SoftPrompt, load, save

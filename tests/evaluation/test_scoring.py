@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from spot.evaluation.evaluation import Evaluation, Prediction, interval, scored
+from spot.evaluation.predictions import Prediction
+from spot.evaluation.scoring import Evaluation, interval, score_predictions
 from spot.tasks.task import Example, Task
 
 LABELS = ("False", "True")
@@ -21,7 +22,7 @@ def examples_of(answers: np.ndarray, groups: np.ndarray | None) -> list[Example]
 
 
 def evaluated(task: Task, examples: list[Example], said: np.ndarray) -> Evaluation:
-    return scored(task, examples, [Prediction(LABELS[answer]) for answer in said])
+    return score_predictions(task, examples, [Prediction(LABELS[answer]) for answer in said])
 
 
 def multirc_score(answers: np.ndarray, said: np.ndarray, groups: np.ndarray) -> float:
