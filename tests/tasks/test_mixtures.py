@@ -53,7 +53,10 @@ def task_file(folder: Path, name: str, count: int = 20, answers: bool = False) -
     rows = folder / f"{name}.jsonl"
     review_rows(rows, count)
     if answers:
-        replies = ({**json.loads(line), "reply": f"reply {number}"} for number, line in enumerate(rows.open()))
+        replies = (
+            {**json.loads(line), "reply": f"reply {number}"}
+            for number, line in enumerate(rows.read_text().splitlines())
+        )
         rows.write_text("".join([f"{json.dumps(row)}\n" for row in [*replies]]))
     lines = [f'name = "{name}"', f'rows = "{name}.jsonl"', 'input = "sentence: {text}"']
     path = folder / f"{name}.toml"
