@@ -65,4 +65,5 @@ def transfer(
     target = task if isinstance(task, Task) else registry.get(task, data)
     splits = rows if rows is not None else split_rows(target, train_rows, select_rows, report_rows, rows_seed)
     folder = Path(out) if out is not None else None
-    return transfer_rows(target, splits, backbone, opened, config, out=folder, progress=progress, data=data)
+    model = Backbone.of(backbone)
+    return transfer_rows(target, splits, model, opened, config, out=folder, progress=progress, data=data)

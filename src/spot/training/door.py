@@ -109,7 +109,7 @@ def tune_config(task: str, recipe: KeyRecipe | None, settings: Mapping[str, Any]
 def prepared(
     config: TuneConfig,
     task: Task | str,
-    backbone: Backbone | str,
+    backbone: Backbone,
     *,
     rows: Splits | None = None,
     source: SoftPrompt | None = None,
