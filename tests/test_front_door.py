@@ -71,5 +71,6 @@ def test_the_program_runs_on_the_embedded_model(tmp_path: Path, monkeypatch):
     assert PROGRAM is not None
     program = PROGRAM[1].replace("steps=60", "steps=24")
     program = program.replace('library="packaged")\nreport', 'library="packaged", steps=24, seeds=1)\nreport')
-    program = program.replace("SoftPromptClassifier(", "SoftPromptClassifier(steps=24, settings={'seeds': 1}, ")
+    fewer = "steps=24, strategy='none', settings={'seeds': 1}, "
+    program = program.replace("SoftPromptClassifier(", f"SoftPromptClassifier({fewer}")
     check(run(program, tmp_path, monkeypatch))

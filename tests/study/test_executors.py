@@ -64,7 +64,7 @@ def test_a_cluster_that_does_not_answer_is_named_soon(address):
 @pytest.mark.slow
 def test_something_else_that_listens_is_no_cluster(monkeypatch):
     pytest.importorskip("ray")
-    monkeypatch.setattr(executors, "ANSWER", 0.2)
+    monkeypatch.setattr(executors, "ANSWER_SECONDS", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
