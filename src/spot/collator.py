@@ -242,7 +242,17 @@ def collator_for(backbone: Backbone, task: Task, *, length: int = 0, reading: Re
         length: prompt tokens P, which take positions too.
         reading: of the prompt or the run; its labels are the task's where it has none.
     """
-    reading = (reading or task.reading).of_labels(task.labels)
+    return collator_of_reading(backbone, (reading or task.reading).of_labels(task.labels), length=length)
+
+
+def collator_of_reading(backbone: Backbone, reading: Reading, *, length: int = 0) -> Collator:
+    """The collator of rows that are read so, whatever their task; as `collator_for`, which takes a task's labels.
+
+    Args:
+        backbone: gives tokenizer and positions.
+        reading: with the labels to choose from.
+        length: prompt tokens P, which take positions too.
+    """
     collator = Collator(backbone.tokenizer, backbone.id.kind, reading, backbone.device)
     if backbone.max_positions is None:
         return collator

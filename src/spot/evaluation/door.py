@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spot.collator import Collator, collator_for
+from spot.collator import collator_for, collator_of_reading
 from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, PromptError, RunError, TaskError
 from spot.evaluation.classes import ClassReport, class_report
@@ -153,7 +153,7 @@ def predict_inputs(
     """Answer examples, as `predict` does rows; their answers, if they have any, are not looked at."""
     _check_decode(decode)
     vectors = stacked([] if prompt is None else [prompt], backbone)
-    collator = _collator(backbone, reading, vectors)
+    collator = collator_of_reading(backbone, reading, length=vectors.shape[1])
     encoded = collator.encode([replace(example, answers=()) for example in examples])
     return predict_rows(backbone, vectors[0], collator, encoded, progress, decode)
 
@@ -369,12 +369,6 @@ def _of_task(task: Task, shared: Reading | None, limits: Mapping[str, Any]) -> R
 def _check_decode(decode: str | None) -> None:
     if decode is not None and decode not in DECODES:
         raise ConfigError(f"decode is {decode!r}; expected one of {', '.join(DECODES)}")
-
-
-def _collator(backbone: Backbone, reading: Reading, vectors: Tensor) -> Collator:
-    """The collator for prompts [R, P, D]."""
-    task = Task("rows", lambda split: iter(()), (), reading.words, ())
-    return collator_for(backbone, task, length=vectors.shape[1], reading=reading)
 
 
 def _scores(
