@@ -7,7 +7,6 @@ import typer
 from pydantic import BaseModel
 
 from spot.cli.output import progress
-from spot.errors import LibraryError
 
 if TYPE_CHECKING:
     from spot.library.library import Library
@@ -113,9 +112,5 @@ def open_sources(name: str) -> "Library":
     from spot.library.library import open_library
 
     library = open_library(name)
-    if library.key_recipe is None:
-        raise LibraryError(
-            f"the library {library.path} holds no prompt whose key was made by a known recipe, so no task can be "
-            "compared with it. Add prompts that were tuned with a key_step: `spot library add`."
-        )
+    library.require_recipe()
     return library

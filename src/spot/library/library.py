@@ -95,6 +95,20 @@ class Library:
         usual = self._usual()
         return usual.key_recipe if usual else None
 
+    def require_recipe(self) -> KeyRecipe:
+        """How the keys were made, of a library that new tasks can be compared with.
+
+        Raises:
+            LibraryError: no prompt has a key of a known recipe.
+        """
+        recipe = self.key_recipe
+        if recipe is None:
+            raise LibraryError(
+                f"the library {self.path} holds no prompt whose key was made by a known recipe, so no task can be "
+                "compared with it. Add prompts that were tuned with a key_step: `spot library add`."
+            )
+        return recipe
+
     def entries(self, backbone: BackboneId | None = None) -> list[Entry]:
         """The prompts by task and digest; files that are no prompts are left out with a warning.
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, make_config
-from spot.errors import LibraryError
 from spot.evaluation.predictions import Progress
 from spot.library.library import PACKAGED, Library, open_library
 from spot.models.backbone import Backbone
@@ -57,11 +56,7 @@ def transfer(
     """
     config = make_config(TransferConfig, settings)
     opened = library if isinstance(library, Library) else open_library(library)
-    if opened.key_recipe is None:
-        raise LibraryError(
-            f"the library {opened.path} holds no prompt whose key was made by a known recipe, so no task can be "
-            "compared with it. Add prompts that were tuned with a key_step: `spot library add`."
-        )
+    opened.require_recipe()
     target = task if isinstance(task, Task) else registry.get(task, data)
     splits = rows if rows is not None else split_rows(target, train_rows, select_rows, report_rows, rows_seed)
     folder = Path(out) if out is not None else None

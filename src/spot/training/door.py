@@ -160,16 +160,12 @@ def _recipe(library: Library | Path | str | None, backbone: Backbone, settings: 
     if library is None:
         return None
     opened = library if isinstance(library, Library) else open_library(library)
-    recipe = opened.key_recipe
     if library == PACKAGED:
+        recipe = opened.key_recipe
         steps = settings.get("steps", _default("steps"))
         is_short = recipe is not None and isinstance(steps, int) and steps < recipe.step
         return None if is_short or not opened.entries(backbone.id) else recipe
-    if recipe is None:
-        raise LibraryError(
-            f"the library {opened.path} holds no prompt whose key was made by a known recipe. Add prompts that were "
-            "tuned with a key_step: `spot library add`."
-        )
+    recipe = opened.require_recipe()
     if not opened.entries(backbone.id):
         raise LibraryError(
             f"no prompt of the library {opened.path} is of the backbone {backbone.id}, so its recipe says nothing: "
