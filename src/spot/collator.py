@@ -222,7 +222,8 @@ class Collator:
     @cached_property
     def _words_after_input(self) -> tuple[int, ...]:
         """The cue's tokens, as they follow a text."""
-        return self.tokens.behind_any((Part(self._spelled.cue, is_row=False),))
+        [cue] = self.tokens.behind_any([(Part(self._spelled.cue, is_row=False),)])
+        return cue
 
     @cached_property
     def _label_tokens(self) -> tuple[tuple[int, ...], ...]:
@@ -236,6 +237,8 @@ class Collator:
         if self.kind == "seq2seq":
             before = self.tokens.around_target.before
             return [ids and before + ids for ids in self.tokens.encode(texts)]
+        if not self._spelled.cue:
+            return self.tokens.behind_any(texts)
         return self.tokens.behind((Part(BEFORE[0]), Part(self._spelled.cue, is_row=False)), texts)
 
     def _targets(self, examples: Sequence[Example]) -> list[tuple[int, ...]]:

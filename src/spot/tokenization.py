@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from spot.errors import TaskError
 
 PROBES = ("a", "the end", "Yes, 12.", "b")  # texts that show what a tokenizer puts around one
-BEFORE = ("a", "word")  # what a cue stands behind, for want of the row's own last word
+BEFORE = ("a", "word", "It ends.")  # what a cue stands behind, for want of the row's own last word
 LETTERS = "abcdefghijklmnop"  # of the names that special tokens get for a while: no normaliser changes these
 
 _MARKER = re.compile(r"<\|.*\|>")  # an added token of this look is one of a chat's, whatever its flags say
@@ -127,10 +127,10 @@ class Tokenization:
             for ids, whole in zip(alone, wholes, strict=True)
         ]
 
-    def behind_any(self, parts: Parts) -> tuple[int, ...]:
-        """Token ids of a text that follows texts of many kinds: as it stands behind each of BEFORE, if these agree."""
-        ways = {self.behind((Part(word),), [parts])[0] for word in BEFORE}
-        return ways.pop() if len(ways) == 1 else self.encode([parts])[0]
+    def behind_any(self, texts: Sequence[Parts]) -> list[tuple[int, ...]]:
+        """Token ids of texts that follow rows of all kinds: as they stand behind each of BEFORE, if these agree."""
+        ways = [self.behind((Part(words),), texts) for words in BEFORE]
+        return [ids[0] if len(set(ids)) == 1 else alone for *ids, alone in zip(*ways, self.encode(texts), strict=True)]
 
     def owners(self, parts: Parts) -> tuple[tuple[int, ...], list[int]]:
         """Token ids of a text, and for each token the number of the part that it comes from.
