@@ -15,23 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    DynamicCache,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import logging as transformers_logging
 
 from spot.errors import BackboneError
 from spot.models.batch import IGNORED, Batch, Prefix, prompt_before_text
 from spot.models.checkpoints import locate
 from spot.models.choice_tree import ChoiceTree, tree_mask
 from spot.models.device import placement
+from spot.models.loading import load_model
 from spot.prompts.prompt import BackboneId
 
 log = logging.getLogger(__name__)
@@ -111,18 +104,8 @@ class Backbone:
             BackboneError: the model cannot be had or is of another kind, or there is no such device.
         """
         place, precision = placement(device, dtype)
-        transformers_logging.disable_progress_bar()
         checkpoint = locate(name)
-        auto = AutoModelForSeq2SeqLM if checkpoint.id.kind == "seq2seq" else AutoModelForCausalLM
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
-            model: Any = auto.from_pretrained(checkpoint.source, dtype=precision)
-            model.to(place)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise BackboneError(
-                f"the backbone {name!r} is there but cannot be loaded: {str(error)[:300]}; "
-                "expected the files that save_pretrained writes for model and tokenizer"
-            ) from error
+        model, tokenizer = load_model(checkpoint, place, precision)
         return cls(model, tokenizer, checkpoint.id, gradient_checkpointing=gradient_checkpointing)
 
     @property
