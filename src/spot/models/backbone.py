@@ -10,19 +10,11 @@ compares the ways of computing them on the model at hand, and the fastest exact 
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spot.errors import BackboneError
 from spot.models.batch import Batch, Prefix
@@ -30,6 +22,7 @@ from spot.models.causal import CausalRows
 from spot.models.checkpoints import locate
 from spot.models.choice_tree import ChoiceTree
 from spot.models.device import placement
+from spot.models.loading import load_model
 from spot.models.network import Network
 from spot.models.positions import edges, most_positions, table_positions
 from spot.models.probe import probe
@@ -108,18 +101,8 @@ class Backbone:
             BackboneError: the model cannot be had or is of another kind, or there is no such device.
         """
         place, precision = placement(device, dtype)
-        transformers_logging.disable_progress_bar()
         checkpoint = locate(name)
-        auto = AutoModelForSeq2SeqLM if checkpoint.id.kind == "seq2seq" else AutoModelForCausalLM
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
-            model: Any = auto.from_pretrained(checkpoint.source, dtype=precision)
-            model.to(place)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise BackboneError(
-                f"the backbone {name!r} is there but cannot be loaded: {str(error)[:300]}; "
-                "expected the files that save_pretrained writes for model and tokenizer"
-            ) from error
+        model, tokenizer = load_model(checkpoint, place, precision)
         return cls(model, tokenizer, checkpoint.id, gradient_checkpointing=gradient_checkpointing)
 
     @property
