@@ -212,9 +212,7 @@ class Backbone:
         prefix = self._as_prefix(prompts)
         ways = self._ways_of(batch, prefix, max_new_tokens)
         batch = Batch(batch.input_ids, batch.attention_mask, batch.labels[:, :0], batch.prompt_index)
-        tokens = batch.in_groups(
-            ways.rows_that_generate, lambda part: self._greedy(part, prefix, ways, max_new_tokens)
-        )
+        tokens = batch.in_groups(ways.rows_that_generate, lambda part: self._greedy(part, prefix, ways, max_new_tokens))
         return self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
 
     @property
@@ -236,8 +234,8 @@ class Backbone:
         tokens = prefix.length + batch.input_ids.shape[1] + (0 if self.id.kind == "seq2seq" else more)
         if self._table is not None and tokens > self._table:
             raise BackboneError(
-                f"{self.id.name}: a row of {tokens} tokens, prompt included, is longer than the {self._table} positions "
-                "that the model has; expected shorter rows. Give fewer max_input_tokens, or a shorter prompt."
+                f"{self.id.name}: a row of {tokens} tokens, prompt included, is longer than the model's {self._table} "
+                "positions; expected shorter rows. Give fewer max_input_tokens, or a shorter prompt."
             )
         return self.ways_for(tokens)
 

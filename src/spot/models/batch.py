@@ -106,3 +106,11 @@ def pads_last(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Token ids [B, S] and their mask with all pads on the right, the tokens in their order."""
     order = (1 - mask).argsort(dim=1, stable=True)
     return ids.gather(1, order), mask.gather(1, order)
+
+
+def token_nats(logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-probability [B, T] of labels [B, T] under logits [B, T, V]; 0 where a label is -100."""
+    # Flat, so that the vocabulary is summed along memory: along another axis float32 loses 2e-5 of the loss.
+    flat = logits.flatten(0, 1).float()
+    losses = functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="none")
+    return losses.reshape(labels.shape)

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spot.models.batch import IGNORED, Batch, Prefix, pads_last
+from spot.models.batch import IGNORED, Batch, Prefix, pads_last, token_nats
 from spot.models.choice_tree import ChoiceTree, tree_mask
 from spot.models.network import Network
-from spot.models.nats import token_nats
 from spot.models.prompt_states import empty_states, states_of_rows
 from spot.models.ways import Ways
 
@@ -34,7 +33,9 @@ class CausalRows:
     def prefix(self, prompts: Tensor) -> Prefix:
         """Run prompts [R, P, D] alone and keep what every layer holds of them; differentiable."""
         states = empty_states(self.network.model.config)
-        arguments = self._vectors(prompts.to(self.network.model.dtype).clone(), prompts.new_zeros(len(prompts), 0).long())
+        no_text = torch.zeros(len(prompts), 0, dtype=torch.long, device=prompts.device)
+        # A copy, because some models scale in place what they are given.
+        arguments = self._vectors(prompts.to(self.network.model.dtype).clone(), no_text)
         last = torch.full((len(prompts), 1), prompts.shape[1] - 1, device=prompts.device)
         _, output = self.network.logits(last, **arguments, **{self._states: states}, use_cache=True)
         return Prefix(prompts, output[self._states])
@@ -98,12 +99,22 @@ class CausalRows:
             logits, output = self.network.logits(first, **arguments)
 
     def _logits(
-        self, ids: Tensor, at: Tensor, index: Tensor, prefix: Prefix, ways: Ways, *, keep: bool = False, **others: Tensor
+        self,
+        ids: Tensor,
+        at: Tensor,
+        index: Tensor,
+        prefix: Prefix,
+        ways: Ways,
+        *,
+        keep: bool = False,
+        **others: Tensor,
     ) -> tuple[Tensor, Any]:
         """Read rows [B, L] of token ids behind their prompts; logits [B, T, V] at positions [B, T] of the ids.
 
         Args:
-            ids, at, index: the rows, the positions, and the prompt of each row.
+            ids: the rows.
+            at: the positions.
+            index: the prompt of each row.
             prefix: the prompts.
             ways: whether their states are shared.
             keep: whether the model is to keep its states, for further tokens.

@@ -69,7 +69,9 @@ class Network:
         Returns:
             Logits [B, T, V], and all that the model gave.
         """
-        tokens = next(arguments[name] for name in ("decoder_input_ids", "input_ids", "inputs_embeds") if name in arguments)
+        tokens = next(
+            arguments[name] for name in ("decoder_input_ids", "input_ids", "inputs_embeds") if name in arguments
+        )
         self._at, self._tokens = at, tokens.shape[1]
         try:
             output = self.run(self.model, **arguments)

@@ -15,7 +15,11 @@ _EDGE = re.compile(r"window|chunk|radius|block|topk|original_max|max_position|ma
 
 def most_positions(model: PreTrainedModel) -> int | None:
     """Longest sequence in tokens, prompt included, that the model has positions for; None where it has no end."""
-    config = model.config.get_text_config(encoder=True) if model.config.is_encoder_decoder else model.config.get_text_config()
+    config = (
+        model.config.get_text_config(encoder=True)
+        if model.config.is_encoder_decoder
+        else model.config.get_text_config()
+    )
     named = [getattr(config, name, None) for name in _LIMITS]
     table = table_positions(model)
     limits = [limit for limit in (*named, table) if isinstance(limit, int) and limit > 0]

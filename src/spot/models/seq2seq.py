@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spot.errors import BackboneError
-from spot.models.batch import IGNORED, Batch, Prefix
-from spot.models.nats import token_nats
+from spot.models.batch import IGNORED, Batch, Prefix, token_nats
 from spot.models.network import Network
 from spot.models.ways import Ways
 
@@ -34,7 +33,7 @@ class Seq2SeqRows:
         """Prompts [R, P, D] as they are: what the encoder makes of a prompt is another thing for each row."""
         return Prefix(prompts)
 
-    def nats(self, batch: Batch, prefix: Prefix, ways: Ways) -> Tensor:  # noqa: ARG002: as `CausalRows` is called
+    def nats(self, batch: Batch, prefix: Prefix, _: Ways) -> Tensor:
         """Negative log-probability of each target token, [B, T]; 0 where there is none."""
         memory, mask = self._encode(batch, prefix)
         return self._decoded_nats(memory, mask, batch.labels)
