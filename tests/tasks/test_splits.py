@@ -260,5 +260,6 @@ def test_a_task_without_train_rows_is_refused():
 def test_rows_that_differ_in_symbols_alone_are_all_reported():
     train = ["great :)", "I like C++", "x>y", "it is -5", "\u0939\u093f\u0902\u0926\u0940"]
     test = ["great :(", "I like C#", "x<y", "it is 5", "\u0939\u0940\u0902\u0926\u0940"]
-    found = split_rows(task_of({"train": train, "validation": ["v"], "test": [*test, "Great :)."]}), None, None, None, 0)
+    task = task_of({"train": train, "validation": ["v"], "test": [*test, "Great :)."]})
+    found = split_rows(task, None, None, None, 0)
     assert [row.texts[0] for row in found.report] == test and len(found.train) == 5
