@@ -101,7 +101,13 @@ def _trial(rows: Rows, beyond: int) -> Trial:
         labels=torch.tensor(targets, device=device),
         prompt_index=torch.tensor([0, 1, 1], device=device),
     )
-    nats, bare = _oracle(rows, batch, prompt_ids), _oracle(rows, batch, prompt_ids[:, :0])
+    try:
+        nats, bare = (_tried(lambda ids=ids: _oracle(rows, batch, ids)) for ids in (prompt_ids, prompt_ids[:, :0]))
+    except Differs as reason:
+        raise BackboneError(
+            f"this {network.model.config.model_type!r} model cannot read a row of {text + PROMPT + TARGET} tokens: its "
+            f"calls {reason}; expected a model that reads token ids alone. Give another one, or shorter rows."
+        ) from reason
     precision = str(network.model.dtype).removeprefix("torch.")
     if not bool(torch.isfinite(nats).all() and torch.isfinite(bare).all()):
         raise BackboneError(
