@@ -56,6 +56,18 @@ def test_losses_gradients_and_scores_are_those_of_the_model_alone(habit, rows):
         assert relative(scores, torch.stack(by_hand).reshape(len(rows), len(CHOICES))) < 1e-5
 
 
+@pytest.mark.parametrize("habit", ["convolution", "hybrid"])
+def test_a_row_of_one_token_has_a_gradient_behind_shared_states(habit):
+    plain, backbone = model_of(getattr(odd_models, habit)()), backbone_of(habit)
+    expected_prompts, prompts = (prompts_for().requires_grad_() for _ in range(2))
+    expected = plain_nats(plain, expected_prompts[1], [7], [8])
+    expected.sum().backward()
+    loss = backbone.loss(batch_of([([7], [8], 1)]), prompts)
+    loss.sum().backward()
+    assert relative(loss.detach(), expected.detach()) < 1e-5
+    assert relative(prompts.grad, expected_prompts.grad) < 1e-4
+
+
 @pytest.mark.parametrize("habit", HABITS)
 def test_generation_is_the_argmax_of_the_model_alone(habit):
     plain, backbone, prompts = model_of(getattr(odd_models, habit)()), backbone_of(habit), prompts_for()
