@@ -182,7 +182,9 @@ class RunDir:
                 record = json.loads(line)
                 if not isinstance(record, dict):
                     raise ValueError("no JSON object")
-            except ValueError as error:
+                if type(step := record.get("step", 0)) is not int or step < 0:
+                    raise ValueError(f"its step is {step!r:.40}; expected a number from 0")
+            except (ValueError, RecursionError) as error:
                 if number == len(lines):
                     break
                 raise RunError(
