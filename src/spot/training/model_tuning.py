@@ -53,7 +53,7 @@ def tune_model_run(run: Run, backbone: Backbone, out: Path, progress: Progress |
     path = out / MODEL
     with RunDir(out) as folder:
         folder.create(to_toml(run.config), run.digest)
-        results = read_results(folder)
+        results = read_results(folder, [run.digest])
         ended = _train(run, backbone, folder, path, progress) if results is None else results[0]
         try:
             [result] = report_runs([run], [ended], [run.start], backbone, model=path, progress=progress)
