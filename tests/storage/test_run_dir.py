@@ -129,7 +129,7 @@ def test_damage_before_the_last_line_is_an_error(tmp_path: Path) -> None:
         ('{"step": -1}', "its step is -1"),
         ('{"step": 1.5}', "its step is 1.5"),
         ('{"step": 1' + "0" * 5000 + "}", "line 1 of 2 is no record"),
-        ("[1]", "no JSON object"),
+        ("[1]", "it holds [1]; expected an object"),
         ("[" * 100_000, "line 1 of 2 is no record"),
     ],
 )
@@ -213,7 +213,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         assert process.stdout.readline() == "on\n"
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=30)
-    (tmp_path / ".checkpoint.1.ab.tmp").write_bytes(b"half")
+    (tmp_path / ".checkpoint.1.0123abcd.tmp").write_bytes(b"half")
     with RunDir(tmp_path) as run:
         run.create("", ONE)
         state = run.load_checkpoint()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spot.errors import StorageError
 from spot.rendering.tables import cell_text
+from spot.storage.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,8 +28,15 @@ def quieten() -> None:
     # This handler of Python's own writes the bare message to whatever stderr is at that moment.
     if logging.lastResort is not None:
         logging.getLogger("spot").addHandler(logging.lastResort)
+        logging.lastResort.addFilter(_printable_record)
     for name, value in QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
+
+
+def _printable_record(record: logging.LogRecord) -> bool:
+    """Make a warning such that a terminal only shows it; none is held back."""
+    record.msg, record.args = printable(record.getMessage(), lines=True), None
+    return True
 
 
 def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
@@ -47,7 +55,7 @@ def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
     with _writing():
         for part in shown:
             if isinstance(part, str):
-                print(part)
+                print(printable(part, lines=True))
             else:
                 console.print(part)
     flush()  # here a reader that has gone, as in `| head`, is noticed and forgiven
@@ -92,7 +100,7 @@ def _writing() -> Iterator[None]:
 def note(line: str) -> None:
     """Say something on stderr while a command is at work; where that cannot be written to, the work goes on."""
     with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line, lines=True), file=sys.stderr, flush=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
@@ -110,9 +118,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
     result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], int | float | None) for row in rows)
-        result.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
+        result.add_column(printable(column), justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        result.add_row(*(Text(cell_text(value)) for value in row))
+        result.add_row(*(Text(printable(cell_text(value))) for value in row))
     return result
 
 
@@ -155,5 +163,5 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(label, total=None)
+        shown = bar.add_task(printable(label), total=None)
         yield lambda done, total: bar.update(shown, completed=done, total=total)

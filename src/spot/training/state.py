@@ -22,6 +22,7 @@ from spot.training.result import CurvePoint, RunResult
 from spot.training.run import Member, Run
 from spot.training.sampling import Draw, sample_draws
 
+MOST_NOTES_BYTES = 256_000_000  # the curves of a gang's runs, and the header's list of tensors
 MOMENTS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Adafactor": {"step", "second_moment"}}  # of each tensor
 
 
@@ -160,16 +161,18 @@ def restore_states(folder: RunDir, states: Sequence[State], optimiser: torch.opt
     Raises:
         RunError: the checkpoint is damaged, of another run, or of a version that wrote no checksum.
     """
-    data = folder.load_checkpoint()
-    if data is None:
-        folder.truncate_log(-1)
-        return 0
     place = str(folder.path / "checkpoint")
     try:
+        data = folder.load_checkpoint(_most_bytes(states))
+        if data is None:
+            folder.truncate_log(-1)
+            return 0
         tensors, metadata = _checked(data, place)
         if metadata["run"] != (folder.digest() or ""):
             raise RunError(f"{place} is of the run {metadata['run']!r:.40}; expected one of {folder.digest()}.")
-        notes = read_value(tuple[_Notes, ...], metadata["runs"], place, RunError)
+        notes = read_value(
+            tuple[_Notes, ...], metadata["runs"], place, RunError, most_bytes=MOST_NOTES_BYTES, may_be_nan=True
+        )
         if len(notes) != len(states):
             raise RunError(f"{place} holds {len(notes)} runs; expected {len(states)}.")
         for number, (state, noted) in enumerate(zip(states, notes, strict=True)):
@@ -185,6 +188,12 @@ def restore_states(folder: RunDir, states: Sequence[State], optimiser: torch.opt
     step = int(metadata["step"])
     folder.truncate_log(step)
     return step
+
+
+def _most_bytes(states: Sequence[State]) -> int:
+    """No checkpoint of some runs is larger: what trains, the best of it, a key and two moments, and the notes."""
+    trained = sum(tensor.nbytes for state in states for tensor in state.trained.values())
+    return 5 * trained + MOST_NOTES_BYTES
 
 
 def _checked(data: bytes, place: str) -> tuple[dict[str, Tensor], dict[str, str]]:
