@@ -36,6 +36,8 @@ class BackboneId:
     width: int  # D, the size of one embedding
     vocabulary: int  # V, the rows of the embedding
     fingerprint: str  # hash of the checkpoint's files
+    # Of the same files as older versions took it; known of a model at hand alone, and in no file.
+    formerly: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         """One line for messages."""
@@ -43,8 +45,19 @@ class BackboneId:
         return f"{self.name} ({self.kind}, {size}, fingerprint {self.fingerprint})"
 
     def is_same_model(self, other: "BackboneId") -> bool:
-        """Whether two ids mean one frozen model: names may differ; kind, sizes and fingerprint may not."""
-        return replace(self, name=other.name) == other
+        """Whether two ids mean one frozen model: names may differ; kind, sizes and fingerprint may not.
+
+        An id with a fingerprint of older versions means a model at hand whose files have that one too.
+        """
+        if replace(self, name=other.name, fingerprint=other.fingerprint) != other:
+            return False
+        if self.fingerprint == other.fingerprint:
+            return True
+        return (self.formerly or None) == other.fingerprint or (other.formerly or None) == self.fingerprint
+
+    def to_json(self) -> dict[str, Any]:
+        """What files say of it."""
+        return {name: value for name, value in asdict(self).items() if name != "formerly"}
 
 
 @dataclass(frozen=True)
@@ -208,7 +221,7 @@ def header(path: Path | str) -> dict[str, Any]:
     try:
         known = (entry for entry in fields(SoftPrompt) if entry.name not in (*_ARRAYS, "sketch"))
         result = {entry.name: content.get(entry.name, _default(entry)) for entry in known}
-        result["backbone"] = asdict(_record(BackboneId, content["backbone"]))
+        result["backbone"] = _backbone(content["backbone"]).to_json()
         if content["format"] > 1:
             result["reading"] = plain(_reading(content))
         (length, width), (begin, end) = stored["value"]["shape"], stored["value"]["data_offsets"]
@@ -329,7 +342,9 @@ def _header_text(prompt: SoftPrompt) -> str:
             value = [asdict(parent) for parent in value]
         elif isinstance(value, Reading):
             value = {part.name: got for part in fields(value) if (got := getattr(value, part.name)) != part.default}
-        elif isinstance(value, BackboneId | KeyRecipe):
+        elif isinstance(value, BackboneId):
+            value = value.to_json()
+        elif isinstance(value, KeyRecipe):
             value = asdict(value)
         if value != _default(entry):
             content[entry.name] = value
@@ -434,7 +449,7 @@ def _assemble(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
             raise ValueError(f"array {name!r} of {array.dtype} does not belong in a prompt file")
     if "sketch" in values or "sketch" in arrays:
         values["sketch"] = Sketch(bits=arrays.pop("sketch"), hashes=values["sketch"]["hashes"])
-    values["backbone"] = _record(BackboneId, values["backbone"])
+    values["backbone"] = _backbone(values["backbone"])
     if content["format"] > 1:
         values["reading"] = _reading(content)
     elif "reading" in values:
@@ -451,6 +466,13 @@ def _reading(content: Mapping[str, Any]) -> Reading:
         return read_value(Reading, json.dumps(content["reading"]), "reading settings", PromptError)
     except TaskError as error:
         raise PromptError(f"reading settings: {error}") from error
+
+
+def _backbone(content: Mapping[str, Any]) -> BackboneId:
+    """The backbone of a header; what only a model at hand can say does not stand there."""
+    if "formerly" in content:
+        raise TypeError("the backbone has a field 'formerly', which no file has")
+    return _record(BackboneId, content)
 
 
 def _record(kind: type, content: Mapping[str, Any]) -> Any:
