@@ -69,22 +69,22 @@ class Backbone:
         self.ways_for(0)
 
     @classmethod
-    def of(cls, backbone: "Backbone | str") -> "Backbone":
-        """A backbone as it is, or the one of a name, loaded.
+    def of(cls, backbone: "Backbone | str | BackboneId") -> "Backbone":
+        """A backbone as it is, or the one of a name or of what a prompt says, loaded.
 
         Raises:
             BackboneError: it is neither, or cannot be had.
         """
         if isinstance(backbone, Backbone):
             return backbone
-        if not isinstance(backbone, str):
+        if not isinstance(backbone, str | BackboneId):
             raise BackboneError(f"found {backbone!r:.60} for a backbone; expected one, or the name of one to load")
         return cls.load(backbone)
 
     @classmethod
     def load(
         cls,
-        name: str = "embedded",
+        name: str | BackboneId = "embedded",
         *,
         device: str | None = None,
         dtype: torch.dtype | None = None,
@@ -93,7 +93,8 @@ class Backbone:
         """Load a frozen model.
 
         Args:
-            name: `embedded`, a local folder in Hugging Face layout, or a hub id.
+            name: `embedded`, a local folder in Hugging Face layout, or a hub id, as a user gives it; or what a prompt
+                says of its backbone, for which nothing is fetched, see `checkpoints.locate`.
             device: where it runs, see `device.placement`.
             dtype: of the weights, likewise. Prompts are float32 everywhere.
             gradient_checkpointing: trade time for memory in training.
