@@ -110,6 +110,27 @@ def test_no_module_is_a_drawer_for_everything():
     assert not [path for path in FILES if path.name in drawers]
 
 
+def test_models_are_loaded_in_one_place():
+    # There alone stands what keeps a model folder's own code from running.
+    loaders = {"from_pretrained", "from_config"}
+    calls = [
+        where(path, node)
+        for path, node in nodes(ast.Call)
+        if last_name(node.func) in loaders and path != SOURCE / "models" / "loading.py"
+    ]
+    assert not calls, calls
+
+
+def test_no_loader_runs_code_of_a_model_folder():
+    tree = TREES[SOURCE / "models" / "loading.py"]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    loaders = [node for node in calls if last_name(node.func) in {"from_pretrained", "from_config"}]
+    assert loaders
+    for call in loaders:
+        trust = [word.value for word in call.keywords if word.arg == "trust_remote_code"]
+        assert len(trust) == 1 and isinstance(trust[0], ast.Constant) and trust[0].value is False, call.lineno
+
+
 def test_names_say_what_they_hold():
     nameless = [
         f"{where(path, node)} {name}" for path in FILES for node, name in names_given(TREES[path]) if name in NAMELESS

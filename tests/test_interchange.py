@@ -135,7 +135,7 @@ def test_a_damaged_history_is_named(tmp_path: Path, text: str):
 
 def test_an_earlier_export_is_replaced(tmp_path: Path):
     export_peft(prompt(), tmp_path)
-    (tmp_path / ".adapter_config.json.1.ab.tmp").write_text("a killed writer's")
+    (tmp_path / ".adapter_config.json.1.0123abcd.tmp").write_text("a killed writer's")
     other = prompt(value=np.ones((2, WIDTH)), key=None, start=None)
     assert import_peft(export_peft(other, tmp_path), backbone(), "glue/sst2").value.tobytes() == other.value.tobytes()
     (tmp_path / "adapter_config.json").unlink()  # as if the export was cut short

@@ -11,12 +11,13 @@ from typing import cast
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from spot.errors import TaskError
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
 from spot.models.checkpoints import locate
+from spot.models.loading import read_tokenizer
 from spot.reading import Reading
 from spot.tasks.task import Example, Task
 
@@ -269,7 +270,7 @@ def collator_named(backbone: str, task: Task, max_input_tokens: int | None = Non
         BackboneError: nothing of that name can be had.
     """
     checkpoint = locate(backbone)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
+    tokenizer = read_tokenizer(checkpoint)
     limit = task.reading.max_input_tokens if max_input_tokens is None else max_input_tokens
     return Collator(tokenizer, checkpoint.id.kind, replace(task.reading, max_input_tokens=limit))
 

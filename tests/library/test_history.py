@@ -182,7 +182,7 @@ def test_widths_are_those_of_the_sources_backbone(library: Library):
 def test_a_history_that_cannot_be_read_is_named(library: Library):
     path = library.path / "transfers.jsonl"
     path.mkdir()
-    with pytest.raises(LibraryError, match=r"cannot read .*transfers\.jsonl: Is a directory"):
+    with pytest.raises(LibraryError, match=r"cannot read .*transfers\.jsonl: it is a folder, expected a regular file"):
         library.transfers()
     assert [problem.split(":")[0] for problem in library.verify()] == [f"cannot read {path}"]
 

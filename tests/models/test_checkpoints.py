@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from spot.errors import BackboneError
+from spot.models import embedded
 from spot.models.backbone import Backbone
-from spot.models.checkpoints import locate
+from spot.models.checkpoints import ensure_embedded, locate
 from tests.support.tiny_models import FAMILIES, SEQ2SEQ, VOCABULARY
 
 
@@ -97,3 +98,13 @@ def test_weights_without_an_embedding_of_the_vocabulary_are_refused(folder):
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 77}))
     with pytest.raises(BackboneError, match="hold no embedding of 77 rows; is the checkpoint complete"):
         locate(str(folder))
+
+
+def test_the_converted_model_is_used_again(monkeypatch, tmp_path, own_cache):
+    weights = tmp_path / embedded.GGUF
+    weights.write_bytes(b"weights")
+    monkeypatch.setattr(embedded, "gguf_file", lambda: weights)
+    folder = own_cache / "backbones" / f"smollm2-135m-instruct-{embedded.fingerprint(weights)}"
+    folder.mkdir(parents=True)
+    (folder / "spot.json").write_text("{}")
+    assert ensure_embedded() == folder

@@ -190,7 +190,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         assert process.stdout.readline() == "on\n"
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=30)
-    (tmp_path / ".checkpoint.1.ab.tmp").write_bytes(b"half")
+    (tmp_path / ".checkpoint.1.0123abcd.tmp").write_bytes(b"half")
     with RunDir(tmp_path) as run:
         run.create("", ONE)
         state = run.load_checkpoint()

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="spot")
     except SpotError as error:
-        print(f"error: {error}", file=sys.stderr)
+        output.note(f"error: {error}")
         raise SystemExit(2) from None
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spot.rendering.tables import cell_text
+from spot.storage.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,8 +27,15 @@ def quieten() -> None:
     # This handler of Python's own writes the bare message to whatever stderr is at that moment.
     if logging.lastResort is not None:
         logging.getLogger("spot").addHandler(logging.lastResort)
+        logging.lastResort.addFilter(_printable_record)
     for name, value in QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
+
+
+def _printable_record(record: logging.LogRecord) -> bool:
+    """Make a warning such that a terminal only shows it; none is held back."""
+    record.msg, record.args = printable(record.getMessage(), lines=True), None
+    return True
 
 
 def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
@@ -45,7 +53,7 @@ def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for part in shown:
         if isinstance(part, str):
-            print(part)
+            print(printable(part, lines=True))
         else:
             console.print(part)
     sys.stdout.flush()  # here a reader that has gone, as in `| head`, is noticed and forgiven
@@ -53,7 +61,7 @@ def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
 
 def note(line: str) -> None:
     """Say something on stderr while a command is at work."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line, lines=True), file=sys.stderr, flush=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
@@ -71,9 +79,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
     result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], int | float | None) for row in rows)
-        result.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
+        result.add_column(printable(column), justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        result.add_row(*(Text(cell_text(value)) for value in row))
+        result.add_row(*(Text(printable(cell_text(value))) for value in row))
     return result
 
 
@@ -116,5 +124,5 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(label, total=None)
+        shown = bar.add_task(printable(label), total=None)
         yield lambda done, total: bar.update(shown, completed=done, total=total)

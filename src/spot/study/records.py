@@ -170,7 +170,7 @@ def read_record(path: Path) -> Record:
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror or error}.") from error
     try:
-        written = read_value(_Format, content, place, StudyError).format
+        written = read_value(_Format, content, place, StudyError, may_be_nan=True).format
         if not 1 <= written <= RECORD_FORMAT:
             raise StudyError(
                 f"{place}: it is of format {written}, and this version of spot reads formats up to {RECORD_FORMAT}."
