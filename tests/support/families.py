@@ -62,7 +62,8 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(["kv_lora_rank", "q_lora_rank", "o_lora_rank"], 16),
     **dict.fromkeys(["qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"], 8),
     **dict.fromkeys(["index_head_dim", "indexer_head_dim"], 8),
-    **dict.fromkeys(["index_n_heads", "indexer_n_heads"], 2),
+    # Few heads, each cut at zero, would give many keys the same score, and which of them is looked at would be chance.
+    **dict.fromkeys(["index_n_heads", "indexer_n_heads"], 16),
     "index_topk": 8,
     # recurrent layers
     **dict.fromkeys(["linear_num_key_heads", "linear_num_value_heads", "linear_num_heads"], 2),

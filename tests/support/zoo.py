@@ -105,8 +105,8 @@ class Measurement:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all; a row that is too long may be refused, and PEFT may know no way to a model."""
-        allowed = {"l": ("refused",), "j": ("untried",)}
+        """The worst of all, apart from what a model may lack: long rows, gradient checkpointing, a way for PEFT."""
+        allowed = {"g": ("refused",), "h": ("refused",), "l": ("refused",), "j": ("untried",)}
         verdicts = [self.loading.verdict]
         verdicts += [part.verdict for check, part in self.checks.items() if part.verdict not in allowed.get(check, ())]
         return min(verdicts, key=WORST.index)
@@ -534,7 +534,7 @@ def measure(family: Family, scratch: Path, checks: Sequence[str] = tuple(CHECKS)
         checks: letters of `CHECKS`.
     """
     remembered = Remembered()
-    logger = logging.getLogger("spot")
+    logger = logging.getLogger("spot.models")
     logger.addHandler(remembered)
     try:
         return _measured(family, scratch, checks, remembered)
@@ -551,20 +551,26 @@ def _measured(family: Family, scratch: Path, checks: Sequence[str], remembered: 
         return Measurement(family.name, loading=Outcome("refused", str(error).replace(f"{scratch}/", "")))
     except Exception as error:
         return Measurement(family.name, loading=Outcome("traceback", _place(error)))
-    about = (family.name, backbone.id.kind, backbone.shares_prefix, tuple(remembered.messages))
+
+    def result(loading: Outcome, outcomes: dict[str, Outcome] | None = None) -> Measurement:
+        reasons = tuple(dict.fromkeys(message.removeprefix("model: ") for message in remembered.messages))
+        return Measurement(
+            family.name, backbone.id.kind, backbone.shares_prefix, reasons, loading, outcomes if outcomes else {}
+        )
+
     if family.saved_as:
-        return Measurement(*about, Outcome("wrong", "weights that are in no file are made up"))
+        return result(Outcome("wrong", "weights that are in no file are made up"))
     try:
         alone = Alone(family.read(folder))
         is_causal = alone.is_causal
     except Exception as error:
-        return Measurement(*about, Outcome("untried", f"the model alone: {_place(error)}"))
+        return result(Outcome("untried", f"the model alone: {_place(error)}"))
     if not is_causal:
-        return Measurement(*about, Outcome("wrong", "a model that sees later tokens is taken for a causal one"))
+        return result(Outcome("wrong", "a model that sees later tokens is taken for a causal one"))
     if alone.is_seq2seq != (backbone.id.kind == "seq2seq"):
-        return Measurement(*about, Outcome("wrong", f"it is taken for a {backbone.id.kind} model"))
+        return result(Outcome("wrong", f"it is taken for a {backbone.id.kind} model"))
     outcomes = {}
     for letter in checks:
         (scratch / letter).mkdir()
         outcomes[letter] = run_check(CHECKS[letter], Specimen(folder, alone, backbone, scratch / letter))
-    return Measurement(*about, Outcome("exact"), outcomes)
+    return result(Outcome("exact"), outcomes)
