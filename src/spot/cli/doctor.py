@@ -51,9 +51,7 @@ class Check:
 
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--backbone", help="Compare ways to compute rows on this model: 'embedded', a folder or a hub id."
-    ),
+    typer.Option("--backbone", help="Compare ways to compute rows on this model: 'embedded', a folder or a hub id."),
 ]
 
 

@@ -239,7 +239,7 @@ class Backbone:
 
     def _ends(self, trained: int | None) -> Tensor:
         """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""
-        own = self.model.generation_config.eos_token_id
+        own = getattr(self.model.generation_config, "eos_token_id", None)
         ends = {trained, *(own if isinstance(own, list) else [own])} - {None}
         if not ends:
             ends = {self.tokenizer.eos_token_id} - {None}
@@ -279,8 +279,9 @@ class Backbone:
         rows = self._rows
         pairs = sum(len(choice) for choice in choices)
         if isinstance(rows, Seq2SeqRows):
-            return lambda part: rows.pair_scores(part, prefix, choices), pairs
-        if not tree.tokens or (ways.tree and (prefix.length == 0 or prefix.states is not None)):
+            if ways.together == "padded":
+                return lambda part: rows.pair_scores(part, prefix, choices), pairs
+        elif not tree.tokens or (ways.tree and (prefix.length == 0 or prefix.states is not None)):
             return lambda part: rows.tree_scores(part, prefix, tree, ways), 1 + len(tree.tokens)
         return lambda part: self._score_pairs(part, prefix, choices), pairs
 

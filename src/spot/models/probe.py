@@ -347,7 +347,7 @@ def _tried(compute: Callable[[], Outcome]) -> Outcome:
         raise
     except Exception as error:
         line = (str(error).splitlines() or [""])[0]
-        raise Differs(f"fail ({type(error).__name__}: {line:.120})") from error
+        raise Differs(f"fail inside transformers ({type(error).__name__}: {line:.120})") from error
 
 
 def _compare(actual: Tensor, expected: Tensor, trial: Trial, what: str) -> None:
