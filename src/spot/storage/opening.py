@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from spot.errors import StorageError
 
+_PART = 2**24  # bytes
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISLNK, "a link"),
@@ -43,7 +44,12 @@ def read_bounded(path: Path | str, most_bytes: int, inside: Path | str | None = 
     try:
         with open_regular(path, inside) as file:
             check_size(path, file, most_bytes)
-            content = file.read(most_bytes + 1)
+            # Asked for the bound itself, Python would take memory for all of it.
+            content = file.read(min(most_bytes, os.fstat(file.fileno()).st_size) + 1)
+            while len(content) <= most_bytes and (
+                more := file.read(min(_PART, most_bytes + 1 - len(content)))
+            ):  # it grows, or claims no size
+                content += more
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
