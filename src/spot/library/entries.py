@@ -11,7 +11,7 @@ from pydantic import Field, with_config
 from spot.config import INITS
 from spot.errors import LibraryError, PromptError
 from spot.prompts.prompt import BackboneId, Count, KeyRecipe, Percent, SoftPrompt, check_recipe
-from spot.storage.values import STRICT, read_value, to_json
+from spot.storage.values import STRICT, check_value, to_json
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,10 @@ def entry_of(path: Path, text: str | bytes) -> Entry:
     Raises:
         PromptError: it lacks something, or holds something else.
     """
-    described = read_value(_Described, text, f"{path}: the header of this prompt file is damaged", PromptError)
+    described = check_value(_Described, text, f"{path}: the header of this prompt file is damaged", PromptError)
     if described.key_recipe is not None:
         check_recipe(described.key_recipe)
-    values = {field.name: getattr(described, field.name) for field in fields(_Described)}
-    return Entry(digest=path.stem, path=path, **values)
+    return Entry(digest=path.stem, path=path, **vars(described))
 
 
 def names_prompt(recipe: KeyRecipe) -> bool:
