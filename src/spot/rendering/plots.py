@@ -26,7 +26,7 @@ COLOURS = ("#2f7fd1", "#d9660f", "#14936a", "#c0559b", "#8f7a00", "#7d6fd0", "#7
 DASHES = ("solid", "dashed", "dashdot", "dotted")
 INK = "#010203"  # stands for currentColor until the picture is written; no colour above comes near it
 FONT = "DejaVu Sans"  # comes with matplotlib, so letters are measured alike everywhere
-MOST_LETTERS = 120  # of a name in a picture
+MOST_LETTERS = 90  # of a name in a picture
 WIDTH = 7.2  # inches of 72 CSS pixels
 SETTINGS = {
     "svg.fonttype": "none",
@@ -153,6 +153,7 @@ def settings() -> Iterator[None]:
     values: dict[Any, Any] = {**matplotlib.rcParamsDefault, **SETTINGS, "backend": "agg"}
     with matplotlib.rc_context(values), warnings.catch_warnings():
         # Letters that our font lacks stay letters in SVG, and are boxes in PNG.
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # names leave the axes no room
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")
         yield
 
