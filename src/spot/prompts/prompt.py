@@ -231,13 +231,18 @@ def reading_of(prompt: SoftPrompt) -> Reading:
     return reading.for_kind(prompt.backbone.kind)
 
 
-def save(prompt: SoftPrompt, path: Path | str) -> None:
+def save(prompt: SoftPrompt, path: Path | str, inside: Path | str | None = None) -> None:
     """Write a prompt file, whole or not at all; equal prompts give equal bytes.
+
+    Args:
+        prompt: what to write.
+        path: the file.
+        inside: the folder, maybe a stranger's, that it belongs to: no link below it is followed.
 
     Raises:
         StorageError: the file cannot be written; an old file of that name is intact.
     """
-    write_whole(path, to_bytes(prompt))
+    write_whole(path, to_bytes(prompt), inside)
 
 
 def load(path: Path | str, inside: Path | str | None = None) -> SoftPrompt:
@@ -341,6 +346,22 @@ def check_fits(prompt: SoftPrompt, backbone: BackboneId) -> None:
         )
 
 
+@lru_cache(maxsize=1024)
+def check_recipe(recipe: KeyRecipe) -> None:
+    """Refuse a recipe that no run can follow. Its start may be a prompt that is not here.
+
+    Raises:
+        PromptError: naming each wrong setting.
+    """
+    settings = {name: value for name, value in asdict(recipe).items() if name not in ("step", "init")}
+    try:
+        make_config(TuneConfig, {**settings, "task": "any", "steps": recipe.step, "key_step": recipe.step})
+    except ConfigError as error:
+        raise PromptError(f"the key recipe of a prompt cannot be followed: {error}") from error
+    if not recipe.init:
+        raise PromptError("the key recipe of a prompt cannot be followed: init is empty; expected how a prompt starts.")
+
+
 def _checked_array(prompt: SoftPrompt, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A read-only float32 copy of one array of a prompt, which must be [P, D] and finite."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
@@ -410,26 +431,16 @@ def _checked_header(text: str, place: str, error: type[SpotError]) -> dict[str, 
     """
     try:
         checked = read_value(_Header, text, place, error, most_bytes=_HEADER_LIMIT)
+    except TaskError as failure:
+        raise error(f"{place}: {failure}") from failure
+    try:
         if checked.key_recipe is not None:
-            _check_recipe(checked.key_recipe)
+            check_recipe(checked.key_recipe)
         if checked.reading is None:
             past_reading(checked.task, checked.config)
-    except (TaskError, ConfigError) as failure:
+    except (TaskError, PromptError) as failure:
         raise error(f"{place}: {failure}") from failure
     return read_object(text, place, error, most_bytes=_HEADER_LIMIT)
-
-
-@lru_cache(maxsize=1024)
-def _check_recipe(recipe: KeyRecipe) -> None:
-    """Refuse a recipe that no run can follow. Its start may be a prompt that is not here.
-
-    Raises:
-        ConfigError: naming each wrong setting.
-    """
-    settings = {name: value for name, value in asdict(recipe).items() if name not in ("step", "init")}
-    make_config(TuneConfig, {**settings, "task": "any", "steps": recipe.step, "key_step": recipe.step})
-    if not recipe.init:
-        raise ConfigError("1 mistake in the settings:\n  init is empty; expected how a prompt starts")
 
 
 def _tensors(prompt: SoftPrompt) -> dict[str, np.ndarray]:
@@ -505,7 +516,7 @@ def _announced(stored: Mapping[str, Any]) -> int:
     """How many bytes of arrays a header speaks of, at most those of the largest file; what is no array has none."""
     places = [value.get("data_offsets") for value in stored.values() if isinstance(value, dict)]
     ends = [place[1] for place in places if isinstance(place, list) and len(place) == 2]
-    return min(max((end for end in (0, *ends) if type(end) is int)), _FILE_LIMIT)
+    return min(max(end for end in (0, *ends) if type(end) is int), _FILE_LIMIT)
 
 
 def _our_header(stored: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], str, dict[str, _StoredArray]]:
@@ -555,7 +566,7 @@ def _assemble(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
     values["parents"] = tuple(Parent(**parent) for parent in values.get("parents", ()))
     if values.get("key_recipe") is not None:
         values["key_recipe"] = KeyRecipe(**values["key_recipe"])
-    return SoftPrompt(**values, **arrays)
+    return SoftPrompt(**{**values, **arrays})
 
 
 def _reading(content: Mapping[str, Any]) -> Reading:

@@ -168,6 +168,37 @@ def exists(path: Path | str) -> bool:
     return True
 
 
+def is_folder(path: Path | str, inside: Path | str | None = None) -> bool:
+    """Whether there is a folder of this name.
+
+    Args:
+        path: the folder.
+        inside: the folder, maybe a stranger's, that it belongs to: no link below it is followed.
+
+    Raises:
+        StorageError: it is behind a link below `inside`, or as `exists`.
+    """
+    try:
+        os.close(open_folder(path, inside))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise StorageError(cannot_read(path, error)) from error
+    return True
+
+
+def user_path(name: str) -> Path:
+    """A path as its user wrote it, `~` resolved.
+
+    Raises:
+        StorageError: it begins with `~` and there is no such home folder.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise StorageError(f"no path {name}: {error} Write the path in full.") from error
+
+
 def cannot_read(path: Path | str, error: OSError | ValueError) -> str:
     """The message for a file that could not be opened or read: what failed and what to do."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
