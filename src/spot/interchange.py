@@ -429,7 +429,7 @@ def _history_text(prompt: SoftPrompt) -> str:
     """What an exported prompt says of itself."""
     content = {name: getattr(prompt, name) for name in ("digest", "task", *_HISTORY)}
     content["parents"] = [asdict(parent) for parent in prompt.parents]
-    content |= {"backbone": asdict(prompt.backbone), "value_sha256": _hash(prompt.value)}
+    content |= {"backbone": prompt.backbone.to_json(), "value_sha256": _hash(prompt.value)}
     content["reading"] = plain(prompt.reading)
     return json.dumps(content, sort_keys=True)
 

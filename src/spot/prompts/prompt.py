@@ -45,6 +45,8 @@ class BackboneId:
     width: Annotated[Count, Field(ge=1)]  # D, the size of one embedding
     vocabulary: Count  # V, the rows of the embedding
     fingerprint: str  # hash of the checkpoint's files
+    # Of the same files as older versions took it; known of a model at hand alone, and of no length in a file.
+    formerly: Annotated[str, Field(max_length=0)] = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         """One line for messages."""
@@ -52,8 +54,19 @@ class BackboneId:
         return f"{self.name} ({self.kind}, {size}, fingerprint {self.fingerprint})"
 
     def is_same_model(self, other: "BackboneId") -> bool:
-        """Whether two ids mean one frozen model: names may differ; kind, sizes and fingerprint may not."""
-        return replace(self, name=other.name) == other
+        """Whether two ids mean one frozen model: names may differ; kind, sizes and fingerprint may not.
+
+        An id with a fingerprint of older versions means a model at hand whose files have that one too.
+        """
+        if replace(self, name=other.name, fingerprint=other.fingerprint) != other:
+            return False
+        if self.fingerprint == other.fingerprint:
+            return True
+        return (self.formerly or None) == other.fingerprint or (other.formerly or None) == self.fingerprint
+
+    def to_json(self) -> dict[str, Any]:
+        """What files say of it."""
+        return {name: value for name, value in asdict(self).items() if name != "formerly"}
 
 
 @with_config(STRICT)
@@ -416,7 +429,9 @@ def _spelled(prompt: SoftPrompt, arrays: str) -> str:
             value = [asdict(parent) for parent in value]
         elif isinstance(value, Reading):
             value = {part.name: got for part in fields(value) if (got := getattr(value, part.name)) != part.default}
-        elif isinstance(value, BackboneId | KeyRecipe):
+        elif isinstance(value, BackboneId):
+            value = value.to_json()
+        elif isinstance(value, KeyRecipe):
             value = asdict(value)
         if value != _default(entry):
             content[entry.name] = value
