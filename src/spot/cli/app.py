@@ -12,7 +12,7 @@ import typer
 
 from spot import __version__
 from spot.cli import demo, doctor, evaluate, exchange, library, output, retrieve, study, submit, tasks, transfer, tune
-from spot.errors import SpotError
+from spot.errors import SpotError, lacks_memory
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
@@ -71,6 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=arguments, prog_name="spot")
     except SpotError as error:
         output.note(f"error: {error}")
+        raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        reason = str(error).partition("\n")[0][:200] or "none is left"
+        output.note(
+            f"error: memory ran out ({reason}): end other programs, or give a smaller batch_size, fewer rows, a "
+            "smaller model, or SPOT_DTYPE=bfloat16"
+        )
         raise SystemExit(2) from None
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

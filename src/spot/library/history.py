@@ -8,7 +8,7 @@ serves all libraries.
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, NonNegativeInt, with_config
 
 from spot.errors import LibraryError, StorageError
 from spot.library.entries import Entry
-from spot.storage.files import cache_dir
+from spot.storage.files import cache_dir, write_whole
 from spot.storage.jsonl import append_lines, read_lines
 from spot.storage.values import STRICT, read_value
 
@@ -124,6 +124,19 @@ def read(path: Path, entries: Sequence[Entry] = ()) -> list[TransferRecord]:
     """
     widths = _widths(entries)
     return [_record(line, place, widths) for place, line in _lines(path)]
+
+
+def rename_sources(path: Path, renamed: Mapping[str, str]) -> None:
+    """Give records the new digests of prompts that were written anew. Call it only under a lock.
+
+    Raises:
+        LibraryError: a line is no record.
+        StorageError: the file cannot be written; it is as before.
+    """
+    records = read(path) if renamed else []
+    if any(record.source in renamed for record in records):
+        moved = [replace(record, source=renamed.get(record.source, record.source)) for record in records]
+        write_whole(path, b"".join(map(line_of, moved)))
 
 
 def problems(path: Path, entries: Sequence[Entry] = ()) -> list[str]:
