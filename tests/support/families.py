@@ -62,7 +62,8 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(["kv_lora_rank", "q_lora_rank", "o_lora_rank"], 16),
     **dict.fromkeys(["qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"], 8),
     **dict.fromkeys(["index_head_dim", "indexer_head_dim"], 8),
-    **dict.fromkeys(["index_n_heads", "indexer_n_heads"], 2),
+    # Few heads, each cut at zero, would give many keys the same score, and which of them is looked at would be chance.
+    **dict.fromkeys(["index_n_heads", "indexer_n_heads"], 16),
     "index_topk": 8,
     # recurrent layers
     **dict.fromkeys(["linear_num_key_heads", "linear_num_value_heads", "linear_num_heads"], 2),
@@ -107,6 +108,7 @@ SMALL: dict[str, Any] = {
 SPECIAL = re.compile(r"(image|video|audio|vision|boi|eoi|boa|eoa|timestamp|mask|eod)\w*_(id|index)$")
 
 # Family -> fields that the table above does not know or sets wrongly for it.
+SLIDING_THEN_FULL = ["sliding_attention", "full_attention"]
 MAMBA_THEN_ATTENTION = ["linear_attention", "full_attention"]
 PECULIAR: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
@@ -116,7 +118,7 @@ PECULIAR: dict[str, dict[str, Any]] = {
     "bigbird_pegasus": {"block_size": 8, "num_random_blocks": 1},
     "big_bird": {"block_size": 8, "num_random_blocks": 1},
     "cohere_compass_text": {
-        "layer_types": ["sliding_attention", "full_attention"],
+        "layer_types": SLIDING_THEN_FULL,
         "rope_parameters": {
             kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in ("sliding_attention", "full_attention")
         },
@@ -125,6 +127,13 @@ PECULIAR: dict[str, dict[str, Any]] = {
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
         "ffn_config": {"ffn_hidden_size": 48},
     },
+    "deepseek_v4": {
+        "num_hidden_layers": 3,
+        "layer_types": ["sliding_attention", "heavily_compressed_attention", "compressed_sparse_attention"],
+        "mlp_layer_types": ["hash_moe", "moe", "moe"],
+    },
+    **{name: {"layer_types": SLIDING_THEN_FULL} for name in ("dots1", "laguna", "mellum", "ministral", "smollm3")},
+    **{name: {"mlp_layer_types": ["dense", "sparse"]} for name in ("cohere2_moe", "minimax_m3_vl_text")},
     "dots3_note_text": {
         **{f"swa_{name}": 4 for name in ("num_attention_heads", "num_key_value_heads")},
         **{f"swa_{name}": 16 for name in ("q_lora_rank", "kv_lora_rank", "head_dim")},
@@ -156,17 +165,18 @@ PECULIAR: dict[str, dict[str, Any]] = {
         "dim_head": 8,
     },
     "granitemoehybrid": {"layer_types": MAMBA_THEN_ATTENTION},
-    "granitemoe_swa": {"layer_types": ["sliding_attention", "full_attention"]},
-    "granite_swa": {"layer_types": ["sliding_attention", "full_attention"]},
+    "granitemoe_swa": {"layer_types": SLIDING_THEN_FULL},
+    "granite_swa": {"layer_types": SLIDING_THEN_FULL},
     "hrm_text": {"num_layers_per_stack": None},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "llama4_vision_model": {"projector_input_dim": 32, "projector_output_dim": 32, "vision_output_dim": 32},
     "longcat_flash": {"zero_expert_num": 2, "qk_head_dim": 16},
-    "longt5": {"local_radius": 7},
+    "longt5": {"local_radius": 7, "decoder_start_token_id": PAD},
     "mamba2": {"num_heads": 8, "n_groups": 2},
     "nemotron_h": {"n_groups": 2},
-    "inkling_text": {"logits_mup_width_multiplier": 1.0},
+    "inkling_text": {"logits_mup_width_multiplier": 1.0, "mlp_layer_types": ["dense", "sparse"]},
     "phi4_multimodal_audio": {
         "ext_pw_out_channel": 32,
         "depthwise_separable_out_channel": 32,
@@ -193,6 +203,9 @@ PECULIAR: dict[str, dict[str, Any]] = {
         "shape_embed_dim": 8,
         "shape_vocab_size": VOCABULARY,
     },
+    **{name: {"decoder_start_token_id": PAD} for name in ("mt5", "switch_transformers", "t5", "umt5")},
+    "plbart": {"decoder_start_token_id": BOS},
+    "xlm": {"causal": True},
     "xlstm": {"hidden_size": 64, "embedding_dim": 64, "v_dim_factor": 1.0, "qk_dim_factor": 1.0},
     "xmod": {"default_language": "en_XX"},
     "zamba": {
@@ -276,6 +289,11 @@ class Family:
                 for weight in model.parameters():
                     weight += SPREAD * torch.randn_like(weight)
         return model
+
+    def read(self, folder: Path) -> PreTrainedModel:
+        """The model that was saved into a folder, as transformers reads it by the class that wrote it."""
+        settings = {"config": self.config().get_text_config()} if self.model_type in WITHOUT_PICTURES else {}
+        return self.model_class.from_pretrained(folder, **settings).eval()
 
     def save(self, folder: Path) -> PreTrainedModel:
         """Write a random model and a tokenizer into a folder, as a user has them.

@@ -65,6 +65,7 @@ class Backbone:
         self._edges = edges(model)
         self._table = table_positions(model)
         self._ways: dict[int, Ways] = {}
+        self._said: set[str] = set()
         self.ways_for(0)
 
     @classmethod
@@ -139,11 +140,11 @@ class Backbone:
         if crossed not in self._ways:
             beyond = self._edges[crossed - 1] if crossed else 0
             self._ways[crossed] = ways = probe(self._rows, beyond)
-            known = {note for other in self._ways.values() if other is not ways for note in other.notes}
-            where = f" of more than {beyond} tokens" if crossed else ""
             for note in ways.notes:
-                if note not in known:
-                    log.warning("%s: rows%s: %s", self.id.name, where, note)
+                slower = note.partition(":")[0]
+                if slower not in self._said:
+                    self._said.add(slower)
+                    log.warning("%s, rows of more than %d tokens: %s", self.id.name, beyond, note)
         return self._ways[crossed]
 
     def embeddings(self) -> Tensor:
