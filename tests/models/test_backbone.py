@@ -153,6 +153,16 @@ def test_prompts_without_a_gradient_through_their_states_are_read_once_a_row_and
     assert relative(backbone.loss(batch_of(ROWS), prompts_for()), expected) < RELATIVE
 
 
+def test_gradient_checkpointing_shares_prompts_where_there_is_no_gradient(tiny, caplog):
+    with caplog.at_level(logging.WARNING, logger="spot.models.backbone"):
+        backbone = frozen(tiny, "llama", gradient_checkpointing=True)
+    assert backbone.shares_prefix
+    assert not caplog.text
+    assert backbone.prefix(prompts_for()).states is None
+    with torch.no_grad():
+        assert backbone.prefix(prompts_for()).states is not None
+
+
 def test_ways_are_compared_once_for_each_stretch_of_lengths_and_said_once(tiny, monkeypatch, caplog):
     beyond = []
     compare = backbone_module.probe

@@ -104,7 +104,7 @@ def evaluate(
     }
     limits = {key: value for key, value in asked.items() if value is not None}
     common_reading(read, limits, prompts)  # what cannot vote is refused before the model loads
-    model = backbone or (read[0].backbone.name if read else "embedded")
+    model = backbone or (read[0].backbone if read else "embedded")
     with progress(f"scoring {name}") as step:
         result = evaluate(read, model, name, split=split, rows=rows, data=data, decode=decode, progress=step, **limits)
     members = (result,) if isinstance(result, TaskScores) else result.members
@@ -166,7 +166,7 @@ def predict(
     known = None if task is None else registry.get(task)
     reading = reading_for(soft_prompt, known, template=template)
     examples = read_inputs(source, reading, kind=kind, encoding=encoding, quotes=quotes)
-    model = load_backbone(backbone or soft_prompt.backbone.name)
+    model = load_backbone(backbone or soft_prompt.backbone)
     with progress(f"answering {len(examples)} rows") as step:
         predictions = predict_inputs(soft_prompt, model, examples, reading, decode, step)
     values = [prediction.to_json() for prediction in predictions]

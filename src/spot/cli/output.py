@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from spot.errors import StorageError
 from spot.rendering.tables import cell_text
 from spot.storage.text import printable
 
@@ -51,17 +52,55 @@ def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    for part in shown:
-        if isinstance(part, str):
-            print(printable(part, lines=True))
-        else:
-            console.print(part)
-    sys.stdout.flush()  # here a reader that has gone, as in `| head`, is noticed and forgiven
+    with _writing():
+        for part in shown:
+            if isinstance(part, str):
+                print(printable(part, lines=True))
+            else:
+                console.print(part)
+    flush()  # here a reader that has gone, as in `| head`, is noticed and forgiven
+
+
+def flush() -> None:
+    """Bring what was printed to its reader.
+
+    Raises:
+        BrokenPipeError: the reader has gone.
+        StorageError: stdout is closed, or the disk behind it is full.
+    """
+    with _writing():
+        sys.stdout.flush()
+
+
+def discard_rest() -> None:
+    """Forget what stdout did not take: Python would try again at its end, and say so in its own words."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say in words that stdout cannot be written to."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to stdout: {error.strerror or error}. What the command did is done; give stdout a place "
+            "with room, and run it again to read it."
+        ) from error
 
 
 def note(line: str) -> None:
-    """Say something on stderr while a command is at work."""
-    print(printable(line, lines=True), file=sys.stderr, flush=True)
+    """Say something on stderr while a command is at work; where that cannot be written to, the work goes on."""
+    with suppress(OSError):
+        print(printable(line, lines=True), file=sys.stderr, flush=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":

@@ -65,25 +65,26 @@ class Backbone:
         self._edges = edges(model)
         self._table = table_positions(model)
         self._ways: dict[int, Ways] = {}
+        self._said: set[str] = set()
         self.ways_for(0)
 
     @classmethod
-    def of(cls, backbone: "Backbone | str") -> "Backbone":
-        """A backbone as it is, or the one of a name, loaded.
+    def of(cls, backbone: "Backbone | str | BackboneId") -> "Backbone":
+        """A backbone as it is, or the one of a name or of what a prompt says, loaded.
 
         Raises:
             BackboneError: it is neither, or cannot be had.
         """
         if isinstance(backbone, Backbone):
             return backbone
-        if not isinstance(backbone, str):
+        if not isinstance(backbone, str | BackboneId):
             raise BackboneError(f"found {backbone!r:.60} for a backbone; expected one, or the name of one to load")
         return cls.load(backbone)
 
     @classmethod
     def load(
         cls,
-        name: str = "embedded",
+        name: str | BackboneId = "embedded",
         *,
         device: str | None = None,
         dtype: torch.dtype | None = None,
@@ -92,7 +93,8 @@ class Backbone:
         """Load a frozen model.
 
         Args:
-            name: `embedded`, a local folder in Hugging Face layout, or a hub id.
+            name: `embedded`, a local folder in Hugging Face layout, or a hub id, as a user gives it; or what a prompt
+                says of its backbone, for which nothing is fetched, see `checkpoints.locate`.
             device: where it runs, see `device.placement`.
             dtype: of the weights, likewise. Prompts are float32 everywhere.
             gradient_checkpointing: trade time for memory in training.
@@ -138,11 +140,11 @@ class Backbone:
         if crossed not in self._ways:
             beyond = self._edges[crossed - 1] if crossed else 0
             self._ways[crossed] = ways = probe(self._rows, beyond)
-            known = {note for other in self._ways.values() if other is not ways for note in other.notes}
-            where = f" of more than {beyond} tokens" if crossed else ""
             for note in ways.notes:
-                if note not in known:
-                    log.warning("%s: rows%s: %s", self.id.name, where, note)
+                slower = note.partition(":")[0]
+                if slower not in self._said:
+                    self._said.add(slower)
+                    log.warning("%s, rows of more than %d tokens: %s", self.id.name, beyond, note)
         return self._ways[crossed]
 
     def embeddings(self) -> Tensor:

@@ -122,6 +122,9 @@ class CausalRows:
         """
         arguments: dict[str, Any] = {"input_ids": ids, "use_cache": keep, **others}
         if prefix.states is not None and ways.shares:
+            if ids.shape[1] == 1 and torch.is_grad_enabled():
+                # A call of one token takes a way of generating, which has no backward pass in some recurrent layers.
+                arguments["input_ids"] = functional.pad(ids, (0, 1))
             arguments |= {self._states: states_of_rows(prefix.states, index), "use_cache": True}
             return self.network.logits(at, **arguments)
         if keep:

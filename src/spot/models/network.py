@@ -4,6 +4,8 @@ Letters: B rows, L tokens in a call, T positions asked for, D width, V vocabular
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ class Network:
         projection = model.get_output_embeddings()
         if projection is not None:
             projection.register_forward_pre_hook(self._pick)
+        self._recomputing = True
         self._checkpointed: list[GradientCheckpointingLayer] = []
         if gradient_checkpointing:
             self._checkpointed = _checkpoint(model)
@@ -37,7 +40,16 @@ class Network:
     @property
     def recomputes(self) -> bool:
         """Whether layers run twice now: such a layer has no place to keep states in between."""
-        return bool(self._checkpointed) and torch.is_grad_enabled()
+        return bool(self._checkpointed) and self._recomputing and torch.is_grad_enabled()
+
+    @contextmanager
+    def keeping_activations(self) -> Iterator[None]:
+        """Recompute nothing inside, whatever the model was loaded with."""
+        self._recomputing = False
+        try:
+            yield
+        finally:
+            self._recomputing = True
 
     @property
     def embedding(self) -> Any:
@@ -56,7 +68,7 @@ class Network:
             A transformers `ModelOutput`; each kind of model has one of its own.
         """
         for layer in self._checkpointed:
-            layer.training = torch.is_grad_enabled()  # of the layer alone: dropout inside stays in evaluation mode
+            layer.training = self.recomputes  # of the layer alone: dropout inside stays in evaluation mode
         return module(**arguments)
 
     def logits(self, at: Tensor, **arguments: Any) -> tuple[Tensor, Any]:

@@ -7,26 +7,32 @@ next way; where no way is exact the model is refused.
 Letters: B rows, T target tokens, P prompt tokens, D width, L tokens of a row, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import TypeVar, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from spot.errors import BackboneError
-from spot.models.batch import Batch, Prefix, token_nats
+from spot.models.batch import IGNORED, Batch, Prefix, token_nats
 from spot.models.causal import CausalRows
 from spot.models.choice_tree import ChoiceTree
 from spot.models.network import Network
-from spot.models.seq2seq import Seq2SeqRows, choice_labels
+from spot.models.seq2seq import Seq2SeqRows
 from spot.models.ways import Together, Ways
 
 Rows = CausalRows | Seq2SeqRows
 Outcome = TypeVar("Outcome")
 
 PROMPT, TEXT, SHORT, TARGET = 5, 4, 2, 3  # tokens of the rows that are tried
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 6e-2}  # relative; about 8 roundings of a half
+FURTHER = 32  # tokens that a row goes on behind an edge, where layers begin to leave tokens out
+IDS = 64  # token ids that rows are made of
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2}  # relative; about 8 roundings of a half
+TENSOR_FLOAT = 1e-3  # of float32 that is multiplied in fewer bits
+COARSE = 6e-2  # of bfloat16, and of what is coarser
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,11 @@ class Trial:
     """What the ways are compared on.
 
     Attributes:
-        batch: three rows with targets, the second shorter than the others, with two prompts.
+        batch: two rows of unequal lengths with targets and a prompt each; or a third one, as long as the first.
         prompt_ids: [2, P], the token ids whose vectors are the prompts.
         nats: [B, T], the oracle's negative log-probabilities of the target tokens behind the prompts' ids.
         bare: [B, T], the same without a prompt.
+        said: [L, V], the oracle's logits along the first row.
         tolerance: largest relative difference that counts as none.
     """
 
@@ -45,6 +52,7 @@ class Trial:
     prompt_ids: Tensor
     nats: Tensor
     bare: Tensor
+    said: Tensor
     tolerance: float
 
 
@@ -57,7 +65,7 @@ def probe(rows: Rows, beyond: int = 0) -> Ways:
 
     Args:
         rows: of the model; the scale of its embedding is set on the way.
-        beyond: two of the three rows that are tried have a few tokens more.
+        beyond: the longer rows that are tried have a few tokens more.
 
     Raises:
         BackboneError: no way is exact, the model sees later tokens, or its numbers are not finite.
@@ -65,32 +73,44 @@ def probe(rows: Rows, beyond: int = 0) -> Ways:
     network = rows.network
     trial = _trial(rows, beyond)
     _check_causal(rows, trial)
-    together, shares, notes = _reading(rows, trial)
-    ways = Ways(shares=shares, together=together, tree=False, decoding="whole", embed_scale=network.embed_scale)
+    together, reference, notes = _reading(rows, trial, beyond)
+    ways = Ways(shares=False, together=together, tree=False, decoding="whole")
+    prompts = network.embed(trial.prompt_ids).detach().float()
+    prefix = Prefix(prompts)
     if isinstance(rows, CausalRows):
         try:
-            _check_tree(rows, trial, ways)
+            with network.keeping_activations():
+                prefix = _check_sharing(rows, trial, prompts, reference, replace(ways, shares=True))
+            ways = replace(ways, shares=True)
+        except Differs as reason:
+            notes.append(f"a prompt is read once a row: shared, its states {reason}")
+        try:
+            _check_tree(rows, trial, prefix, ways)
             ways = replace(ways, tree=True)
         except Differs as reason:
-            notes.append(f"labels of several tokens are read one by one and not as a tree, which {reason}")
+            notes.append(f"labels of several tokens are read one by one: as a tree they {reason}")
     for decoding in ("padded", "equal"):
         try:
-            _check_decoding(rows, trial, replace(ways, decoding=decoding))
+            _check_decoding(rows, trial, prefix, replace(ways, decoding=decoding))
             ways = replace(ways, decoding=decoding)
             break
         except Differs as reason:
             lengths = "of unequal lengths " if decoding == "padded" else ""
-            notes.append(f"rows {lengths}do not generate from kept states, which {reason}")
-    return replace(ways, notes=tuple(notes))
+            notes.append(f"rows {lengths}do not generate from kept states: these {reason}")
+    return replace(ways, embed_scale=network.embed_scale, notes=tuple(notes))
 
 
-def _trial(rows: Rows, beyond: int) -> Trial:
-    """Rows, prompts and what the model alone makes of them."""
+def _trial(rows: Rows, beyond: int, count: int = 2) -> Trial:
+    """Rows, prompts and what the model alone makes of them.
+
+    Raises:
+        BackboneError: the model fails on them, or what it gives is not finite.
+    """
     network, device = rows.network, rows.network.model.device
-    ids = iter(_plain_ids(network).tolist() * (2 + beyond))
-    text = TEXT + beyond
-    inputs = [[next(ids) for _ in range(length)] for length in (text, SHORT, text)]
-    targets = [[next(ids) for _ in range(TARGET)] for _ in inputs]
+    ids = cycle(_plain_ids(network))
+    text = TEXT + beyond + (FURTHER if beyond else 0)
+    inputs = [[next(ids) for _ in range(length)] for length in (text, SHORT, text)[:count]]
+    targets = [[next(ids) for _ in range(length)] for length in (TARGET, TARGET - 1, TARGET)[:count]]
     padded = [row + [0] * (text - len(row)) for row in inputs]
     prompt_ids = torch.tensor([[next(ids) for _ in range(PROMPT)] for _ in range(2)], device=device)
     if network.per_layer_inputs(prompt_ids):
@@ -98,26 +118,49 @@ def _trial(rows: Rows, beyond: int) -> Trial:
     batch = Batch(
         input_ids=torch.tensor(padded, device=device),
         attention_mask=torch.tensor([[int(n < len(row)) for n in range(text)] for row in inputs], device=device),
-        labels=torch.tensor(targets, device=device),
-        prompt_index=torch.tensor([0, 1, 1], device=device),
+        labels=torch.tensor([row + [IGNORED] * (TARGET - len(row)) for row in targets], device=device),
+        prompt_index=torch.tensor([0, 1, 1][:count], device=device),
     )
-    nats, bare = _oracle(rows, batch, prompt_ids), _oracle(rows, batch, prompt_ids[:, :0])
-    precision = str(network.model.dtype).removeprefix("torch.")
-    if not bool(torch.isfinite(nats).all() and torch.isfinite(bare).all()):
+    kind = f"this {network.model.config.model_type!r} model"
+    try:
+        said = _tried(lambda: [_plain_logits(rows, batch, prompt_ids, row) for row in range(count)])
+        bare = _tried(lambda: [_plain_logits(rows, batch, prompt_ids[:, :0], row) for row in range(count)])
+    except Differs as reason:
         raise BackboneError(
-            f"in {precision} this {network.model.config.model_type!r} model gives no finite numbers for 12 tokens; "
-            "expected a precision of a wider range. Set SPOT_DTYPE=bfloat16 or SPOT_DTYPE=float32."
+            f"{kind} cannot read a row of {text + PROMPT + TARGET} tokens: its calls {reason}; expected a model that "
+            "reads token ids alone. Give another one, or shorter rows."
+        ) from reason
+    nats, nats_bare = _target_nats(said, batch.labels), _target_nats(bare, batch.labels)
+    if not bool(torch.isfinite(nats).all() and torch.isfinite(nats_bare).all()):
+        precision = str(network.model.dtype).removeprefix("torch.")
+        raise BackboneError(
+            f"in {precision} {kind} gives no finite numbers for {text + PROMPT + TARGET} tokens; expected a precision "
+            "of a wider range. Set SPOT_DTYPE=bfloat16 or SPOT_DTYPE=float32."
         )
-    return Trial(batch, prompt_ids, nats, bare, TOLERANCE.get(network.model.dtype, max(TOLERANCE.values())))
+    return Trial(batch, prompt_ids, nats, nats_bare, said[0], _tolerance(network.model.dtype))
 
 
-def _plain_ids(network: Network) -> Tensor:
+def _tolerance(precision: torch.dtype) -> float:
+    """The relative difference that rounding alone may make."""
+    if precision == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+        return TENSOR_FLOAT
+    return TOLERANCE.get(precision, COARSE)
+
+
+def _target_nats(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Negative log-probabilities [B, T] of labels that the last of each row's logits [L, V] predict."""
+    counts = (labels != IGNORED).sum(dim=1).tolist()
+    ends = [functional.pad(row[-count:], (0, 0, 0, TARGET - count)) for row, count in zip(logits, counts, strict=True)]
+    return token_nats(torch.stack(ends), labels)
+
+
+def _plain_ids(network: Network) -> list[int]:
     """Token ids over the whole vocabulary, none of them one that the configuration gives a meaning of its own."""
     config = network.model.config
     special = set(_named_ids(config.to_dict()))
-    vocabulary = config.get_text_config(decoder=True).vocab_size
-    spread = torch.linspace(0, vocabulary - 1, 64).round().int()
-    return torch.tensor([token for token in spread.unique().tolist() if token not in special])
+    vocabulary = getattr(config.get_text_config(decoder=True), "vocab_size", None) or len(network.embedding.weight)
+    spread = {round(n * (vocabulary - 1) / (IDS - 1)) for n in range(IDS)}
+    return sorted(spread - special)
 
 
 def _named_ids(config: Mapping[object, object]) -> Iterator[int]:
@@ -130,43 +173,28 @@ def _named_ids(config: Mapping[object, object]) -> Iterator[int]:
 
 
 @torch.no_grad()
-def _oracle(rows: Rows, batch: Batch, prompt_ids: Tensor) -> Tensor:
-    """Negative log-probabilities [B, T] of the targets, each row alone and read as token ids."""
-    logits = [
-        _plain_logits(rows, _before(batch, prompt_ids, row), target)[-len(target) :]
-        for row, target in enumerate(batch.labels)
-    ]
-    return token_nats(torch.stack(logits), batch.labels)
-
-
-def _before(batch: Batch, prompt_ids: Tensor, row: int) -> Tensor:
-    """The token ids of one row's prompt and text."""
-    return torch.cat([prompt_ids[batch.prompt_index[row]], batch.input_ids[row, batch.attention_mask[row].bool()]])
-
-
-def _plain_logits(rows: Rows, before: Tensor, target: Tensor) -> Tensor:
-    """The logits [L, V] of the model called with token ids alone; the last ones predict the target."""
+def _plain_logits(rows: Rows, batch: Batch, prompt_ids: Tensor, row: int, target: Tensor | None = None) -> Tensor:
+    """The logits [L, V] of the model called with one row's token ids alone; the last ones predict its target."""
     network = rows.network
+    target = batch.labels[row, batch.labels[row] != IGNORED] if target is None else target
+    before = torch.cat([prompt_ids[batch.prompt_index[row]], batch.input_ids[row, batch.attention_mask[row].bool()]])
     if isinstance(rows, CausalRows):
         return network.run(network.model, input_ids=torch.cat([before, target[:-1]])[None]).logits[0]
     decoded = torch.cat([target.new_tensor([rows.start]), target[:-1]])
-    return network.run(network.model, input_ids=before[None], decoder_input_ids=decoded[None], use_cache=False).logits[
-        0
-    ]
+    arguments = {"input_ids": before[None], "decoder_input_ids": decoded[None], "use_cache": False}
+    return network.run(network.model, **arguments).logits[0]
 
 
-@torch.no_grad()
 def _check_causal(rows: Rows, trial: Trial) -> None:
     """Change the last token of a row: what the model says at the tokens before must not move.
 
     Raises:
         BackboneError: it does.
     """
-    target, before = trial.batch.labels[0], _before(trial.batch, trial.prompt_ids, 0)
-    changed = target.clone()
-    changed[-2] = target[0]  # the last token that is read; what the last one predicts is not
-    plain, other = (_plain_logits(rows, before, tokens)[:-1] for tokens in (target, changed))
-    difference = float((plain - other).norm() / plain.norm())
+    changed = trial.batch.labels[0].clone()
+    changed[-2] = changed[0]  # the last token that is read; the last of the target is only predicted
+    other = _plain_logits(rows, trial.batch, trial.prompt_ids, 0, changed)
+    difference = float((trial.said - other)[:-1].norm() / trial.said[:-1].norm())
     if not difference <= trial.tolerance:
         config = rows.network.model.config
         raise BackboneError(
@@ -176,42 +204,31 @@ def _check_causal(rows: Rows, trial: Trial) -> None:
         )
 
 
-def _reading(rows: Rows, trial: Trial) -> tuple[Together, bool, list[str]]:
-    """How rows are read: which together, whether prompts are shared, and why not in a faster way.
+def _reading(rows: Rows, trial: Trial, beyond: int) -> tuple[Together, Tensor, list[str]]:
+    """Which rows may stand in one call that reads prompts as vectors, the gradient there, and why not others.
 
     Raises:
-        BackboneError: no way is exact.
+        BackboneError: none may.
     """
-    network = rows.network
-    reasons: dict[tuple[Together, bool], str] = {}
-    reference: Tensor | None = None
+    reasons: list[str] = []
     for together in get_args(Together):
-        for scale in (1.0, *_scales(network)) if reference is None else (network.embed_scale,):
-            network.embed_scale = scale
+        if together == "equal":
+            trial = _trial(rows, beyond, count=3)
+        for scale in (1.0, *_scales(rows.network)):
+            rows.network.embed_scale = scale
             try:
-                reference = _check_losses(rows, trial, together, shares=False)
-                break
+                gradient = _check_losses(rows, trial, together)
             except Differs as reason:
-                reasons.setdefault((together, False), str(reason))
-        if reference is None:
-            continue
-        shares = False
-        if isinstance(rows, CausalRows):
-            try:
-                _check_losses(rows, trial, together, shares=True, reference=reference)
-                shares = True
-            except Differs as reason:
-                reasons[together, True] = str(reason)
-        notes = []
-        if together != "padded":
+                reasons.append(str(reason))
+                continue
+            if together == "padded":
+                return together, gradient, []
             which = "of one length at a time" if together == "equal" else "one at a time"
-            notes.append(f"rows are read {which}: with pads they {reasons['padded', False]}")
-        if (together, True) in reasons:
-            notes.append(f"a prompt is read once a row: shared, its states {reasons[together, True]}")
-        return together, shares, notes
+            gradient = _check_losses(rows, _trial(rows, beyond), together)
+            return together, gradient, [f"rows are read {which}: with pads they {reasons[0]}"]
     raise BackboneError(
-        f"this {network.model.config.model_type!r} model cannot take a prompt: a row that it reads as vectors, alone, "
-        f"{reasons['alone', False]}; expected what it gives for the token ids. Give a model of another family."
+        f"this {rows.network.model.config.model_type!r} model cannot take a prompt: a row that it reads as vectors, "
+        f"alone, {reasons[-1]}; expected what it gives for the token ids. Give a model of another family."
     )
 
 
@@ -225,80 +242,85 @@ def _scales(network: Network) -> list[float]:
     return sorted(scales - {1.0})
 
 
-def _check_losses(
-    rows: Rows, trial: Trial, together: Together, *, shares: bool, reference: Tensor | None = None
-) -> Tensor:
-    """Compare losses with the oracle's, with and without prompts; and the prompts' gradient with `reference`.
+def _check_losses(rows: Rows, trial: Trial, together: Together) -> Tensor:
+    """Compare losses with the oracle's where each row reads its prompt as vectors, and without a prompt.
 
     Returns:
-        The gradient of the summed losses.
+        The gradient of the summed losses for the prompts, [2, P, D].
 
     Raises:
-        Differs: in losses or gradient, or the model fails.
+        Differs: in a loss, or the model fails, or there is no gradient.
     """
-    ways = Ways(shares=shares, together=together, tree=False, decoding="whole")
+    ways = Ways(shares=False, together=together, tree=False, decoding="whole")
     prompts = rows.network.embed(trial.prompt_ids).detach().float().requires_grad_()
-
-    def nats(part: Batch, prefix: Prefix) -> Tensor:
-        return rows.nats(part, prefix, ways)
-
+    bare = Prefix(prompts[:, :0])
     with torch.enable_grad():
-        prefix = _tried(lambda: rows.prefix(prompts)) if shares else Prefix(prompts)
-        losses = _tried(lambda: trial.batch.in_groups(together, lambda part: nats(part, prefix)))
+        losses = _tried(lambda: _nats(rows, trial, Prefix(prompts), ways))
         gradient = _tried(lambda: torch.autograd.grad(losses.sum(), prompts)[0])
     _compare(losses.detach(), trial.nats, trial, "losses")
-    if not shares:
-        with torch.no_grad():
-            bare = Prefix(prompts[:, :0])
-            _compare(
-                _tried(lambda: trial.batch.in_groups(together, lambda part: nats(part, bare))),
-                trial.bare,
-                trial,
-                "losses without a prompt",
-            )
+    with torch.no_grad():
+        _compare(_tried(lambda: _nats(rows, trial, bare, ways)), trial.bare, trial, "losses without a prompt")
     if not float(gradient.norm()) > 0:
         raise Differs("give the prompt no gradient")
-    if reference is not None:
-        _compare(gradient, reference, trial, "gradients")
     return gradient
 
 
+def _check_sharing(rows: Rows, trial: Trial, prompts: Tensor, reference: Tensor, ways: Ways) -> Prefix:
+    """Compare losses with the oracle's, and the prompts' gradient with `reference`, where their states are shared.
+
+    Returns:
+        The prompts and their states, without a gradient.
+
+    Raises:
+        Differs: in a loss or the gradient, or the model fails.
+    """
+    prompts = prompts.clone().requires_grad_()
+    with torch.enable_grad():
+        prefix = _tried(lambda: rows.prefix(prompts))
+        losses = _tried(lambda: _nats(rows, trial, prefix, ways))
+        gradient = _tried(lambda: torch.autograd.grad(losses.sum(), prompts)[0])
+    _compare(losses.detach(), trial.nats, trial, "losses")
+    _compare(gradient, reference, trial, "gradients")
+    return prefix
+
+
+def _nats(rows: Rows, trial: Trial, prefix: Prefix, ways: Ways) -> Tensor:
+    """Negative log-probabilities [B, T] of the trial's targets along some ways."""
+    return trial.batch.in_groups(ways.together, lambda part: rows.nats(part, prefix, ways))
+
+
 @torch.no_grad()
-def _check_tree(rows: CausalRows, trial: Trial, ways: Ways) -> None:
-    """Compare scores of labels read as a tree with those read one by one, behind rows of unequal lengths.
+def _check_tree(rows: CausalRows, trial: Trial, prefix: Prefix, ways: Ways) -> None:
+    """Compare each row's score of its own target with the oracle's where the targets of all rows stand in one tree.
 
     Raises:
         Differs: in a score, or the model fails.
     """
-    a, b, c, d = trial.batch.labels[:2].flatten()[:4].tolist()
-    choices = [[a, b], [a, c, d], [b, d]]
-    batch = trial.batch.rows(slice(2))
-    prompts = rows.network.embed(trial.prompt_ids)
-    pairs = torch.arange(2, device=prompts.device).repeat_interleave(len(choices))
-    paired = replace(batch.rows(pairs), labels=choice_labels(choices, 2, prompts.device))
-    for prefix in (Prefix(prompts[:, :0]), *([rows.prefix(prompts)] if ways.shares else [])):
-        each = -paired.in_groups(ways.together, lambda part, prefix=prefix: rows.nats(part, prefix, ways)).sum(dim=1)
-        tree = _tried(
-            lambda prefix=prefix: batch.in_groups(
-                ways.together, lambda part: rows.tree_scores(part, prefix, ChoiceTree.of(choices), ways)
+    tree = ChoiceTree.of([[token for token in row if token != IGNORED] for row in trial.batch.labels.tolist()])
+    bare = Prefix(prefix.vectors[:, :0])
+    for behind, expected in ((prefix, trial.nats), (bare, trial.bare)):
+        if behind.length and behind.states is None:
+            continue  # a row that reads its prompt as vectors has no tree
+        scores = _tried(
+            lambda behind=behind: trial.batch.in_groups(
+                ways.together, lambda part: rows.tree_scores(part, behind, tree, ways)
             )
         )
-        _compare(tree.flatten(), each, trial, "scores")
+        _compare(-scores.diagonal(), expected.sum(dim=1), trial, "scores")
 
 
 @torch.no_grad()
-def _check_decoding(rows: Rows, trial: Trial, ways: Ways) -> None:
+def _check_decoding(rows: Rows, trial: Trial, prefix: Prefix, ways: Ways) -> None:
     """Compare the targets' log-probabilities with the oracle's where they are taken one token at a time.
 
     Raises:
         Differs: in one of them, or the model fails.
     """
-    prompts = rows.network.embed(trial.prompt_ids)
-    together = ways.rows_that_generate
-    whole = rows.prefix(prompts) if ways.shares else Prefix(prompts)
-    for prefix, expected in ((whole, trial.nats), (Prefix(prompts[:, :0]), trial.bare)):
+    for behind, expected in ((prefix, trial.nats), (Prefix(prefix.vectors[:, :0]), trial.bare)):
         stepped = _tried(
-            lambda prefix=prefix: trial.batch.in_groups(together, lambda part: _stepped(rows, part, prefix, ways))
+            lambda behind=behind: trial.batch.in_groups(
+                ways.rows_that_generate, lambda part: _stepped(rows, part, behind, ways)
+            )
         )
         _compare(stepped, expected, trial, "numbers")
 

@@ -19,6 +19,7 @@ from spot.storage.opening import open_descriptor, open_folder
 TEMPORARY_SUFFIX = ".tmp"
 _TEMPORARY = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}\.tmp", re.DOTALL)  # the names that `write_whole` gives, no others
 _LONGEST_NAME = 200  # bytes of a file's name that its temporary one repeats; a system allows 255 in all
+_SWEPT = 256_000  # bytes of a folder, some 5,000 names, that are read in milliseconds; larger ones their owner sweeps
 _LOCK_CONTENT = re.compile(rb"[0-9]{0,20}")  # of a lock file: nothing, or the number of a process
 
 
@@ -67,7 +68,8 @@ def _replace(folder: int, name: str, data: bytes) -> None:
         os.close(descriptor)
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
-    _sweep(folder, stem)
+    if os.fstat(folder).st_size <= _SWEPT:
+        _sweep(folder, stem)
 
 
 def _new_temporary(folder: int, stem: str) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from spot.errors import StorageError
 
+_PART = 2**24  # bytes
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISLNK, "a link"),
@@ -43,7 +44,12 @@ def read_bounded(path: Path | str, most_bytes: int, inside: Path | str | None = 
     try:
         with open_regular(path, inside) as file:
             check_size(path, file, most_bytes)
-            content = file.read(most_bytes + 1)
+            # Asked for the bound itself, Python would take memory for all of it.
+            content = file.read(min(most_bytes, os.fstat(file.fileno()).st_size) + 1)
+            while len(content) <= most_bytes and (
+                more := file.read(min(_PART, most_bytes + 1 - len(content)))
+            ):  # it grows, or claims no size
+                content += more
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -160,6 +166,37 @@ def exists(path: Path | str) -> bool:
     except (OSError, ValueError) as error:
         raise StorageError(cannot_read(path, error)) from error
     return True
+
+
+def is_folder(path: Path | str, inside: Path | str | None = None) -> bool:
+    """Whether there is a folder of this name.
+
+    Args:
+        path: the folder.
+        inside: the folder, maybe a stranger's, that it belongs to: no link below it is followed.
+
+    Raises:
+        StorageError: it is behind a link below `inside`, or as `exists`.
+    """
+    try:
+        os.close(open_folder(path, inside))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise StorageError(cannot_read(path, error)) from error
+    return True
+
+
+def user_path(name: str) -> Path:
+    """A path as its user wrote it, `~` resolved.
+
+    Raises:
+        StorageError: it begins with `~` and there is no such home folder.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise StorageError(f"no path {name}: {error} Write the path in full.") from error
 
 
 def cannot_read(path: Path | str, error: OSError | ValueError) -> str:

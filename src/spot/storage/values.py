@@ -41,7 +41,7 @@ def read_value(
     """
     check_length(text, place, error, most_bytes)
     try:
-        value = _adapter(kind).validate_json(text)
+        value: Value = _adapter(kind).validate_json(text)
     except ValidationError as failure:
         raise error(f"{place}: {'; '.join(_mistakes(failure))}.") from failure
     read_json(text, place, error, most_bytes=most_bytes, may_be_nan=may_be_nan)

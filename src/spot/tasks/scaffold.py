@@ -39,9 +39,31 @@ def init(rows_path: Path, out: Path) -> str:
     if not columns:
         raise TaskError(f"{rows_path} has columns but no rows: expected at least one row below the header.")
     label = _guess_label(columns)
-    text = _commented(os.path.relpath(rows_path, out.parent), columns, label, _guess_texts(rows_path, columns, label))
-    write_whole(out, text.encode("utf-8", "replace"))
+    text = _commented(_in_letters(rows_path, out), columns, label, _guess_texts(rows_path, columns, label))
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        raise TaskError(
+            f"{rows_path} has {error.object[error.start : error.end]!r}, half a letter, in the name of a column or in "
+            "a label, which no task file can hold: expected whole letters. Mend the rows."
+        ) from error
+    write_whole(out, content)
     return text
+
+
+def _in_letters(rows_path: Path, out: Path) -> str:
+    """The path of the rows beside the task file, as letters whatever this process takes names of files for.
+
+    Raises:
+        TaskError: its bytes are no letters.
+    """
+    path = os.path.relpath(rows_path, out.parent)
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeError as error:
+        raise TaskError(
+            f"the path {path!r} has bytes that are no UTF-8, and a task file holds letters alone. Rename the file."
+        ) from error
 
 
 def _guess_label(columns: dict[str, list[Any]]) -> str:
