@@ -72,6 +72,11 @@ def test_what_cannot_be_exact_is_refused_in_words(name: str, tmp_path: Path):
     assert result.verdict == "refused" and REFUSED[name] in result.loading.detail, result
 
 
+@pytest.mark.parametrize("name", ["mpt", "mamba", "encoder-decoder"])
+def test_peft_loads_a_prompt_of_a_model_that_names_no_heads_or_layers(name: str, tmp_path: Path):
+    assert measure(FAMILIES[name], tmp_path, ("j",)).checks["j"].verdict == "exact"
+
+
 @pytest.mark.parametrize("name", ["llama", "t5", "gemma4_text"])
 def test_the_files_of_the_table_hold_the_model(name: str, tmp_path: Path):
     built, read = FAMILIES[name].save(tmp_path).state_dict(), FAMILIES[name].read(tmp_path).state_dict()
