@@ -43,8 +43,6 @@ _REFUSED_TYPES = {
 _UNSET = (  # PEFT writes these too, and asks the model where they are null
     "auto_mapping",
     "modules_to_save",
-    "num_attention_heads",
-    "num_layers",
     "peft_version",
     "prompt_tuning_init_text",
     "revision",
@@ -89,6 +87,9 @@ def export_peft(prompt: SoftPrompt, directory: Path | str, *, base: str = "") ->
     config |= {
         "base_model_name_or_path": base or prompt.backbone.name,
         "inference_mode": True,
+        # A prompt has neither heads nor layers, but PEFT asks the model for them, and not every configuration can tell.
+        "num_attention_heads": 1,
+        "num_layers": 1,
         "num_transformer_submodules": 1,  # left out, PEFT expects a second, unused prompt for T5's decoder
         "num_virtual_tokens": prompt.length,
         "peft_type": "PROMPT_TUNING",
