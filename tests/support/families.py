@@ -249,6 +249,7 @@ class Family:
             sequence-to-sequence family.
         settings: fields of the configuration that this entry sets otherwise than its family.
         saved_as: the class whose weights are in the files, where it is not the one that the mapping names.
+        generation: settings of its generation_config.json.
     """
 
     name: str
@@ -256,6 +257,7 @@ class Family:
     kind: Kind
     settings: Mapping[str, Any] = field(default_factory=dict)
     saved_as: str = ""
+    generation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
@@ -313,6 +315,8 @@ class Family:
             assert tied.data_ptr() == model.get_input_embeddings().weight.data_ptr()
             save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         else:
+            for name, value in self.generation.items():
+                setattr(model.generation_config, name, value)
             model.save_pretrained(folder)
         word_tokenizer(self.kind == "seq2seq").save_pretrained(folder)
         return model
@@ -451,7 +455,7 @@ _VARIANTS = (
     Family("switch_transformers@capacity", "switch_transformers", "seq2seq", {"expert_capacity": 2}),
     Family("nllb-moe@capacity", "nllb-moe", "seq2seq", {"expert_capacity": 2}),
     Family("bart@scaled", "bart", "seq2seq", {"scale_embedding": True}),
-    Family("bart@forced", "bart", "seq2seq", {"forced_bos_token_id": 7, "forced_eos_token_id": EOS}),
+    Family("bart@forced", "bart", "seq2seq", generation={"forced_bos_token_id": 7, "forced_eos_token_id": EOS}),
     Family("big_bird@sparse", "big_bird", "causal", {"attention_type": "block_sparse", "block_size": 4}),
     Family(
         "granite@scaled",

@@ -131,7 +131,11 @@ class Alone:
         errors = []
         for scale in scales:
             self.scale = scale
-            errors.append(relative(self._run([], vectors=self.embed(ids)), by_ids))
+            try:
+                self._run([], vectors=1.5 * self.embed(ids))
+                errors.append(relative(self._run([], vectors=self.embed(ids)), by_ids))
+            except RuntimeError:  # Gemma 4 looks each vector up among those of its tokens
+                errors.append(float("inf"))
         self.reads_ids = min(errors) > TOLERANCE
         self.scale = 1.0 if self.reads_ids else scales[int(np.argmin(errors))]
 
@@ -505,13 +509,15 @@ def run_check(check: Check, specimen: Specimen) -> Outcome:
 
 
 def _place(error: BaseException) -> str:
-    """An exception with the last line of ours, and the last line of all, that it came through."""
-    trace, lines = error.__traceback__, []
+    """An exception with the line where it was raised, and the last line of ours that it came through."""
+    trace, lines, ours = error.__traceback__, [], ["zoo.py"]
     while trace is not None:
-        lines.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+        path = Path(trace.tb_frame.f_code.co_filename)
+        lines.append(f"{path.name}:{trace.tb_lineno}")
+        if "spot" in path.parts and "transformers" not in path.parts:
+            ours.append(lines[-1])
         trace = trace.tb_next
-    ours = [line for line in lines if not line.startswith("zoo.py")]
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]} [{' < '.join(ours[-1:-4:-1])}]"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]} [{lines[-1]}, from {ours[-1]}]"
 
 
 class Remembered(logging.Handler):
