@@ -9,7 +9,7 @@ from typing import Any
 from spot.errors import TaskError, did_you_mean
 from spot.reading import Reading
 from spot.tasks.columns import TEXT_COLUMNS, Text
-from spot.tasks.data_set import RawRow, with_name
+from spot.tasks.data_set import RawRow, sentinels_of, with_name
 from spot.tasks.from_rows import items_of
 from spot.tasks.readers import ROW_FORMATS, is_utf8, read_rows, row_format, some, text_field, text_lines
 from spot.tasks.registry import TABLE
@@ -86,7 +86,9 @@ def inputs_of(rows: Iterable[tuple[str, str | Fields]], reading: Reading) -> Ite
         if spare and not is_said:
             log.warning("%s: the fields %s are passed over; read are %s", place, some(spare), some(reading.fields))
             is_said = True
-        yield Example(str(number), text.inputs, (), texts=text.texts, sentinels=text.sentinels)
+        has_sentinels = not reading.template and TABLE[reading.form].has_sentinels
+        sentinels = sentinels_of(text) if has_sentinels else ()
+        yield Example(str(number), text.inputs, (), texts=text.texts, sentinels=sentinels)
 
 
 def rows_of(values: Any) -> list[tuple[str, str | Fields]]:
