@@ -125,6 +125,8 @@ class Alone:
         self.is_seq2seq = bool(model.config.is_encoder_decoder)
         self.embedding: Any = model.get_input_embeddings()
         self.scale, self.reads_ids = 1.0, False
+        # Angles that grow with a row stay so for later rows that are shorter.
+        self.remembers_lengths = "dynamic" in str(getattr(model.config, "rope_parameters", None))
         ids = UNEVEN[0][0]
         by_ids = self._run([], ids=ids)
         scales = (1.0, self.embed(ids).shape[-1] ** 0.5)
@@ -223,6 +225,8 @@ class Alone:
     def _run(
         self, decoder_ids: Sequence[int], *, ids: Sequence[int] | None = None, vectors: Tensor | None = None
     ) -> Tensor:
+        if self.remembers_lengths:
+            self.model(input_ids=torch.tensor([[48]]), use_cache=False)  # a short row makes it forget the longer ones
         arguments: dict[str, Any] = {"use_cache": False}
         if ids is not None:
             arguments["input_ids"] = torch.tensor([list(ids)])
