@@ -268,6 +268,7 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     mistakes: list[str] = []
+    replaced: list[tuple[str, Any, str]] = []  # what a later override of the same key hides
     if path is not None:
         values, problem = _read_toml(Path(path))
         origins = dict.fromkeys(values, str(path))
@@ -278,6 +279,8 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
         if not equals or not key:
             mistakes.append(f"override {override!r}: expected key=value, as in {next(iter(model.model_fields))}=VALUE")
             continue
+        if origins.get(key, "").startswith("override"):
+            replaced.append((key, values[key], origins[key]))
         values[key] = _override_value(model, key, text)
         origins[key] = f"override {override!r}"
     config: Config | None = None
@@ -289,6 +292,8 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
             # What a file that cannot be read leaves out is no mistake of its own.
             if not (broken_file and entry["type"] == "missing"):
                 mistakes.append(_mistake(model, entry, origins, wanted))
+    for key, value, origin in replaced:
+        mistakes += _hidden_mistakes(model, {**values, key: value}, key, origin)
     if config is None or mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "".join(f"\n  {mistake}" for mistake in mistakes)
@@ -307,6 +312,35 @@ def make_config(model: type[Config], values: Mapping[str, Any]) -> Config:
     except ValidationError as error:
         lines = [_mistake(model, entry, {}, "the call") for entry in error.errors(include_url=False)]
     raise ConfigError("\n  ".join([f"{len(lines)} mistake{'s' * (len(lines) > 1)} in the settings:", *lines]))
+
+
+def check_kind(name: str, value: object, kinds: tuple[type, ...], expected: str) -> None:
+    """Refuse an argument of a public call that is of another kind.
+
+    Args:
+        name: of the argument.
+        value: as it was given.
+        kinds: that it may be of; True is no number.
+        expected: these kinds in words.
+
+    Raises:
+        ConfigError: it is of none of them.
+    """
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise ConfigError(f"{name} is {value!r:.60}, of the kind {type(value).__name__}; expected {expected}")
+
+
+def check_count(name: str, value: object, least: int, or_none: bool = False) -> None:
+    """Refuse an argument of a public call that is no whole number from `least` on, nor None where it may be left out.
+
+    Raises:
+        ConfigError: saying what it is.
+    """
+    if value is None and or_none:
+        return
+    check_kind(name, value, (int,), f"a whole number from {least} on{', or None for all' * or_none}")
+    if isinstance(value, int) and value < least:
+        raise ConfigError(f"{name} is {value}; expected a whole number from {least} on")
 
 
 def digest(config: BaseModel, *extra: str) -> str:
@@ -373,6 +407,16 @@ def _mistake(model: type[BaseModel], entry: Mapping[str, Any], origins: Mapping[
             else ""
         )
     return f"{origin}: {place} is {entry['input']!r}; it {expected}{near}"
+
+
+def _hidden_mistakes(model: type[BaseModel], values: Mapping[str, Any], key: str, origin: str) -> list[str]:
+    """What is wrong with the value of one key, which another value of it hides."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        entries = [entry for entry in error.errors(include_url=False) if entry["loc"] and entry["loc"][0] == key]
+        return [_mistake(model, entry, {key: origin}, "") for entry in entries if entry["type"] != "extra_forbidden"]
+    return []
 
 
 def _choices(annotation: Any) -> list[str]:
