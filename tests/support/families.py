@@ -544,7 +544,7 @@ _VARIANTS = (
     Family("xlm@sinusoidal", "xlm", "causal", {"sinusoidal_embeddings": True}),
     *(
         Family(f"{name}@scaled", name, "seq2seq", {"scale_embedding": True})
-        for name in ("pegasus", "marian", "mbart", "blenderbot")
+        for name in ("pegasus", "marian", "mbart", "mvp", "blenderbot", "blenderbot-small")
     ),
     Family(
         "marian@vocabularies",

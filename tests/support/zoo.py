@@ -129,7 +129,11 @@ class Alone:
         self.remembers_lengths = "dynamic" in str(getattr(model.config, "rope_parameters", None))
         ids = UNEVEN[0][0]
         by_ids = self._run([], ids=ids)
-        scales = (1.0, self.embed(ids).shape[-1] ** 0.5)
+        text = model.config.get_text_config(decoder=True)
+        # Where a prompt stands, a model that looks ids up a second time finds a pad, as where a picture stands; others
+        # may count pads out of the row.
+        self.filler = PAD if getattr(text, "hidden_size_per_layer_input", None) else 48
+        scales = (1.0, self.embed(ids).shape[-1] ** 0.5, getattr(text, "embedding_multiplier", 1.0))
         errors = []
         for scale in scales:
             self.scale = scale
@@ -212,13 +216,13 @@ class Alone:
         if not self.reads_ids:
             return self._run(decoder_ids, vectors=torch.cat([prompt, self.embed(ids)]))
 
-        # Pads stand where the prompt does, as where a picture does, and their vectors are exchanged for the prompt's.
+        # Other tokens stand where the prompt does, and their vectors are exchanged for the prompt's.
         def exchanged(_module: torch.nn.Module, _inputs: object, vectors: Tensor) -> Tensor:
             return torch.cat([prompt[None], vectors[:, len(prompt) :]], dim=1)
 
         handle = self.embedding.register_forward_hook(exchanged)
         try:
-            return self._run(decoder_ids, ids=[PAD] * len(prompt) + list(ids))
+            return self._run(decoder_ids, ids=[self.filler] * len(prompt) + list(ids))
         finally:
             handle.remove()
 
