@@ -5,6 +5,7 @@ import io
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pyarrow
@@ -12,6 +13,7 @@ import pytest
 
 from spot.errors import TaskError
 from spot.reading import Reading
+from spot.tasks.formats import FileFormat
 from spot.tasks.inputs import inputs_of, read_inputs, rows_of
 
 REVIEW = Reading(template="say: {review}")
@@ -20,8 +22,8 @@ ROWS = [{"id": "1", "review": "fine {x}"}, {"id": "2", "review": "poor"}]
 EXPECTED = ["say: fine {x}", "say: poor"]
 
 
-def inputs(source: Path | str, reading: Reading = REVIEW, **options: object) -> list[str]:
-    return [example.inputs for example in read_inputs(str(source), reading, **options)]
+def inputs(source: Path | str, reading: Reading = REVIEW, **said: Any) -> list[str]:
+    return [example.inputs for example in read_inputs(str(source), reading, FileFormat(**said))]
 
 
 @pytest.mark.parametrize(
@@ -96,8 +98,8 @@ def test_standard_input_must_be_told_its_format(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sys.stdin", io.StringIO("review\nfine\n"))
     with pytest.raises(TaskError, match="standard input has no name that says what it holds: give --format"):
         inputs("-")
-    with pytest.raises(TaskError, match="no format of rows 'cvs'; did you mean 'csv'"):
-        inputs("-", kind="cvs")
+    with pytest.raises(TaskError, match="format is 'cvs'; did you mean 'csv'"):
+        inputs("-", format="cvs")
 
 
 def test_the_encoding_of_training_serves_a_file_that_is_not_utf8(tmp_path: Path):
@@ -113,7 +115,7 @@ def test_the_encoding_of_training_serves_a_file_that_is_not_utf8(tmp_path: Path)
 def test_quotes_are_as_training_read_them_unless_told(tmp_path: Path):
     (tmp_path / "new.tsv").write_text('text\n"so" he said\n')
     assert inputs(tmp_path / "new.tsv", Reading(template="{text}", quotes=False)) == ['"so" he said']
-    assert inputs(tmp_path / "new.tsv", Reading(template="{text}"), quotes=False) == ['"so" he said']
+    assert inputs(tmp_path / "new.tsv", Reading(template="{text}"), quotes="") == ['"so" he said']
 
 
 @pytest.mark.parametrize(

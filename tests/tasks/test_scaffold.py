@@ -25,6 +25,10 @@ def test_init_writes_a_task_file_that_works_as_it_is(tmp_path):
     assert tomllib.loads(text) == {
         "name": "my_reviews",
         "rows": "data/my reviews.v2.csv",
+        "encoding": "utf-8",
+        "delimiter": ",",
+        "quotes": True,
+        "header": True,
         "input": "sentence: {review}",
         "label": "label",
         "labels": {"0": "0", "1": "1", "2": "2"},
