@@ -14,10 +14,10 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from transformers import AutoTokenizer
-
 from spot.collator import Collator
 from spot.models import embedded
+from spot.models.checkpoints import locate
+from spot.models.loading import read_tokenizer
 from spot.tasks import registry
 
 TASK = "glue/sst2"
@@ -34,7 +34,7 @@ def measure(data: Path) -> dict[str, float]:
     Returns:
         `rows`, `seconds`, `rows_per_second`, `peak_bytes` of the whole process, and `bar_seconds`.
     """
-    tokenizer = AutoTokenizer.from_pretrained(embedded.ensure())
+    tokenizer = read_tokenizer(locate(embedded.NAME))
     task = registry.get(TASK, data)
     collator = Collator(tokenizer, "causal", task.reading)
     start = time.perf_counter()

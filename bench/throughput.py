@@ -53,7 +53,7 @@ def encode(collator: Collator, inputs: Sequence[str], seed: int = 0) -> list[Row
     ids = collator.tokenizer(list(inputs), add_special_tokens=False)["input_ids"]
     cue = tuple(collator.tokenizer("\nAnswer:", add_special_tokens=False)["input_ids"])
     picks = random.integers(len(collator.choices), size=len(ids))
-    return [Row(tuple(row) + cue, collator.choices[pick], False) for row, pick in zip(ids, picks, strict=True)]
+    return [Row(tuple(row) + cue, collator.choices[pick]) for row, pick in zip(ids, picks, strict=True)]
 
 
 def peft_side(model: torch.nn.Module, kind: str, vectors: torch.Tensor) -> torch.nn.Module:
@@ -322,7 +322,7 @@ def measure(only: Sequence[str]) -> dict:
         del backbone
         model = t5_base()
         ids = [tuple(token % 32000 + 3 for token in row.input_ids) for row in pairs]
-        wide = [Row(row, (2, 1), False) for row in ids]
+        wide = [Row(row, (2, 1)) for row in ids]
         result["t5_p100"] = training(model, Collator(collator.tokenizer, "seq2seq"), wide, 100, 4)
         log("t5_p100", result["t5_p100"])
     return result

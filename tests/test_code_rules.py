@@ -21,6 +21,7 @@ TESTED_ELSEWHERE = {  # module without tests at its own name -> what tests it
     "__main__.py": ("cli/test_app.py",),
     "evaluation/door.py": ("test_front_door.py", "cli/test_evaluate.py"),
     "evaluation/test_sets.py": ("cli/test_submit.py",),
+    "models/ways.py": ("models/test_probe.py", "models/test_causal.py"),
     "strategies/door.py": ("test_front_door.py", "test_classifier.py"),
     "study/running.py": ("cli/test_study_run.py",),
     "study/teaching.py": ("study/test_golden_cells.py", "cli/test_study_run.py"),
@@ -110,6 +111,27 @@ def test_no_module_is_a_drawer_for_everything():
     assert not [path for path in FILES if path.name in drawers]
 
 
+def test_models_are_loaded_in_one_place():
+    # There alone stands what keeps a model folder's own code from running.
+    loaders = {"from_pretrained", "from_config"}
+    calls = [
+        where(path, node)
+        for path, node in nodes(ast.Call)
+        if last_name(node.func) in loaders and path != SOURCE / "models" / "loading.py"
+    ]
+    assert not calls, calls
+
+
+def test_no_loader_runs_code_of_a_model_folder():
+    tree = TREES[SOURCE / "models" / "loading.py"]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    loaders = [node for node in calls if last_name(node.func) in {"from_pretrained", "from_config"}]
+    assert loaders
+    for call in loaders:
+        trust = [word.value for word in call.keywords if word.arg == "trust_remote_code"]
+        assert len(trust) == 1 and isinstance(trust[0], ast.Constant) and trust[0].value is False, call.lineno
+
+
 def test_names_say_what_they_hold():
     nameless = [
         f"{where(path, node)} {name}" for path in FILES for node, name in names_given(TREES[path]) if name in NAMELESS
@@ -136,7 +158,7 @@ def test_exceptions_from_the_mirror_are_so():
 
 def test_no_test_imports_a_test():
     # Read as text, because tests also write programs that import.
-    importing = re.compile(r"^\s*(?:from|import) tests\.(?!support\b)", re.MULTILINE)
+    importing = re.compile(r"^\s*(?:from|import) tests\.(?!(?:support|campaigns)\b)", re.MULTILINE)
     files = [str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if importing.search(path.read_text())]
     assert not files, f"what {files} import from tests belongs in tests/support"
 

@@ -52,6 +52,15 @@ def logits_of(model: Any, ids: torch.Tensor, vectors: torch.Tensor | None = None
         return model(**inputs).logits
 
 
+def test_equal_prompts_give_equal_folders(tmp_path: Path):
+    """The weights too, whose metadata the library's own writer puts into another order each time."""
+    folders = [export_peft(prompt("llama"), tmp_path / str(number)) for number in range(12)]
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1, name
+    data = (folders[0] / "adapter_model.safetensors").read_bytes()
+    assert int.from_bytes(data[:8], "little") % 8 == 0, "the numbers of a tensor begin at a multiple of 8"
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "opt", "gemma2", "t5", "t5v11"])
 def test_peft_computes_the_same_logits_from_an_export(tiny: Callable, tmp_path: Path, family: str):
     ours = prompt(family)
@@ -135,7 +144,7 @@ def test_a_damaged_history_is_named(tmp_path: Path, text: str):
 
 def test_an_earlier_export_is_replaced(tmp_path: Path):
     export_peft(prompt(), tmp_path)
-    (tmp_path / ".adapter_config.json.1.ab.tmp").write_text("a killed writer's")
+    (tmp_path / ".adapter_config.json.1.0123abcd.tmp").write_text("a killed writer's")
     other = prompt(value=np.ones((2, WIDTH)), key=None, start=None)
     assert import_peft(export_peft(other, tmp_path), backbone(), "glue/sst2").value.tobytes() == other.value.tobytes()
     (tmp_path / "adapter_config.json").unlink()  # as if the export was cut short

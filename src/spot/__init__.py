@@ -4,14 +4,21 @@ The public names load on first use, so that `import spot` and `spot --help` neve
 where each of them lives, for this module and for type checkers alike.
 """
 
-import lazy_loader
-
 __version__ = "0.1.0"
 
-__getattr__, _, _public = lazy_loader.attach_stub(__name__, __file__)
-__all__ = ["__version__", *_public]
+_front_door: list = []  # what `lazy_loader` makes of the stub, once a name is asked for
+
+
+def __getattr__(name: str) -> object:
+    """A public name, loaded when it is first asked for."""
+    if not _front_door:
+        import lazy_loader  # takes longer to load than all else that the command does before it minds Ctrl-C
+
+        _front_door.extend(lazy_loader.attach_stub(__name__, __file__))
+    load, _, public = _front_door
+    return ["__version__", *public] if name == "__all__" else load(name)
 
 
 def __dir__() -> list[str]:
     """The public names, loaded or not."""
-    return sorted(__all__)
+    return sorted(__getattr__("__all__"))

@@ -1,6 +1,6 @@
 """The command `spot`, also as `python -m spot`."""
 
-from spot.cli.app import main
+from spot.cli.start import main
 
 if __name__ == "__main__":
     main()

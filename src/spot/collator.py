@@ -1,28 +1,31 @@
 """The border between text and tensors: rows of a task become token ids here, and nowhere else."""
 
 import logging
+import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, pairwise
-from typing import cast
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from spot.errors import TaskError
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
 from spot.models.checkpoints import locate
+from spot.models.loading import read_tokenizer
 from spot.reading import Reading
 from spot.tasks.task import Example, Task
+from spot.tokenization import BEFORE, Around, Part, Parts, Tokenization, levelled
 
 log = logging.getLogger(__name__)
 
 CHUNK = 1000  # rows that are tokenised at a time where only their lengths are kept
+MOSTLY = 0.5  # share of unknown tokens from which on a model reads next to nothing of the rows
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Row:
     Attributes:
         input_ids: special tokens included, cut to the collator's limit.
         target_ids: of the first accepted answer; empty where there is none.
-        cut: whether the input was longer than the limit.
+        lost: how many tokens of the input did not fit.
+        unknown: how many tokens of the whole input stand for what the vocabulary lacks.
     """
 
     input_ids: tuple[int, ...]
     target_ids: tuple[int, ...]
-    cut: bool
+    lost: int = 0
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,16 @@ class Collator:
         """Longest open answer in tokens, end token included."""
         return self.reading.max_target_tokens
 
+    @property
+    def answer_end(self) -> int | None:
+        """The token that ends an answer in training, at which generation must stop too; None where none does."""
+        return self._end[0] if self._end else None
+
+    @cached_property
+    def tokens(self) -> Tokenization:
+        """What the tokenizer makes of texts."""
+        return Tokenization(self.tokenizer)
+
     @cached_property
     def _spelled(self) -> Reading:
         """The reading with cue and separator as this kind of model gets them."""
@@ -81,55 +96,68 @@ class Collator:
         """Token ids of each label.
 
         Raises:
-            TaskError: a label has no tokens, or two labels have the same.
+            TaskError: a label has no tokens or unknown ones, two labels have the same, or one begins another and no
+                end token can tell them apart.
         """
-        plain = [self._words(label) for label in self.labels]
+        plain = self._label_tokens
         for label, ids in zip(self.labels, plain, strict=True):
             if not ids:
                 raise TaskError(
                     f"the label {label!r} has no tokens in this backbone's vocabulary; expected a word; "
                     "give it another word under [labels] in the task file"
                 )
+            if self.tokens.unknown in ids:
+                raise TaskError(
+                    f"the label {label!r} has characters that this backbone's vocabulary lacks, so the model can "
+                    "neither read nor write it; expected a word that it knows; give the label another word under "
+                    "[labels] in the task file, or take a backbone of its language"
+                )
         if len(set(plain)) < len(plain):
             twins = [label for label, ids in zip(self.labels, plain, strict=True) if plain.count(ids) > 1]
             raise TaskError(f"the labels {twins} have the same tokens; give them different words in the task file")
+        if self._nested and not self._end and self.reading.end == "auto":
+            shorter, longer = (self.labels[plain.index(ids)] for ids in self._nested)
+            raise TaskError(
+                f"the label {shorter!r} begins the label {longer!r}, and this backbone's tokenizer has no end token "
+                "that could tell them apart; expected labels of which none begins another; give them other words "
+                "under [labels] in the task file"
+            )
         return tuple(ids + self._end for ids in plain)
 
     def encode(self, examples: Sequence[Example]) -> list[Row]:
-        """Tokenise examples; how many inputs were cut is logged once."""
-        head, tail = self._specials
-        cue = self._words_after_input
-        room = self.max_input_tokens - len(head) - len(tail) - len(cue)
+        """Tokenise examples; what was cut, and how much of it the vocabulary lacks, is logged once.
+
+        Raises:
+            TaskError: special tokens, cue and the words of the template leave no room within `max_input_tokens`, or
+                a row spells a special token that this tokenizer cannot read as text.
+        """
+        rows = self._rows(examples)
+        for sentence in self._sentences(examples, rows):
+            log.warning("%s", sentence)
+        return list(map(self._with_short_target, rows))
+
+    def _rows(self, examples: Sequence[Example]) -> list[Row]:
+        """Examples as rows whose targets are not cut yet; nothing is said of them."""
+        around, cue = self._around, self._words_after_input
+        fixed = len(around.before) + len(around.behind) + len(cue)
+        room = self.max_input_tokens - fixed
         if room < 1:
             raise TaskError(
-                f"{self.max_input_tokens} input tokens leave no room for text beside {self.max_input_tokens - room} "
+                f"{self.max_input_tokens} input tokens leave no room for text beside {fixed} "
                 "special ones: give more max_input_tokens, or a shorter prompt where the model has no more positions"
             )
-        texts = self.tokenizer([example.inputs for example in examples], add_special_tokens=False)["input_ids"]
+        inputs = [self._parts(example) for example in examples]
+        targets = self._targets(examples)
         rows = []
-        long_targets = 0
-        for example, ids in zip(examples, texts, strict=True):
-            part = ids[:room] if self.reading.truncate == "right" else ids[-room:]
-            target = self._words(example.answers[0]) + self._end if example.answers else ()
-            if not self.labels and len(target) > self.max_target_tokens:
-                long_targets += 1
-                target = target[: self.max_target_tokens - len(self._end)] + self._end
-            rows.append(Row(head + tuple(part) + cue + tail, target, len(ids) > room))
-        if long_targets:
-            log.warning(
-                "%d of %d answers were longer than %d tokens and lost their end (max_target_tokens)",
-                long_targets,
-                len(rows),
-                self.max_target_tokens,
-            )
-        cut = sum(row.cut for row in rows)
-        if cut:
-            log.warning(
-                "%d of %d inputs were longer than %d tokens and lost their %s end (max_input_tokens, truncate)",
-                cut,
-                len(rows),
-                self.max_input_tokens,
-                self.reading.truncate,
+        for parts, ids, target in zip(inputs, self.tokens.encode(inputs), targets, strict=True):
+            kept = ids if len(ids) <= room else self._shortened(parts, ids, room)
+            rows.append(
+                Row(
+                    around.before + kept + cue + around.behind,
+                    target,
+                    max(0, len(ids) - len(kept)),
+                    ids.count(self.tokens.unknown) if self.tokens.unknown is not None else 0,
+                )
             )
         return rows
 
@@ -146,39 +174,157 @@ class Collator:
         text = generated.strip()
         if not self.labels or self._end:
             return text
-        words = self._words(text)
+        [words] = self._answers([(Part(text),)])
         pairs = zip(self.labels, self.choices, strict=True)
         return next((label for label, ids in pairs if words[: len(ids)] == ids), text)
 
     @cached_property
-    def _specials(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The special tokens that the tokenizer puts before and behind an input."""
-        ids = tuple(self.tokenizer("")["input_ids"])
-        if self.kind == "causal":
-            return tuple(token for token in ids if token != self.tokenizer.eos_token_id), ()
-        return (ids[:1], ids[1:]) if len(ids) > 1 else ((), ids)
+    def _around(self) -> Around:
+        """The special tokens around an input; what a tokenizer puts behind a text must not stand before an answer."""
+        around = self.tokens.around_input
+        return replace(around, behind=()) if self.kind == "causal" else around
+
+    def _parts(self, example: Example) -> Parts:
+        """An input by who wrote what: fields come from the row, what stands between them from the task's author."""
+        if example.sentinels:
+            return _marked(example.inputs, example.sentinels)
+        pieces, texts = self.reading.pieces, iter(example.texts)
+        if len(example.texts) == sum(bool(field) for _, field in pieces):
+            pairs = [(Part(before, is_row=False), Part(next(texts) if field else "")) for before, field in pieces]
+            if "".join(part.text for pair in pairs for part in pair) == example.inputs:
+                return tuple(part for pair in pairs for part in pair if part.text)
+        return (Part(example.inputs),)
+
+    def _shortened(self, parts: Parts, ids: tuple[int, ...], room: int) -> tuple[int, ...]:
+        """Cut an input to `room` tokens: where a template made it, in its fields, of which the longest loses first.
+
+        Raises:
+            TaskError: the words of the template alone are too long.
+        """
+        is_left = self.reading.truncate == "left"
+        if not self.reading.template:  # the forms of the benchmarks are cut as their authors cut them
+            return ids[-room:] if is_left else ids[:room]
+        ids, owners = self.tokens.owners(parts)
+        fields = [number for number, part in enumerate(parts) if part.is_row]
+        places = {number: [place for place, owner in enumerate(owners) if owner == number] for number in fields}
+        words = len(ids) - sum(map(len, places.values()))
+        if words >= room:
+            raise TaskError(
+                f"the words of the template {self.reading.template!r:.60} are {words} tokens, and {room} have room; "
+                f"expected at least one for the fields: give more max_input_tokens (now {self.max_input_tokens}), or a "
+                "shorter template"
+            )
+        gone: set[int] = set()
+        sizes = [len(places[number]) for number in fields]
+        for number, size in zip(fields, levelled(sizes, room - words), strict=True):
+            gone.update(places[number][: len(places[number]) - size] if is_left else places[number][size:])
+        return tuple(token for place, token in enumerate(ids) if place not in gone)
 
     @cached_property
     def _words_after_input(self) -> tuple[int, ...]:
-        """The cue's tokens."""
-        return tuple(self.tokenizer(self._spelled.cue, add_special_tokens=False)["input_ids"])
+        """The cue's tokens, as they follow a text."""
+        [cue] = self.tokens.behind_any([(Part(self._spelled.cue, is_row=False),)])
+        return cue
 
-    def _words(self, answer: str) -> tuple[int, ...]:
-        """Token ids of an answer as it follows the input."""
-        text = f"{self._spelled.separator}{answer}" if answer else ""
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    @cached_property
+    def _label_tokens(self) -> tuple[tuple[int, ...], ...]:
+        """Token ids of each label without its end."""
+        return tuple(self._answers([(Part(label),) for label in self.labels]))
+
+    def _answers(self, answers: Sequence[Parts]) -> list[tuple[int, ...]]:
+        """Token ids of answers as they follow the input, without their end; none for an empty answer."""
+        separator = Part(self._spelled.separator, is_row=False)
+        texts: list[Parts] = [(separator, *answer) if any(part.text for part in answer) else () for answer in answers]
+        if self.kind == "seq2seq":
+            before = self.tokens.around_target.before
+            return [ids and before + ids for ids in self.tokens.encode(texts)]
+        if not self._spelled.cue:
+            return self.tokens.behind_any(texts)
+        return self.tokens.behind((Part(BEFORE[0]), Part(self._spelled.cue, is_row=False)), texts)
+
+    def _targets(self, examples: Sequence[Example]) -> list[tuple[int, ...]]:
+        """Token ids of each example's first answer and its end; none where it has no answer."""
+        firsts = [(example.answers[0], example.sentinels) if example.answers else None for example in examples]
+        different = [first for first in dict.fromkeys(firsts) if first is not None]
+        answers = self._answers([_marked(*first) for first in different])
+        targets = {first: ids + self._end for first, ids in zip(different, answers, strict=True)}
+        return [targets[first] if first is not None else () for first in firsts]
+
+    @cached_property
+    def _nested(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """The tokens of a label that begins another, and of that other; None where none does."""
+        pairs = pairwise(sorted(self._label_tokens))
+        return next(((short, long) for short, long in pairs if long[: len(short)] == short != long), None)
 
     @cached_property
     def _end(self) -> tuple[int, ...]:
-        """The end token behind an answer, as the reading has it."""
-        end = (cast(int, self.tokenizer.eos_token_id),)
-        if self.reading.end != "auto":
-            return end if self.reading.end == "always" else ()
-        plain = sorted(self._words(label) for label in self.labels)
-        goes_on = any(longer[: len(shorter)] == shorter for shorter, longer in pairwise(plain))
-        if self.kind == "seq2seq" or goes_on or not self.labels:
-            return end
-        return ()
+        """The end token behind an answer, as the reading has it; none where the tokenizer has none.
+
+        Raises:
+            TaskError: the reading asks for one, and there is none.
+        """
+        end = self.tokens.end
+        if self.reading.end == "always" and end is None:
+            raise TaskError(
+                'end is "always", and this backbone\'s tokenizer has no end token; expected "auto" or "never" here'
+            )
+        is_wanted = self.kind == "seq2seq" or not self.labels or self._nested is not None
+        if end is None or self.reading.end == "never" or (self.reading.end == "auto" and not is_wanted):
+            return ()
+        return (end,)
+
+    def _is_too_long(self, row: Row) -> bool:
+        """Whether a row's open answer is longer than the limit."""
+        return not self.labels and len(row.target_ids) > self.max_target_tokens
+
+    def _with_short_target(self, row: Row) -> Row:
+        """A row whose open answer is cut before its end where it is too long."""
+        if not self._is_too_long(row):
+            return row
+        return replace(row, target_ids=row.target_ids[: self.max_target_tokens - len(self._end)] + self._end)
+
+    def _sentences(self, examples: Sequence[Example], rows: Sequence[Row]) -> Iterator[str]:
+        """What happened to rows that their author should know."""
+        if not self.labels and not self._end and self.reading.end == "auto" and any(row.target_ids for row in rows):
+            yield (
+                "this backbone's tokenizer has no end token: open answers are trained without an end, and go on up to "
+                f"{self.max_target_tokens} tokens (max_target_tokens)"
+            )
+        if long_targets := sum(map(self._is_too_long, rows)):
+            yield (
+                f"{long_targets} of {len(rows)} answers were longer than {self.max_target_tokens} tokens and lost "
+                "their end (max_target_tokens)"
+            )
+        if lost := [row.lost for row in rows if row.lost]:
+            what = "of the template's fields, the longest first" if self.reading.template else "of the text"
+            yield (
+                f"{len(lost)} of {len(rows)} inputs were longer than {self.max_input_tokens} tokens and lost their "
+                f"{self.reading.truncate} end ({what}): {sum(lost) / len(lost):.0f} tokens on average, {max(lost)} at "
+                "most (max_input_tokens, truncate)"
+            )
+        yield from self._unknown_words(examples, rows)
+
+    def _unknown_words(self, examples: Sequence[Example], rows: Sequence[Row]) -> Iterator[str]:
+        """What the vocabulary lacks of inputs and answers."""
+        unknown = self.tokens.unknown
+        if lacking := [number for number, row in enumerate(rows) if row.unknown]:
+            example = self._unknown_example(examples[lacking[0]].inputs)
+            share = sum(row.unknown for row in rows) / sum(len(row.input_ids) + row.lost for row in rows)
+            mostly = ": the model reads next to nothing of them, take a backbone of their language or script"
+            yield (
+                f"{len(lacking)} of {len(rows)} inputs ({len(lacking) / len(rows):.0%}) have text that this backbone's "
+                f"vocabulary lacks, such as {example!r}: {share:.0%} of all tokens are unknown to it"
+                f"{mostly if share > MOSTLY else ''}"
+            )
+        if unknown is not None and not self.labels and (answers := sum(unknown in row.target_ids for row in rows)):
+            yield f"{answers} of {len(rows)} answers have text that this backbone's vocabulary lacks: it can't write it"
+
+    def _unknown_example(self, text: str) -> str:
+        """The first word of a text that has an unknown token, or the text's beginning."""
+        words = text.split()[:200]
+        encoded = self.tokens.encode([(Part(word),) for word in words])
+        lacking = (word for word, ids in zip(words, encoded, strict=True) if self.tokens.unknown in ids)
+        return next(lacking, text)[:40]
 
 
 @dataclass(frozen=True)
@@ -214,7 +360,7 @@ def split_lengths(task: Task, split: str, collator: Collator) -> SplitLengths:
     examples = iter(task.load(split))
     while part := list(islice(examples, CHUNK)):
         labels.update(example.answers[0] for example in part if task.labels and example.answers)
-        lengths += [(len(row.input_ids), len(row.target_ids)) for row in whole.encode(part)]
+        lengths += [(len(row.input_ids), len(row.target_ids)) for row in whole._rows(part)]
     if not lengths:
         raise TaskError(f"{task.name} has no rows in its split {split!r}; expected at least one. Give other data.")
     inputs, targets = np.array(lengths).T
@@ -269,7 +415,7 @@ def collator_named(backbone: str, task: Task, max_input_tokens: int | None = Non
         BackboneError: nothing of that name can be had.
     """
     checkpoint = locate(backbone)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
+    tokenizer = read_tokenizer(checkpoint)
     limit = task.reading.max_input_tokens if max_input_tokens is None else max_input_tokens
     return Collator(tokenizer, checkpoint.id.kind, replace(task.reading, max_input_tokens=limit))
 
@@ -288,6 +434,14 @@ def packed(rows: Iterable[int], lengths: Sequence[int], tokens: int) -> list[lis
         else:
             batches.append([row])
     return batches
+
+
+def _marked(text: str, sentinels: Sequence[str]) -> Parts:
+    """A text whose sentinels are its form's, and all else its row's."""
+    if not sentinels:
+        return (Part(text),)
+    parts = re.split(f"({'|'.join(map(re.escape, sorted(sentinels, key=len, reverse=True)))})", text)
+    return tuple(Part(part, is_row=number % 2 == 0) for number, part in enumerate(parts) if part)
 
 
 def _padded(sequences: Sequence[Sequence[int]], pad: int) -> torch.Tensor:

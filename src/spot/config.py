@@ -367,8 +367,17 @@ def _mistake(model: type[BaseModel], entry: Mapping[str, Any], origins: Mapping[
     expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
     near = ""
     if entry["type"] == "literal_error" and isinstance(entry["input"], str):
-        near = f"; {did_you_mean(entry['input'], get_args(model.model_fields[key].annotation))}"
+        near = (
+            f"; {did_you_mean(entry['input'], names)}"
+            if (names := _choices(model.model_fields[key].annotation))
+            else ""
+        )
     return f"{origin}: {place} is {entry['input']!r}; it {expected}{near}"
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The names that a key may have, of whatever its type is made of."""
+    return [name for part in get_args(annotation) for name in ([part] if isinstance(part, str) else _choices(part))]
 
 
 def _toml_value(value: Any) -> str:

@@ -44,6 +44,12 @@ class MissingExtra(SpotError):
     """An optional package is needed; the message holds the install line."""
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error of Python or torch says that memory ran out; torch has no class for that of the CPU."""
+    words = ("DefaultCPUAllocator", "CUDA out of memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
 def did_you_mean(name: str, accepted: Iterable[str]) -> str:
     """The tail of an error message about an unknown name: near misses, or the list of known names.
 

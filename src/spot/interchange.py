@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as safetensors_bytes
 from safetensors.torch import load_file
 
 from spot.errors import PromptError, StorageError, TaskError, did_you_mean
@@ -97,7 +96,7 @@ def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:
     }
     metadata = {"format": "pt", "spot": _history_text(prompt)}
     # The weights go first: they show that a folder is ours where an export was cut short.
-    write_whole(directory / WEIGHTS_FILE, safetensors_bytes({_EMBEDDINGS: prompt.value}, metadata))
+    write_whole(directory / WEIGHTS_FILE, _weights(prompt.value, metadata))
     write_whole(directory / CONFIG_FILE, f"{json.dumps(config, indent=2, sort_keys=True)}\n".encode())
     return directory
 
@@ -430,7 +429,7 @@ def _history_text(prompt: SoftPrompt) -> str:
     """What an exported prompt says of itself."""
     content = {name: getattr(prompt, name) for name in ("digest", "task", *_HISTORY)}
     content["parents"] = [asdict(parent) for parent in prompt.parents]
-    content |= {"backbone": asdict(prompt.backbone), "value_sha256": _hash(prompt.value)}
+    content |= {"backbone": prompt.backbone.to_json(), "value_sha256": _hash(prompt.value)}
     content["reading"] = plain(prompt.reading)
     return json.dumps(content, sort_keys=True)
 
@@ -456,6 +455,14 @@ def _with_history(prompt: SoftPrompt, text: str, path: Path, asked: Reading | No
         log.warning("%s: the vectors are no longer those that spot exported; their history is left out", path)
         return prompt
     return replace(prompt, **history, reading=asked or written)
+
+
+def _weights(value: np.ndarray, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file of one tensor; the library's own writer puts metadata into another order each time."""
+    entry = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [0, value.nbytes]}
+    head = json.dumps({"__metadata__": dict(metadata), _EMBEDDINGS: entry}, separators=(",", ":")).encode("ascii")
+    head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(8, "little") + head + value.astype("<f4", copy=False).tobytes()
 
 
 def _hash(value: np.ndarray) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from spot.cli import output
+from spot.cli import app, output
 
 
 def test_warnings_of_the_library_are_plain_lines_on_stderr(capsys: pytest.CaptureFixture[str]):
@@ -61,3 +61,25 @@ def test_json_is_one_document_and_nothing_beside_it(capsys: pytest.CaptureFixtur
 def test_scores_stand_on_one_line():
     assert output.scores({"accuracy": 86.25, "f1": 80.0}) == "accuracy 86.2, f1 80.0"
     assert output.scores({}) == "-"
+
+
+def test_no_control_codes_reach_a_terminal(capsys: pytest.CaptureFixture[str]):
+    """F9: a task called by an escape sequence, wherever commands print it."""
+    output.quieten()
+    name = "red\x1b[2J\x1b[31m\u202e\ud800"
+    output.emit({}, False, f"prompt of {name}\nline 2", output.table((name, "score"), [(f"{name}\nx", 1.0)]))
+    output.note(f"tuning {name}")
+    logging.getLogger("spot.anything").warning("left out: %s", name)
+    with output.progress(name):
+        pass
+    out, err = capsys.readouterr()
+    shown = r"red\x1b[2J\x1b[31m\u202e\ud800"
+    assert out.splitlines()[:2] == [f"prompt of {shown}", "line 2"]
+    assert rf"{shown}\nx" in out and out.count(shown) == 3
+    assert err.splitlines()[:3] == [f"tuning {shown}", f"left out: {shown}", f"{shown} ..."]
+
+
+def test_no_control_codes_of_a_message_reach_a_terminal(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        app.main(["library", "list", "--library", "none\x1b[2J"])
+    assert capsys.readouterr().err.startswith(r"error: there is no prompt library at none\x1b[2J")

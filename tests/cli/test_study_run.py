@@ -106,7 +106,11 @@ def test_run_status_and_run_again(spot, folder):
     first = spot("run", "study.toml", "--json").json
     assert set(first) == {"cells", "finished", "new", "diverged", "failed", "records"} and first["new"] == 12
     after = spot("status", "study.toml", "--json").json
-    assert set(after) == {"name", "records", "kinds", "running"} and after["running"] == []
+    assert (
+        set(after) == {"name", "records", "kinds", "running", "wrong"}
+        and after["running"] == []
+        and after["wrong"] == {}
+    )
     assert {kind: count["finished"] for kind, count in after["kinds"].items()} == {"source": 4, "plain": 4, "pair": 4}
     kept = {path: path.read_bytes() for path in Path(first["records"]).iterdir()}
     again = spot("run", "study.toml")
@@ -176,12 +180,17 @@ def test_a_study_that_is_running_is_refused(spot, folder):
         assert spot("status", "study.toml").code == 0
 
 
-def test_a_damaged_record_is_named(spot, folder):
+def test_a_damaged_record_is_named_and_made_again(spot, folder):
     spot("run", "study.toml")
     path = next(Path("studies/toy/cells").iterdir())
     path.write_text("{")
-    for command in ("run", "status", "plan", "report"):
-        refused(spot(command, "study.toml"), str(path), "Delete it")
+    for command in ("status", "plan", "report"):
+        result = spot(command, "study.toml")
+        assert result.code == 0 and f"{path} is no record" in result.out + result.err
+    assert spot("status", "study.toml", "--json").json["wrong"].keys() == {str(path)}
+    result = spot("run", "study.toml")
+    assert "1 of them now" in result.out and str(path) in result.err
+    assert spot("status", "study.toml", "--json").json["wrong"] == {}
 
 
 @pytest.mark.slow  # the unit tests may open no socket

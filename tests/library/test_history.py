@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot.errors import LibraryError
+from spot.errors import LibraryError, StorageError
 from spot.library import history
 from spot.library.history import TransferRecord, decode_summary, encode_summary, line_of, user_history
 from spot.library.library import Library, packaged
@@ -31,14 +31,14 @@ RECORD = TransferRecord(
 )
 REQUIRED = {"source", "target", "gain"}
 
-counts = st.none() | st.integers(0, 2**53)
+counts = st.none() | st.integers(0, 2**31)
 floats = st.floats(allow_nan=False, allow_infinity=False, width=32)
-summaries = st.lists(floats, min_size=1, max_size=5).map(lambda row: encode_summary(np.array(row)))
+summaries = st.lists(floats, min_size=1, max_size=5).filter(any).map(lambda row: encode_summary(np.array(row)))
 transfers = st.builds(
     TransferRecord,
     source=st.text(),
     target=st.text(),
-    gain=st.floats(allow_nan=False, allow_infinity=False),
+    gain=st.floats(-1000, 1000),
     id=st.none() | st.text(),
     source_task=st.none() | st.text(),
     steps=counts,
@@ -98,10 +98,10 @@ def test_a_line_holds_the_fields_that_are_known(tmp_path: Path):
 WRONG = {
     "source": [None, 1, ["a"]],
     "target": [None, 2.5, {}],
-    "gain": [None, "1", True, float("nan"), float("inf"), -float("inf")],
+    "gain": [None, "1", True, float("nan"), float("inf"), -float("inf"), 1e9, 10**400, -(10**400), [], {}],
     "id": [7, []],
     "source_task": [7, False],
-    "steps": [-1, 1.5, "36", True],
+    "steps": [-1, 1.5, "36", True, 2**40, 10**400],
     "rows": [-1, 0.5, "many", float("nan")],
     "seeds": [-1, 2.5, [3], float("inf")],
     "embedding": [
@@ -115,7 +115,8 @@ WRONG = {
         {"mean": ""},
         {"mean": encode_summary(np.array([1, np.nan, 0, 0]))},
         {"mean": SUMMARY, "token": encode_summary(np.array([np.inf, 0, 0, 0]))},
-        {"mean": SUMMARY, "token": encode_summary(np.zeros(5))},
+        {"mean": SUMMARY, "token": encode_summary(np.arange(5))},
+        {"mean": encode_summary(np.zeros(4))},
     ],
     "another": ["field"],
 }
@@ -131,7 +132,8 @@ def test_a_wrong_field_is_named_by_file_line_and_field(library: Library, own_cac
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n{json.dumps(good)}\n")
     (problem,) = library.verify()
-    assert problem.startswith(f"{path}: line 2 is no record of a transfer: ") and f"field '{name}" in problem
+    assert problem.startswith(f"{path}: line 2 is no record of a transfer: ")
+    assert f"field '{name}" in problem or ("it is not JSON" in problem and value in (10**400, -(10**400)))
     assert problem.endswith("Mend or delete the line.") and len(problem) < 600
     with pytest.raises(LibraryError, match=f"line 2 is no record of a transfer: .*field '{name}"):
         history.read(path, library.entries())
@@ -153,7 +155,7 @@ def test_every_wrong_line_and_field_is_a_problem(library: Library):
 @pytest.mark.parametrize(("name", "value"), [case for case in CASES if case[0] not in ("another",)])
 def test_a_wrong_field_is_not_written(library: Library, name: str, value: object):
     record = replace(RECORD, **{name: value})
-    if name == "embedding" and isinstance(value, dict) and value.get("token") == encode_summary(np.zeros(5)):
+    if name == "embedding" and isinstance(value, dict) and value.get("token") == encode_summary(np.arange(5)):
         return  # its width is wrong for one source and right for another
     with pytest.raises(LibraryError, match=f"the transfer from .* cannot be recorded: .*field '{name}"):
         library.record_transfers([RECORD, record])
@@ -166,7 +168,7 @@ def test_what_is_no_json_is_not_written(library: Library):
 
 
 def test_widths_are_those_of_the_sources_backbone(library: Library):
-    ours, wide = library.entries()[0].digest, encode_summary(np.zeros(6))
+    ours, wide = library.entries()[0].digest, encode_summary(np.ones(6))
     foreign = replace(RECORD, embedding={"mean": wide})  # of a source that is not here: perhaps of another model
     library.record_transfers([foreign, replace(RECORD, id="two", source=ours)])
     assert library.verify() == [] and len(library.transfers()) == 2
@@ -179,10 +181,61 @@ def test_widths_are_those_of_the_sources_backbone(library: Library):
         library.transfers()
 
 
+ODD_LINES = [
+    b"",
+    b"{}",
+    b"[]",
+    b"null",
+    b"3",
+    b"\xff",
+    b"[" * 100_000,
+    b'{"a":' * 5_000,
+    b'{"source": "a", "target": "b", "gain": 1, "gain": 2}',
+    b'{"source": "a", "target": "\\ud800", "gain": 1}',
+    b'{"source": "a", "target": "b", "gain": 1' + b"0" * 400 + b"}",
+    b'{"source": "a", "target": "' + b"b" * 10_001 + b'", "gain": 1}',
+    b'{"source": "a", "target": "b", "gain": 1' + b" " * 4_000_000 + b"}",
+]
+
+
+@pytest.mark.parametrize("line", ODD_LINES, ids=[repr(line[:12]) for line in ODD_LINES])
+def test_any_line_that_is_no_record_is_named(library: Library, line: bytes):
+    """F6, F14: `verify` and every reader name the file and the line; none ends in a traceback."""
+    path = library.path / "transfers.jsonl"
+    path.write_bytes(line_of(RECORD) + line + b"\n" + line_of(replace(RECORD, id="two")))
+    (problem,) = library.verify()
+    assert problem.startswith(f"{path}: line 2 is no record of a transfer: ")
+    for read in (library.transfers, lambda: library.record_transfers([replace(RECORD, id=None)])):
+        with pytest.raises(LibraryError) as caught:
+            read()
+        assert str(caught.value) == problem
+    assert path.read_bytes().count(b"\n") == 3
+
+
+def test_what_cannot_be_read_is_not_written(library: Library):
+    """F14: one contract for both ends."""
+    for change in ({"gain": 1e9}, {"target": "\ud800"}, {"steps": 2**40}, {"target": "x" * 10_001}):
+        with pytest.raises(LibraryError, match="cannot be recorded: "):
+            library.record_transfers([replace(RECORD, **change)])
+    assert library.transfers() == []
+
+
+def test_a_history_behind_a_link_is_neither_read_nor_written(library: Library, tmp_path: Path):
+    """F3: `transfers.jsonl` of a stranger's library leads to a file of the user's."""
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"a torn line")
+    (library.path / "transfers.jsonl").symlink_to(precious)
+    assert any("transfers.jsonl is a link" in problem for problem in library.verify())
+    for read in (library.transfers, lambda: library.record_transfers([RECORD])):
+        with pytest.raises((LibraryError, StorageError), match=r"transfers\.jsonl is a link"):
+            read()
+    assert precious.read_bytes() == b"a torn line"
+
+
 def test_a_history_that_cannot_be_read_is_named(library: Library):
     path = library.path / "transfers.jsonl"
     path.mkdir()
-    with pytest.raises(LibraryError, match=r"cannot read .*transfers\.jsonl: Is a directory"):
+    with pytest.raises(LibraryError, match=r"cannot read .*transfers\.jsonl: it is a folder, expected a regular file"):
         library.transfers()
     assert [problem.split(":")[0] for problem in library.verify()] == [f"cannot read {path}"]
 

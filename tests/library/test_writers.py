@@ -76,7 +76,7 @@ def test_many_writers_lose_nothing(library: Library):
 
 
 def test_a_killed_writer_leaves_nothing_behind(library: Library):
-    (library.path / "prompts" / f".half.safetensors{files.TEMPORARY_SUFFIX}").write_bytes(b"half")
+    (library.path / "prompts" / f".half.safetensors.1.0123abcd{files.TEMPORARY_SUFFIX}").write_bytes(b"half")
     assert library.entries() == [] and library.verify() == []
     fill(library, 1)
     assert len(list((library.path / "prompts").iterdir())) == 1

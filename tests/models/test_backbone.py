@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from spot.errors import BackboneError
+from spot.models import backbone as backbone_module
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED
+from spot.models.causal import CausalRows
 from tests.support.batches import CHOICES, ROWS, batch_of, frozen, prompts_for, relative
-from tests.support.tiny_models import FAMILIES
+from tests.support.tiny_models import FAMILIES, POSITIONS
 
 RELATIVE = 1e-5
 
@@ -99,6 +102,32 @@ def test_greedy_generation_equals_transformers(tiny, family):
     assert backbone.generate(batch_of([(text, target, number)]), prompts, 6) == words
 
 
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_row_ends_at_the_end_of_training_and_where_the_model_itself_would_end(tiny, family):
+    backbone = frozen(tiny, family)
+    backbone.model.generation_config.eos_token_id = None
+    backbone.tokenizer.eos_token = None
+    row = batch_of(ROWS[:1])
+    [whole] = backbone.generate(row, prompts_for(), 6)
+    tokens = backbone.tokenizer(whole, add_special_tokens=False)["input_ids"]
+    end = tokens[-1]
+    expected = backbone.tokenizer.decode(tokens[: tokens.index(end)])
+    assert expected != whole
+    assert backbone.generate(row, prompts_for(), 6, end=end) == [expected]
+    backbone.model.generation_config.eos_token_id = [299, end]
+    assert backbone.generate(row, prompts_for(), 6) == [expected]
+    assert backbone.generate(row, prompts_for(), 6, end=298) == [expected]
+
+
+def test_a_row_whose_numbers_are_not_finite_has_no_text_and_its_neighbours_have_theirs(tiny):
+    backbone = frozen(tiny, "llama")
+    prompts = prompts_for()
+    expected = backbone.generate(batch_of(ROWS), prompts, 6)
+    prompts[1] = float("nan")  # of the second row
+    texts = backbone.generate(batch_of(ROWS), prompts, 6)
+    assert texts == [expected[0], None, expected[2]]
+
+
 @pytest.mark.filterwarnings("ignore")  # PEFT's own deprecations and its word on position ids
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen2", "t5", "t5v11"])
 def test_loss_and_gradient_equal_peft_on_unpadded_rows(tiny, family):
@@ -126,37 +155,64 @@ def test_loss_and_gradient_equal_peft_on_unpadded_rows(tiny, family):
     assert relative(prompts.grad[0], weight.grad) < RELATIVE
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen2", "gemma2"])
 def test_causal_families_share_the_prefix(tiny, family):
     backbone = frozen(tiny, family)
     assert backbone.shares_prefix
-    assert all(keys.shape[2] == 5 for keys, _ in backbone.prefix(prompts_for()).cache)
+    assert all(layer.keys.shape[2] == 5 for layer in backbone.prefix(prompts_for()).states.layers)
 
 
-def test_a_sliding_window_shorter_than_the_row_is_not_shared(tiny):
-    backbone = frozen(tiny, "gemma2")
-    long_row = batch_of(ROWS)
-    assert not backbone._fits_window(long_row, backbone.prefix(prompts_for()))
-    short = batch_of([([3], [4], 0)])
-    assert backbone._fits_window(short, backbone.prefix(prompts_for()))
-
-
-def test_a_cache_without_gradient_makes_the_engine_concatenate_and_say_so(tiny, monkeypatch, caplog):
-    prefill = Backbone._prefill
+def test_prompts_without_a_gradient_through_their_states_are_read_once_a_row_and_that_is_said(
+    tiny, monkeypatch, caplog
+):
+    prefix = CausalRows.prefix
 
     def without_gradient(self, prompts):
-        cache = prefill(self, prompts)
-        for layer in cache.layers:
-            layer.keys = layer.keys.detach()
-        return cache
+        return prefix(self, prompts.detach())
 
-    monkeypatch.setattr(Backbone, "_prefill", without_gradient)
+    monkeypatch.setattr(CausalRows, "prefix", without_gradient)
     with caplog.at_level(logging.WARNING, logger="spot.models.backbone"):
         backbone = frozen(tiny, "llama")
     assert not backbone.shares_prefix
-    assert "the prompt is run once a row: 0 of 2 layers" in caplog.text
+    assert "a prompt is read once a row: shared, its states fail" in caplog.text
     expected = torch.stack([by_hand(backbone, row, prompts_for()) for row in ROWS])
     assert relative(backbone.loss(batch_of(ROWS), prompts_for()), expected) < RELATIVE
+
+
+def test_gradient_checkpointing_shares_prompts_where_there_is_no_gradient(tiny, caplog):
+    with caplog.at_level(logging.WARNING, logger="spot.models.backbone"):
+        backbone = frozen(tiny, "llama", gradient_checkpointing=True)
+    assert backbone.shares_prefix
+    assert not caplog.text
+    assert backbone.prefix(prompts_for()).states is None
+    with torch.no_grad():
+        assert backbone.prefix(prompts_for()).states is not None
+
+
+def test_ways_are_compared_once_for_each_stretch_of_lengths_and_said_once(tiny, monkeypatch, caplog):
+    beyond = []
+    compare = backbone_module.probe
+    monkeypatch.setattr(backbone_module, "probe", lambda rows, more: beyond.append(more) or compare(rows, more))
+    with caplog.at_level(logging.WARNING, logger="spot.models.backbone"):
+        backbone = frozen(tiny, "gemma2")  # its window is 8 tokens, its positions 512
+        for tokens in (3, 8, 9, 12, 500, 9):
+            assert backbone.ways_for(tokens).shares
+    assert beyond == [0, 8]
+    assert caplog.text.count("labels of several tokens are read one by one") == 1
+
+
+def test_a_row_longer_than_the_learned_positions_is_refused(tiny):
+    backbone = frozen(tiny, "gpt2")
+    long_row = batch_of([([3] * POSITIONS, [4], 0)])
+    with pytest.raises(BackboneError, match=rf"a row of {POSITIONS + 6} tokens, .* 512 positions; expected shorter"):
+        backbone.loss(long_row, prompts_for())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_vectors_of_the_vocabulary_are_what_the_first_layer_is_given(tiny, family):
+    backbone = frozen(tiny, family)
+    ids = torch.tensor([[3, 4, 5]])
+    assert torch.equal(backbone.embeddings()[ids], backbone.embed(ids))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

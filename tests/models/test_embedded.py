@@ -73,13 +73,3 @@ def test_a_wheel_without_its_file_is_named_with_the_line_that_mends_it(monkeypat
     monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(files=None))
     with pytest.raises(BackboneError, match=f"holds no file {embedded.GGUF}; run: .* --force-reinstall"):
         embedded.gguf_file()
-
-
-def test_the_converted_model_is_used_again(monkeypatch, tmp_path, own_cache):
-    weights = tmp_path / embedded.GGUF
-    weights.write_bytes(b"weights")
-    monkeypatch.setattr(embedded, "gguf_file", lambda: weights)
-    folder = own_cache / "backbones" / f"smollm2-135m-instruct-{embedded.fingerprint(weights)}"
-    folder.mkdir(parents=True)
-    (folder / "spot.json").write_text("{}")
-    assert embedded.ensure() == folder

@@ -48,6 +48,7 @@ from safetensors import safe_open
 from spot.errors import PromptError, StorageError
 from spot.prompts.overlap import build, contains
 from spot.prompts.prompt import BackboneId, KeyRecipe, Parent, SoftPrompt, from_bytes, header, load, save, to_bytes
+from spot.reading import Reading
 
 GOLDEN = Path(__file__).parents[1] / "data" / "prompt_format1.safetensors"
 BACKBONE = BackboneId(name="embedded", kind="causal", width=3, vocabulary=50, fingerprint="f" * 16)
@@ -139,9 +140,13 @@ def test_round_trip(tmp_path: Path) -> None:
 
 numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=20)
-percents = st.dictionaries(texts, st.floats(0, 100), max_size=3)
+percents = st.dictionaries(texts, st.floats(-100, 100) | st.integers(0, 100), max_size=3)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
@@ -154,18 +159,30 @@ def prompts(draw: st.DrawFn) -> SoftPrompt:
     array = st.lists(numbers, min_size=length * width, max_size=length * width).map(
         lambda values: np.array(values, dtype=np.float32).reshape(length, width)
     )
-    finite = st.floats(0, 1)
-    recipe = st.builds(KeyRecipe, learning_rate=finite, weight_decay=finite)
+    recipe = st.builds(
+        KeyRecipe,
+        step=st.integers(1, 10_000_000),
+        length=st.integers(1, 10_000),
+        init=st.text(min_size=1, max_size=20),
+        init_seed=st.integers(0, 2**32 - 1),
+        optimiser=st.sampled_from(["adamw", "adafactor"]),
+        learning_rate=st.floats(0, 3e37, exclude_min=True) | st.just(1),
+        weight_decay=st.floats(0, 1, exclude_max=True) | st.just(0),
+        batch_size=st.integers(1, 100_000),
+        max_input_tokens=st.integers(1, 10**9),
+    )
     return SoftPrompt(
         value=draw(array),
-        backbone=BackboneId(draw(texts), draw(texts), width, draw(st.integers(0, 10**6)), draw(texts)),
+        backbone=BackboneId(
+            draw(texts), draw(st.sampled_from(["causal", "seq2seq"])), width, draw(st.integers(0, 10**6)), draw(texts)
+        ),
         task=draw(texts),
         step=draw(st.integers(0, 10**9)),
         key=draw(st.none() | array),
         start=draw(st.none() | array),
         sketch=draw(st.none() | st.lists(texts, max_size=3).map(build)),
         task_revision=draw(texts),
-        seed=draw(st.none() | st.integers()),
+        seed=draw(st.none() | st.integers(-(2**63), 2**63 - 1)),
         initialiser=draw(texts),
         parents=tuple(draw(st.lists(st.builds(Parent, texts, st.floats(0, 1)), max_size=2))),
         key_recipe=draw(st.none() | recipe),
@@ -247,6 +264,7 @@ def test_the_digest_covers_every_field(name: str) -> None:
         "config": {"steps": 21},
         "scores": {"accuracy": 90.5},
         "frozen_scores": {},
+        "reading": Reading(cue="A:"),
     }
     digest = small(**{name: other.get(name, "other")}).digest
     assert digest != small().digest == small().digest
@@ -325,6 +343,15 @@ def test_prompts_are_values() -> None:
         ({"parents": (Parent("0123", np.inf),)}, "parents and key recipe of a prompt must hold .* finite"),
         ({"key_recipe": replace(RECIPE, learning_rate=np.nan)}, "parents and key recipe of a prompt must"),
         ({"config": {"path": Path("x")}}, "config of a prompt must hold JSON values and finite numbers"),
+        ({"config": {"steps": 10**400}}, "cannot be kept: .*the integer 1000.* is out of range"),
+        ({"config": {"max_input_tokens": "many"}}, "max_input_tokens of the prompt's settings is 'many'"),
+        ({"scores": {"accuracy": 1e9}}, "the field 'scores.accuracy' holds 1000000000.0; it should be less than"),
+        ({"task": "\ud800"}, "cannot be kept: it is not JSON"),
+        ({"task": 3}, "the field 'task' holds 3; it should be a valid string"),
+        ({"step": -1}, "the field 'step' holds -1; it should be greater than or equal to 0"),
+        ({"step": True}, "the field 'step' holds True; it should be a valid integer"),
+        ({"key_recipe": replace(RECIPE, step=-5)}, "key_step is -5; it should be greater than or equal to 1"),
+        ({"backbone": replace(BACKBONE, kind="other")}, "the field 'backbone.kind' holds 'other'"),
     ],
 )
 def test_impossible_prompts_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -214,7 +214,7 @@ def test_a_library_in_use_is_no_reason_to_forget(library, own_cache, caplog):
 
 
 def test_a_full_disk_everywhere_is_said_and_no_error(library, monkeypatch, caplog):
-    def full(path: Path, line: bytes) -> None:
+    def full(path: Path, line: bytes, inside: Path | None = None) -> None:
         raise StorageError(f"cannot write {path}: No space left on device.")
 
     monkeypatch.setattr(history, "append", full)

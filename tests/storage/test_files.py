@@ -1,6 +1,7 @@
 """Whole files, locks and the cache folder."""
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -66,7 +67,7 @@ def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "prompt.safetensors"
     path.write_bytes(b"old")
 
-    def full(*_: object) -> int:
+    def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, failing, full)
@@ -129,9 +130,91 @@ def test_killed_writers_leave_whole_files(tmp_path: Path) -> None:
             writer.send_signal(signal.SIGKILL)
             writer.wait(timeout=30)
         assert path.read_bytes() in contents
-    (tmp_path / ".file.1.abc.tmp").write_bytes(b"half")
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ["file"]
+
+
+def test_only_temporary_files_of_ours_are_leftovers(tmp_path: Path) -> None:
+    """F3: a user's hidden `.tmp` files stay, whatever they are; so do those that somebody is writing."""
+    own = [".file.1.0123abcd.tmp", ".a.b.safetensors.4194304.ffffffff.tmp"]
+    others = [".mine.tmp", ".file.1.abc.tmp", ".file.x.0123abcd.tmp", "file.1.0123abcd.tmp", ".1.0123abcd.tmp"]
+    for name in (*own, *others):
+        (tmp_path / name).write_bytes(b"half")
+    os.mkfifo(tmp_path / ".fifo.1.0123abcd.tmp")
+    (tmp_path / ".folder.1.0123abcd.tmp").mkdir()
+    (tmp_path / ".link.1.0123abcd.tmp").symlink_to(tmp_path / ".mine.tmp")
+    kept = sorted([*others, ".fifo.1.0123abcd.tmp", ".folder.1.0123abcd.tmp", ".link.1.0123abcd.tmp"])
+    with (tmp_path / own[0]).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == sorted([*kept, own[0]])
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == kept
+    remove_leftovers(tmp_path / "none")
+
+
+def test_a_write_sweeps_up_what_was_left_of_its_own_file(tmp_path: Path) -> None:
+    """F16: leftovers of killed writers go with the next write, in any folder."""
+    for name in (".file.1.0123abcd.tmp", ".other.1.0123abcd.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    write_whole(tmp_path / "file", b"x")
+    assert names(tmp_path) == [".other.1.0123abcd.tmp", "file"]
+    long = "x" * 255
+    write_whole(tmp_path / long, b"x")
+    assert names(tmp_path) == [".other.1.0123abcd.tmp", "file", long]
+
+
+def test_nothing_is_deleted_or_written_behind_a_link(tmp_path: Path) -> None:
+    """F3: `prompts` of a stranger's library leads to a folder of the user's."""
+    home, folder = tmp_path / "home", tmp_path / "folder"
+    home.mkdir()
+    folder.mkdir()
+    (home / ".file.1.0123abcd.tmp").write_bytes(b"precious")
+    (folder / "prompts").symlink_to(home)
+    with pytest.raises(StorageError, match="prompts is a link"):
+        remove_leftovers(folder / "prompts", inside=folder)
+    for name in ("prompts/file", "prompts/deeper/file"):
+        with pytest.raises(StorageError, match="prompts is a link"):
+            write_whole(folder / name, b"x", inside=folder)
+        with pytest.raises(StorageError, match="prompts is a link"), lock(folder / name, inside=folder):
+            raise AssertionError("locked")
+    assert names(home) == [".file.1.0123abcd.tmp"]
+    write_whole(folder / "new" / "file", b"x", inside=folder)
+    assert (folder / "new" / "file").read_bytes() == b"x"
+
+
+def test_a_written_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "file").symlink_to("precious")
+    write_whole(tmp_path / "file", b"x", inside=tmp_path)
+    assert (tmp_path / "file").read_bytes() == b"x" and not (tmp_path / "file").is_symlink()
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "named"])
+def test_a_lock_is_never_taken_in_another_file(tmp_path: Path, inside: bool) -> None:
+    """F2: through a link, by a hard link, in whatever is no lock file; the user's files stay as they are."""
+    precious, root = tmp_path / "precious", tmp_path if inside else None
+    precious.write_bytes(b"precious\n")
+    (tmp_path / "linked.lock").symlink_to(precious)
+    (tmp_path / "dangling.lock").symlink_to(tmp_path / "new")
+    (tmp_path / "hard.lock").hardlink_to(precious)
+    (tmp_path / "digits.lock").write_bytes(b"1" * 21)
+    os.mkfifo(tmp_path / "fifo.lock")
+    for name, message in {
+        "linked": "linked.lock is a link",
+        "dangling": "dangling.lock is a link",
+        "hard": r"hard.lock is no lock file: .*It stays as it is",
+        "digits": "digits.lock is no lock file",
+        "fifo": "fifo.lock: it is a FIFO",
+    }.items():
+        with pytest.raises(StorageError, match=message), lock(tmp_path / name, root):
+            raise AssertionError("locked")
+    assert precious.read_bytes() == b"precious\n" and not (tmp_path / "new").exists()
+    for content in (b"", b"4194304", b"12\n"):
+        (tmp_path / "own.lock").write_bytes(content)
+        with lock(tmp_path / "own", root):
+            assert (tmp_path / "own.lock").read_bytes() == str(os.getpid()).encode()
 
 
 def test_lock_is_exclusive_and_ends(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_lines_are_read_as_they_were_appended(tmp_path_factory, first, second, t
 
 def test_no_file_is_no_lines(tmp_path: Path):
     assert read_lines(tmp_path / "lines") == []
-    with pytest.raises(StorageError, match=r"cannot read .*: Is a directory\. Choose a file"):
+    with pytest.raises(StorageError, match=r"cannot read .*: it is a folder, expected a regular file\. Choose a file"):
         read_lines(tmp_path)
     with pytest.raises(StorageError, match=r"cannot write .*No such file or directory"):
         append_lines(tmp_path / "none" / "lines", [b"a\n"])
@@ -49,3 +49,32 @@ def test_a_full_disk_takes_back_what_it_began(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(StorageError, match=r"cannot write .*lines \(8 bytes\): No space left on device"):
         append_lines(path, [b"second \n"])
     assert path.read_bytes() == b"first\n"
+
+
+def test_lines_are_not_appended_through_a_link(tmp_path: Path):
+    """F3: a journal in a stranger's folder that is a link to a file of the user."""
+    precious, folder = tmp_path / "precious", tmp_path / "folder"
+    precious.write_bytes(b"a torn line")
+    folder.mkdir()
+    (folder / "lines").symlink_to(precious)
+    with pytest.raises(StorageError, match=r"lines is a link"):
+        append_lines(folder / "lines", [b"a\n"], inside=folder)
+    with pytest.raises(StorageError, match=r"lines is a link"):
+        read_lines(folder / "lines", inside=folder)
+    assert precious.read_bytes() == b"a torn line"
+
+
+def test_a_fifo_is_no_file_of_lines(tmp_path: Path):
+    """F8: neither reading nor appending waits for the other end."""
+    os.mkfifo(tmp_path / "lines")
+    with pytest.raises(StorageError, match="a FIFO, expected a regular file"):
+        read_lines(tmp_path / "lines")
+    with pytest.raises(StorageError, match="a FIFO, expected a regular file"):
+        append_lines(tmp_path / "lines", [b"a\n"])
+
+
+def test_a_file_of_lines_has_a_bound(tmp_path: Path):
+    with (tmp_path / "lines").open("wb") as file:
+        file.truncate(60_000_000_000)
+    with pytest.raises(StorageError, match="holds 60,000,000,000 bytes"):
+        read_lines(tmp_path / "lines")

@@ -120,6 +120,29 @@ def test_damage_before_the_last_line_is_an_error(tmp_path: Path) -> None:
         RunDir(tmp_path).read_log()
 
 
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('{"step": "x"}', "its step is 'x'; expected a number from 0"),
+        ('{"step": null}', "its step is None"),
+        ('{"step": true}', "its step is True"),
+        ('{"step": -1}', "its step is -1"),
+        ('{"step": 1.5}', "its step is 1.5"),
+        ('{"step": 1' + "0" * 5000 + "}", "line 1 of 2 is no record"),
+        ("[1]", "it holds [1]; expected an object"),
+        ("[" * 100_000, "line 1 of 2 is no record"),
+    ],
+)
+def test_a_line_of_the_log_that_no_run_wrote_is_named(tmp_path: Path, line: str, named: str) -> None:
+    with RunDir(tmp_path) as run:
+        run.create("", ONE)
+        (tmp_path / "log.jsonl").write_text(f'{line}\n{{"step": 2}}\n')
+        for reading in (run.read_log, lambda: run.truncate_log(1)):
+            with pytest.raises(RunError) as refusal:
+                reading()
+            assert named in str(refusal.value) and "Delete the folder" in str(refusal.value)
+
+
 def test_truncate_log(tmp_path: Path) -> None:
     """Records after the checkpoint's step go; records without a step stay; no change, no writing."""
     with RunDir(tmp_path) as run:
@@ -190,7 +213,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         assert process.stdout.readline() == "on\n"
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=30)
-    (tmp_path / ".checkpoint.1.ab.tmp").write_bytes(b"half")
+    (tmp_path / ".checkpoint.1.0123abcd.tmp").write_bytes(b"half")
     with RunDir(tmp_path) as run:
         run.create("", ONE)
         state = run.load_checkpoint()

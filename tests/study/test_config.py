@@ -9,6 +9,7 @@ from spot.config import TuneConfig
 from spot.errors import ConfigError
 from spot.library.library import Library
 from spot.prompts.prompt import save
+from spot.study.cells import read_plan
 from spot.study.config import look_up, read_study
 from tests.support.prompts import BACKBONE, RECIPE, library_prompt
 
@@ -197,3 +198,34 @@ def test_a_folder_that_is_a_library_stands_for_its_prompts(tmp_path):
     assert [one.task for one in look_up(read_study(write(tmp_path, text))).sources] == ["one", "two"]
     library.add(library_prompt("two", seed=3))
     refused(tmp_path, text, "sources: two is there 2 times")
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('models = "x"', "models.float is 'x'; it should be a valid number"),
+        ('models = ""', "models.float is ''"),
+        ("models = [1]", "models.float is [1]"),
+        ('metric = "men"', "did you mean 'mean'"),
+        (f'sources = ["{"a" * 300}"]', "sources: "),
+        (f'sources = ["{"a/" * 3000}"]', "sources: "),
+        ('sources = ["a\\u0000b"]', "sources: "),
+        (f'targets = ["{"a" * 300}"]', "targets: "),
+        ('sources = ["~zzz9/x"]', "begins with a home folder that is not known"),
+        ('out = "~zzz9"', "begins with a home folder that is not known"),
+    ],
+)
+def test_a_value_that_no_study_can_have_is_said_in_words(tmp_path, line, named):
+    key = line.partition(" ")[0]
+    lines = {"name": 'name = "a"', "targets": 'targets = ["cr"]', key: line}
+    (tmp_path / "study.toml").write_text("\n".join(lines.values()))
+    with pytest.raises(ConfigError) as refusal:
+        read_plan(tmp_path / "study.toml")
+    assert named in str(refusal.value)
+
+
+def test_a_backbone_of_a_name_that_no_file_can_have_is_a_name(tmp_path):
+    (tmp_path / "study.toml").write_text(
+        f'name = "a"\ntargets = ["cr"]\nstrategies = ["none"]\nbackbone = "{"a" * 5000}"\n'
+    )
+    assert {cell.settings.backbone for cell in read_plan(tmp_path / "study.toml").cells} == {"a" * 5000}

@@ -2,21 +2,14 @@
 
 import json
 import math
-from dataclasses import replace
+import os
 
 import numpy as np
 import pytest
 
 from spot.errors import StudyError
-from spot.study.records import (
-    RECORD_FORMAT,
-    Record,
-    RecordFolder,
-    read_finished,
-    read_record,
-    read_records,
-    write_record,
-)
+from spot.library.history import encode_summary
+from spot.study.records import RECORD_FORMAT, Record, read_record, read_records, write_record
 from spot.training.result import CurvePoint
 
 RECORD = Record(
@@ -91,6 +84,30 @@ def file_of(**changes) -> str:
         (file_of(embedding={"mean": "abc"}), "the field 'embedding.mean' holds 'abc'"),
         (file_of(embedding={"mean": 3}), "the field 'embedding.mean' holds 3; it should be float32 numbers in base64"),
         (file_of(curve=[{"step": 2}]), "the field 'curve.0.score' is missing"),
+        (file_of(score=True), "the field 'score' holds True"),
+        (file_of(score=1e9), "the field 'score' holds 1000000000.0"),
+        (file_of(scores={"accuracy": -101}), "the field 'scores.accuracy' holds -101"),
+        (file_of(as_is=101), "the field 'as_is' holds 101"),
+        (file_of(frozen="50"), "the field 'frozen' holds '50'"),
+        (file_of(interval=[0.0, 1e300]), "the field 'interval.1' holds 1e+300"),
+        (file_of(similarity={"mean": 1.5}), "the field 'similarity.mean' holds 1.5"),
+        (file_of(weights=[-0.5, 1.5]), "the field 'weights.0' holds -0.5"),
+        (
+            file_of(embedding={"mean": encode_summary(np.array([np.nan, 1.0], "<f4"))}),
+            "should be finite float32 numbers",
+        ),
+        (file_of(embedding={"mean": ""}), "should be finite float32 numbers"),
+        (file_of(curve=[{"step": 2, "score": 1.0}, {"step": 2, "score": 1.0}]), "should rise in steps"),
+        (file_of(curve={"step": 2}), "the field 'curve' holds {'step': 2}"),
+        (file_of(steps=-1), "the field 'steps' holds -1"),
+        (file_of(k=True), "the field 'k' holds True"),
+        (file_of(seed=10**30), "is out of range"),
+        (file_of(rows={"report": -1}), "the field 'rows.report' holds -1"),
+        (file_of(tokens=1.5), "the field 'tokens' holds 1.5"),
+        (file_of(data=7), "the field 'data' holds 7"),
+        (file_of(task="\ud800"), "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        (file_of(config={"steps": "deep"}).replace('"deep"', "[" * 5000 + "]" * 5000), "it is not JSON"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_fields_and_what_to_do(tmp_path, text, problem):
@@ -114,27 +131,23 @@ def test_a_renamed_record_is_refused(tmp_path):
         read_records(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "link", "folder", "endless"])
+def test_what_is_no_regular_file_is_no_record(tmp_path, kind):
+    path = tmp_path / "cells" / "abcd.json"
+    path.parent.mkdir()
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        write_record(RECORD, tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere" / "abcd.json")
+    else:
+        path.touch()
+        os.truncate(path, 10**12)
+    with pytest.raises(StudyError, match=f"{path} is no record of a study's cell: "):
+        read_record(path)
+
+
 def test_no_folder_has_no_records(tmp_path):
     assert read_records(tmp_path / "none") == []
-
-
-def test_records_that_a_killed_run_left_are_landed(tmp_path):
-    write_record(RECORD, tmp_path / "pending")
-    folder = RecordFolder(tmp_path, {"abcd": "pair glue/sst2 -> cr, seed 1"})
-    assert folder.records == {"abcd": RECORD} and not (tmp_path / "pending").exists()
-    assert read_records(tmp_path / "cells") == [RECORD]
-
-
-def test_records_of_a_gang_are_added_all_or_none(tmp_path):
-    folder = RecordFolder(tmp_path, {"abcd": "", "ef": ""})
-    broken = replace(RECORD, digest="ef", scores={"accuracy": math.nan})
-    with pytest.raises(ValueError, match="JSON"):
-        folder.add([RECORD, broken])
-    assert folder.records == {} and list(tmp_path.rglob("*.json")) == []
-    folder.add([RECORD, replace(RECORD, digest="ef")])
-    assert set(folder.records) == {"abcd", "ef"} == {path.stem for path in (tmp_path / "cells").iterdir()}
-
-
-def test_records_of_other_cells_are_left_out(tmp_path):
-    write_record(RECORD, tmp_path)
-    assert read_finished(tmp_path, {"ef"}) == {} and set(read_finished(tmp_path, {"abcd", "ef"})) == {"abcd"}

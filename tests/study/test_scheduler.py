@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spot.errors import StorageError, StudyError
+from spot.errors import StorageError
 from spot.storage import files
 from spot.storage.files import lock
 from spot.study import records
@@ -163,16 +163,16 @@ def test_arms_on_other_rows_are_refused(planned, worker):
         assert "its report rows are not those of 2 finished cells of pink" in reason and str(made.records) in reason
 
 
-def test_a_damaged_record_is_named(planned, worker):
+def test_a_damaged_record_is_named_counts_as_none_and_is_made_again(planned, worker, caplog):
     made = planned()
     worker.run(made)
     path = next(made.records.iterdir())
-    path.write_bytes(path.read_bytes()[:100])
-    for ask in (lambda: worker.run(made), lambda: study_status(made)):
-        with pytest.raises(StudyError, match=f"{path.name} is no record.*Delete it"):
-            ask()
-    path.unlink()
-    assert worker.run(made).new == 1
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    [reason] = study_status(made).wrong.values()
+    assert f"{path.name} is no record" in reason and "Delete it" in reason
+    assert worker.run(made).new == 1 and reason in caplog.text
+    assert path.read_bytes() == whole and study_status(made).wrong == {}
 
 
 def test_two_runs_of_one_study_are_refused(planned, worker):

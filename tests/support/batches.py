@@ -41,4 +41,4 @@ def batch_of(rows, side: str = "right") -> Batch:
 
 def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """The norm of the difference over that of what is expected."""
-    return float((actual - expected).norm() / expected.norm())
+    return float(((actual - expected).norm() / expected.norm()).detach())

@@ -6,10 +6,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from spot.prompts.prompt import to_bytes
+from spot.retrieval.embeddings import recorded_summaries
 from spot.study import scheduler
 from spot.study.cells import Cell, Done, StudyPlan, Work, read_plan, record_of
 from spot.study.executors import GivenUp, serial
 from spot.study.records import Record
+from spot.training.result import CurvePoint
 from tests.support.prompts import library_prompt
 
 STUDY = """
@@ -77,7 +79,23 @@ class MadeUpWorker:
         prompt = library_prompt(cell.task, seed=number % 1000)
         if cell.config.key_step is None:
             prompt = replace(prompt, key=None, key_recipe=None)
-        return record_of(cell, score=float(number % 100), data=f"rows of {cell.task}"), to_bytes(prompt)
+        score = float(number % 100)
+        record = record_of(
+            cell,
+            sources=cell.sources or self.chosen(cell),
+            scores={"accuracy": score},
+            score=score,
+            curve=(CurvePoint(0, score),),
+            rows={"train": 20, "select": 5, "report": 5, "overlap": 0},
+            data=f"rows of {cell.task}",
+            embedding={} if prompt.key is None else recorded_summaries(prompt),
+        )
+        return record, to_bytes(prompt)
+
+    @staticmethod
+    def chosen(cell: Cell) -> tuple[str, ...]:
+        """The tasks of the nearest sources, of a cell that chooses."""
+        return tuple(task for task in WORDS[:3] if task != cell.task)[: cell.k]
 
     def run(self, plan: StudyPlan, **options) -> scheduler.StudyOutcome:
         self.items = []

@@ -1,9 +1,11 @@
 """Full model tuning: a plain loop as the judge, resumption, what it leaves alone."""
 
+import os
+
 import pytest
 import torch
 
-from spot.errors import ConfigError, TaskError
+from spot.errors import ConfigError, RunError, TaskError
 from spot.models.backbone import Backbone
 from spot.storage.run_dir import RunDir
 from spot.training.model_tuning import MODEL, tune_model_run
@@ -69,6 +71,35 @@ def test_model_tuning_resumes_with_the_same_bytes(backbone, tmp_path):
     part = tune_model_run(run, backbone, tmp_path / "part").path
     assert (part / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert part.name == MODEL and not list((tmp_path / "part").glob(".model*"))
+
+
+def test_what_a_killed_run_left_of_a_model_is_swept_up_and_nothing_behind_a_link(backbone, tmp_path):
+    run = toy_run(backbone, method="model", learning_rate=0.002, steps=2)
+    others = tmp_path / "others"
+    (others / "mine").mkdir(parents=True)
+    (tmp_path / "run" / ".model.123").mkdir(parents=True)
+    (tmp_path / "run" / ".model.123" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "run" / ".model.4.abcd").symlink_to(others)
+    tune_model_run(run, backbone, tmp_path / "run")
+    assert not list((tmp_path / "run").glob(".model*")) and (others / "mine").is_dir()
+
+
+def test_a_model_is_not_written_through_a_link(backbone, tmp_path):
+    run = toy_run(backbone, method="model", learning_rate=0.002, steps=2)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / MODEL).symlink_to(tmp_path / "others")
+    with pytest.raises(RunError, match="is a link: expected the folder of the tuned model"):
+        tune_model_run(run, backbone, tmp_path / "run")
+    assert list((tmp_path / "others").iterdir()) == []
+
+
+def test_a_model_needs_a_path_of_letters_which_is_said_before_it_trains(backbone, tmp_path):
+    run = toy_run(backbone, method="model", steps=2)
+    steps = []
+    with pytest.raises(RunError, match="no UTF-8"):
+        tune_model_run(run, backbone, tmp_path / os.fsdecode(b"caf\xe9"), lambda *at: steps.append(at))
+    assert steps == []
 
 
 def test_a_model_is_not_tuned_from_a_prompt(backbone, tmp_path):

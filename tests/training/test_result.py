@@ -26,7 +26,7 @@ RESULT = RunResult(
     scores={"accuracy": 81.5},
     frozen_scores={"accuracy": 50.0},
     selection={"accuracy": 80.0},
-    step=4,
+    step=6,
     steps=6,
     tokens=1200,
     seconds=3.25,
@@ -69,6 +69,9 @@ TEXT = """{
 """
 
 
+BACKWARDS = [{"step": 2, "score": 1.0}, {"step": 0, "score": 1.0}]
+
+
 def written(folder: Path, *results: RunResult) -> RunDir:
     with RunDir(folder) as run:
         run.create("", "0123")
@@ -78,7 +81,15 @@ def written(folder: Path, *results: RunResult) -> RunDir:
 
 def test_results_survive_their_file(tmp_path):
     other = RunResult(
-        task="cr", digest="4567", scores={}, step=0, steps=1, tokens=4, seconds=0.0, curve=(), diverged="no number"
+        task="cr",
+        digest="4567",
+        scores={},
+        step=0,
+        steps=1,
+        tokens=4,
+        seconds=0.0,
+        curve=(CurvePoint(0, 50.0),),
+        diverged="no number",
     )
     assert read_results(RunDir(tmp_path)) is None
     assert read_results(written(tmp_path, RESULT, other)) == (RESULT, other)
@@ -111,6 +122,17 @@ def test_files_of_older_versions_are_read(tmp_path):
         (TEXT.replace('"steps": 2', '"steps": "two"'), "the field 'runs.0.steps' holds 'two'"),
         (TEXT.replace('"tokens": 40,', ""), "the field 'runs.0.tokens' is missing"),
         (TEXT.replace('"score": 80.0', '"score": NaN'), "runs.0.curve.0.score"),
+        (TEXT.replace('"score": 80.0', '"score": 1e9'), "the field 'runs.0.curve.0.score' holds 1000000000.0"),
+        (TEXT.replace('"accuracy": 80.0', '"accuracy": -101.0'), "runs.0.selection.accuracy"),
+        (TEXT.replace('"steps": 2', '"steps": -2'), "runs.0.steps"),
+        (TEXT.replace('"steps": 2', '"steps": 1e400'), "runs.0.steps"),
+        (TEXT.replace('"steps": 2', '"steps": true'), "runs.0.steps"),
+        (TEXT.replace('"seconds": 0.5', '"seconds": -0.5'), "runs.0.seconds"),
+        (TEXT.replace('"step": 0,\n      "steps"', '"step": 1,\n      "steps"'), "run 0 are not those of its curve"),
+        (json.dumps({"runs": [{**json.loads(TEXT)["runs"][0], "curve": []}]}), "the field 'runs.0.curve' holds []"),
+        (json.dumps({"runs": [{**json.loads(TEXT)["runs"][0], "curve": BACKWARDS}]}), "should rise in steps"),
+        ("[" * 100_000, "it is not JSON"),
+        ('{"runs": ' + "[" * 100_000, "it is not JSON"),
         (TEXT.replace('"digest"', '"mark"'), "there is a field 'runs.0.mark', which is not known here"),
     ],
 )
@@ -120,6 +142,14 @@ def test_damage_is_named_with_file_and_field(tmp_path, text, named):
         read_results(RunDir(tmp_path))
     assert str(tmp_path / "result.json") in str(caught.value) and named in str(caught.value)
     assert str(caught.value).endswith("Delete it to let the run finish again.")
+
+
+def test_results_of_other_runs_are_refused(tmp_path):
+    folder = written(tmp_path, RESULT)
+    assert read_results(folder, ["0123"]) == (RESULT,)
+    for others in (["4567"], ["0123", "0123"], []):
+        with pytest.raises(RunError, match=r"is of the runs '0123'.*Delete it"):
+            read_results(folder, others)
 
 
 def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path):

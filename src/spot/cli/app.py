@@ -4,17 +4,29 @@
 commands, when they run: the only place in the package where an import does not stand at the top of its file.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from spot import __version__
-from spot.cli import demo, doctor, evaluate, exchange, library, output, retrieve, study, submit, tasks, transfer, tune
+from spot.cli import (
+    GOES_ON,
+    INTERRUPTED,
+    demo,
+    doctor,
+    evaluate,
+    exchange,
+    library,
+    output,
+    retrieve,
+    study,
+    submit,
+    tasks,
+    transfer,
+    tune,
+)
 from spot.errors import SpotError
-
-INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
 app = typer.Typer(
     name="spot",
@@ -65,14 +77,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the words after `spot`; those of this process where None.
 
     Raises:
-        SystemExit: always: 0; 2 for a mistake that the user can mend; 130 after Ctrl-C; 1 where stdout was closed.
+        SystemExit: always: 0; 2 for a mistake that the user can mend; 130 after Ctrl-C; 1 where a reader of stdout
+            has gone.
+    """
+    try:
+        _run(arguments)
+    except SpotError as error:
+        output.note(f"error: {error}")
+    except OSError as error:
+        # Every file that a command means to use has an error of its own; this is one that it could not even look at.
+        output.note(f"error: {_in_words(error)}")
+    except UnicodeEncodeError as error:
+        letters = error.object[error.start : error.end]
+        output.note(
+            f"error: the name of a file or a text has {letters!r}, which cannot be written in {error.encoding}. "
+            "Rename it, or set PYTHONUTF8=1."
+        )
+    output.discard_rest()
+    raise SystemExit(2)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    """Run one command, and bring all that it printed to its reader.
+
+    Raises:
+        SystemExit: where it ended as a command may.
+        StorageError: stdout cannot be written to.
     """
     try:
         app(args=arguments, prog_name="spot")
-    except SpotError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+            output.note(GOES_ON)
+        try:
+            output.flush()
+        except BrokenPipeError:
+            output.discard_rest()
+            raise SystemExit(1) from None
         raise
+
+
+def _in_words(error: OSError) -> str:
+    """The message for a file that the system would not let a command look at."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return f"the system could not write or read: {reason}. Check stdout, the disk and the limits of this process."
+    return f"cannot use {error.filename!r}: {reason}. Check the path, or choose another."

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import PACKAGED, Json, example, open_sources
+from spot.cli.options import PACKAGED, Json, example, load_backbone, open_sources
 from spot.cli.output import emit, note, progress, table
 from spot.cli.transfer import ranked
 from spot.errors import LibraryError
@@ -28,14 +28,12 @@ def demo(
     Takes about ten minutes on two cores; started again, it goes on where it was, and a second time it is quick.
     """
     from spot.demo import TARGET, run
-    from spot.models.backbone import Backbone
     from spot.strategies.report import ARM_COLUMNS, arm_rows
 
     library = open_sources(PACKAGED)
     if library.backbone is None:
         raise LibraryError(f"the library that ships here is empty ({library.path}): install spot-transfer again")
-    with progress(f"loading {library.backbone.name}"):
-        model = Backbone.load(library.backbone.name)
+    model = load_backbone(library.backbone)
     note(f"{model.id.name}: {model.parameters:,} parameters, of which 0 train")
     with progress("tuning from scratch and from the library") as step:
         report, page = run(model, library, target=target or TARGET, out=out, progress=step)

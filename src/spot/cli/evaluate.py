@@ -121,7 +121,7 @@ def evaluate(
     }
     limits = {key: value for key, value in asked.items() if value is not None}
     common_reading(read, limits, prompts)  # what cannot vote is refused before the model loads
-    model = backbone or (read[0].backbone.name if read else "embedded")
+    model = backbone or (read[0].backbone if read else "embedded")
     with progress(f"scoring {name}") as step:
         result = evaluate(read, model, name, split=split, rows=rows, data=data, decode=decode, progress=step, **limits)
     members = (result,) if isinstance(result, TaskScores) else result.members
@@ -182,7 +182,7 @@ def predict(
     reading = reading_for(soft_prompt, known, template=template)
     given = file_format(kind, encoding, delimiter, quotes, header, sheet, max_row, max_ratio)
     examples = read_inputs(source, reading, given)
-    model = load_backbone(backbone or soft_prompt.backbone.name)
+    model = load_backbone(backbone or soft_prompt.backbone)
     with progress(f"answering {len(examples)} rows") as step:
         predictions = predict_inputs(soft_prompt, model, examples, reading, decode, step)
     values = [prediction.to_json() for prediction in predictions]

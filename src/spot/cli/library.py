@@ -50,7 +50,7 @@ def show(name: Reference, library: LibraryName = PACKAGED, as_json: Json = False
     opened = open_library(library)
     digest = opened.get(name).digest
     path = next(entry.path for entry in opened.entries() if entry.digest == digest)
-    value = {**header(path), "path": str(path)}
+    value = {**header(path, opened.path), "path": str(path)}
     emit(value, as_json, *(f"{key:<14}{json.dumps(field)}" for key, field in value.items()))
 
 
@@ -71,9 +71,10 @@ def add(prompt: PromptName, library: LibraryName, as_json: Json = False) -> None
     """Add a prompt, if its key can be compared with those that are there; a missing library is made."""
     from spot.library.entries import check_belongs
     from spot.library.library import Library, open_library
+    from spot.storage.opening import exists
 
     new = read_prompt(prompt)
-    if library != PACKAGED and not Path(library).exists():
+    if library != PACKAGED and not exists(library):
         check_belongs(new, None, library)  # before the folder is there: a refusal leaves nothing behind
         Library.create(library)
     opened = open_library(library)
@@ -102,14 +103,15 @@ def reindex(library: LibraryName, as_json: Json = False) -> None:
 
 @app.command(epilog=example("spot library verify --library packaged"))
 def verify(library: LibraryName = PACKAGED, as_json: Json = False) -> None:
-    """Read every byte of every prompt, and the records of transfers, and say what is wrong.
+    """Read every byte of every prompt, what the index says of it, and the records of transfers, and say what is wrong.
 
     The exit code is 2 where something is.
     """
     from spot.library.library import open_library
+    from spot.retrieval.search import SUMMARIES
 
     opened = open_library(library)
-    problems = opened.verify()
+    problems = opened.verify(SUMMARIES)
     good = f"{len(opened.entries())} prompts, every byte as it was written"
     emit({"prompts": len(opened.entries()), "problems": problems}, as_json, *(problems or [good]))
     if problems:

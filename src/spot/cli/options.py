@@ -11,7 +11,7 @@ from spot.cli.output import progress
 if TYPE_CHECKING:
     from spot.library.library import Library
     from spot.models.backbone import Backbone
-    from spot.prompts.prompt import SoftPrompt
+    from spot.prompts.prompt import BackboneId, SoftPrompt
     from spot.tasks.formats import FileFormat
 
 PACKAGED = "packaged"  # what `spot.library.library` calls the library that ships; importing it would import numpy
@@ -37,7 +37,7 @@ Data = Annotated[
 BackboneName = Annotated[
     str | None,
     typer.Option(
-        "--backbone", metavar="NAME", help="embedded, a Hugging Face id or a folder.  [default: the name in the prompt]"
+        "--backbone", metavar="NAME", help="embedded, a Hugging Face id or a folder.  [default: the prompt's, if here]"
     ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting.")]
@@ -92,16 +92,17 @@ def read_prompt(name: str) -> "SoftPrompt":
     return resolve(name)
 
 
-def load_backbone(name: str) -> "Backbone":
-    """The frozen model of a name, shown while it loads.
+def load_backbone(wanted: "str | BackboneId") -> "Backbone":
+    """The frozen model that the user names, or that a prompt says it belongs to, shown while it loads.
 
     Raises:
         BackboneError: it cannot be had.
     """
     from spot.models.backbone import Backbone
 
-    with progress(f"loading {name}"):
-        return Backbone.load(name)
+    name = wanted if isinstance(wanted, str) else wanted.name
+    with progress(f"loading {name if name.isprintable() else repr(name)}"):
+        return Backbone.load(wanted)
 
 
 def open_sources(name: str) -> "Library":

@@ -6,10 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from spot.errors import StorageError
 from spot.rendering.tables import cell_text
+from spot.storage.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,8 +28,15 @@ def quieten() -> None:
     # This handler of Python's own writes the bare message to whatever stderr is at that moment.
     if logging.lastResort is not None:
         logging.getLogger("spot").addHandler(logging.lastResort)
+        logging.lastResort.addFilter(_printable_record)
     for name, value in QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
+
+
+def _printable_record(record: logging.LogRecord) -> bool:
+    """Make a warning such that a terminal only shows it; none is held back."""
+    record.msg, record.args = printable(record.getMessage(), lines=True), None
+    return True
 
 
 def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
@@ -43,17 +52,55 @@ def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    for part in shown:
-        if isinstance(part, str):
-            print(part)
-        else:
-            console.print(part)
-    sys.stdout.flush()  # here a reader that has gone, as in `| head`, is noticed and forgiven
+    with _writing():
+        for part in shown:
+            if isinstance(part, str):
+                print(printable(part, lines=True))
+            else:
+                console.print(part)
+    flush()  # here a reader that has gone, as in `| head`, is noticed and forgiven
+
+
+def flush() -> None:
+    """Bring what was printed to its reader.
+
+    Raises:
+        BrokenPipeError: the reader has gone.
+        StorageError: stdout is closed, or the disk behind it is full.
+    """
+    with _writing():
+        sys.stdout.flush()
+
+
+def discard_rest() -> None:
+    """Forget what stdout did not take: Python would try again at its end, and say so in its own words."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say in words that stdout cannot be written to."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to stdout: {error.strerror or error}. What the command did is done; give stdout a place "
+            "with room, and run it again to read it."
+        ) from error
 
 
 def note(line: str) -> None:
-    """Say something on stderr while a command is at work."""
-    print(line, file=sys.stderr, flush=True)
+    """Say something on stderr while a command is at work; where that cannot be written to, the work goes on."""
+    with suppress(OSError):
+        print(printable(line, lines=True), file=sys.stderr, flush=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
@@ -71,9 +118,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
     result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], int | float | None) for row in rows)
-        result.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
+        result.add_column(printable(column), justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        result.add_row(*(Text(cell_text(value)) for value in row))
+        result.add_row(*(Text(printable(cell_text(value))) for value in row))
     return result
 
 
@@ -116,5 +163,5 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(label, total=None)
+        shown = bar.add_task(printable(label), total=None)
         yield lambda done, total: bar.update(shown, completed=done, total=total)

@@ -14,6 +14,7 @@ from spot.cli.options import (
     TaskName,
     TrainRows,
     example,
+    load_backbone,
     open_sources,
     setting,
 )
@@ -52,14 +53,11 @@ def retrieve(
     search.check_k(k, sum(entry.task != new_task.name for entry in opened.entries()), str(opened.path))
     rows = split_rows(new_task, train_rows, select_rows, None, 0)
 
-    from spot.models.backbone import Backbone
     from spot.strategies.target import embed_target
 
     model_id, recipe = opened.backbone, opened.key_recipe
     assert model_id is not None and recipe is not None, "`open_sources` refuses such a library"
-    name = backbone or model_id.name
-    with progress(f"loading {name}"):
-        model = Backbone.load(name)
+    model = load_backbone(backbone or model_id)
     with progress(f"tuning {new_task.name} up to step {recipe.step}") as step:
         target = embed_target(new_task, rows, model, recipe, progress=step)
     ranked = ranking.retrieve(target, opened, k=k, rank_by=rank_by, without={new_task.name})

@@ -116,6 +116,7 @@ def status(study: StudyFile, settings: Settings = None, as_json: Json = False) -
         as_json,
         table(("kind", "cells", "finished", "failed", "running", "missing"), rows),
         *(["", table(("running", "step", "last sign"), work)] if work else []),
+        *(f"no record: {reason}" for reason in so_far.wrong.values()),
     )
 
 

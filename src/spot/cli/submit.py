@@ -47,7 +47,7 @@ def submit(
 
         open_sheets = [sheet for sheet in sheets if sheet.task not in answers]
         with progress(f"answering {len(open_sheets)} test set{'s' * (len(open_sheets) != 1)}") as step:
-            load = (lambda name: load_backbone(backbone)) if backbone is not None else load_backbone
+            load = (lambda _: load_backbone(backbone)) if backbone is not None else load_backbone
             answers |= answer_test_sets(open_sheets, prompts, load=load, data=data, progress=step)
     submission.write_submission(benchmark, answers, out, official=not trial)
     counts = submission.check_submission(out, official=not trial)

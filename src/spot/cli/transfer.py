@@ -19,6 +19,7 @@ from spot.cli.options import (
     TaskName,
     TrainRows,
     example,
+    load_backbone,
     open_sources,
     overrides,
     setting,
@@ -104,14 +105,11 @@ def transfer(
     target = registry.get(task, data)
     rows = split_rows(target, train_rows, select_rows, report_rows, 0)
 
-    from spot.models.backbone import Backbone
     from spot.strategies.door import transfer as transfer_task
 
     model_id = opened.backbone
     assert model_id is not None, "`open_sources` refuses such a library"
-    name = backbone or model_id.name
-    with progress(f"loading {name}"):
-        model = Backbone.load(name)
+    model = load_backbone(backbone or model_id)
     with progress(f"tuning {target.name} from scratch and from the library") as step:
         report = transfer_task(
             target, model, library=opened, rows=rows, data=data, out=out, progress=step, **resolved.model_dump()

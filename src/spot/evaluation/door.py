@@ -23,7 +23,7 @@ from spot.evaluation.scoring import LIKELIHOOD, Evaluation, evaluate_rows, score
 from spot.library.library import resolve
 from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
 from spot.models.backbone import Backbone
-from spot.prompts.prompt import SoftPrompt, check_fits, reading_of
+from spot.prompts.prompt import BackboneId, SoftPrompt, check_fits, reading_of
 from spot.reading import DECODES, Reading
 from spot.storage.run_dir import RunDir
 from spot.storage.values import plain
@@ -160,7 +160,7 @@ def predict_inputs(
 
 def evaluate(
     prompt: SoftPrompt | Path | str | Sequence[SoftPrompt | Path | str] | None,
-    backbone: Backbone | str,
+    backbone: Backbone | str | BackboneId,
     task: Task | str,
     *,
     split: str | None = None,
@@ -178,7 +178,8 @@ def evaluate(
     Args:
         prompt: or its file, the folder of its run, or `packaged:TASK`; several vote, and must be of one length; None
             for the model alone.
-        backbone: the frozen model that they belong to, or its name: it is loaded when the rows have been read.
+        backbone: the frozen model that they belong to, or its name, or what a prompt says of it: it is loaded when the
+            rows have been read.
         task: or the name of a known task or mixture, or the path of a task file.
         split: train, validation or test; left out: validation, and of a task without one, the rows that neither
             trained nor selected by the prompt's settings.

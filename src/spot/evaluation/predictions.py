@@ -92,8 +92,8 @@ def predict_with_each(
             ]
         else:
             most = max(map(len, collator.choices), default=collator.max_target_tokens)
-            texts = backbone.generate(batch, prefix, most)
-            answers = [Prediction(collator.answer_in(text)) for text in texts]
+            texts = backbone.generate(batch, prefix, most, collator.answer_end)
+            answers = [Prediction(collator.answer_in(text or "")) for text in texts]
         for prompt, number, answer in zip(index, numbers * count, answers, strict=True):
             by_row[prompt][number] = answer
         if progress is not None:

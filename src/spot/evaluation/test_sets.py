@@ -10,7 +10,7 @@ from spot.evaluation.door import predict_inputs, reading_for
 from spot.evaluation.predictions import Progress
 from spot.library.library import PROMPT_FILE, resolve
 from spot.models.backbone import Backbone
-from spot.prompts.prompt import SoftPrompt, header, reading_of
+from spot.prompts.prompt import BackboneId, SoftPrompt, header, reading_of
 from spot.tasks import registry, submission
 from spot.tasks.submission import Id, Sheet
 from spot.tasks.task import Example, Task
@@ -25,7 +25,7 @@ def answer_test_sets(
     sheets: Sequence[Sheet],
     folder: Path,
     *,
-    load: Callable[[str], Backbone],
+    load: Callable[[BackboneId], Backbone],
     data: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, list[tuple[Id, str]]]:
@@ -34,7 +34,7 @@ def answer_test_sets(
     Args:
         sheets: the test sets.
         folder: prompt files or runs, one a task.
-        load: gives the frozen model of a name; asked once a name.
+        load: gives the frozen model that a prompt says it belongs to; asked once a model.
         data: where the rows of known data sets are.
         progress: called after every batch.
 
@@ -53,14 +53,13 @@ def answer_test_sets(
         )
     prompts = {sheet.source: resolve(str(paths[sheet.source])) for sheet in sheets}
     tests = {sheet.task: _test_set(sheet, prompts[sheet.source], data) for sheet in sheets}
-    models: dict[str, Backbone] = {}
+    models: dict[BackboneId, Backbone] = {}
     answers = {}
     for sheet in sheets:
         prompt = prompts[sheet.source]
-        name = prompt.backbone.name
-        if name not in models:
-            models[name] = load(name)
-        answers[sheet.task] = _answered(prompt, models[name], *tests[sheet.task], progress)
+        if prompt.backbone not in models:
+            models[prompt.backbone] = load(prompt.backbone)
+        answers[sheet.task] = _answered(prompt, models[prompt.backbone], *tests[sheet.task], progress)
     return answers
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, with_config
 
+from spot.config import INITS
 from spot.errors import LibraryError, PromptError
-from spot.prompts.prompt import BackboneId, KeyRecipe, SoftPrompt
+from spot.prompts.prompt import BackboneId, Count, KeyRecipe, Percent, SoftPrompt, check_recipe
+from spot.storage.values import STRICT, read_value, to_json
 
 
 @dataclass(frozen=True)
@@ -27,25 +30,45 @@ class Entry:
     seed: int | None = None
 
 
+@with_config(STRICT)
+@dataclass(frozen=True)
+class _Described:
+    """What an index keeps of a prompt: the fields of `Entry` that its file tells, kinds and ranges checked."""
+
+    task: str
+    scores: Mapping[str, Percent]
+    frozen_scores: Mapping[str, Percent]
+    step: Count
+    length: Annotated[Count, Field(ge=1)]
+    backbone: BackboneId
+    key_recipe: KeyRecipe | None
+    seed: int | None = None
+
+
 HEADER_FIELDS = tuple(field.name for field in fields(Entry) if field.name not in ("digest", "path"))
 
 
-def entry_of(path: Path, content: Mapping[str, Any]) -> Entry:
-    """An entry from the header of its file, of which `HEADER_FIELDS` are enough.
+def kept_text(content: Mapping[str, Any]) -> str:
+    """What an index keeps of the header of a prompt file; equal headers give equal text."""
+    return to_json({name: content[name] for name in HEADER_FIELDS})
+
+
+def entry_of(path: Path, text: str | bytes) -> Entry:
+    """An entry from what `kept_text` makes of the header of its file.
 
     Raises:
-        PromptError: the header lacks something, or holds something else.
+        PromptError: it lacks something, or holds something else.
     """
-    try:
-        recipe = content["key_recipe"]
-        values = {name: content[name] for name in HEADER_FIELDS}
-        values["backbone"] = BackboneId(**content["backbone"])
-        values["key_recipe"] = None if recipe is None else KeyRecipe(**recipe)
-        return Entry(digest=path.stem, path=path, **values)
-    except (KeyError, TypeError) as error:
-        raise PromptError(
-            f"{path}: the header of this prompt file is damaged ({error}). Restore it from a copy."
-        ) from error
+    described = read_value(_Described, text, f"{path}: the header of this prompt file is damaged", PromptError)
+    if described.key_recipe is not None:
+        check_recipe(described.key_recipe)
+    values = {field.name: getattr(described, field.name) for field in fields(_Described)}
+    return Entry(digest=path.stem, path=path, **values)
+
+
+def names_prompt(recipe: KeyRecipe) -> bool:
+    """Whether runs of a recipe start from a prompt, which is a file of whoever follows it."""
+    return recipe.init not in INITS and not recipe.init.startswith("text:")
 
 
 def differing_settings(ours: KeyRecipe | None, theirs: KeyRecipe | None) -> str:
@@ -96,6 +119,11 @@ def objections(prompt: SoftPrompt, usual: Entry | None) -> list[str]:
         reasons.append(
             f"its run started from another prompt ({', '.join(parent.digest for parent in prompt.parents)}), whose "
             "mark its key bears: tune the task from the library's own start"
+        )
+    if prompt.key_recipe is not None and names_prompt(prompt.key_recipe):
+        reasons.append(
+            f"its run started from another prompt ({prompt.key_recipe.init!r}), which a library's recipe never names: "
+            "tune the task from the library's own start"
         )
     if usual and prompt.key is not None and prompt.key_recipe != usual.key_recipe:
         reasons.append(

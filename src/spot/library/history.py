@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, NonNegativeInt, with_config
+from pydantic import AfterValidator, Field, with_config
 
 from spot.errors import LibraryError, StorageError
 from spot.library.entries import Entry
+from spot.prompts.prompt import Count
 from spot.storage.files import cache_dir
 from spot.storage.jsonl import append_lines, read_lines
 from spot.storage.values import STRICT, read_value
+
+Name = Annotated[str, Field(max_length=10_000)]  # letters; a record is a line among thousands
+Points = Annotated[float, Field(ge=-1000, le=1000)]  # between two scores in percent, some of which may be negative
+_LONGEST = 4_000_000  # bytes of a record: two summaries of a width of 100,000 take a fourth of it
 
 
 def encode_summary(row: np.ndarray) -> str:
@@ -42,6 +47,8 @@ def _finite_summary(text: str) -> str:
         row = decode_summary(text)
     except ValueError as error:
         raise ValueError(f"should be float32 numbers in base64 ({error})") from error
+    if row.size and not row.any():
+        raise ValueError("should be float32 numbers in base64 that are not all zero")
     if not (row.size and np.isfinite(row).all()):
         raise ValueError(f"should be finite float32 numbers in base64; {np.isfinite(row).sum()} of {row.size} are")
     return text
@@ -65,14 +72,14 @@ class TransferRecord:
             target's records for all of them.
     """
 
-    source: str
-    target: str
-    gain: float
-    id: str | None = None
-    source_task: str | None = None
-    steps: NonNegativeInt | None = None
-    rows: NonNegativeInt | None = None
-    seeds: NonNegativeInt | None = None
+    source: Name
+    target: Name
+    gain: Points
+    id: Name | None = None
+    source_task: Name | None = None
+    steps: Count | None = None
+    rows: Count | None = None
+    seeds: Count | None = None
     embedding: Mapping[str, Annotated[str, AfterValidator(_finite_summary)]] | None = None
 
 
@@ -89,48 +96,54 @@ def line_of(record: TransferRecord) -> bytes:
         text = json.dumps({name: value for name, value in values.items() if value is not None}, sort_keys=True)
     except TypeError as error:
         raise LibraryError(f"{place}: {error}.") from error
-    read_value(TransferRecord, text, place, LibraryError)
+    read_value(TransferRecord, text, place, LibraryError, most_bytes=_LONGEST)
     return f"{text}\n".encode()
 
 
-def append(path: Path, records: Sequence[TransferRecord]) -> None:
+def append(path: Path, records: Sequence[TransferRecord], inside: Path | None = None) -> None:
     """Append records, which are on the disk when this returns; a torn last line is cut off first.
 
     Of records with one `id` the first is kept, be it there already. Call it only under a lock.
+
+    Args:
+        path: the history of a library, or that of the user.
+        records: what to append.
+        inside: the library, which may be a stranger's: no link in it is followed.
 
     Raises:
         LibraryError: a record cannot be written, or a line that is there is none.
         StorageError: they cannot be written; the lines before are intact.
     """
     lines = [line_of(record) for record in records]
-    ids = {record.id for record in read(path)} if any(record.id is not None for record in records) else set()
+    ids = {record.id for record in read(path, inside=inside)}
     fresh = []
     for record, line in zip(records, lines, strict=True):
         if record.id is None or record.id not in ids:
             fresh.append(line)
             ids.add(record.id)
-    append_lines(path, fresh)
+    append_lines(path, fresh, inside)
 
 
-def read(path: Path, entries: Sequence[Entry] = ()) -> list[TransferRecord]:
+def read(path: Path, entries: Sequence[Entry] = (), inside: Path | None = None) -> list[TransferRecord]:
     """All records, oldest first; a last line that a kill tore is left out, and no file is no records.
 
     Args:
         path: the history of a library, or that of the user.
         entries: prompts of a library; the summaries in records of them must have the width of their backbone.
+        inside: the library, which may be a stranger's: no link in it is followed.
 
     Raises:
         LibraryError: the file cannot be read, or naming the first line that is no record and each field that is wrong.
     """
     widths = _widths(entries)
-    return [_record(line, place, widths) for place, line in _lines(path)]
+    return [_record(line, place, widths) for place, line in _lines(path, inside)]
 
 
-def problems(path: Path, entries: Sequence[Entry] = ()) -> list[str]:
+def problems(path: Path, entries: Sequence[Entry] = (), inside: Path | None = None) -> list[str]:
     """Why `read` refuses the file, one problem a line of it; none where it does not."""
     widths, messages = _widths(entries), []
     try:
-        lines = _lines(path)
+        lines = _lines(path, inside)
     except LibraryError as error:
         return [str(error)]
     for place, line in lines:
@@ -151,14 +164,14 @@ def _widths(entries: Sequence[Entry]) -> dict[str, int]:
     return {entry.digest: entry.backbone.width for entry in entries}
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+def _lines(path: Path, inside: Path | None) -> Iterator[tuple[str, bytes]]:
     """Each line and where it stands, for messages.
 
     Raises:
         LibraryError: the file cannot be read.
     """
     try:
-        lines = read_lines(path)
+        lines = read_lines(path, inside)
     except StorageError as error:
         raise LibraryError(str(error)) from error
     return ((f"{path}: line {number}", line) for number, line in enumerate(lines, start=1))
@@ -167,7 +180,8 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
 def _record(line: bytes, place: str, widths: Mapping[str, int]) -> TransferRecord:
     """One line of a history."""
     try:
-        record = read_value(TransferRecord, line, f"{place} is no record of a transfer", LibraryError)
+        what = f"{place} is no record of a transfer"
+        record = read_value(TransferRecord, line, what, LibraryError, most_bytes=_LONGEST)
     except LibraryError as error:
         raise LibraryError(f"{error} Mend or delete the line.") from error
     for name, text in (record.embedding or {}).items():

@@ -1,8 +1,10 @@
 """Keep source prompts in a library: one folder, one backbone, keys that can be compared with each other.
 
 prompts/<digest>.safetensors   the truth
-index.sqlite                   a cache of what the files say, rebuilt whenever it is missing, stale or damaged
+index.sqlite                   a cache of what the files say, rebuilt wherever it is missing, stale or damaged
 transfers.jsonl                the history of transfers, one record a line
+
+A library may be a stranger's: no link in it is followed, and nothing but its prompt files is believed.
 
 All keys of a library come from runs of one recipe that no other prompt initialised: two keys differ by their tasks
 only when nothing else differs.
@@ -12,7 +14,7 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -20,18 +22,19 @@ from typing import Self
 import numpy as np
 
 from spot.errors import LibraryError, PromptError, StorageError, did_you_mean
-from spot.library import history
+from spot.library import history, prompt_files
 from spot.library.cache import Cache
-from spot.library.entries import HEADER_FIELDS, Entry, check_belongs, entry_of, objections
+from spot.library.entries import Entry, check_belongs, entry_of, kept_text, objections
 from spot.library.history import TransferRecord
 from spot.prompts.prompt import BackboneId, KeyRecipe, SoftPrompt, header, load, save
 from spot.storage.files import lock, remove_leftovers
+from spot.storage.opening import exists, is_folder, open_folder, user_path
 
 log = logging.getLogger(__name__)
 
 PROMPT_FILE = "prompt.safetensors"  # in the folder of a run
 PACKAGED = "packaged"
-_SUFFIX = ".safetensors"
+Summarise = Callable[[SoftPrompt], np.ndarray]  # from a prompt to float32 [D]
 _LONGEST_HINT = 300  # characters; a library may know thousands of names
 
 
@@ -54,11 +57,16 @@ class Library:
         self._prompts = self.path / "prompts"
         self._cache = Cache(self.path / "index.sqlite", read_only)
         self._files: dict[str, Entry | str] | None = None  # file stem -> what it holds, or what is wrong with it
-        if not self._prompts.is_dir():
+        self._stamps: dict[str, str] = {}  # file stem -> the stamp of the file that this was read from
+        try:
+            is_library, is_there = is_folder(self._prompts, self.path), exists(self.path)
+        except StorageError as error:
+            raise LibraryError(str(error)) from error
+        if not is_library:
             other = f"{self.path} is not a prompt library: it has no folder `prompts`"
             missing = f"there is no prompt library at {self.path}"
             raise LibraryError(
-                f"{other if self.path.exists() else missing}. Check the path, or make a library there with "
+                f"{other if is_there else missing}. Check the path, or make a library there with "
                 f"`spot library add PROMPT --library {self.path}`; `{PACKAGED}` is the one that ships with spot."
             )
 
@@ -71,13 +79,15 @@ class Library:
         """
         path = Path(path)
         try:
-            if path.is_dir() and not (path / "prompts").is_dir() and any(path.iterdir()):
+            if is_folder(path) and not is_folder(path / "prompts", path) and any(path.iterdir()):
                 raise LibraryError(
                     f"cannot make a library at {path}: the folder holds other things. Name a new or empty folder."
                 )
-            (path / "prompts").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = error.strerror or str(error)
+            os.close(open_folder(path / "prompts", path, make=True))
+        except StorageError as error:
+            raise LibraryError(f"cannot make a library at {path}: {error}") from error
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise LibraryError(
                 f"cannot make a library at {path}: {reason}. Name a new folder that you may write to."
             ) from error
@@ -131,9 +141,9 @@ class Library:
             PromptError: the file is damaged.
         """
         digest = self._resolve(reference)
-        prompt = load(self._file(digest))
+        prompt = self._load(digest)
         if prompt.digest != digest:
-            raise LibraryError(_misnamed(self._file(digest), prompt.digest))
+            raise LibraryError(prompt_files.misnamed(self._file(digest), prompt.digest))
         return prompt
 
     def add(self, item: SoftPrompt | Path | str) -> Entry:
@@ -150,9 +160,9 @@ class Library:
         prompt = item if isinstance(item, SoftPrompt) else load(item)
         with self._writing():
             path = self._file(prompt.digest)
-            if not _is_intact(path, prompt.digest):
+            if not self._is_intact(prompt.digest):
                 check_belongs(prompt, self._usual(), self.path)
-                save(prompt, path)
+                save(prompt, path, self.path)
             entry = self._refreshed(again=(prompt.digest,))[prompt.digest]
         assert isinstance(entry, Entry), entry
         return entry
@@ -171,10 +181,7 @@ class Library:
         """
         with self._writing():
             digest = self._resolve(reference)
-            try:
-                self._file(digest).unlink(missing_ok=True)
-            except OSError as error:
-                raise LibraryError(f"cannot remove {self._file(digest)}: {error.strerror}.") from error
+            prompt_files.remove(self._file(digest), self.path)
             self._refreshed()
         return digest
 
@@ -192,29 +199,52 @@ class Library:
             self._files = {}
             return len(self.entries())
 
-    def verify(self) -> list[str]:
-        """Read every byte of every prompt, and both histories; nothing is changed.
+    def verify(self, summaries: Mapping[str, Summarise] | None = None) -> list[str]:
+        """Read every byte of every prompt, what the index says of it, and both histories; nothing is changed.
+
+        Args:
+            summaries: what `summaries` computes, by name: the vectors in the index are compared with these.
 
         Returns:
             What is wrong, one problem a line. That of the user's history (`experience.jsonl`) is named here too, for
             rankings by past transfers read it beside the library's own.
         """
+        stamps = prompt_files.stamped(self._prompts, self.path)
+        index = self._cache.problem()
+        headers = self._cache.headers(stamps)
+        vectors = {name: self._cache.vectors(name, stamps) for name in summaries or {}}
+        entries = [entry for entry in self._refreshed(keep=False).values() if isinstance(entry, Entry)]
         usual = self._usual()
-        problems = []
-        for stem in sorted(self._stems()):
+        problems = [index] if index else []
+        problems += [self._differs(digest) for kept in (headers, *vectors.values()) for digest in kept.damaged]
+        for stem in sorted(stamps):
             try:
-                prompt = load(self._file(stem))
+                prompt = self._load(stem)
+                described = kept_text(header(self._file(stem), self.path)).encode()
             except PromptError as error:
                 problems.append(str(error))
                 continue
             if prompt.digest != stem:
-                problems.append(_misnamed(self._file(stem), prompt.digest))
+                problems.append(prompt_files.misnamed(self._file(stem), prompt.digest))
             problems += [f"{self._file(stem)}: {reason}" for reason in objections(prompt, usual)]
-        for path in (self._transfers, history.user_history()):
-            problems += history.problems(path, self.entries())
+            if headers.values.get(stem, described) != described or any(
+                not _is_summary(kept.values[stem], prompt, summarise)
+                for name, summarise in (summaries or {}).items()
+                if stem in (kept := vectors[name]).values
+            ):
+                problems.append(self._differs(stem))
+        for path, inside in ((self._transfers, self.path), (history.user_history(), None)):
+            problems += history.problems(path, entries, inside)
         return problems
 
-    def summaries(self, name: str, entries: Sequence[Entry], compute: Callable[[SoftPrompt], np.ndarray]) -> np.ndarray:
+    def _differs(self, digest: str) -> str:
+        """The problem of an index that says something else of a prompt than its file."""
+        return (
+            f"{self._cache.path}: what the index says of the prompt {digest} is damaged or not what the file says. "
+            f"`spot library reindex --library {self.path}` makes it anew."
+        )
+
+    def summaries(self, name: str, entries: Sequence[Entry], compute: Summarise) -> np.ndarray:
         """One vector a prompt, computed from its file once and then read from the cache.
 
         Args:
@@ -223,20 +253,26 @@ class Library:
             compute: from a prompt to float32 [D].
 
         Returns:
-            float32 [N, D], in the order of the entries.
+            float32 [N, D], in the order of the entries: finite numbers, in no row all zeros.
 
         Raises:
             LibraryError, PromptError: a prompt cannot be read; whatever `compute` raises.
         """
-        vectors = self._cache.vectors(name)
-        missing = [entry for entry in entries if len(vectors.get(entry.digest, b"")) != 4 * entry.backbone.width]
+        if not entries:
+            return np.zeros((0, 0), "<f4")
+        if self._files is None:
+            self._refreshed()
+        vectors = dict(self._cache.vectors(name, self._stamps).values)
+        size = 4 * entries[0].backbone.width
+        missing = [entry for entry in entries if len(vectors.get(entry.digest, b"")) != size]
         computed = {
             entry.digest: np.asarray(compute(self.get(entry.digest)), dtype="<f4").tobytes() for entry in missing
         }
-        self._cache.keep_vectors(name, computed)
+        here = {digest: vector for digest, vector in computed.items() if digest in self._stamps}
+        self._cache.keep_vectors(name, self._stamps, here)
         vectors.update(computed)
-        joined = b"".join(vectors[entry.digest] for entry in entries)
-        return np.frombuffer(joined, dtype="<f4").reshape(len(entries), -1) if entries else np.zeros((0, 0), "<f4")
+        rows = np.frombuffer(b"".join(vectors[entry.digest] for entry in entries), dtype="<f4")
+        return rows.reshape(len(entries), -1)
 
     def record_transfers(self, records: Sequence[TransferRecord]) -> bool:
         """Append what transfers came to, each once if it has an `id`: what later choices of a source can learn from.
@@ -254,7 +290,7 @@ class Library:
         if self.read_only or not os.access(self.path, os.W_OK):
             return False
         with self._writing():
-            history.append(self._transfers, records)
+            history.append(self._transfers, records, self.path)
         return True
 
     def transfers(self) -> list[TransferRecord]:
@@ -263,14 +299,25 @@ class Library:
         Raises:
             LibraryError: a line is no record, or holds a summary of another width than its source.
         """
-        return history.read(self._transfers, self.entries())
+        return history.read(self._transfers, self.entries(), self.path)
 
     @property
     def _transfers(self) -> Path:
         return self.path / "transfers.jsonl"
 
     def _file(self, digest: str) -> Path:
-        return self._prompts / f"{digest}{_SUFFIX}"
+        return self._prompts / f"{digest}{prompt_files.SUFFIX}"
+
+    def _load(self, digest: str) -> SoftPrompt:
+        """A prompt from its file, whatever its digest is."""
+        return load(self._file(digest), self.path)
+
+    def _is_intact(self, digest: str) -> bool:
+        """Whether the file of a prompt is there and holds it, every byte of it."""
+        try:
+            return self._load(digest).digest == digest
+        except PromptError:
+            return False
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -286,10 +333,10 @@ class Library:
             )
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(lock(self._prompts))
+                stack.enter_context(lock(self._prompts, self.path))
+                remove_leftovers(self._prompts, self.path)
             except StorageError as error:
                 raise LibraryError(f"cannot change the library: {error}") from error
-            remove_leftovers(self._prompts)
             yield
 
     def _usual(self) -> Entry | None:
@@ -321,47 +368,42 @@ class Library:
             hint = f"`spot library list --library {self.path}` shows its {len(entries)} prompts"
         raise LibraryError(f"no prompt in {self.path} is called {reference!r}: {hint}")
 
-    def _stems(self) -> set[str]:
-        """The names of the prompt files, without their suffix."""
-        try:
-            with os.scandir(self._prompts) as folder:
-                names = {file.name for file in folder}
-        except OSError as error:
-            raise LibraryError(f"cannot read the library {self.path}: {error.strerror}.") from error
-        return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and name[0] != "."}
-
-    def _refreshed(self, again: Collection[str] = ()) -> dict[str, Entry | str]:
+    def _refreshed(self, again: Collection[str] = (), keep: bool = True) -> dict[str, Entry | str]:
         """What each prompt file holds, or what is wrong with it, brought up to date with the folder.
 
-        Files are named by their content, so a name that was read is not read again; one with a problem is.
+        A file that is as it was read is not read again; one with a problem is.
+
+        Args:
+            again: names of files to read in any case.
+            keep: what is read, in the cache.
         """
+        stamps = prompt_files.stamped(self._prompts, self.path)
         if self._files is None:
-            self._files = self._cached()
-        files, stems = self._files, self._stems()
-        gone = files.keys() - stems
+            self._files = self._cached(stamps)
+            self._stamps = {stem: stamps[stem] for stem in self._files}
+        files, known = self._files, self._stamps
+        gone = files.keys() - stamps.keys()
         for stem in gone:
             del files[stem]
-        fresh = {}
-        for stem in stems:
-            if isinstance(files.get(stem), Entry) and stem not in again:
+        fresh: dict[str, str] = {}
+        for stem, stamp in stamps.items():
+            if known.get(stem) == stamp and isinstance(files.get(stem), Entry) and stem not in again:
                 continue
             try:
-                content = header(self._file(stem))
-                if content["digest"] != stem:
-                    raise PromptError(_misnamed(self._file(stem), content["digest"]))
-                files[stem] = entry_of(self._file(stem), content)
-                fresh[stem] = {name: content[name] for name in HEADER_FIELDS}
+                files[stem], fresh[stem] = prompt_files.described(self._file(stem), self.path)
             except PromptError as error:
                 if files.get(stem) != str(error):
                     log.warning("left out of the library %s: %s", self.path, error)
                 files[stem] = str(error)
-        self._cache.update(gone, fresh)
+        self._stamps = stamps
+        if keep:
+            self._cache.update(stamps, gone, fresh)
         return files
 
-    def _cached(self) -> dict[str, Entry | str]:
+    def _cached(self, stamps: Mapping[str, str]) -> dict[str, Entry | str]:
         """The entries in the cache; those that cannot be used are left out and read again from their files."""
         entries: dict[str, Entry | str] = {}
-        for digest, content in self._cache.headers().items():
+        for digest, content in self._cache.headers(stamps).values.items():
             with contextlib.suppress(PromptError):
                 entries[digest] = entry_of(self._file(digest), content)
         return entries
@@ -399,21 +441,18 @@ def resolve(name: str) -> SoftPrompt:
     """
     if name.startswith(f"{PACKAGED}:"):
         return open_library(PACKAGED).get(name.removeprefix(f"{PACKAGED}:"))
-    path = Path(name).expanduser()
-    return load(path / PROMPT_FILE if path.is_dir() else path)
-
-
-def _is_intact(path: Path, digest: str) -> bool:
-    """Whether a file is there and holds a prompt, every byte of it."""
+    path = user_path(name)
     try:
-        return path.exists() and load(path).digest == digest
+        return load(path / PROMPT_FILE, path) if is_folder(path) else load(path)
+    except StorageError as error:
+        raise PromptError(str(error)) from error
+
+
+def _is_summary(vector: bytes, prompt: SoftPrompt, compute: Summarise) -> bool:
+    """Whether a vector from the index is what is computed from the prompt; machines differ in the last digits."""
+    try:
+        expected = np.asarray(compute(prompt), dtype="<f4")
     except PromptError:
         return False
-
-
-def _misnamed(path: Path, digest: str) -> str:
-    """What is wrong with a prompt file whose name is not that of its content."""
-    return (
-        f"{path}: the file holds the prompt {digest}, and a library names files by their digest. Move it elsewhere "
-        "and add it with `spot library add`."
-    )
+    kept = np.frombuffer(vector, "<f4") if len(vector) == expected.nbytes else None
+    return kept is not None and bool(np.allclose(kept, expected, rtol=1e-4, atol=1e-6))

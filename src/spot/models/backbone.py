@@ -3,39 +3,37 @@
 Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, R prompts in one call, C choices,
 V vocabulary.
 
-A causal model sees its prompt before anything else, so the keys and values of the prompt are the same for every row:
-they are computed once a prompt (`Backbone.prefix`), then expanded to the rows, and the gradient flows back through the
-expansion. A sequence-to-sequence model reads the prompt before the embedded encoder input.
+What a row's numbers are is decided by the model alone: one row, unpadded, read from left to right. `models.probe`
+compares the ways of computing them on the model at hand, and the fastest exact ones are gone.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    DynamicCache,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spot.errors import BackboneError
-from spot.models.batch import IGNORED, Batch, Prefix, prompt_before_text
+from spot.models.batch import Batch, Prefix
+from spot.models.causal import CausalRows
 from spot.models.checkpoints import locate
-from spot.models.choice_tree import ChoiceTree, tree_mask
+from spot.models.choice_tree import ChoiceTree
 from spot.models.device import placement
+from spot.models.loading import load_model
+from spot.models.network import Network
+from spot.models.positions import edges, most_positions, table_positions
+from spot.models.probe import probe
+from spot.models.probed import recall, remember
+from spot.models.seq2seq import Seq2SeqRows, choice_labels
+from spot.models.ways import Ways
 from spot.prompts.prompt import BackboneId
 
 log = logging.getLogger(__name__)
 
+ENDED, LOST = -1, -2  # in place of a token: behind a row's end, and where the model's numbers are not finite
 LOGIT_BYTES = 256 * 2**20  # most bytes of float32 logits that scoring holds at a time
 
 
@@ -49,51 +47,49 @@ class Backbone:
         backbone_id: BackboneId,
         *,
         gradient_checkpointing: bool = False,
+        remembers: bool = False,
     ):
-        """Freeze `model`. `Backbone.load` is the usual way to make one.
+        """Freeze `model` and find the exact ways to compute its rows. `Backbone.load` is the usual way to make one.
 
         Args:
             model: a seq2seq or causal language model with its head.
             tokenizer: its tokenizer.
             backbone_id: what prompts tuned here will name.
             gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+            remembers: the id's fingerprint is that of the model's files, so the user's cache may say what was compared.
+
+        Raises:
+            BackboneError: the model sees later tokens, or no way to put a prompt before its rows is exact.
         """
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
         self.tokenizer = tokenizer
         self.id = backbone_id
-        self.shares_prefix = backbone_id.kind == "causal"
-        self._window = _sliding_window(model)
-        # A slice of the hidden states that is not contiguous would be multiplied row by row, each row reading the
-        # whole vocabulary projection anew.
-        projection = model.get_output_embeddings()
-        if projection is not None:
-            projection.register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
-        self._checkpointed: list[GradientCheckpointingLayer] = []
-        if self.shares_prefix:
-            self._check_prefix()
-        if gradient_checkpointing:
-            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-            self._checkpointed = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
-            for layer in self._checkpointed:  # these checkpoint in training mode alone, where OPT's drop out themselves
-                vars(layer).update({name: 0.0 for name in vars(layer) if name.endswith("dropout")})
+        self._network = Network(model, gradient_checkpointing=gradient_checkpointing)
+        self._rows = Seq2SeqRows(self._network) if backbone_id.kind == "seq2seq" else CausalRows(self._network)
+        self._edges = edges(model)
+        self._table = table_positions(model)
+        self._ways: dict[int, Ways] = {}
+        self._said: set[str] = set()
+        self._remembers = remembers
+        self.ways_for(0)
 
     @classmethod
-    def of(cls, backbone: "Backbone | str") -> "Backbone":
-        """A backbone as it is, or the one of a name, loaded.
+    def of(cls, backbone: "Backbone | str | BackboneId") -> "Backbone":
+        """A backbone as it is, or the one of a name or of what a prompt says, loaded.
 
         Raises:
             BackboneError: it is neither, or cannot be had.
         """
         if isinstance(backbone, Backbone):
             return backbone
-        if not isinstance(backbone, str):
+        if not isinstance(backbone, str | BackboneId):
             raise BackboneError(f"found {backbone!r:.60} for a backbone; expected one, or the name of one to load")
         return cls.load(backbone)
 
     @classmethod
     def load(
         cls,
-        name: str = "embedded",
+        name: str | BackboneId = "embedded",
         *,
         device: str | None = None,
         dtype: torch.dtype | None = None,
@@ -102,7 +98,8 @@ class Backbone:
         """Load a frozen model.
 
         Args:
-            name: `embedded`, a local folder in Hugging Face layout, or a hub id.
+            name: `embedded`, a local folder in Hugging Face layout, or a hub id, as a user gives it; or what a prompt
+                says of its backbone, for which nothing is fetched, see `checkpoints.locate`.
             device: where it runs, see `device.placement`.
             dtype: of the weights, likewise. Prompts are float32 everywhere.
             gradient_checkpointing: trade time for memory in training.
@@ -111,19 +108,9 @@ class Backbone:
             BackboneError: the model cannot be had or is of another kind, or there is no such device.
         """
         place, precision = placement(device, dtype)
-        transformers_logging.disable_progress_bar()
         checkpoint = locate(name)
-        auto = AutoModelForSeq2SeqLM if checkpoint.id.kind == "seq2seq" else AutoModelForCausalLM
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(checkpoint.source)
-            model: Any = auto.from_pretrained(checkpoint.source, dtype=precision)
-            model.to(place)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise BackboneError(
-                f"the backbone {name!r} is there but cannot be loaded: {str(error)[:300]}; "
-                "expected the files that save_pretrained writes for model and tokenizer"
-            ) from error
-        return cls(model, tokenizer, checkpoint.id, gradient_checkpointing=gradient_checkpointing)
+        model, tokenizer = load_model(checkpoint, place, precision)
+        return cls(model, tokenizer, checkpoint.id, gradient_checkpointing=gradient_checkpointing, remembers=True)
 
     @property
     def device(self) -> torch.device:
@@ -138,30 +125,52 @@ class Backbone:
     @property
     def max_positions(self) -> int | None:
         """Longest sequence in tokens, prompt included, that the model has positions for; None where it has no end."""
-        if self.id.kind == "seq2seq":
-            return None
-        return getattr(self.model.config, "max_position_embeddings", None)
+        return most_positions(self.model)
+
+    @property
+    def shares_prefix(self) -> bool:
+        """Whether what the layers keep of a prompt is computed once for all its rows."""
+        return self.ways_for(0).shares
+
+    def ways_for(self, tokens: int) -> Ways:
+        """The exact ways to compute rows of so many tokens, prompt included; compared at the first such row.
+
+        Behind the lengths that `positions.edges` names, where a window or a chunk of the model ends, the numbers are
+        compared anew.
+
+        Raises:
+            BackboneError: the model has no positions for them, or no way is exact.
+        """
+        crossed = bisect_left(self._edges, tokens)
+        if crossed not in self._ways:
+            beyond = self._edges[crossed - 1] if crossed else 0
+            self._ways[crossed] = ways = self._compared(beyond)
+            for note in ways.notes:
+                slower = note.partition(":")[0]
+                if slower not in self._said:
+                    self._said.add(slower)
+                    log.warning("%s, rows of more than %d tokens: %s", self.id.name, beyond, note)
+        return self._ways[crossed]
 
     def embeddings(self) -> Tensor:
-        """The input embedding, [V, D] float32."""
-        return self._input_embedding.weight.detach().float()
+        """What the model's first layer is given for each token id, [V, D] float32."""
+        ids = torch.arange(self.id.vocabulary, device=self.device)
+        return self._network.embed(ids[None])[0].detach().float()
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Token ids [B, S] to input vectors [B, S, D], through the model's own embedding module."""
-        return self._input_embedding(input_ids)
+        """Token ids [B, S] to the vectors [B, S, D] that the model's first layer is given for them."""
+        return self._network.embed(input_ids)
 
     def prefix(self, prompts: Tensor) -> Prefix:
         """Prepare prompts [R, P, D] for any number of batches; differentiable.
 
         Returns:
-            The prompts with, for causal models that can share them, the keys and values of every layer.
+            The prompts with, for causal models that can share it, what every layer keeps of them.
         """
         prompts = prompts.to(self.device)
-        # A checkpointed layer runs twice and has no place to keep keys and values in between.
-        recomputes = bool(self._checkpointed) and torch.is_grad_enabled()
-        if not self.shares_prefix or recomputes or prompts.shape[1] == 0:
+        if prompts.shape[1] == 0 or self._network.recomputes or not self.shares_prefix:
             return Prefix(prompts)
-        return Prefix(prompts, tuple(_keys_and_values(layer) for layer in self._prefill(prompts).layers))
+        return self._rows.prefix(prompts)
 
     def loss(self, batch: Batch, prompts: Tensor | Prefix) -> Tensor:
         """Negative log-probability of each row's target.
@@ -173,11 +182,13 @@ class Backbone:
         Returns:
             [B] nats, summed over the row's target tokens.
         """
-        return _nats(self._target_logits(batch, self._as_prefix(prompts)), batch.labels)
+        prefix = self._as_prefix(prompts)
+        ways = self._ways_of(batch, prefix, batch.labels.shape[1])
+        return batch.in_groups(ways.together, lambda part: self._rows.nats(part, prefix, ways).sum(dim=1))
 
     @torch.no_grad()
     def score(self, batch: Batch, prompts: Tensor | Prefix, choices: Sequence[Sequence[int]]) -> Tensor:
-        """Log-probability of every choice as the target of every row; the input is read once a row.
+        """Log-probability of every choice as the target of every row.
 
         Args:
             batch: B rows; their labels are not looked at.
@@ -189,230 +200,110 @@ class Backbone:
         """
         prefix = self._as_prefix(prompts)
         tree = ChoiceTree.of(choices)
-        shared = prefix.length == 0 or prefix.cache is not None
-        packs = self.id.kind == "causal" and (not tree.tokens or (shared and self._fits_window(batch, prefix, tree)))
-        positions = (1 + len(tree.tokens)) if packs else sum(len(choice) for choice in choices)
+        ways = self._ways_of(batch, prefix, len(tree.tokens))
+        batch = Batch(batch.input_ids, batch.attention_mask, batch.labels[:, :0], batch.prompt_index)
+        score, positions = self._scoring(prefix, choices, tree, ways)
         rows = max(1, LOGIT_BYTES // (4 * self.id.vocabulary * positions))
-        parts = [batch.rows(start, start + rows) for start in range(0, len(batch.input_ids), rows)]
-        if packs:
-            return torch.cat([self._score_tree(part, prefix, tree) for part in parts])
-        return torch.cat([self._score_each(part, prefix, choices) for part in parts])
+        parts = [batch.rows(slice(start, start + rows)) for start in range(0, len(batch.input_ids), rows)]
+        return torch.cat([part.in_groups(ways.together, score) for part in parts])
 
     @torch.no_grad()
-    def generate(self, batch: Batch, prompts: Tensor | Prefix, max_new_tokens: int) -> list[str]:
+    def generate(
+        self, batch: Batch, prompts: Tensor | Prefix, max_new_tokens: int, end: int | None = None
+    ) -> list[str | None]:
         """Greedy continuation of every row, without special tokens.
 
         Args:
             batch: B rows; their labels are not looked at.
             prompts: as for `loss`.
-            max_new_tokens: most tokens to generate a row; a row ends at the end-of-sequence token.
-        """
-        prefix = self._as_prefix(prompts)
-        seq2seq = self.id.kind == "seq2seq"
-        if seq2seq:
-            memory, mask = self._encode(batch, prefix)
-            start = self.model.config.decoder_start_token_id
-            token = torch.full_like(batch.input_ids[:, :1], start)
-            arguments = {"encoder_outputs": BaseModelOutput(memory), "attention_mask": mask, "decoder_input_ids": token}
-        else:
-            arguments = self._causal_arguments(batch.aligned("left"), prefix, batch.labels[:, :0])
-        position = prefix.length + batch.attention_mask.sum(1, keepdim=True) - 1
-        ended = torch.zeros_like(batch.input_ids[:, 0], dtype=torch.bool)
-        tokens: list[Tensor] = []
-        for _ in range(max_new_tokens):
-            output = self._run(self.model, **{**arguments, "use_cache": True})
-            token = output.logits[:, -1:].argmax(dim=-1)
-            ended |= torch.isin(token[:, 0], self._ends)
-            tokens.append(token.masked_fill(ended[:, None], self._ends[0]))
-            if ended.all():
-                break
-            position = position + 1
-            arguments["past_key_values"] = output.past_key_values
-            if seq2seq:
-                arguments["decoder_input_ids"] = token
-            else:
-                mask = arguments["attention_mask"]
-                arguments = {
-                    "input_ids": token,
-                    "attention_mask": torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1),
-                    "position_ids": position,
-                    "past_key_values": output.past_key_values,
-                }
-        return self.tokenizer.batch_decode(torch.cat(tokens, dim=1), skip_special_tokens=True)
-
-    @property
-    def _input_embedding(self) -> Any:
-        """The model's module from token ids to vectors, with a `weight` [V, D]; its class is the model's own affair."""
-        return self.model.get_input_embeddings()
-
-    @property
-    def _ends(self) -> Tensor:
-        """The end-of-sequence token ids."""
-        ends = self.model.generation_config.eos_token_id
-        ends = self.tokenizer.eos_token_id if ends is None else ends
-        return torch.tensor(ends, device=self.device).reshape(-1)
-
-    def _run(self, module: torch.nn.Module, **arguments: object) -> Any:
-        """Call the model or its encoder, with gradient checkpointing exactly where there is a gradient.
+            max_new_tokens: most tokens to generate a row.
+            end: the token that ended the answers in training; a row ends there, and where the model's own generation
+                would end.
 
         Returns:
-            A transformers `ModelOutput`; each kind of model has one of its own.
+            B texts; None for a row where the model's numbers are not finite.
         """
-        for layer in self._checkpointed:
-            layer.training = torch.is_grad_enabled()  # of the layer alone: dropout inside stays in evaluation mode
-        return module(**arguments)
+        prefix = self._as_prefix(prompts)
+        ways = self._ways_of(batch, prefix, max_new_tokens)
+        batch = Batch(batch.input_ids, batch.attention_mask, batch.labels[:, :0], batch.prompt_index)
+        ends = self._ends(end)
+        tokens = batch.in_groups(
+            ways.rows_that_generate, lambda part: self._greedy(part, prefix, ways, max_new_tokens, ends)
+        )
+        texts = []
+        for row in tokens.tolist():
+            known = [token for token in row if token >= 0]
+            texts.append(None if LOST in row else self.tokenizer.decode(known, skip_special_tokens=True))
+        return texts
+
+    def _ends(self, trained: int | None) -> Tensor:
+        """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""
+        own = self.model.generation_config.eos_token_id
+        ends = {trained, *(own if isinstance(own, list) else [own])} - {None}
+        if not ends:
+            ends = {self.tokenizer.eos_token_id} - {None}
+        return torch.tensor(sorted(ends), dtype=torch.long, device=self.device)
+
+    def _compared(self, beyond: int) -> Ways:
+        """The ways for rows of more than so many tokens, from the user's cache or compared now."""
+        ways = recall(self.id.fingerprint, self._network, beyond) if self._remembers else None
+        if ways is None:
+            ways = probe(self._rows, beyond)
+            if self._remembers:
+                remember(self.id.fingerprint, self._network, beyond, ways)
+        self._network.embed_scale = ways.embed_scale
+        return ways
 
     def _as_prefix(self, prompts: Tensor | Prefix) -> Prefix:
         return prompts if isinstance(prompts, Prefix) else self.prefix(prompts)
 
-    def _prefill(self, prompts: Tensor) -> DynamicCache:
-        """Run prompts [R, P, D] alone through a causal model, keeping keys and values of every layer."""
-        cache = DynamicCache(config=self.model.config)
-        self._run(
-            self.model,
-            inputs_embeds=prompts.to(self.model.dtype),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return cache
+    def _ways_of(self, batch: Batch, prefix: Prefix, more: int) -> Ways:
+        """The ways for a batch whose rows go on by `more` tokens.
 
-    def _check_prefix(self) -> None:
-        """Share the prefix only if every layer keeps all its positions, with a gradient; else say so, once."""
-        probe = self.embeddings()[None, :3].clone().requires_grad_()
-        with torch.enable_grad():
-            layers = getattr(self._prefill(probe), "layers", [])
-        keys = [getattr(layer, "keys", None) for layer in layers]
-        whole = [part is not None and part.ndim == 4 and part.shape[2] == 3 and part.requires_grad for part in keys]
-        if len(whole) != self.model.config.get_text_config().num_hidden_layers or not all(whole):
-            self.shares_prefix = False
-            log.warning(
-                "%s: the prompt is run once a row: %d of %d layers keep its keys and values with a gradient",
-                self.id.name,
-                sum(whole),
-                len(whole),
+        Raises:
+            BackboneError: as `ways_for`, or the rows are longer than the model's table of positions.
+        """
+        tokens = prefix.length + batch.input_ids.shape[1] + (0 if self.id.kind == "seq2seq" else more)
+        if self._table is not None and tokens > self._table:
+            raise BackboneError(
+                f"{self.id.name}: a row of {tokens} tokens, prompt included, is longer than the model's {self._table} "
+                "positions; expected shorter rows. Give fewer max_input_tokens, or a shorter prompt."
             )
+        return self.ways_for(tokens)
 
-    def _fits_window(self, batch: Batch, prefix: Prefix, tree: ChoiceTree | None = None) -> bool:
-        """Whether no layer's sliding window is shorter than the whole row."""
-        targets = batch.labels.shape[1] if tree is None else tree.depth
-        return self._window is None or prefix.length + batch.input_ids.shape[1] + targets <= self._window
+    def _scoring(
+        self, prefix: Prefix, choices: Sequence[Sequence[int]], tree: ChoiceTree, ways: Ways
+    ) -> tuple[Callable[[Batch], Tensor], int]:
+        """How rows are scored, and how many logits that holds for each of them."""
+        rows = self._rows
+        pairs = sum(len(choice) for choice in choices)
+        if isinstance(rows, Seq2SeqRows):
+            return lambda part: rows.pair_scores(part, prefix, choices), pairs
+        if not tree.tokens or (ways.tree and (prefix.length == 0 or prefix.states is not None)):
+            return lambda part: rows.tree_scores(part, prefix, tree, ways), 1 + len(tree.tokens)
+        return lambda part: self._score_pairs(part, prefix, choices), pairs
 
-    def _target_logits(self, batch: Batch, prefix: Prefix) -> Tensor:
-        """Logits [B, T, V] at the positions that predict the T target tokens, and nowhere else."""
-        if self.id.kind == "seq2seq":
-            memory, mask = self._encode(batch, prefix)
-            output = self._run(
-                self.model,
-                encoder_outputs=BaseModelOutput(memory),
-                attention_mask=mask,
-                labels=batch.labels,
-                use_cache=False,
-            )
-            return output.logits
-        arguments = self._causal_arguments(batch.aligned("left"), prefix, batch.labels[:, :-1])
-        return self._run(self.model, **arguments, logits_to_keep=batch.labels.shape[1]).logits
-
-    def _encode(self, batch: Batch, prefix: Prefix) -> tuple[Tensor, Tensor]:
-        """Encoder states [B, P + S, D] of prompt and input, and their mask."""
-        batch = batch.aligned("right")
-        prompts = prefix.vectors.to(self.model.dtype)[batch.prompt_index]
-        mask = functional.pad(batch.attention_mask, (prefix.length, 0), value=1)
-        vectors = torch.cat([prompts, self.embed(batch.input_ids)], dim=1)
-        memory = self._run(self.model.get_encoder(), inputs_embeds=vectors, attention_mask=mask)
-        return memory.last_hidden_state, mask
-
-    def _causal_arguments(self, batch: Batch, prefix: Prefix, targets: Tensor) -> dict[str, Any]:
-        """What a causal model takes for left-padded rows and target tokens [B, T - 1]; pads cost no position."""
-        target_mask = (targets != IGNORED).long()
-        ids = torch.cat([batch.input_ids, targets.masked_fill(target_mask == 0, 0)], dim=1)
-        text_mask = torch.cat([batch.attention_mask, target_mask], dim=1)
-        positions = prefix.length + (text_mask.cumsum(dim=1) - 1).clamp(min=0)
-        mask = functional.pad(text_mask, (prefix.length, 0), value=1)
-        if prefix.length == 0:
-            return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-        if prefix.cache is not None and self._fits_window(batch, prefix):
-            cache = self._expanded(prefix.cache, batch.prompt_index)
-            return {
-                "input_ids": ids,
-                "attention_mask": mask,
-                "position_ids": positions,
-                "past_key_values": cache,
-                "use_cache": True,
-            }
-        prompts = prefix.vectors.to(self.model.dtype)[batch.prompt_index]
-        vectors, mask = prompt_before_text(prompts, self.embed(ids), text_mask)
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        return {"inputs_embeds": vectors, "attention_mask": mask, "position_ids": positions, "use_cache": False}
-
-    def _expanded(self, layers: Sequence[tuple[Tensor, Tensor]], prompt_index: Tensor) -> DynamicCache:
-        """A cache for the rows whose keys and values are those of their prompts."""
-        cache = DynamicCache(config=self.model.config)
-        for layer, (keys, values) in enumerate(layers):
-            if len(keys) == 1:
-                rows = (len(prompt_index), -1, -1, -1)
-                cache.update(keys.expand(rows), values.expand(rows), layer)
-            else:
-                cache.update(keys[prompt_index], values[prompt_index], layer)
-        return cache
-
-    def _score_tree(self, batch: Batch, prefix: Prefix, tree: ChoiceTree) -> Tensor:
-        """Score choices that stand behind the text as one tree: a token that choices share is read once a row."""
-        batch = batch.aligned("left")
-        nodes = len(tree.tokens)
-        arguments = self._causal_arguments(batch, prefix, batch.labels[:, :0])
-        if nodes:
-            tokens = torch.tensor(tree.tokens, device=self.device)[None].expand(len(batch.input_ids), -1)
-            depth = torch.tensor(tree.depths, device=self.device)[None]
-            arguments["input_ids"] = torch.cat([batch.input_ids, tokens], dim=1)
-            last = prefix.length + batch.attention_mask.sum(dim=1, keepdim=True) - 1
-            arguments["position_ids"] = torch.cat([arguments["position_ids"], last + depth], dim=1)
-            arguments["attention_mask"] = tree_mask(batch.attention_mask, prefix.length, tree, self.model.dtype)
-        logits = self._run(self.model, **arguments, logits_to_keep=1 + nodes).logits.float()
-        return tree.gather(logits - logits.logsumexp(dim=-1, keepdim=True))
-
-    def _score_each(self, batch: Batch, prefix: Prefix, choices: Sequence[Sequence[int]]) -> Tensor:
-        """Score each (row, choice) pair as a target of its own; a seq2seq encoder still runs once a row."""
+    def _score_pairs(self, batch: Batch, prefix: Prefix, choices: Sequence[Sequence[int]]) -> Tensor:
+        """Score each (row, choice) pair as a row of its own."""
         rows = len(batch.input_ids)
-        longest = max(len(choice) for choice in choices)
-        padded = [list(choice) + [IGNORED] * (longest - len(choice)) for choice in choices]
-        labels = torch.tensor(padded, device=self.device).repeat(rows, 1)  # [B C, T]
         pairs = torch.arange(rows, device=self.device).repeat_interleave(len(choices))
-        if self.id.kind == "seq2seq":
-            memory, mask = self._encode(batch, prefix)
-            output = self._run(
-                self.model, encoder_outputs=BaseModelOutput(memory[pairs]), attention_mask=mask[pairs], labels=labels
-            )
-            logits = output.logits
-        else:
-            paired = Batch(
-                input_ids=batch.input_ids[pairs],
-                attention_mask=batch.attention_mask[pairs],
-                labels=labels,
-                prompt_index=batch.prompt_index[pairs],
-            )
-            logits = self._target_logits(paired, prefix)
-        return -_nats(logits, labels).reshape(rows, len(choices))
+        paired = batch.rows(pairs)
+        labels = choice_labels(choices, rows, self.device)
+        paired = Batch(paired.input_ids, paired.attention_mask, labels, paired.prompt_index)
+        return -self.loss(paired, prefix).reshape(rows, len(choices))
 
-
-def _nats(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of logits [B, T, V] with labels [B, T], summed over each row's target tokens: [B]."""
-    # Flat, so that the vocabulary is summed along memory: along another axis float32 loses 2e-5 of the loss.
-    flat = logits.flatten(0, 1).float()
-    losses = functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="none")
-    return losses.reshape(labels.shape).sum(dim=1)
-
-
-def _keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
-    """Of one layer of a cache that `Backbone._check_prefix` has found fit to be shared."""
-    return layer.keys, layer.values
-
-
-def _sliding_window(model: PreTrainedModel) -> int | None:
-    """The shortest sliding window of any layer in tokens, or None."""
-    config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    layers = getattr(config, "layer_types", None)
-    if layers is not None and not any("sliding" in kind for kind in layers):
-        return None
-    return window
+    def _greedy(self, batch: Batch, prefix: Prefix, ways: Ways, most: int, ends: Tensor) -> Tensor:
+        """The likeliest token at each step, [B, `most`]; ENDED behind a row's end, LOST where no number is finite."""
+        steps = self._rows.steps(batch, prefix, ways)
+        logits = next(steps)
+        ended = torch.zeros_like(batch.input_ids[:, 0], dtype=torch.bool)
+        tokens: list[Tensor] = []
+        while True:
+            token = logits.argmax(dim=-1)
+            lost = ~ended & ~torch.isfinite(logits.gather(1, token[:, None])[:, 0])
+            ended |= torch.isin(token, ends)
+            tokens.append(token.masked_fill(ended, ENDED).masked_fill(lost, LOST))
+            ended |= lost
+            if ended.all() or len(tokens) == most:
+                return functional.pad(torch.stack(tokens, dim=1), (0, most - len(tokens)), value=ENDED)
+            logits = steps.send(token[:, None])

@@ -1,13 +1,19 @@
-"""Lay out rows and prompts in tensors: token ids, masks, pads on either side, prompts before the text.
+"""Lay out rows and prompts in tensors: token ids, masks, labels, and which rows stand in one call.
 
 Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, R prompts in one call.
 """
 
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from transformers import Cache
+
+from spot.models.ways import Together
 
 IGNORED = -100  # label of a position without a target token
 
@@ -28,22 +34,53 @@ class Batch:
     labels: Tensor
     prompt_index: Tensor
 
-    def aligned(self, side: Literal["left", "right"]) -> "Batch":
-        """The same rows with all pads on one side, in the rows' order of tokens."""
-        key = self.attention_mask if side == "left" else 1 - self.attention_mask
-        order = key.argsort(dim=1, stable=True)
-        return replace(
-            self, input_ids=self.input_ids.gather(1, order), attention_mask=self.attention_mask.gather(1, order)
+    def packed(self) -> "Batch":
+        """The same rows with all pads on the right, in the rows' order of tokens."""
+        ids, mask = pads_last(self.input_ids, self.attention_mask)
+        return Batch(ids, mask, self.labels, self.prompt_index)
+
+    def rows(self, which: slice | Tensor) -> "Batch":
+        """Some of the rows as a batch of their own, as wide as before."""
+        return Batch(
+            input_ids=self.input_ids[which],
+            attention_mask=self.attention_mask[which],
+            labels=self.labels[which],
+            prompt_index=self.prompt_index[which],
         )
 
-    def rows(self, start: int, stop: int) -> "Batch":
-        """Rows `start` to `stop` as a batch of their own."""
-        part = slice(start, stop)
+    def in_groups(self, together: Together, compute: Callable[["Batch"], Tensor]) -> Tensor:
+        """Compute [B, ..] for rows in calls of such rows as may stand together; in the order of the rows.
+
+        Args:
+            together: which rows may.
+            compute: for the rows of one call; what it gives for shorter targets is padded with 0.
+        """
+        if together == "padded":
+            return compute(self)
+        groups = self._groups(together)
+        parts = [compute(self.rows(group)._trimmed()) for group in groups]
+        if parts[0].ndim > 1:
+            widest = max(part.shape[1] for part in parts)
+            parts = [functional.pad(part, (0, widest - part.shape[1])) for part in parts]
+        return torch.cat(parts)[torch.cat(groups).argsort()]
+
+    def _groups(self, together: Literal["equal", "alone"]) -> list[Tensor]:
+        """Row numbers of each call."""
+        count, device = len(self.input_ids), self.input_ids.device
+        if together == "alone":
+            return list(torch.arange(count, device=device)[:, None])
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        inputs, targets = self.attention_mask.sum(1).tolist(), (self.labels != IGNORED).sum(1).tolist()
+        for row, shape in enumerate(zip(inputs, targets, strict=True)):
+            groups[shape].append(row)
+        return [torch.tensor(group, device=device) for group in groups.values()]
+
+    def _trimmed(self) -> "Batch":
+        """Packed rows without the columns that are pads in every row."""
+        batch = self.packed()
+        width, targets = int(self.attention_mask.sum(1).max()), int((self.labels != IGNORED).sum(1).max())
         return Batch(
-            input_ids=self.input_ids[part],
-            attention_mask=self.attention_mask[part],
-            labels=self.labels[part],
-            prompt_index=self.prompt_index[part],
+            batch.input_ids[:, :width], batch.attention_mask[:, :width], self.labels[:, :targets], self.prompt_index
         )
 
 
@@ -53,11 +90,11 @@ class Prefix:
 
     Attributes:
         vectors: [R, P, D].
-        cache: for each layer keys and values [R, heads, P, head width]; None where the model cannot share them.
+        states: what every layer keeps of the R prompts; None where each row reads its prompt itself.
     """
 
     vectors: Tensor
-    cache: tuple[tuple[Tensor, Tensor], ...] | None = None
+    states: Cache | None = None
 
     @property
     def length(self) -> int:
@@ -65,24 +102,15 @@ class Prefix:
         return self.vectors.shape[1]
 
 
-def prompt_before_text(prompts: Tensor, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Put each row's prompt directly before its text: [pads][prompt][text].
+def pads_last(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Token ids [B, S] and their mask with all pads on the right, the tokens in their order."""
+    order = (1 - mask).argsort(dim=1, stable=True)
+    return ids.gather(1, order), mask.gather(1, order)
 
-    Args:
-        prompts: [B, P, D], P > 0.
-        vectors: [B, S, D], embedded rows with all pads on the left.
-        mask: [B, S], 1 at tokens.
 
-    Returns:
-        Vectors [B, P + S, D] and their mask [B, P + S].
-    """
-    length, width = prompts.shape[1], vectors.shape[1]
-    pads = mask.argmax(dim=1)[:, None]
-    index = torch.arange(length + width, device=mask.device)[None]
-    in_prompt = (index >= pads) & (index < pads + length)
-    from_text = torch.where(index < pads, index, index - length).clamp(min=0)
-    from_prompt = (index - pads).clamp(0, length - 1)
-    spread = (-1, -1, vectors.shape[2])
-    text = vectors.gather(1, from_text[:, :, None].expand(spread))
-    prompt = prompts.gather(1, from_prompt[:, :, None].expand(spread))
-    return torch.where(in_prompt[:, :, None], prompt, text), torch.where(in_prompt, 1, mask.gather(1, from_text))
+def token_nats(logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-probability [B, T] of labels [B, T] under logits [B, T, V]; 0 where a label is -100."""
+    # Flat, so that the vocabulary is summed along memory: along another axis float32 loses 2e-5 of the loss.
+    flat = logits.flatten(0, 1).float()
+    losses = functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="none")
+    return losses.reshape(labels.shape)

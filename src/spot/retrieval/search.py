@@ -4,20 +4,30 @@ The search is exact: among 100,000 prompts of width 576 it takes some twenty mil
 takes seconds (bench/search.py).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from spot.errors import ConfigError, LibraryError
 from spot.library.entries import Entry, differing_settings
-from spot.library.library import Library
+from spot.library.library import Library, Summarise
 from spot.prompts.prompt import SoftPrompt
-from spot.retrieval.embeddings import check_similarity, check_widths, embedding_of, summary, summary_of
+from spot.retrieval.embeddings import RECORDED, check_similarity, check_widths, embedding_of, summary, summary_of
 
 _DECIMALS = 9  # similarities that agree so far are ties; float32 summaries are good for about 8
 _BLOCK = 512  # prompts whose tokens `max` holds in memory at a time
+
+
+def _single_row(prompt: SoftPrompt, kind: str) -> np.ndarray:
+    """The summary [D] of a prompt, of a similarity that has one row of each."""
+    return summary_of(prompt, kind)[0]
+
+
+# What the library's cache holds of each prompt, by name: the one row that a similarity needs.
+SUMMARIES: Mapping[str, Summarise] = {kind: partial(_single_row, kind=kind) for kind in RECORDED}
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ def from_library(library: Library, entries: Sequence[Entry], similarity: str) ->
             sources = from_prompts([library.get(entry.digest) for entry in block], similarity)
             rows, first = sources.rows, sources.first
         else:
-            rows = library.summaries(similarity, block, lambda prompt: summary_of(prompt, similarity)[0])
+            rows = library.summaries(similarity, block, SUMMARIES[similarity])
             first = np.arange(len(block))
         yield Sources(
             similarity=similarity,

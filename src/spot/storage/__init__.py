@@ -1,4 +1,4 @@
-"""Write files that are whole or not there, keep folders of runs, read values from JSON, compare texts."""
+"""Open what strangers may have written, write files that are whole or not there, read JSON, keep folders of runs."""
 
 import lazy_loader
 

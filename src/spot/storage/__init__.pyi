@@ -3,4 +3,8 @@ from .files import lock as lock
 from .files import write_whole as write_whole
 from .jsonl import append_lines as append_lines
 from .jsonl import read_lines as read_lines
+from .opening import open_regular as open_regular
+from .opening import read_bounded as read_bounded
 from .run_dir import RunDir as RunDir
+from .strict_json import read_json as read_json
+from .text import printable as printable

@@ -7,47 +7,88 @@ or the new one and never half of either.
 import contextlib
 import fcntl
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from spot.errors import StorageError
+from spot.storage.opening import open_descriptor, open_folder
 
 TEMPORARY_SUFFIX = ".tmp"
+_TEMPORARY = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}\.tmp", re.DOTALL)  # the names that `write_whole` gives, no others
+_LONGEST_NAME = 200  # bytes of a file's name that its temporary one repeats; a system allows 255 in all
+_SWEPT = 256_000  # bytes of a folder, some 5,000 names, that are read in milliseconds; larger ones their owner sweeps
+_LOCK_CONTENT = re.compile(rb"[0-9]{0,20}")  # of a lock file: nothing, or the number of a process
 
 
-def write_whole(path: Path | str, data: bytes) -> None:
+def write_whole(path: Path | str, data: bytes, inside: Path | str | None = None) -> None:
     """Write a file so that other processes see the old content or all of the new one, even after a crash.
 
     Missing parent folders are made. The new content goes to a temporary file in the same folder, is forced to
-    the disk and then renamed over the old file.
+    the disk and then renamed over the old file; a link of that name is replaced, never followed. Temporary files of
+    this name that killed writers left are deleted.
 
     Args:
         path: the file to write.
         data: its whole content.
+        inside: the folder, maybe a stranger's, that the file belongs to: no link below it is followed.
 
     Raises:
-        StorageError: the disk is full, the folder cannot be written or the path is a folder. The old file is
-            intact and no temporary file remains.
+        StorageError: the disk is full, the folder cannot be written or the path is a folder or behind a link. The old
+            file is intact and no temporary file remains.
     """
     path = Path(path)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # 0o666 leaves the permissions to the user's umask; tempfile's 0o600 would hide shared libraries.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        folder = open_folder(path.parent, inside or path.parent, make=True)
         try:
-            write_all(descriptor, data)
-            os.fsync(descriptor)
+            _replace(folder, path.name, data)
+            with contextlib.suppress(OSError):  # file systems that cannot do this for a folder are left alone
+                os.fsync(folder)
         finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
+            os.close(folder)
+    except (OSError, ValueError) as error:
         raise StorageError(cannot_write(path, len(data), error)) from error
+
+
+def _replace(folder: int, name: str, data: bytes) -> None:
+    """Write a file in an open folder by way of a temporary one.
+
+    The temporary file is locked while it is written, so that who finds one without a lock knows that its writer is
+    gone.
+    """
+    stem = _stem(name)
+    temporary, descriptor = _new_temporary(folder, stem)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     finally:
+        os.close(descriptor)
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            os.unlink(temporary, dir_fd=folder)
+    if os.fstat(folder).st_size <= _SWEPT:
+        _sweep(folder, stem)
+
+
+def _new_temporary(folder: int, stem: str) -> tuple[str, int]:
+    """The name and descriptor of an empty file in an open folder, locked."""
+    # 0o666 leaves the permissions to the user's umask; tempfile's 0o600 would hide shared libraries.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        name = f"{stem}{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+        descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+        with contextlib.suppress(OSError):  # a file system without locks keeps what killed writers leave
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # else another process swept it up before it was locked
+            return name, descriptor
+        os.close(descriptor)
+
+
+def _stem(name: str) -> str:
+    """What the names of the temporary files of a file begin with."""
+    return f".{os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])}."
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -61,30 +102,55 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def cannot_write(path: Path, size: int, error: OSError) -> str:
+def cannot_write(path: Path, size: int, error: OSError | ValueError) -> str:
     """The message for a file that could not be written: what failed, what remains, what to do."""
-    reason = error.strerror or str(error)
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return (
         f"cannot write {path} ({size:,} bytes): {reason}. What was there before is unchanged. "
         "Free some disk space or choose a folder that you may write to, and run the command again."
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    """Force a rename to the disk; file systems that cannot do this for a folder are left alone."""
+def remove_leftovers(folder: Path | str, inside: Path | str | None = None) -> None:
+    """Delete the temporary files that killed writers left in a folder; those of living writers stay.
+
+    Args:
+        folder: where to look; it need not exist. Only regular files with the very names that `write_whole` gives are
+            deleted.
+        inside: the folder, maybe a stranger's, that it belongs to: behind a link below that, nothing is deleted.
+
+    Raises:
+        StorageError: the folder is, or is behind, such a link.
+    """
+    try:
+        descriptor = open_folder(folder, inside)
+    except (OSError, ValueError):
+        return
+    try:
+        _sweep(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: int, stem: str = "") -> None:
+    """Delete the temporary files of dead writers in an open folder, those whose names begin so."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        for name in os.listdir(folder):
+            if name.startswith(stem or ".") and _TEMPORARY.fullmatch(name):
+                _remove_unlocked(folder, name)
+
+
+def _remove_unlocked(folder: int, name: str) -> None:
+    """Delete a regular file that nobody holds a lock on."""
+    with contextlib.suppress(OSError, StorageError):
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=folder)
         try:
-            os.fsync(descriptor)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name, dir_fd=folder)
         finally:
             os.close(descriptor)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed writers left in a folder; call it only under its lock."""
-    for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
 
 
 def cache_dir() -> Path:
@@ -102,7 +168,7 @@ def cache_dir() -> Path:
 
 
 @contextlib.contextmanager
-def lock(path: Path | str) -> Iterator[None]:
+def lock(path: Path | str, inside: Path | str | None = None) -> Iterator[None]:
     """Hold an exclusive lock, in the file `path` + `.lock`, between processes and between threads.
 
     The lock ends with the process that holds it, however that ends; the small lock file stays, because
@@ -110,19 +176,21 @@ def lock(path: Path | str) -> Iterator[None]:
 
     Args:
         path: what is being written, for example a library folder.
+        inside: the folder, maybe a stranger's, that the lock file belongs to: no link below it is followed.
 
     Yields:
         Nothing; the lock is held inside the `with`.
 
     Raises:
-        StorageError: another writer holds the lock (said at once), or the lock file cannot be made.
+        StorageError: another writer holds the lock (said at once), or the lock file cannot be made, is a link, or holds
+            what no lock file holds, and so stays as it is.
     """
     lock_path = Path(f"{path}.lock")
     try:
-        lock_path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        reason = error.strerror or str(error)
+        os.close(open_folder(lock_path.parent, inside or lock_path.parent, make=True))
+        descriptor = open_descriptor(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, inside)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise StorageError(
             f"cannot make the lock file {lock_path}: {reason}. Choose a folder that you may write to."
         ) from error
@@ -140,6 +208,11 @@ def lock(path: Path | str) -> Iterator[None]:
             raise StorageError(
                 f"cannot lock {lock_path}: {reason}. Choose a folder on a file system with locks."
             ) from error
+        if not _LOCK_CONTENT.fullmatch(os.pread(descriptor, 21, 0).strip()):
+            raise StorageError(
+                f"{lock_path} is no lock file: it holds something else than the number of a process. It stays as it "
+                "is. Move it away and run the command again."
+            )
         # The pid only serves the message above: a full disk must not stop a writer here.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)

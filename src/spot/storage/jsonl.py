@@ -6,23 +6,27 @@ from pathlib import Path
 
 from spot.errors import StorageError
 from spot.storage.files import cannot_write, write_all
+from spot.storage.opening import open_descriptor, read_bounded
 
+MOST_BYTES = 1_000_000_000  # of a whole file: a record of a transfer is some 300 to 10,000
 _BLOCK = 65_536  # bytes that are read at a time in search of the last line's end
 
 
-def append_lines(path: Path, lines: Sequence[bytes]) -> None:
+def append_lines(path: Path, lines: Sequence[bytes], inside: Path | None = None) -> None:
     """Append lines, which are on the disk when this returns; a torn last line is cut off first.
 
     Args:
         path: the file, made where it is missing. Call this only under a lock.
         lines: each with its line end.
+        inside: the folder, maybe a stranger's, that the file belongs to: no link below it is followed.
 
     Raises:
-        StorageError: they cannot be written; the file ends with the line before.
+        StorageError: they cannot be written, or the path is a link or no regular file; the file ends with the line
+            before.
     """
     content = b"".join(lines)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, inside)
         try:
             end = _end_of_lines(descriptor)
             try:
@@ -34,24 +38,22 @@ def append_lines(path: Path, lines: Sequence[bytes]) -> None:
                 raise
         finally:
             os.close(descriptor)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise StorageError(cannot_write(path, len(content), error)) from error
 
 
-def read_lines(path: Path) -> list[bytes]:
+def read_lines(path: Path, inside: Path | None = None, most_bytes: int = MOST_BYTES) -> list[bytes]:
     """All whole lines, without their line ends; a file that is not there has none.
 
+    Args:
+        path: the file.
+        inside: the folder, maybe a stranger's, that the file belongs to: no link below it is followed.
+        most_bytes: a larger file is refused before it is read.
+
     Raises:
-        StorageError: the file cannot be read.
+        StorageError: the file cannot be read, or as `read_bounded`.
     """
-    try:
-        return path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {path}: {error.strerror or error}. Choose a file that you may read, or move this one away."
-        ) from error
+    return (read_bounded(path, most_bytes, inside) or b"").split(b"\n")[:-1]
 
 
 def _end_of_lines(descriptor: int) -> int:

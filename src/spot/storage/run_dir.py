@@ -18,6 +18,12 @@ from typing import Any, Self
 from spot.errors import RunError, StorageError
 from spot.storage.files import cannot_write, lock, remove_leftovers, write_whole
 from spot.storage.jsonl import append_lines
+from spot.storage.opening import open_descriptor, read_bounded
+from spot.storage.strict_json import read_object
+
+MOST_BYTES = 64_000_000  # of a configuration or a result: the curve of 100 runs of 100,000 steps
+MOST_LOG_BYTES = 1_000_000_000
+MOST_CHECKPOINT_BYTES = 10**12  # where nobody knows better: the largest models have some 10^11 parameters
 
 _DIGEST_LINE = "# spot run {digest}\n"
 _DIGEST_PATTERN = re.compile(r"# spot run ([0-9a-f]+)\n")
@@ -42,8 +48,8 @@ class RunDir:
             StorageError: another process writes this run, or the folder cannot be made.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(lock(self.path / "run"))
-            remove_leftovers(self.path)
+            stack.enter_context(lock(self.path / "run", self.path))
+            remove_leftovers(self.path, self.path)
             self._held = stack.pop_all()
         return self
 
@@ -69,14 +75,14 @@ class RunDir:
         self._assert_held()
         present = self.digest()
         if present is None:
-            strays = [name for name in ("log.jsonl", "checkpoint", "result.json") if (self.path / name).exists()]
+            strays = [name for name in ("log.jsonl", "checkpoint", "result.json") if os.path.lexists(self.path / name)]
             if strays:
                 raise RunError(
                     f"{self.path} holds {', '.join(strays)} but no config.toml that says of which run. "
                     "Choose an empty folder."
                 )
             text = _DIGEST_LINE.format(digest=digest) + config_toml
-            write_whole(self.path / "config.toml", text.encode())
+            write_whole(self.path / "config.toml", text.encode(), self.path)
         elif present != digest:
             raise RunError(
                 f"{self.path} holds a run of another configuration or other data: its digest is {present}, "
@@ -91,7 +97,7 @@ class RunDir:
         Raises:
             RunError: `config.toml` was not written by a run.
         """
-        data = _read(self.path / "config.toml")
+        data = self._read("config.toml", MOST_BYTES)
         if data is None:
             return None
         match = _DIGEST_PATTERN.match(data.decode("utf-8", "replace"))
@@ -109,7 +115,7 @@ class RunDir:
             StorageError: the log cannot be written; it ends with the record before.
         """
         self._assert_held()
-        append_lines(self.path / "log.jsonl", [f"{json.dumps(dict(record))}\n".encode()])
+        append_lines(self.path / "log.jsonl", [f"{json.dumps(dict(record))}\n".encode()], self.path)
 
     def read_log(self) -> list[dict[str, Any]]:
         """All records; a last line that a kill tore is left out.
@@ -133,7 +139,8 @@ class RunDir:
         records = self.read_log()
         earlier = [record for record in records if record.get("step", step) <= step]
         if len(earlier) < len(records):
-            write_whole(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in earlier).encode())
+            content = "".join(json.dumps(record) + "\n" for record in earlier).encode()
+            write_whole(self.path / "log.jsonl", content, self.path)
 
     def save_checkpoint(self, data: bytes) -> None:
         """Replace the state to resume from.
@@ -142,11 +149,18 @@ class RunDir:
             StorageError: it cannot be written; the old one is intact.
         """
         self._assert_held()
-        write_whole(self.path / "checkpoint", data)
+        write_whole(self.path / "checkpoint", data, self.path)
 
-    def load_checkpoint(self) -> bytes | None:
-        """The state to resume from, or None."""
-        return _read(self.path / "checkpoint")
+    def load_checkpoint(self, most_bytes: int = MOST_CHECKPOINT_BYTES) -> bytes | None:
+        """The state to resume from, or None.
+
+        Args:
+            most_bytes: a larger file is refused before it is read.
+
+        Raises:
+            RunError: it is there and cannot be read.
+        """
+        return self._read("checkpoint", most_bytes)
 
     def finish(self, result: bytes) -> None:
         """Write the result, which says that the run is finished.
@@ -155,7 +169,7 @@ class RunDir:
             StorageError: it cannot be written.
         """
         self._assert_held()
-        write_whole(self.path / "result.json", result)
+        write_whole(self.path / "result.json", result, self.path)
 
     def result(self) -> bytes | None:
         """The result of a finished run, as it was written, or None.
@@ -163,7 +177,7 @@ class RunDir:
         Raises:
             RunError: it is there and cannot be read.
         """
-        return _read(self.path / "result.json")
+        return self._read("result.json", MOST_BYTES)
 
     def _assert_held(self) -> None:
         """Writing without the lock is our own mistake."""
@@ -172,22 +186,23 @@ class RunDir:
     def _parse_log(self) -> tuple[list[dict[str, Any]], int]:
         """The records, and the bytes up to the end of the last whole one."""
         path = self.path / "log.jsonl"
-        lines = (_read(path) or b"").splitlines(keepends=True)
+        lines = (self._read(path.name, MOST_LOG_BYTES) or b"").splitlines(keepends=True)
         records: list[dict[str, Any]] = []
         whole = 0
         for number, line in enumerate(lines, start=1):
             try:
                 if not line.endswith(b"\n"):
                     raise ValueError("no end of line")
-                record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise ValueError("no JSON object")
-            except ValueError as error:
+                record = read_object(line, "line", RunError)
+                if type(step := record.get("step", 0)) is not int or step < 0:
+                    raise ValueError(f"its step is {step!r:.40}; expected a number from 0")
+            except (ValueError, RunError) as error:
                 if number == len(lines):
                     break
+                reason = str(error).removeprefix("line: ").rstrip(".")
                 raise RunError(
-                    f"{path}: line {number} of {len(lines)} is no record ({error}). Delete the folder "
-                    f"{self.path} and run the command again."
+                    f"{path}: line {number} of {len(lines)} is no record ({reason}). Delete the folder {self.path} and "
+                    "run the command again."
                 ) from error
             records.append(record)
             whole += len(line)
@@ -198,22 +213,24 @@ class RunDir:
         path = self.path / "log.jsonl"
         _, whole = self._parse_log()
         try:
-            if path.exists() and path.stat().st_size > whole:
-                os.truncate(path, whole)
+            descriptor = open_descriptor(path, os.O_RDWR, self.path)
+            try:
+                if os.fstat(descriptor).st_size > whole:
+                    os.ftruncate(descriptor, whole)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise StorageError(cannot_write(path, whole, error)) from error
 
+    def _read(self, name: str, most_bytes: int) -> bytes | None:
+        """The content of one of the folder's own files, or None where it has no such file.
 
-def _read(path: Path) -> bytes | None:
-    """A file's content, or None where there is no file.
-
-    Raises:
-        RunError: the file is there and cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(f"cannot read {path}: {reason}. Choose a run's folder that you may read.") from error
+        Raises:
+            RunError: it is too large, no regular file, a link, or cannot be read.
+        """
+        try:
+            return read_bounded(self.path / name, most_bytes, self.path)
+        except StorageError as error:
+            raise RunError(str(error)) from error

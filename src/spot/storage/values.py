@@ -10,28 +10,42 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from spot.errors import SpotError
+from spot.storage.strict_json import MOST_BYTES, check_length, read_json
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # for `pydantic.with_config` on a record
 
 Value = TypeVar("Value")
 
 
-def read_value(kind: type[Value], text: str | bytes, place: str, error: type[SpotError]) -> Value:
-    """A value of a kind from JSON.
+def read_value(
+    kind: type[Value],
+    text: str | bytes,
+    place: str,
+    error: type[SpotError],
+    *,
+    most_bytes: int = MOST_BYTES,
+    may_be_nan: bool = False,
+) -> Value:
+    """A value of a kind from JSON, which `read_json` has seen to be sound.
 
     Args:
         kind: a frozen dataclass with `@with_config(STRICT)`, or any other type that pydantic knows.
         text: one JSON document.
         place: the file, and the line in it, for messages.
         error: raised where it is none.
+        most_bytes: a longer document is refused before it is read.
+        may_be_nan: let NaN and infinity reach the kind, which decides; old files hold them.
 
     Raises:
-        SpotError: of the kind `error`: each wrong field, what it holds and what was expected.
+        SpotError: of the kind `error`: as `read_json`, or each wrong field, what it holds and what was expected.
     """
+    check_length(text, place, error, most_bytes)
     try:
-        return _adapter(kind).validate_json(text)
+        value: Value = _adapter(kind).validate_json(text)
     except ValidationError as failure:
         raise error(f"{place}: {'; '.join(_mistakes(failure))}.") from failure
+    read_json(text, place, error, most_bytes=most_bytes, may_be_nan=may_be_nan)
+    return value
 
 
 @cache

@@ -88,7 +88,7 @@ def _read(path: Path) -> Evaluation | None:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}. Delete it to have it made again.") from error
     try:
-        answers = read_value(_Answers, content, str(path), RunError)
+        answers = read_value(_Answers, content, str(path), RunError, may_be_nan=True)
     except RunError as error:
         raise RunError(f"{error} Delete it to have these rows answered again.") from error
     return Evaluation(

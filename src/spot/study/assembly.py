@@ -16,7 +16,8 @@ from spot.storage.files import write_whole
 from spot.strategies.plans import plan_transfer
 from spot.study.cells import Cell, Gang, StudyPlan, Work, record_of
 from spot.study.config import Origin, Study
-from spot.study.records import Record, RecordFolder, prompt_file
+from spot.study.record_folder import RecordFolder
+from spot.study.records import Record, prompt_file
 from spot.tasks import registry
 from spot.tasks.splits import split_rows
 

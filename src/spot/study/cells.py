@@ -10,6 +10,7 @@
 What `best`, `race`, `oracle` and `none` find is worked out from the pairs and the plain runs.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,7 +21,8 @@ from typing import Any
 from spot.config import TuneConfig, digest
 from spot.prompts.overlap import Sketch
 from spot.study.config import COMBINED_STRATEGIES, PAIR_STRATEGIES, Origin, Study, StudyConfig, look_up, read_study
-from spot.study.records import CellKind, Record, read_finished
+from spot.study.record_folder import Expected, FinishedCells, log_wrong, read_finished
+from spot.study.records import CELLS, CellKind, Record
 
 GANG_SIZE = 8  # cells of a gang: the rows of a step of all of them stand in memory together
 IDENTITY = ("digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs")  # what a record says too
@@ -152,7 +154,13 @@ class StudyPlan:
     @property
     def records(self) -> Path:
         """Folder of the records."""
-        return self.folder / "cells"
+        return self.folder / CELLS
+
+    @cached_property
+    def expected(self) -> dict[str, Expected]:
+        """What the record of each cell says of it, by digest."""
+        tasks = {cell.digest: cell.task for cell in self.cells if cell.kind == "source"}
+        return {cell.digest: _expected(cell, tasks) for cell in self.cells}
 
 
 def read_plan(path: Path, overrides: Sequence[str] = ()) -> StudyPlan:
@@ -174,12 +182,19 @@ def plan_cells(study: Study) -> StudyPlan:
 
 
 def finished(plan: StudyPlan) -> dict[str, Record]:
-    """The records of a study's cells, by digest.
+    """The records of a study's cells, by digest; a file that is no record of its cell counts as none, and is logged.
 
     Raises:
-        StudyError: a record is damaged.
+        StudyError: the folder of the records is a link or a file, or a record was written by a later version.
     """
-    return read_finished(plan.records, {cell.digest for cell in plan.cells})
+    cells = finished_cells(plan)
+    log_wrong(cells)
+    return cells.records
+
+
+def finished_cells(plan: StudyPlan) -> FinishedCells:
+    """The records of a study's cells, and the files that count as none; errors are those of `finished`."""
+    return read_finished(plan.folder, plan.expected)
 
 
 def gangs(cells: Iterable[Cell]) -> list[Gang]:
@@ -198,11 +213,24 @@ def gangs(cells: Iterable[Cell]) -> list[Gang]:
     ]
 
 
+def _expected(cell: Cell, sources: Mapping[str, str]) -> Expected:
+    """What the record of a cell says of it; `sources` are the tasks of the source cells, by digest."""
+    candidates = {sources[need] for need in cell.needs if need in sources}
+    return Expected(
+        **cell_as_json(cell),
+        title=cell.title,
+        candidates=frozenset(candidates if cell.kind in COMBINED_STRATEGIES else ()),
+        settings=cell.settings.model_dump(mode="json"),
+        defaults={name: setting.default for name, setting in TuneConfig.model_fields.items()},
+        is_run=not cell.prompt,
+    )
+
+
 def _portable(config: TuneConfig, task: str) -> TuneConfig:
     """Settings without what does not matter, or is called otherwise elsewhere."""
     changes = {name: TuneConfig.model_fields[name].default for name in IMMATERIAL_SETTINGS}
-    backbone = Path(config.backbone)
-    name = backbone.resolve().name if backbone.is_dir() else config.backbone
+    # A name that no file can have, such as one of 300 letters, is no folder either.
+    name = Path(config.backbone).resolve().name if os.path.isdir(config.backbone) else config.backbone
     return config.model_copy(update={**changes, "task": task, "backbone": name})
 
 

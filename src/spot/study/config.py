@@ -13,6 +13,7 @@
 Paths are relative to the study's file.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -221,7 +222,7 @@ def read_study(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Study
         "targets": tuple(_beside(path, name) for name in config.targets),
         "backbone": _beside(path, config.backbone),
         "model_mixture": None if config.model_mixture is None else _beside(path, config.model_mixture),
-        "out": str(path.parent / Path(out).expanduser()),
+        "out": str(path.parent / _expanded(out)),
     }
     return config.model_copy(update=changes)
 
@@ -258,9 +259,22 @@ def look_up(config: StudyConfig) -> Study:
 
 def _beside(path: Path, name: str) -> str:
     """A name, or where there is a file or folder of that name beside the study's file, its path."""
-    place = path.parent / Path(name).expanduser()
-    is_known = name in registry.TABLE or name in (EMBEDDED, PACKAGED)
-    return str(place) if not is_known and (name.endswith(".toml") or place.exists()) else name
+    if name in registry.TABLE or name in (EMBEDDED, PACKAGED):
+        return name
+    place = path.parent / _expanded(name)
+    return str(place) if name.endswith(".toml") or os.path.exists(place) else name
+
+
+def _expanded(name: str) -> Path:
+    """A path whose `~` stands for a home folder.
+
+    Raises:
+        ConfigError: nobody knows that folder.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"the path {name!r:.80} begins with a home folder that is not known: {error}.") from error
 
 
 def _mistake(entry: Mapping[str, Any]) -> str:
@@ -288,7 +302,10 @@ def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -
         return [Origin(mixture.title, name, _revision(members, mixture.rates), mixture.tasks)]
     except SpotError as error:
         mistakes.append(f"{role}s: {error}")
-        return []
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        mistakes.append(f"{role}s: {name!r:.80} cannot be looked up: {reason}; give a name or a path")
+    return []
 
 
 def _revision(tasks: Sequence[Task], rates: Sequence[float]) -> str:
@@ -366,7 +383,7 @@ def _foreign(source: Origin, first: TuneConfig, backbone: str) -> list[str]:
     """How the key of an existing prompt differs from those of the study's targets."""
     content = header(source.reference)
     differences = []
-    if not Path(backbone).is_dir() and content["backbone"]["name"] != backbone:
+    if not os.path.isdir(backbone) and content["backbone"]["name"] != backbone:
         differences.append(f"{source.task} belongs to {content['backbone']['name']}, and the study to {backbone}")
     recipe = content["key_recipe"]
     if recipe is None:

@@ -11,27 +11,43 @@ cache.
 
 import json
 import math
-import os
-import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import ConfigDict, JsonValue, PlainValidator, ValidatorFunctionWrapHandler, WrapValidator, with_config
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainValidator,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    with_config,
+)
 
-from spot.errors import StudyError
+from spot.errors import StorageError, StudyError
 from spot.library.history import decode_summary, encode_summary
 from spot.storage.files import cache_dir, write_whole
+from spot.storage.opening import read_bounded
 from spot.storage.values import STRICT, read_value
-from spot.training.result import CurvePoint
+from spot.training.result import Count, Curve, Percent, Seconds
 
 RECORD_FORMAT = 1
+MOST_BYTES = 16_000_000  # of a record: a curve of 100,000 points; those of a study are some 5,000
+CELLS = "cells"  # folder of the records, in a study's folder
+
+Share = Annotated[float, Field(ge=0, le=1.001)]
+Cosine = Annotated[float, Field(ge=-1.001, le=1.001)]
 # A field of a later version is passed over.
 LENIENT = ConfigDict(**{**STRICT, "extra": "ignore"})
 
 CellKind = Literal["source", "plain", "pair", "average", "mixture", "model"]
+
+
+class LaterFormat(StudyError):
+    """A record was written by a later version of spot, which knows more of it; nothing may replace it."""
 
 
 def _score(value: object, read: ValidatorFunctionWrapHandler) -> float:
@@ -43,7 +59,10 @@ def _summary(value: object) -> np.ndarray:
     """A summary of a task embedding from a file."""
     if not isinstance(value, str):
         raise ValueError("should be float32 numbers in base64")
-    return decode_summary(value)
+    row = decode_summary(value)
+    if not (row.size and np.isfinite(row).all()):
+        raise ValueError("should be finite float32 numbers in base64")
+    return row
 
 
 Summary = Annotated[np.ndarray, PlainValidator(_summary)]
@@ -89,27 +108,27 @@ class Record:
     digest: str
     kind: CellKind
     task: str
-    seed: int
+    seed: Count
     sources: tuple[str, ...] = ()
-    weights: tuple[float, ...] = ()
+    weights: tuple[Share, ...] = ()
     start: str = ""
-    init_seed: int = 0
-    k: int = 0
-    scores: Mapping[str, float] = field(default_factory=dict)
-    score: Annotated[float, WrapValidator(_score)] = math.nan
-    interval: tuple[float, float] | None = None
-    as_is: float | None = None
-    frozen: float | None = None
-    similarity: Mapping[str, float] = field(default_factory=dict)
+    init_seed: Count = 0
+    k: Count = 0
+    scores: Mapping[str, Percent] = field(default_factory=dict)
+    score: Annotated[Percent, WrapValidator(_score)] = math.nan
+    interval: tuple[Percent, Percent] | None = None
+    as_is: Percent | None = None
+    frozen: Percent | None = None
+    similarity: Mapping[str, Cosine] = field(default_factory=dict)
     embedding: Mapping[str, Summary] = field(default_factory=dict, repr=False, compare=False)
-    curve: tuple[CurvePoint, ...] = field(default=(), repr=False)
-    steps: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    rows: Mapping[str, int] = field(default_factory=dict)
+    curve: Curve = field(default=(), repr=False)
+    steps: Count = 0
+    tokens: Count = 0
+    seconds: Seconds = 0.0
+    rows: Mapping[str, Count] = field(default_factory=dict)
     data: str = ""
-    tuned: int = 0
-    shipped: int = 0
+    tuned: Count = 0
+    shipped: Count = 0
     config: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
     needs: tuple[str, ...] = ()
     version: str = ""
@@ -132,7 +151,7 @@ class Record:
 
     def _setting(self, name: str) -> int:
         value = self.config.get(name)
-        return value if isinstance(value, int) else 0
+        return value if type(value) is int else 0
 
 
 @with_config(LENIENT)
@@ -158,28 +177,41 @@ def write_record(record: Record, folder: Path) -> Path:
     return path
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path, study: Path | None = None) -> Record:
     """Read one record; older formats are read too, and fields of newer ones that are not known here passed over.
+
+    Args:
+        path: of the record.
+        study: the study's folder, behind which no link is followed; left out: that of the record.
 
     Raises:
         StudyError: the file cannot be read or is not named by its digest; or naming each field that is wrong.
     """
     place = f"{path} is no record of a study's cell"
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StudyError(f"cannot read {path}: {error.strerror or error}.") from error
+        content = read_bounded(path, MOST_BYTES, study or path.parent)
+    except StorageError as error:
+        raise StudyError(f"{place}: {error}") from error
+    if content is None:
+        raise StudyError(f"{place}: there is no such file.")
     try:
-        written = read_value(_Format, content, place, StudyError).format
-        if not 1 <= written <= RECORD_FORMAT:
-            raise StudyError(
-                f"{place}: it is of format {written}, and this version of spot reads formats up to {RECORD_FORMAT}."
+        written = read_value(_Format, content, place, StudyError, may_be_nan=True).format
+        if written > RECORD_FORMAT:
+            raise LaterFormat(
+                f"{place}: it is of format {written}, and this version of spot reads formats up to {RECORD_FORMAT}. "
+                "Install a later version."
             )
+        if written < 1:
+            raise StudyError(f"{place}: it is of format {written}.")
         record = read_value(Record, content, place, StudyError)
+    except LaterFormat:
+        raise
     except StudyError as error:
         raise StudyError(f"{error} Delete it, and `spot study run` makes it again.") from error
     if record.digest != path.stem:
-        raise StudyError(f"{path} holds the record of {record.digest}; a record is named by its digest: rename it.")
+        raise StudyError(
+            f"{path} holds the record of {record.digest!r:.40}; a record is named by its digest: rename it."
+        )
     return record
 
 
@@ -192,19 +224,6 @@ def read_records(folder: Path) -> list[Record]:
     return [read_record(path) for path in sorted(folder.glob("*.json"))]
 
 
-def read_finished(folder: Path, cells: Collection[str]) -> dict[str, Record]:
-    """The records of some cells by digest; those of other cells, as an earlier study's file had them, are left out.
-
-    Args:
-        folder: of the records.
-        cells: digests.
-
-    Raises:
-        StudyError: a file is no record.
-    """
-    return {record.digest: record for record in read_records(folder) if record.digest in cells}
-
-
 def runs_folder() -> Path:
     """Where the runs of gangs are on this machine."""
     return cache_dir() / "studies" / "runs"
@@ -213,74 +232,3 @@ def runs_folder() -> Path:
 def prompt_file(cell: str) -> Path:
     """Where the prompt of a cell, given by its digest, is on this machine."""
     return cache_dir() / "studies" / "prompts" / f"{cell}.safetensors"
-
-
-class RecordFolder:
-    """Owns the records of a study while a run holds its lock.
-
-    Records of a gang land together: they are staged in a folder that is renamed, so that a kill leaves all of them or
-    none. Were it to part a gang, the rest would walk as another gang, and a float would round otherwise.
-
-    Args:
-        study: the study's folder.
-        titles: of its cells, by digest.
-    """
-
-    def __init__(self, study: Path, titles: Mapping[str, str]) -> None:
-        """Land what a killed run left, and read what is there.
-
-        Raises:
-            StudyError: a record is damaged.
-        """
-        self.titles = titles
-        self.path = study / "cells"
-        self._pending = study / "pending"
-        self._staged = study / f".pending.{os.getpid()}"
-        self._land()
-        self.records = read_finished(self.path, titles)
-
-    def add(self, records: Sequence[Record]) -> None:
-        """Write records, all or none.
-
-        Raises:
-            StorageError: they cannot be written.
-        """
-        shutil.rmtree(self._staged, ignore_errors=True)
-        try:
-            for record in records:
-                write_record(record, self._staged)
-            if records:
-                self._staged.rename(self._pending)
-        finally:
-            shutil.rmtree(self._staged, ignore_errors=True)
-        self._land()
-        self.records |= {record.digest: record for record in records}
-
-    def on_other_rows(self, records: Sequence[Record]) -> str:
-        """Why records of one gang may not stand beside those that are there: arms share a target's report rows.
-
-        Returns:
-            Empty where they may.
-        """
-        task = records[0].task
-        ours = {record.data for record in records if record.data and record.kind != "source"}
-        others = [
-            record
-            for record in self.records.values()
-            if record.task == task and record.kind != "source" and record.data and record.data not in ours
-        ]
-        if not ours or not others:
-            return ""
-        return (
-            f"its report rows are not those of {len(others)} finished cells of {task}: the data differ, or a "
-            "new source has seen some of these rows. Delete these to have them made again, or restore the data: "
-            + " ".join(str(self.path / f"{record.digest}.json") for record in others)
-        )
-
-    def _land(self) -> None:
-        """Move the records of the last gang to the others."""
-        if self._pending.is_dir():
-            self.path.mkdir(parents=True, exist_ok=True)
-            for path in sorted(self._pending.glob("*.json")):
-                path.replace(self.path / path.name)
-            shutil.rmtree(self._pending)

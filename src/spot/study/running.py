@@ -24,7 +24,7 @@ def run_study(
         progress: called when cells are finished.
 
     Raises:
-        StudyError: a record is damaged.
+        StudyError: the folder of the records is a link or a file, or a record was written by a later version.
         StorageError: another run of the study is at work, or a disk is full; finished cells stay.
     """
     config = plan.study.config

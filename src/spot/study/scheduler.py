@@ -15,7 +15,8 @@ from spot.storage.files import lock, write_whole
 from spot.study.assembly import SourceSketches, adopt_prompts, assemble, has_prompt, similarities
 from spot.study.cells import Cell, Done, Gang, StudyPlan, Work, gangs
 from spot.study.executors import Executor, GivenUp
-from spot.study.records import Record, RecordFolder, prompt_file
+from spot.study.record_folder import RecordFolder
+from spot.study.records import Record, prompt_file
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +87,11 @@ def run(
         progress: called when cells are finished.
 
     Raises:
-        StudyError: a record is damaged.
+        StudyError: the folder of the records is a link or a file, or a record was written by a later version.
         StorageError: another run of the study is at work, or a disk is full; finished cells stay.
     """
-    titles = {cell.digest: cell.title for cell in plan.cells}
-    with lock(plan.folder / "study"):
-        folder = RecordFolder(plan.folder, titles)
+    with lock(plan.folder / "study", plan.folder):
+        folder = RecordFolder(plan.folder, plan.expected)
         adopt_prompts(plan, folder)
         before = len(folder.records)
         queue = Queue(gangs(cells_to_tune(plan, folder.records)))
@@ -102,7 +102,7 @@ def run(
                 _give_up(item.gang, reason, failed)
             if progress is not None:
                 progress(len(folder.records), len(plan.cells))
-        diverged = {titles[record.digest]: record.reason for record in folder.records.values() if record.reason}
+        diverged = {folder.titles[record.digest]: record.reason for record in folder.records.values() if record.reason}
         return StudyOutcome(
             cells=len(plan.cells),
             finished=len(folder.records),

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from spot.storage.run_dir import RunDir
-from spot.study.cells import Gang, StudyPlan, finished, gangs
+from spot.study.cells import Gang, StudyPlan, finished_cells, gangs
 from spot.study.records import runs_folder
 
 
@@ -46,19 +46,27 @@ class RunningGang:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """How far a study is: counts by kind of cell, and the gangs at work on this machine."""
+    """How far a study is.
+
+    Attributes:
+        kinds: counts by kind of cell.
+        running: gangs at work on this machine.
+        wrong: file -> why it counts as no record.
+    """
 
     kinds: dict[str, KindStatus]
     running: tuple[RunningGang, ...]
+    wrong: dict[str, str]
 
 
 def study_status(plan: StudyPlan) -> StudyStatus:
     """How far a study is; only records and logs are read.
 
     Raises:
-        StudyError: a record is damaged.
+        StudyError: the folder of the records is a link or a file, or a record was written by a later version.
     """
-    records = finished(plan)
+    cells_there = finished_cells(plan)
+    records = cells_there.records
     missing = [cell for cell in plan.cells if cell.digest not in records]
     running = {gang: status for gang in gangs(missing) if (status := _running(gang)) is not None}
     at_work = {cell.digest for gang in running for cell in gang.cells}
@@ -75,7 +83,7 @@ def study_status(plan: StudyPlan) -> StudyStatus:
             running=working,
             missing=len(cells) - scored - failed - working,
         )
-    return StudyStatus(kinds, tuple(running.values()))
+    return StudyStatus(kinds, tuple(running.values()), cells_there.wrong)
 
 
 def _running(gang: Gang) -> RunningGang | None:

@@ -30,7 +30,7 @@ def teach(plan: StudyPlan, library: Library) -> Taught:
     """Let a library remember what a study's pairs showed; each pair that started from one of its prompts once.
 
     Raises:
-        StudyError: a record is damaged, or no finished pair started from a prompt of the library.
+        StudyError: no finished pair started from a prompt of the library.
         LibraryError: the library cannot be written.
     """
     taught = lessons(plan, list(finished(plan).values()), {entry.digest for entry in library.entries()})

@@ -11,7 +11,7 @@ from typing import Any
 from spot.errors import TaskError
 from spot.reading import Reading
 from spot.tasks.binary_rows import is_data_folder
-from spot.tasks.columns import TEXT_COLUMNS
+from spot.tasks.columns import TEXT_COLUMNS, Text
 from spot.tasks.data_set import RawRow, with_name
 from spot.tasks.detection import Seen, see
 from spot.tasks.dialects import TRIED
@@ -136,11 +136,11 @@ def inputs_of(rows: Iterable[tuple[str, str | Fields]], reading: Reading) -> Ite
         )
     is_said = False
     for number, (place, row) in enumerate(rows, start=1):
-        text, texts, spare = _by_template(place, row, reading) if reading.template else _by_form(place, row, reading)
+        text, spare = _by_template(place, row, reading) if reading.template else _by_form(place, row, reading)
         if spare and not is_said:
             log.warning("%s: the fields %s are passed over; read are %s", place, some(spare), some(reading.fields))
             is_said = True
-        yield Example(str(number), text, (), texts=texts)
+        yield Example(str(number), text.inputs, (), texts=text.texts, sentinels=text.sentinels)
 
 
 def rows_of(values: Any) -> list[tuple[str, str | Fields]]:
@@ -167,8 +167,8 @@ def rows_of(values: Any) -> list[tuple[str, str | Fields]]:
     return [(f"row {number}", item) for number, item in enumerate(items, start=1)]
 
 
-def _by_template(place: str, row: str | Fields, reading: Reading) -> tuple[str, tuple[str, ...], Sequence[str]]:
-    """The input that a template makes of a row, its raw texts, and the fields that it does not read."""
+def _by_template(place: str, row: str | Fields, reading: Reading) -> tuple[Text, Sequence[str]]:
+    """What a template makes of a row, without an answer, and the fields that it does not read."""
     if isinstance(row, str):
         if len(reading.fields) != 1:
             raise TaskError(
@@ -185,11 +185,11 @@ def _by_template(place: str, row: str | Fields, reading: Reading) -> tuple[str, 
     if not any(text.strip() for text in values.values()):
         raise TaskError(f"{place}: no text in {some(values)}. Fill it or leave the row out.")
     texts = tuple(values[field] for _, field in reading.pieces if field)
-    return reading.render(values), texts, [field for field in row if field not in values]
+    return Text(reading.render(values), (), texts=texts), [field for field in row if field not in values]
 
 
-def _by_form(place: str, row: str | Fields, reading: Reading) -> tuple[str, tuple[str, ...], Sequence[str]]:
-    """The input and raw texts that a known data set's form makes of a row; a plain text may stand for its sentence."""
+def _by_form(place: str, row: str | Fields, reading: Reading) -> tuple[Text, Sequence[str]]:
+    """What a known data set's form makes of a row; a plain text may stand for its sentence."""
     name = reading.form
     attempts: list[Fields] = [dict.fromkeys(TEXT_COLUMNS, row)] if isinstance(row, str) else [row]
     if not isinstance(row, str) and row.keys() == {LINE}:
@@ -204,5 +204,5 @@ def _by_form(place: str, row: str | Fields, reading: Reading) -> tuple[str, tupl
         if text is None:
             raise TaskError(f"{place} makes no input of {name}: its text is blank. Fill it or leave the row out.")
         inputs = with_name(text.inputs, name, TABLE[name]) if reading.task_prefix else text.inputs
-        return inputs, text.texts, ()
+        return replace(text, inputs=inputs, answers=()), ()
     raise TaskError(f"{refusal} The prompt's task {name} reads it.") from refusal

@@ -58,4 +58,5 @@ def _load(name: str, data_set: DataSet, data: Path | None, prefix: bool, split: 
                 text.answers if answered else (),
                 text.group,
                 text.texts,
+                text.sentinels,
             )

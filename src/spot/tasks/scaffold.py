@@ -92,11 +92,26 @@ def init(rows_path: Path, out: Path, given: FileFormat = UNSAID) -> str:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise TaskError(
-            f"{rows_path}: a path, column or label holds {text[error.start : error.end]!r}, which is no text. Rename "
-            "it or mend the rows."
+            f"{rows_path} has {text[error.start : error.end]!r}, half a letter, in the name of a column or in a label, "
+            "which no task file can hold: expected whole letters. Mend the rows."
         ) from error
     write_whole(out, data)
     return text
+
+
+def _in_letters(rows_path: Path, out: Path) -> str:
+    """The path of the rows beside the task file, as letters whatever this process takes names of files for.
+
+    Raises:
+        TaskError: its bytes are no letters.
+    """
+    path = os.path.relpath(rows_path, out.parent)
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeError as error:
+        raise TaskError(
+            f"the path {path!r} has bytes that are no UTF-8, and a task file holds letters alone. Rename the file."
+        ) from error
 
 
 def usual_path(rows: Path) -> Path:
@@ -241,7 +256,7 @@ def _spelled(value: object) -> str:
 
 def _commented(path: Path, out: Path, rows: _Rows, label: str, splits: Sequence[str]) -> str:
     """The text of a new task file."""
-    place = os.path.relpath(path, out.parent)
+    place = _in_letters(path, out)
     columns = Columns(label=label, answer="", owner=str(out), text_example="", missing=frozenset(MISSING))
     labels = _labels(rows, label, columns)
     if not any(value is not None for value in labels):

@@ -26,6 +26,8 @@ class Example:
         answers: the accepted answers, the first one is trained on; a label word where the task has labels.
         group: rows of one group stand together, such as all questions on one passage; empty for no group.
         texts: the raw text fields, for finding equal rows.
+        sentinels: special tokens that the form itself put into inputs and answers; any other special token that a
+            text spells is text.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Example:
     answers: tuple[str, ...]
     group: str = ""
     texts: tuple[str, ...] = ()
+    sentinels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

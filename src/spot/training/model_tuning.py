@@ -1,18 +1,22 @@
 """Tune all weights of a copy of the model from start to folder (paper, appendix C): what prompts are compared with."""
 
+import contextlib
 import logging
 import os
+import secrets
 import shutil
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from spot.config import TuneConfig, to_toml
-from spot.errors import SpotError
+from spot.errors import RunError, SpotError, StorageError
 from spot.evaluation.predictions import Progress
 from spot.models.backbone import Backbone
+from spot.storage.files import cannot_write
 from spot.storage.run_dir import RunDir
 from spot.training.loop import train
 from spot.training.reporting import diagnosed_results, report_runs
@@ -52,8 +56,9 @@ def tune_model_run(run: Run, backbone: Backbone, out: Path, progress: Progress |
     """
     path = out / MODEL
     with RunDir(out) as folder:
+        _prepare(path)
         folder.create(to_toml(run.config), run.digest)
-        results = read_results(folder)
+        results = read_results(folder, [run.digest])
         ended = _train(run, backbone, folder, path, progress) if results is None else results[0]
         try:
             [result] = report_runs([run], [ended], [run.start], backbone, model=path, progress=progress)
@@ -102,12 +107,44 @@ def _trainable(backbone: Backbone, gradient_checkpointing: bool) -> Backbone:
 
 
 def _save_model(backbone: Backbone, folder: Path) -> None:
-    """Write weights and tokenizer in Hugging Face layout; the folder is there whole or not at all."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}")
+    """Write weights and tokenizer in Hugging Face layout; the folder is there whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
+        part.mkdir()
         backbone.model.save_pretrained(part)
         backbone.tokenizer.save_pretrained(part)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(cannot_write(folder, 4 * backbone.parameters, OSError(str(error)))) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _prepare(folder: Path) -> None:
+    """Refuse a folder that no model can be written to, and delete what killed runs left of it.
+
+    No other process is at work, which the run's lock says.
+
+    Raises:
+        RunError: the folder is a link, and what is behind it is not the run's; or its path is no text.
+    """
+    if folder.is_symlink():
+        raise RunError(f"{folder} is a link: expected the folder of the tuned model, or nothing. Delete the link.")
+    try:
+        os.fsencode(folder.absolute()).decode()
+    except UnicodeError as error:
+        raise RunError(
+            f"the path {str(folder)!r} has bytes that are no UTF-8, and the writer of weights takes letters alone. "
+            "Choose a folder of another name."
+        ) from error
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        with contextlib.suppress(OSError):
+            if leftover.is_symlink():
+                leftover.unlink()
+            else:
+                shutil.rmtree(leftover)

@@ -3,16 +3,21 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from itertools import pairwise
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import with_config
+from pydantic import AfterValidator, Field, with_config
 
 from spot.errors import RunError
 from spot.storage.run_dir import RunDir
 from spot.storage.values import STRICT, read_value
 
 Amount = Literal["tokens", "seconds"]  # what a run takes: text tokens, time
+Percent = Annotated[float, Field(ge=-100.001, le=100.001)]  # correlations go below zero, and a mean may be rounded up
+Count = Annotated[int, Field(ge=0, le=2**53)]  # whole numbers beyond are not exact in every reader of JSON
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Nats = Annotated[float, Field(ge=-1, le=1e12)]  # rounding takes the loss of a sure answer just below zero
 
 
 @with_config(STRICT)
@@ -28,11 +33,22 @@ class CurvePoint:
         seconds: of training so far.
     """
 
-    step: int
-    score: float
-    nats: float | None = None
-    tokens: int = 0
-    seconds: float = 0.0
+    step: Count
+    score: Percent
+    nats: Nats | None = None
+    tokens: Count = 0
+    seconds: Seconds = 0.0
+
+
+def _rising(curve: tuple[CurvePoint, ...]) -> tuple[CurvePoint, ...]:
+    """A curve whose points stand in the order in which they were made."""
+    for earlier, later in pairwise(curve):
+        if later.step <= earlier.step or later.tokens < earlier.tokens or later.seconds < earlier.seconds:
+            raise ValueError(f"should rise in steps, tokens and seconds, and does not at step {later.step}")
+    return curve
+
+
+Curve = Annotated[tuple[CurvePoint, ...], AfterValidator(_rising)]
 
 
 @with_config(STRICT)
@@ -59,14 +75,14 @@ class RunResult:
 
     task: str
     digest: str
-    scores: Mapping[str, float]
-    frozen_scores: Mapping[str, float] = field(default_factory=dict)
-    selection: Mapping[str, float] = field(default_factory=dict)
-    step: int
-    steps: int
-    tokens: int
-    seconds: float
-    curve: tuple[CurvePoint, ...]
+    scores: Mapping[str, Percent]
+    frozen_scores: Mapping[str, Percent] = field(default_factory=dict)
+    selection: Mapping[str, Percent] = field(default_factory=dict)
+    step: Count
+    steps: Count
+    tokens: Count
+    seconds: Seconds
+    curve: Annotated[Curve, Field(min_length=1)]
     diagnosis: tuple[str, ...] = ()
     diverged: str | None = None
     dropped: bool = False
@@ -104,20 +120,31 @@ def write_results(folder: RunDir, results: Sequence[RunResult]) -> None:
     folder.finish(f"{text}\n".encode())
 
 
-def read_results(folder: RunDir) -> tuple[RunResult, ...] | None:
+def read_results(folder: RunDir, digests: Sequence[str] | None = None) -> tuple[RunResult, ...] | None:
     """The results of a folder's runs; None where they are not finished.
 
+    Args:
+        folder: of the runs.
+        digests: of the runs, in their order; left out where they are not known.
+
     Raises:
-        RunError: `result.json` is damaged.
+        RunError: `result.json` is damaged, or of other runs.
     """
     content = folder.result()
     if content is None:
         return None
-    path = folder.path / "result.json"
+    place = str(folder.path / "result.json")
     try:
-        return read_value(_ResultFile, content, str(path), RunError).runs
+        results = read_value(_ResultFile, content, place, RunError).runs
+        for number, result in enumerate(results):
+            if result.step not in (point.step for point in result.curve) or result.curve[-1].step > result.steps:
+                raise RunError(f"{place}: the steps of run {number} are not those of its curve.")
+        if digests is not None and [result.digest for result in results] != list(digests):
+            listed = ", ".join(result.digest for result in results)
+            raise RunError(f"{place} is of the runs {listed[:100]!r}; expected {', '.join(digests)}.")
     except RunError as error:
         raise RunError(f"{error} Delete it to let the run finish again.") from error
+    return results
 
 
 def amount_at(curve: Sequence[CurvePoint], step: int, name: Amount = "tokens") -> float:

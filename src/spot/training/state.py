@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 
 import torch
 from pydantic import ConfigDict, with_config
@@ -20,6 +21,9 @@ from spot.storage.values import read_value
 from spot.training.result import CurvePoint, RunResult
 from spot.training.run import Member, Run
 from spot.training.sampling import Draw, sample_draws
+
+MOST_NOTES_BYTES = 256_000_000  # the curves of a gang's runs, and the header's list of tensors
+MOMENTS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Adafactor": {"step", "second_moment"}}  # of each tensor
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def first_states(runs: Sequence[Run], backbone: Backbone) -> list[State]:
 
 
 def save_states(folder: RunDir, states: Sequence[State], optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Write everything that the rest of the runs depends on."""
+    """Write everything that the rest of the runs depends on, under a checksum."""
     tensors: dict[str, Tensor] = {}
     for number, state in enumerate(states):
         held = {f"trained/{name}": tensor.detach() for name, tensor in state.trained.items()}
@@ -143,44 +147,114 @@ def save_states(folder: RunDir, states: Sequence[State], optimiser: torch.optim.
         for name, tensor in state.trained.items():
             held |= {f"state/{name}/{kind}": value for kind, value in optimiser.state[tensor].items()}
         tensors.update({f"{number}/{name}": tensor.contiguous() for name, tensor in held.items()})
-    notes = [asdict(_notes(state)) for state in states]
-    folder.save_checkpoint(save_tensors(tensors, {"step": str(step), "runs": json.dumps(notes)}))
+    metadata = {
+        "run": folder.digest() or "",
+        "runs": json.dumps([asdict(_notes(state)) for state in states]),
+        "step": str(step),
+    }
+    folder.save_checkpoint(save_tensors(tensors, {**metadata, "checksum": _checksum(tensors, metadata)}))
 
 
 def restore_states(folder: RunDir, states: Sequence[State], optimiser: torch.optim.Optimizer) -> int:
     """Bring the states back to the last checkpoint; the step to go on from, 0 where there is none.
 
     Raises:
-        RunError: the checkpoint is damaged.
+        RunError: the checkpoint is damaged, of another run, or of a version that wrote no checksum.
     """
-    data = folder.load_checkpoint()
-    if data is None:
-        folder.truncate_log(-1)
-        return 0
-    path = folder.path / "checkpoint"
+    place = str(folder.path / "checkpoint")
     try:
-        tensors = load_tensors(data)
-    except SafetensorError as error:
-        raise RunError(f"{path} is damaged ({error}). Delete it to let the run begin again.") from error
-    size = int.from_bytes(data[:8], "little")
-    metadata = json.loads(data[8 : 8 + size])["__metadata__"]
-    notes = read_value(tuple[_Notes, ...], metadata["runs"], str(path), RunError)
-    for number, (state, noted) in enumerate(zip(states, notes, strict=True)):
-        for name, tensor in state.trained.items():
-            with torch.no_grad():
-                tensor.copy_(tensors[f"{number}/trained/{name}"])
-            state.best[name] = tensors[f"{number}/best/{name}"].to(tensor.device)
-            before = f"{number}/state/{name}/"
-            moments = {key.removeprefix(before): value for key, value in tensors.items() if key.startswith(before)}
-            # Step counts are scalars, which stay on the CPU.
-            optimiser.state[tensor] = {
-                kind: value.to(tensor.device) if value.ndim else value for kind, value in moments.items()
+        data = folder.load_checkpoint(_most_bytes(states))
+        if data is None:
+            folder.truncate_log(-1)
+            return 0
+        tensors, metadata = _checked(data, place)
+        if metadata["run"] != (folder.digest() or ""):
+            raise RunError(f"{place} is of the run {metadata['run']!r:.40}; expected one of {folder.digest()}.")
+        notes = read_value(
+            tuple[_Notes, ...], metadata["runs"], place, RunError, most_bytes=MOST_NOTES_BYTES, may_be_nan=True
+        )
+        if len(notes) != len(states):
+            raise RunError(f"{place} holds {len(notes)} runs; expected {len(states)}.")
+        for number, (state, noted) in enumerate(zip(states, notes, strict=True)):
+            own = {
+                name.removeprefix(f"{number}/"): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(f"{number}/")
             }
-        state.key = tensors.get(f"{number}/key")
-        _take_notes(state, noted)
+            _take_tensors(state, own, optimiser, f"{place}: run {number}")
+            _take_notes(state, noted)
+    except RunError as error:
+        raise RunError(f"{error} Delete it to let the run begin again.") from error
     step = int(metadata["step"])
     folder.truncate_log(step)
     return step
+
+
+def _most_bytes(states: Sequence[State]) -> int:
+    """No checkpoint of some runs is larger: what trains, the best of it, a key and two moments, and the notes."""
+    trained = sum(tensor.nbytes for state in states for tensor in state.trained.values())
+    return 5 * trained + MOST_NOTES_BYTES
+
+
+def _checked(data: bytes, place: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a checkpoint, as they were written.
+
+    Raises:
+        RunError: a byte is another, or there is no checksum that would tell.
+    """
+    try:
+        tensors = load_tensors(data)
+        size = int.from_bytes(data[:8], "little")
+        metadata: dict[str, str] = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise RunError(f"{place} is damaged ({error}).") from error
+    checksum = metadata.pop("checksum", None)
+    if checksum is None:
+        raise RunError(f"{place} has no checksum: an earlier version of spot wrote it, or it is no checkpoint.")
+    if checksum != _checksum(tensors, metadata) or metadata.keys() != {"run", "runs", "step"}:
+        raise RunError(f"{place} is damaged: its content does not match its checksum.")
+    if not metadata["step"].isdecimal():
+        raise RunError(f"{place}: the step is {metadata['step']!r:.40}; expected a number.")
+    return tensors, metadata
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over the content of a checkpoint; nothing of it is copied."""
+    content = sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].cpu()
+        content.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        content.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return content.hexdigest()
+
+
+def _take_tensors(state: State, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, place: str) -> None:
+    """Bring a state back to the tensors that a checkpoint holds of it, and the optimiser to its moments.
+
+    Raises:
+        RunError: one is missing, or of another shape.
+    """
+    key = tensors.get("key")
+    if key is not None and key.shape != state.prompt.shape:
+        raise RunError(f"{place} has a key {list(key.shape)}; expected {list(state.prompt.shape)}.")
+    state.key = key
+    for name, tensor in state.trained.items():
+        prefix = f"state/{name}/"
+        moments = {kind.removeprefix(prefix): value for kind, value in tensors.items() if kind.startswith(prefix)}
+        values = {part: tensors.get(f"{part}/{name}") for part in ("trained", "best")}
+        for part, value in (*values.items(), *((kind, value) for kind, value in moments.items() if value.ndim)):
+            if value is None or value.shape != tensor.shape:
+                shape = "nothing" if value is None else list(value.shape)
+                raise RunError(f"{place} has {shape} as {part} of {name}; expected {list(tensor.shape)}.")
+        if moments and moments.keys() != MOMENTS[type(optimiser).__name__]:
+            raise RunError(f"{place} has the moments {sorted(moments)} of {name}, which are another optimiser's.")
+        with torch.no_grad():
+            tensor.copy_(tensors[f"trained/{name}"])
+        state.best[name] = tensors[f"best/{name}"].to(tensor.device)
+        # Step counts are scalars, which stay on the CPU.
+        optimiser.state[tensor] = {
+            kind: value.to(tensor.device) if value.ndim else value for kind, value in moments.items()
+        }
 
 
 @with_config(ConfigDict(strict=True, extra="forbid"))

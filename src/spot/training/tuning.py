@@ -65,7 +65,7 @@ def tune_runs(
     paths = prompt_paths(out, len(runs))
     with RunDir(out) as folder:
         folder.create("\n".join(to_toml(run.config) for run in runs), gang_digest(runs, rule))
-        results = read_results(folder)
+        results = read_results(folder, [run.digest for run in runs])
         if results is None:
             states = train(runs, backbone, folder, progress, rule)
             prompts = [_prompt(state, backbone) for state in states]

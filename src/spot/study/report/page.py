@@ -83,7 +83,7 @@ def report_study(plan: StudyPlan, out: Path | None = None) -> StudyReport:
         out: folder to write; None for `report` beside the records.
 
     Raises:
-        StudyError: no cell is finished, or a record is damaged.
+        StudyError: no cell is finished.
         StorageError: a file cannot be written.
     """
     config, folder = plan.study.config, out or plan.folder / "report"

@@ -6,9 +6,10 @@ to predict and is left out. What is cut where depends on the words of the chunk 
 """
 
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 from spot.reading import Reading
@@ -20,6 +21,7 @@ from spot.tasks.task import Example, Task, check_split
 CHUNK = 64  # words: about 85 tokens, so that a prefix fits the default of 96 input tokens
 DENSITY = 0.15  # share of the words that span corruption takes out (T5)
 SPAN = 3  # mean words of a span (T5)
+SENTINEL = re.compile(r"<extra_id_\d+>")  # stands for a span that was taken out (T5)
 BLOCK = 1 << 16  # characters of a text file that are read at once
 
 # Of text files as tasks: raised by hand when the examples of a text change, see `DataSet.revisions`.
@@ -58,7 +60,8 @@ def corrupt(words: Sequence[str]) -> tuple[str, str]:
     """Take random spans out of a chunk: 15 % of its words in spans of 3 on average, as T5's pre-training does.
 
     The chunk starts with words that stay and ends with words that go, as in T5. The k-th span leaves the sentinel
-    `<extra_id_k>` behind, and the answer has that sentinel in front of the span.
+    `<extra_id_k>` behind, and the answer has that sentinel in front of the span. One that the chunk spells itself is
+    passed over.
 
     Args:
         words: of the chunk, at least two.
@@ -71,11 +74,12 @@ def corrupt(words: Sequence[str]) -> tuple[str, str]:
     generator = _generator(words)
     taken = _lengths(generator, gone, spans)
     staying = _lengths(generator, len(words) - gone, spans)
+    text = " ".join(words)
+    free = (sentinel for number in count() if (sentinel := f"<extra_id_{number}>") not in text)
     inputs: list[str] = []
     answer: list[str] = []
     at = 0
-    for number, (stay, go) in enumerate(zip(staying, taken, strict=True)):
-        sentinel = f"<extra_id_{number}>"
+    for sentinel, stay, go in zip(free, staying, taken, strict=False):
         inputs += [*words[at : at + stay], sentinel]
         answer += [sentinel, *words[at + stay : at + stay + go]]
         at += stay + go
@@ -97,8 +101,8 @@ def text_task(name: str, path: Path, spans: bool = False) -> Task:
     def load(asked: str) -> Iterator[Example]:
         check_split(name, asked, ("train",))
         for number, words in enumerate(_packed(_file_words(path)), start=1):
-            inputs, answer = split(words)
-            yield Example(f"train/{number}", inputs, (answer,), texts=(" ".join(words),))
+            text = _text(words, split)
+            yield Example(f"train/{number}", text.inputs, text.answers, texts=text.texts, sentinels=text.sentinels)
 
     title = f"{'spans' if spans else 'continuation'} of {path.name}"
     reading = Reading(template="{text}")
@@ -123,10 +127,17 @@ def _form(split: Split) -> Callable[[RawRow, bool], Iterable[Text]]:
         group = blake2b(" ".join(document).encode(), digest_size=8).hexdigest()
         for words in chunks(document):
             if len(words) > 1:
-                inputs, answer = split(words)
-                yield Text(inputs, (answer,), group, (" ".join(words),))
+                yield _text(words, split, group)
 
     return form
+
+
+def _text(words: Sequence[str], split: Split, group: str = "") -> Text:
+    """The example that a chunk makes; the sentinels in it that the chunk does not spell are the form's."""
+    inputs, answer = split(words)
+    whole = " ".join(words)
+    sentinels = tuple(sentinel for sentinel in SENTINEL.findall(inputs) if sentinel not in whole)
+    return Text(inputs, (answer,), group, (whole,), sentinels)
 
 
 def _generator(words: Sequence[str]) -> random.Random:

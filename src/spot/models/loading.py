@@ -1,0 +1,459 @@
+"""Every call of transformers' loaders: configuration, tokenizer and model of a checkpoint, and nothing of its code.
+
+A model folder may come from a stranger. So no loader here may run Python code that lies in it or that it names, ask on
+the terminal whether it may, or leave weights that the files lack as they were drawn at random.
+"""
+
+import copy
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+)
+from transformers.utils import logging as transformers_logging
+
+from spot.errors import BackboneError, SpotError, lacks_memory
+from spot.models.memory import check_room
+from spot.models.weights import StoredTensor, bytes_in, read_json, stored_file, stored_tensors, weight_files
+from spot.prompts.prompt import BackboneId
+
+log = logging.getLogger(__name__)
+
+SHOWN = 5  # names of tensors in a message
+MOST_LAYERS = 4096  # of any model that one would load; a larger number is damage, and building them takes for ever
+MOST_CONFIG = 16 * 2**20  # bytes of a config.json
+# Heads that answer otherwise than in words, and halves of models.
+_NO_WRITERS = re.compile(
+    r"For(Sequence|Token|Image|Audio)\w*Classif|For(QuestionAns|MultipleCh|MaskedLM|Reward)|EncoderModel$"
+)
+_LAYERS = re.compile(r"(^|_)(n_layers?|layers?|depth|blocks?|experts)$")
+_BUFFERS = re.compile(r"(attn\.(masked_)?bias|inv_freq|position_ids)$")  # that old files hold and models make anew
+# Where files of a model for pictures and text keep the text model, and where the text model alone has it.
+_TEXT_NAMES = {r"^(model\.language_model|language_model\.model)\.": "model.", r"^language_model\.lm_head\.": "lm_head."}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What transformers makes of a configuration.
+
+    Attributes:
+        model: the class that holds the language model.
+        config: of that class: the checkpoint's own, or the part of it that is about text.
+        kind: `causal` or `seq2seq`.
+        renamed: pattern -> replacement, for the names of tensors in the files.
+    """
+
+    model: type[PreTrainedModel]
+    config: PreTrainedConfig
+    kind: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether the files hold numbers that only a quantiser can read."""
+        return getattr(self.config, "quantization_config", None) is not None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of one frozen model on this machine.
+
+    Attributes:
+        source: what `from_pretrained` takes: a local folder, or a hub id.
+        id: the identity that prompts are checked against.
+        architectures: what may load it, the best first; another one is needed where that lacks tensors in the files.
+        cached: only what the hub's cache holds may be read, because a file named the model and not the user.
+    """
+
+    source: str
+    id: BackboneId
+    architectures: tuple[Architecture, ...] = field(repr=False)
+    cached: bool = False
+
+
+def read_config(source: str, name: str, *, cached: bool = False) -> PreTrainedConfig:
+    """The configuration of a folder or hub id.
+
+    Args:
+        source: as in `Checkpoint`.
+        name: of the backbone, for messages.
+        cached: as in `Checkpoint`.
+
+    Raises:
+        BackboneError: there is none, or transformers knows no such model without running code of the folder.
+    """
+    _quieten()
+    with _one_message(name, "the configuration (config.json)"):
+        if (file := stored_file(source, "config.json", cached=cached)) is None:
+            raise BackboneError(
+                f"{source} holds no config.json; expected a model saved with save_pretrained (config.json, "
+                "model.safetensors, tokenizer files)"
+            )
+        settings = read_json(file, MOST_CONFIG)
+        _check_settings(name, settings)
+        if stored_file(source, "adapter_config.json", cached=cached) is not None:
+            raise BackboneError(
+                f"the backbone {name!r} holds a PEFT adapter (adapter_config.json), which names another model to "
+                "load; expected a whole model. Merge the adapter into its model and save that."
+            )
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=cached)
+    if "auto_map" in settings:
+        log.warning("%s: code that comes with the model is not run; transformers' own class is loaded", name)
+    return config
+
+
+def architectures_of(config: PreTrainedConfig, name: str) -> tuple[Architecture, ...]:
+    """Choose what may load a configuration, the best first, which needs no package that is not here.
+
+    A model for pictures or sounds and text is loaded for its text; by a class for that alone, where there is one.
+
+    Args:
+        config: from `read_config`.
+        name: of the backbone, for messages.
+
+    Raises:
+        BackboneError: it is no language model that writes, or what it needs is not installed.
+    """
+    with _one_message(name, "the model class"):
+        declared = str(next(iter(config.architectures or []), ""))
+        reason, candidates = None, tuple(_candidates(config, declared))
+        for number, architecture in enumerate(candidates):
+            if _NO_WRITERS.search(declared) and not (architecture.kind == "causal" and _is_decoder(config)):
+                raise BackboneError(
+                    f"the backbone {name!r} is a {declared}, which writes no text; expected a sequence-to-sequence or "
+                    "a causal language model"
+                )
+            try:
+                on_paper(architecture)
+            except ImportError as error:  # a part for pictures may need a package that its text does not
+                reason = reason or error
+                continue
+            return candidates[number:]
+        if reason is not None:
+            raise reason
+        raise BackboneError(
+            f"the backbone {name!r} is a {config.model_type!r} model{f' ({declared})' if declared else ''}; expected a "
+            "sequence-to-sequence or a causal language model"
+        )
+
+
+def on_paper(architecture: Architecture) -> PreTrainedModel:
+    """The model without its weights: names and shapes, for a few milliseconds and no memory."""
+    with torch.device("meta"):
+        return architecture.model(copy.deepcopy(architecture.config))
+
+
+def read_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        BackboneError: its files are missing or broken, it needs code of the folder, or it is that of another model.
+    """
+    name = checkpoint.id.name
+    _quieten()
+    with _one_message(name, "the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.source, trust_remote_code=False, local_files_only=checkpoint.cached
+        )
+        _check_words(checkpoint, tokenizer)
+    return tokenizer
+
+
+def load_model(
+    checkpoint: Checkpoint, place: torch.device, precision: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load what a checkpoint holds, whole.
+
+    Args:
+        checkpoint: from `checkpoints.locate`.
+        place: where the weights go.
+        precision: of the weights.
+
+    Returns:
+        The model in evaluation mode, and its tokenizer.
+
+    Raises:
+        BackboneError: a file is missing or broken, the files lack weights that the model has, or memory is short.
+    """
+    tensors = stored_tensors(weight_files(checkpoint.source, cached=checkpoint.cached))
+    tokenizer = read_tokenizer(checkpoint)
+    lacking = None
+    for architecture in checkpoint.architectures:
+        with _one_message(checkpoint.id.name, "the model"):
+            try:
+                return _load(checkpoint, architecture, tensors, place, precision), tokenizer
+            except (_Incomplete, ImportError) as error:
+                lacking = lacking or error
+    with _one_message(checkpoint.id.name, "the model"):
+        assert lacking is not None
+        raise BackboneError(str(lacking)) if isinstance(lacking, _Incomplete) else lacking
+
+
+def read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The float32 model and the tokenizer of a GGUF file, ready for `save_pretrained`.
+
+    Raises:
+        BackboneError: the file cannot be read.
+    """
+    _quieten()
+    with _one_message(str(file), "the GGUF file"):
+        arguments: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+        tokenizer = AutoTokenizer.from_pretrained(**arguments, trust_remote_code=False)
+        quantised = AutoModelForCausalLM.from_pretrained(**arguments, dtype=torch.float32, trust_remote_code=False)
+        # A model loaded from GGUF refuses save_pretrained, so its weights go into one that never heard of quantisation.
+        unwanted = ("quantization_config", "_name_or_path")
+        settings = {key: value for key, value in quantised.config.to_dict().items() if key not in unwanted}
+        config = type(quantised.config)(**settings)
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        plain.load_state_dict(quantised.state_dict())
+    return plain, tokenizer
+
+
+class _Incomplete(Exception):
+    """The files lack tensors of an architecture, and may be whole for another one."""
+
+
+def _load(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    tensors: Sequence[StoredTensor],
+    place: torch.device,
+    precision: torch.dtype,
+) -> PreTrainedModel:
+    """The model of one architecture.
+
+    Raises:
+        _Incomplete: the files lack tensors of it.
+        BackboneError: memory is short.
+    """
+    name, paper = checkpoint.id.name, on_paper(architecture)
+    if not architecture.is_quantised:
+        _check_sizes(name, paper, tensors)
+    need = bytes_in(tensors) if architecture.is_quantised else _bytes_of(paper, precision)
+    check_room(name, need, bytes_in(tensors), place)
+    model_class: Any = architecture.model  # the types of transformers know no report
+    model, report = model_class.from_pretrained(
+        checkpoint.source,
+        config=architecture.config,
+        dtype=precision,
+        trust_remote_code=False,
+        local_files_only=checkpoint.cached,
+        output_loading_info=True,
+        key_mapping=dict(architecture.renamed) or None,
+        **({"device_map": {"": place}} if architecture.is_quantised else {}),
+    )
+    _check_complete(name, architecture, report)
+    for module in model.modules():  # at its first call such a layer would repack its weights and lose its gradient
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model.eval() if architecture.is_quantised else model.to(place).eval()
+
+
+def _candidates(config: PreTrainedConfig, declared: str) -> Iterator[Architecture]:
+    """What may load a configuration, the best first."""
+    seq2seq, causal = (
+        _class(mapping, config) for mapping in (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING)
+    )
+    has_encoder = bool(getattr(config, "is_encoder_decoder", False))
+    is_half = causal is not None and declared == causal.__name__  # the decoder alone of a family with an encoder
+    if seq2seq is not None and has_encoder and not is_half:
+        yield Architecture(seq2seq, config, "seq2seq")
+        return
+    if has_encoder and not is_half:
+        return  # an encoder of something else than text
+    if causal is not None:
+        yield Architecture(causal, _config_for(causal, config), "causal")
+    for mapping in (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING):
+        wrapper = _class(mapping, config)
+        if wrapper is not None:
+            yield Architecture(wrapper, config, "causal")
+    if seq2seq is not None:  # sounds and text, and no encoder of text
+        yield Architecture(seq2seq, config, "causal")
+    text = config.get_text_config(decoder=True)
+    inner = _class(MODEL_FOR_CAUSAL_LM_MAPPING, text) if text is not config else None
+    if inner is not None:
+        yield Architecture(inner, _config_for(inner, text), "causal", _TEXT_NAMES)
+
+
+def _class(mapping: Any, config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The class that a mapping of transformers has for a configuration, if it writes text."""
+    entry: Any = mapping.get(type(config), None)
+    chosen = entry[0] if isinstance(entry, Sequence) else entry
+    return chosen if hasattr(chosen, "generate") else None
+
+
+def _config_for(model: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedConfig:
+    """The part of a configuration that a class takes, with the whole's quantisation."""
+    text_class = config.sub_configs.get("text_config")
+    if text_class is None or getattr(model, "config_class", None) is not text_class:
+        return config
+    text = config.get_text_config()
+    if (quantised := getattr(config, "quantization_config", None)) is not None:
+        text.quantization_config = quantised
+    return text
+
+
+def _is_decoder(config: PreTrainedConfig) -> bool:
+    return bool(getattr(config, "is_decoder", False))
+
+
+def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse what no configuration holds and transformers would follow: other files, kernels of the hub, endless work.
+
+    Raises:
+        BackboneError: naming the setting.
+    """
+    for key, value in _settings(settings):
+        if _LAYERS.search(key) and isinstance(value, int) and value > MOST_LAYERS:
+            raise BackboneError(
+                f"the configuration of the backbone {name!r} asks for {value:,} ({key}); expected at most "
+                f"{MOST_LAYERS:,}, as any model that can be loaded has. Mend {key} in its config.json."
+            )
+        is_path = isinstance(value, str) and ("/" in value or os.sep in value)
+        if key == "transformers_weights" or ("_implementation" in key and is_path):
+            raise BackboneError(
+                f"the configuration of the backbone {name!r} has {key} = {value!r:.80}, which leads to other files "
+                f"or to code; expected none. Delete {key} from its config.json, if you trust the rest."
+            )
+
+
+def _settings(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every name and value of a configuration, those inside others too."""
+    yield key, value
+    if isinstance(value, Mapping):
+        for inner, part in value.items():
+            # What an implementation is chosen for may stand in a mapping below its name.
+            yield from _settings(part, key if "_implementation" in key else str(inner))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _settings(part, key)
+
+
+def _check_words(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that transformers made up, because its files are not there, and one of another model.
+
+    Raises:
+        BackboneError: saying which.
+    """
+    files = {"tokenizer_file": "tokenizer.json", **getattr(tokenizer, "vocab_files_names", {})}
+    needed = [files[part] for part in ("vocab_file", "merges_file") if part in files]
+    there = [file for file in (files["tokenizer_file"], "tokenizer.json") if _has(checkpoint, file)]
+    missing = [] if there or not needed else [file for file in needed if not _has(checkpoint, file)]
+    if missing or not tokenizer.get_vocab():
+        raise BackboneError(
+            f"the backbone {checkpoint.id.name!r} has no tokenizer: found neither tokenizer.json nor "
+            f"{' and '.join(missing) or 'any words'}; expected the files that tokenizer.save_pretrained writes. Copy "
+            "them from the repository of the model."
+        )
+    if tokenizer.vocab_size > checkpoint.id.vocabulary:
+        raise BackboneError(
+            f"the tokenizer of the backbone {checkpoint.id.name!r} has {tokenizer.vocab_size:,} words, and the "
+            f"model {checkpoint.id.vocabulary:,}: it is that of another model. Copy the right one."
+        )
+
+
+def _has(checkpoint: Checkpoint, file: str) -> bool:
+    return stored_file(checkpoint.source, file, cached=checkpoint.cached) is not None
+
+
+def _check_sizes(name: str, paper: PreTrainedModel, tensors: Sequence[StoredTensor]) -> None:
+    """Refuse a configuration of a much larger model than the files hold, before any memory is taken for it.
+
+    Raises:
+        BackboneError: with both sizes.
+    """
+    wanted = sum(parameter.numel() for parameter in paper.parameters())
+    held = sum(int(torch.Size(tensor.shape).numel()) for tensor in tensors)
+    if wanted > 2 * held:  # twice, because the files hold once what is tied
+        raise BackboneError(
+            f"the configuration of the backbone {name!r} asks for {wanted:,} numbers, and its files hold {held:,}: "
+            "they belong to different models, or the download is not complete. Download or save the model again."
+        )
+
+
+def _bytes_of(paper: PreTrainedModel, precision: torch.dtype) -> int:
+    """Bytes of the weights as they are loaded, and of the largest once more, which is read before it is converted."""
+    sizes = [parameter.numel() * precision.itemsize for parameter in paper.parameters()]
+    return sum(sizes) + max(sizes, default=0)
+
+
+def _check_complete(name: str, architecture: Architecture, report: Mapping[str, Any]) -> None:
+    """Refuse a model of which a part would be drawn at random, and say what of the files is left out.
+
+    Raises:
+        _Incomplete: naming what is missing.
+    """
+    title = architecture.model.__name__
+    missing = sorted(report["missing_keys"])
+    if missing:
+        declared = next(iter(architecture.config.architectures or []), "")
+        hint = f" They are those of a {declared}." if declared and declared != title else ""
+        raise _Incomplete(
+            f"the files of the backbone {name!r} lack {len(missing)} tensors of a {title} "
+            f"({_listed(missing)}): a model with random numbers in their place would answer at random.{hint} Expected "
+            "every weight; download or save the whole model again."
+        )
+    unknown = sorted(key for key in report["unexpected_keys"] if not _BUFFERS.search(key))
+    if unknown:
+        log.warning(
+            "%s: %d tensors of its files have no place in a %s and are left out (%s)",
+            name,
+            len(unknown),
+            title,
+            _listed(unknown),
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _quieten() -> None:
+    """No bars, and no pull request in the user's name to convert weights on the hub."""
+    transformers_logging.disable_progress_bar()
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+
+
+@contextmanager
+def _one_message(name: str, part: str) -> Iterator[None]:
+    """Turn whatever a loader stumbles over into one error that names the part of the model."""
+    try:
+        yield
+    except SpotError:
+        raise
+    except Exception as error:  # transformers and torch fail with whatever they stumble over in files of others
+        if lacks_memory(error):
+            raise BackboneError(
+                f"{part} of the backbone {name!r} does not fit into memory: {_reason(error)}. End other programs, "
+                "choose a smaller model or another machine, or halve the need with SPOT_DTYPE=bfloat16."
+            ) from error
+        raise BackboneError(
+            f"{part} of the backbone {name!r} cannot be loaded: {_reason(error)}; expected 'embedded', a folder with "
+            "the files that save_pretrained writes for model and tokenizer, or a hub id that can be reached or is in "
+            "the hub's cache"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line, with its kind where that alone says what is meant."""
+    line = " ".join(str(error).split())[:300]
+    return line if isinstance(error, OSError | ValueError | RuntimeError) and line else f"{type(error).__name__} {line}"
