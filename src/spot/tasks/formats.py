@@ -25,7 +25,7 @@ from spot.errors import TaskError, did_you_mean
 
 MAX_ROW = 10_000_000  # characters of a row: a whole book, and some 40 MB of memory
 MAX_RATIO = 250  # bytes unpacked of one that is packed; text packs by 3 to 20, tables of few values by 100
-MAX_UNPACKED = 64 << 20  # bytes that may come of anything, however well it was packed
+MAX_UNPACKED = 16 << 20  # bytes that may come of anything, however well it was packed
 MAX_INPUT = 1 << 30  # bytes of standard input, which is held in memory
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "xlsx", "parquet", "arrow", "txt")

@@ -48,7 +48,7 @@ def json_rows(place: Path | Source, form: FileFormat = UNSAID) -> Rows:
             if line.isspace():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=_object)
+                row = _DECODER.decode(line.strip(_BLANK))
             except (ValueError, RecursionError) as error:
                 message = f"{place}, line {number}: not JSON ({error}); expected one JSON object a line."
                 raise TaskError(message) from error
@@ -198,6 +198,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def _array_rows(source: Source, form: FileFormat) -> Rows:
     """Stream the rows of a JSON array of objects, one object at a time."""
     expected = "expected an array of objects, or one object a line"
@@ -234,7 +237,6 @@ class _Text:
     def __init__(self, stream: TextIO):
         self.text = ""
         self._stream = stream
-        self._decoder = json.JSONDecoder(object_pairs_hook=_object)
 
     def fill(self) -> None:
         """Pass over blanks, and read on where nothing is left."""
@@ -254,7 +256,7 @@ class _Text:
         wanted = _BLOCK
         while True:
             try:
-                row, end = self._decoder.raw_decode(self.text)
+                row, end = _DECODER.raw_decode(self.text)
                 if end > limit:
                     raise TaskError(too_long(where, limit))
                 self.text = self.text[end:]

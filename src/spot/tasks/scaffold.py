@@ -128,7 +128,9 @@ def _read(path: Path, given: FileFormat) -> _Rows:
     columns: dict[str, list[Any]] = {}
     for count, (_, row) in enumerate(read_rows(path, seen.form)):
         for column, value in row.items():
-            columns.setdefault(column, [None] * count).append(value)
+            if column not in columns:
+                columns[column] = [None] * count
+            columns[column].append(value)
         for values in columns.values():
             if len(values) == count:
                 values.append(None)
