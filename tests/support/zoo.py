@@ -125,9 +125,15 @@ class Alone:
         self.is_seq2seq = bool(model.config.is_encoder_decoder)
         self.embedding: Any = model.get_input_embeddings()
         self.scale, self.reads_ids = 1.0, False
+        # Angles that grow with a row stay so for later rows that are shorter.
+        self.remembers_lengths = "dynamic" in str(getattr(model.config, "rope_parameters", None))
         ids = UNEVEN[0][0]
         by_ids = self._run([], ids=ids)
-        scales = (1.0, self.embed(ids).shape[-1] ** 0.5)
+        text = model.config.get_text_config(decoder=True)
+        # Where a prompt stands, a model that looks ids up a second time finds a pad, as where a picture stands; others
+        # may count pads out of the row.
+        self.filler = PAD if getattr(text, "hidden_size_per_layer_input", None) else 48
+        scales = (1.0, self.embed(ids).shape[-1] ** 0.5, getattr(text, "embedding_multiplier", 1.0))
         errors = []
         for scale in scales:
             self.scale = scale
@@ -210,19 +216,21 @@ class Alone:
         if not self.reads_ids:
             return self._run(decoder_ids, vectors=torch.cat([prompt, self.embed(ids)]))
 
-        # Pads stand where the prompt does, as where a picture does, and their vectors are exchanged for the prompt's.
+        # Other tokens stand where the prompt does, and their vectors are exchanged for the prompt's.
         def exchanged(_module: torch.nn.Module, _inputs: object, vectors: Tensor) -> Tensor:
             return torch.cat([prompt[None], vectors[:, len(prompt) :]], dim=1)
 
         handle = self.embedding.register_forward_hook(exchanged)
         try:
-            return self._run(decoder_ids, ids=[PAD] * len(prompt) + list(ids))
+            return self._run(decoder_ids, ids=[self.filler] * len(prompt) + list(ids))
         finally:
             handle.remove()
 
     def _run(
         self, decoder_ids: Sequence[int], *, ids: Sequence[int] | None = None, vectors: Tensor | None = None
     ) -> Tensor:
+        if self.remembers_lengths:
+            self.model(input_ids=torch.tensor([[48]]), use_cache=False)  # a short row makes it forget the longer ones
         arguments: dict[str, Any] = {"use_cache": False}
         if ids is not None:
             arguments["input_ids"] = torch.tensor([list(ids)])
