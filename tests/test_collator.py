@@ -1,17 +1,22 @@
 """Text to token ids and back: special tokens, cues, cuts, labels, batches."""
 
 import logging
+from hashlib import blake2b
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from spot.collator import Collator, by_length
 from spot.errors import TaskError
 from spot.models.batch import IGNORED
+from spot.models.checkpoints import locate
+from spot.models.loading import read_tokenizer
 from spot.reading import CUE, Reading
 from spot.tasks.known.raw_text import text_task
 from spot.tasks.task import Example
+from tests.support.forms import read_forms
 from tests.support.tiny_models import byte_tokenizer
 
 LABELS = ("negative", "positive")
@@ -262,3 +267,28 @@ def test_forms_of_the_benchmarks_are_cut_at_their_end_as_before(tiny):
     example = Example("", "question: is it? passage: " + "p" * 99, ("yes",), texts=("is it?", "p" * 99))
     found = collator(tiny, form="superglue/boolq", cue="", max_input_tokens=30)
     assert found.tokenizer.decode(found.encode([example])[0].input_ids) == example.inputs[:30]
+
+
+# What packaged prompts and T5's rows were trained on.
+
+
+def tokens_of_all_forms(tokenizer, kind: str) -> str:
+    """A digest over the tokens of an example of every known data set, some of them cut."""
+    digest = blake2b(digest_size=8)
+    for name, record in sorted(read_forms().items()):
+        found = Collator(tokenizer, kind, Reading(form=name, max_input_tokens=40).of_labels(tuple(record.labels)))
+        texts = [text for examples in record.train for text in examples]
+        examples = [Example("", text["inputs"], tuple(text["answers"]), texts=tuple(text["texts"])) for text in texts]
+        rows = found.encode(examples)
+        digest.update(b"".join(repr((row.input_ids, row.target_ids)).encode() for row in rows))
+    return digest.hexdigest()
+
+
+def test_known_data_sets_have_the_tokens_that_they_always_had_on_t5():
+    tokenizer = AutoTokenizer.from_pretrained(Path(__file__).parent / "data" / "sandbox")
+    assert tokens_of_all_forms(tokenizer, "seq2seq") == "a044697afef8c95a"
+
+
+@pytest.mark.slow
+def test_known_data_sets_have_the_tokens_that_packaged_prompts_were_trained_on():
+    assert tokens_of_all_forms(read_tokenizer(locate("embedded")), "causal") == "73c3a2dbe8864a08"

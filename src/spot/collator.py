@@ -223,7 +223,7 @@ class Collator:
     @cached_property
     def _words_after_input(self) -> tuple[int, ...]:
         """The cue's tokens, as they follow a text."""
-        [cue] = self.tokens.behind_any([(Part(self._spelled.cue, is_row=False),)])
+        [cue] = self.tokens.behind_any([(Part(self._spelled.cue or "", is_row=False),)])
         return cue
 
     @cached_property
@@ -233,14 +233,14 @@ class Collator:
 
     def _answers(self, answers: Sequence[Parts]) -> list[tuple[int, ...]]:
         """Token ids of answers as they follow the input, without their end; none for an empty answer."""
-        separator = Part(self._spelled.separator, is_row=False)
+        separator = Part(self._spelled.separator or "", is_row=False)
         texts: list[Parts] = [(separator, *answer) if any(part.text for part in answer) else () for answer in answers]
         if self.kind == "seq2seq":
             before = self.tokens.around_target.before
             return [ids and before + ids for ids in self.tokens.encode(texts)]
         if not self._spelled.cue:
             return self.tokens.behind_any(texts)
-        return self.tokens.behind((Part(BEFORE[0]), Part(self._spelled.cue, is_row=False)), texts)
+        return self.tokens.behind((Part(BEFORE[0]), Part(self._spelled.cue or "", is_row=False)), texts)
 
     def _targets(self, examples: Sequence[Example]) -> list[tuple[int, ...]]:
         """Token ids of each example's first answer and its end; none where it has no answer."""

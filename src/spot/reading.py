@@ -45,7 +45,7 @@ class Reading:
             where one label begins another.
         max_input_tokens: longest input in tokens, cue and special tokens included, prompt apart; a longer one is cut.
         max_target_tokens: longest open answer in tokens.
-        truncate: the side that a long input is cut on, `right` or `left`.
+        truncate: the side that a long input is cut on, `right` or `left`; with a template, its longest field.
         encoding: of the files that rows were read from; a file that is UTF-8 is read as such.
         quotes: whether a quotation mark encloses cells of CSV and TSV, or is text like any other.
     """

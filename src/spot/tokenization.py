@@ -75,14 +75,14 @@ class Tokenization:
     @cached_property
     def around_input(self) -> Around:
         """What stands around one text that a model reads."""
-        return self._around("text")
+        return self._around(is_target=False)
 
     @cached_property
     def around_target(self) -> Around:
         """What stands around one text that a seq2seq model writes: BART begins its answers too."""
         # A multilingual tokenizer that nobody told a target language cannot say.
         is_untold = getattr(self.tokenizer, "tgt_lang", "") is None
-        return self.around_input if is_untold else self._around("text_target")
+        return self.around_input if is_untold else self._around(is_target=True)
 
     @cached_property
     def end(self) -> int | None:
@@ -151,14 +151,16 @@ class Tokenization:
             return self._owners_by_part(parts)
         return ids, [_owner(span, texts, parts) for span in spans]
 
-    def _around(self, side: str) -> Around:
+    def _around(self, is_target: bool) -> Around:
         """The special tokens around a text, as several probes agree on them."""
-        pairs = []
-        for probe in PROBES:
-            whole = tuple(self.tokenizer(**{side: probe})["input_ids"])
-            plain = tuple(self.tokenizer(**{side: probe}, add_special_tokens=False)["input_ids"])
-            if plain:
-                pairs.append((whole, plain))
+
+        def ids(text: str, special: bool) -> tuple[int, ...]:
+            if is_target:
+                return tuple(self.tokenizer(text_target=text, add_special_tokens=special)["input_ids"])
+            return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+
+        pairs = [(ids(probe, special=True), ids(probe, special=False)) for probe in PROBES]
+        pairs = [(whole, plain) for whole, plain in pairs if plain]
         ways = [
             {
                 Around(whole[:start], whole[start + len(plain) :])
@@ -214,7 +216,7 @@ class Tokenization:
         if self._control_ids.isdisjoint(ids) or not any(part.is_row for part in parts):
             return False
         typed = self._control_ids.intersection(ids) - {self.unknown}
-        return bool(typed) or (self.tokenizer.unk_token or "").casefold() in text.casefold()
+        return bool(typed) or str(self.tokenizer.unk_token or "").casefold() in text.casefold()
 
     def _literal(self, parts: Parts) -> tuple[tuple[int, ...], list[tuple[int, int]], tuple[str, ...]]:
         """Token ids with the rows' parts read as text, the span of each token, and the parts that the spans count in.

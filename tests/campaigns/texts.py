@@ -1,4 +1,4 @@
-"""Try random texts on random tokenizers: `python -m tests.campaigns.texts 2000 [FIRST SEED]`.
+"""Encode random texts with random tokenizers: `python -m tests.campaigns.texts --trials 3000 --seed 1`.
 
 The oracle is a twin of each tokenizer in which special tokens have names that no text spells. What the author of a
 template writes is spelled with these names; what a row brings stays as it is.
@@ -6,13 +6,15 @@ template writes is spelled with these names; what a row brings stays as it is.
 
 import logging
 import random
-import sys
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 
 from spot.collator import Collator, Row
 from spot.reading import CUE, Reading
 from spot.tasks.task import Example
+from tests.campaigns.trials import Campaign, Failure, main
 from tests.support.random_tokenizers import HIDDEN, SPECIALS, WORDS, Drawn, draw
 
 LABELS = (("yes", "no"), ("good", "bad film"), ("<s>", "</s>"), ("-5", "5"))
@@ -178,20 +180,22 @@ def _check_labels(drawn, collator: Collator, kind: str, before: str, separator: 
             assert ids_of_label[-1] == drawn.end, "a label with its end"
 
 
-def run(trials: int, first: int = 0) -> list[str]:
-    """The failures of so many trials."""
-    failures = []
-    logging.getLogger("spot").setLevel(logging.ERROR)
-    for seed in range(first, first + trials):
+def campaign(folder: Path) -> Campaign:
+    """Trials that need no folder; the number of each, drawn from its seed, makes tokenizer, task and row."""
+
+    def trial(chance: random.Random, folder: Path, number: int) -> Sequence[Failure]:
+        seed = chance.getrandbits(32)
+        logging.disable(logging.WARNING)  # what is cut or unknown is said of every row
         try:
             try_once(seed)
         except Exception as error:
-            failures.append(f"seed {seed}: {type(error).__name__}: {error}"[:300])
-    return failures
+            return [Failure(number, f"try_once({seed})", "encode", f"{type(error).__name__}: {error}"[:300])]
+        finally:
+            logging.disable(logging.NOTSET)
+        return []
+
+    return trial
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if sys.argv[1:] else 500
-    failed = run(count, int(sys.argv[2]) if sys.argv[2:] else 0)
-    print(*failed, f"{len(failed)} failures in {count} trials", sep="\n")
-    sys.exit(bool(failed))
+    main("texts", campaign)

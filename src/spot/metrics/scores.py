@@ -167,7 +167,8 @@ def problems(names: Sequence[str], labels: Sequence[str], positive: str | None =
         elif name in _OF_ONE_CLASS and len(labels) != 2:
             reasons.append(f"the metric {name} needs exactly two labels, found {len(labels)}; take macro_f1")
         elif name in _OF_ONE_CLASS and positive == "":
-            choice = " or ".join(f'positive = "{label}"' for label in labels)
+            known = [f'positive = "{label}"' for label in labels if label.strip()]
+            choice = " or ".join(known) or 'positive = "..." with one of the labels'
             reasons.append(f"the metric {name} needs to know which class it is of: write {choice}, or take macro_f1")
         elif name in ("macro_f1", "matthews") and not labels:
             reasons.append(f"the metric {name} needs labels; for open answers take exact_match or token_f1")

@@ -37,14 +37,12 @@ class Text:
         answers: the accepted answers, the first one is trained on.
         group: rows of one group stand together; empty for no group.
         texts: the raw text fields, for finding equal rows.
-        sentinels: special tokens that a form itself put into inputs and answers.
     """
 
     inputs: str
     answers: tuple[str, ...]
     group: str = ""
     texts: tuple[str, ...] = ()
-    sentinels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ Forms are T5's without the task's name in front; with it where a task is asked f
 from is `spot.tasks.origins`' business.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,7 @@ THREE_WAY = ("entailment", "neutral", "contradiction")
 POLARITY = ("negative", "positive")
 DUPLICATE = ("not_duplicate", "duplicate")
 SIMILARITIES = tuple(f"{step / 5:.1f}" for step in range(26))  # from 0.0 to 5.0, as T5 writes them
+SENTINEL = re.compile(r"<extra_id_\d+>")  # stands for a span that was taken out (T5)
 ALL_SPLITS = ("train", "validation", "test")
 
 Form = Callable[[RawRow, bool], Iterable[Text]]  # (row, whether it trains) -> none, one or several examples
@@ -111,6 +113,7 @@ class DataSet:
             alone; of C4 the number of its documents; None where unknown.
         kind: form of the answers: `label`, `number` or `text`.
         name: in front of the inputs with `prefix`; None for the last part of the task's name and a blank.
+        has_sentinels: whether the form takes spans out of a text and leaves sentinels, which are special tokens.
     """
 
     title: str
@@ -128,6 +131,12 @@ class DataSet:
     size: int | None = None
     kind: str = "label"
     name: str | None = None
+    has_sentinels: bool = False
+
+
+def sentinels_of(text: Text) -> tuple[str, ...]:
+    """The sentinels that a form put into a text: those that the raw text does not spell itself."""
+    return tuple(mark for mark in SENTINEL.findall(text.inputs) if not any(mark in raw for raw in text.texts))
 
 
 def keyed(*pairs: tuple[str, str]) -> str:

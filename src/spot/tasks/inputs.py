@@ -12,7 +12,7 @@ from spot.errors import TaskError
 from spot.reading import Reading
 from spot.tasks.binary_rows import is_data_folder
 from spot.tasks.columns import TEXT_COLUMNS, Text
-from spot.tasks.data_set import RawRow, with_name
+from spot.tasks.data_set import RawRow, sentinels_of, with_name
 from spot.tasks.detection import Seen, see
 from spot.tasks.dialects import TRIED
 from spot.tasks.encodings import see_encoding
@@ -140,7 +140,9 @@ def inputs_of(rows: Iterable[tuple[str, str | Fields]], reading: Reading) -> Ite
         if spare and not is_said:
             log.warning("%s: the fields %s are passed over; read are %s", place, some(spare), some(reading.fields))
             is_said = True
-        yield Example(str(number), text.inputs, (), texts=text.texts, sentinels=text.sentinels)
+        has_sentinels = not reading.template and TABLE[reading.form].has_sentinels
+        sentinels = sentinels_of(text) if has_sentinels else ()
+        yield Example(str(number), text.inputs, (), texts=text.texts, sentinels=sentinels)
 
 
 def rows_of(values: Any) -> list[tuple[str, str | Fields]]:

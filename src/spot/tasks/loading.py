@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spot.reading import Reading
-from spot.tasks.data_set import DataSet, RawRow, with_name
+from spot.tasks.data_set import DataSet, RawRow, sentinels_of, with_name
 from spot.tasks.origins import answered_splits, read_split
 from spot.tasks.task import Example, Task, check_split
 
@@ -58,5 +58,5 @@ def _load(name: str, data_set: DataSet, data: Path | None, prefix: bool, split: 
                 text.answers if answered else (),
                 text.group,
                 text.texts,
-                text.sentinels,
+                sentinels_of(text) if data_set.has_sentinels else (),
             )

@@ -246,7 +246,7 @@ def _check_numbers(state: State, loss: float, step: int, backbone: Backbone) -> 
     if not math.isfinite(loss) or not math.isfinite(size):
         config = state.run.config
         state.diverged = f"the loss of {state.run.title} at step {step} is {loss} and its gradient {size}: " + (
-            f"nothing was learned yet, so {not_finite(backbone)}"
+            f"training diverged before anything was learned, so {not_finite(backbone)}"
             if step == 1
             else f"training diverged with {config.optimiser} at learning rate {config.learning_rate}; give a lower "
             "learning_rate; what was saved before this step is kept"

@@ -6,7 +6,6 @@ to predict and is left out. What is cut where depends on the words of the chunk 
 """
 
 import random
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import count, pairwise
@@ -14,14 +13,13 @@ from pathlib import Path
 
 from spot.reading import Reading
 from spot.tasks.columns import Text
-from spot.tasks.data_set import DataSet, RawRow
+from spot.tasks.data_set import DataSet, RawRow, sentinels_of
 from spot.tasks.formats import open_text
 from spot.tasks.task import Example, Task, check_split
 
 CHUNK = 64  # words: about 85 tokens, so that a prefix fits the default of 96 input tokens
 DENSITY = 0.15  # share of the words that span corruption takes out (T5)
 SPAN = 3  # mean words of a span (T5)
-SENTINEL = re.compile(r"<extra_id_\d+>")  # stands for a span that was taken out (T5)
 BLOCK = 1 << 16  # characters of a text file that are read at once
 
 # Of text files as tasks: raised by hand when the examples of a text change, see `DataSet.revisions`.
@@ -102,7 +100,8 @@ def text_task(name: str, path: Path, spans: bool = False) -> Task:
         check_split(name, asked, ("train",))
         for number, words in enumerate(_packed(_file_words(path)), start=1):
             text = _text(words, split)
-            yield Example(f"train/{number}", text.inputs, text.answers, texts=text.texts, sentinels=text.sentinels)
+            sentinels = sentinels_of(text) if spans else ()
+            yield Example(f"train/{number}", text.inputs, text.answers, texts=text.texts, sentinels=sentinels)
 
     title = f"{'spans' if spans else 'continuation'} of {path.name}"
     reading = Reading(template="{text}")
@@ -133,11 +132,9 @@ def _form(split: Split) -> Callable[[RawRow, bool], Iterable[Text]]:
 
 
 def _text(words: Sequence[str], split: Split, group: str = "") -> Text:
-    """The example that a chunk makes; the sentinels in it that the chunk does not spell are the form's."""
+    """The example that a chunk makes."""
     inputs, answer = split(words)
-    whole = " ".join(words)
-    sentinels = tuple(sentinel for sentinel in SENTINEL.findall(inputs) if sentinel not in whole)
-    return Text(inputs, (answer,), group, (whole,), sentinels)
+    return Text(inputs, (answer,), group, (" ".join(words),))
 
 
 def _generator(words: Sequence[str]) -> random.Random:
@@ -214,6 +211,7 @@ TABLE: dict[str, DataSet] = {
         kind="text",
         name="",
         revisions=("a6bef077", "f4132e65"),
+        has_sentinels=True,
     ),
     "nltk_text": DataSet(
         title="continuation of news, speeches and chat",
@@ -234,5 +232,6 @@ TABLE: dict[str, DataSet] = {
         kind="text",
         name="",
         revisions=("320cc9cb", "f31a63b1"),
+        has_sentinels=True,
     ),
 }
