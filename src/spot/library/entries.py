@@ -105,7 +105,8 @@ def objections(prompt: SoftPrompt, usual: Entry | None) -> list[str]:
     if usual and not prompt.backbone.is_same_model(usual.backbone):
         reasons.append(
             f"it belongs to the backbone {prompt.backbone}, and the library to {usual.backbone}: "
-            "add it to a library of its own backbone"
+            "add it to a library of its own backbone; if they are one model, of which one fingerprint is that of an "
+            "older version, run `spot library reindex --backbone NAME` first"
         )
     if prompt.key is None:
         reasons.append("it has no key, which a task embedding is read from: tune it with a key step that it reaches")
