@@ -139,7 +139,8 @@ def main(name: str, campaign: Callable[[Path], Campaign]) -> None:
     options = parser.parse_args()
     began = time.monotonic()
     count = 0
-    for count, failure in enumerate(run(campaign, options.trials, options.seed), start=1):
+    for failure in run(campaign, options.trials, options.seed):
+        count += 1
         print(json.dumps({"campaign": name, "seed": options.seed, **asdict(failure)}), flush=True)
     seconds = time.monotonic() - began
     print(f"{name}: {count} failures in {options.trials} trials, {seconds:.0f} s", file=sys.stderr)
