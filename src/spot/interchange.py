@@ -47,8 +47,6 @@ _REFUSED_TYPES = {
 _UNSET = (  # PEFT writes these too, and asks the model where they are null
     "auto_mapping",
     "modules_to_save",
-    "num_attention_heads",
-    "num_layers",
     "peft_version",
     "prompt_tuning_init_text",
     "revision",
@@ -69,7 +67,7 @@ _HISTORY = (
 )
 
 
-def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:
+def export_peft(prompt: SoftPrompt, directory: Path | str, *, base: str = "") -> Path:
     """Write a prompt as a folder that PEFT loads with `PeftModel.from_pretrained(base_model, folder)`.
 
     The prompt's history goes along in the metadata of the weights, where PEFT does not look and `import_peft` does.
@@ -78,6 +76,8 @@ def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:
     Args:
         prompt: what to write.
         directory: a folder that is new, empty or an earlier export.
+        base: where PEFT's `AutoPeftModel` loads the frozen model from: a folder or a hub id; left out, the name that
+            the prompt has for it, which of a folder is its last part.
 
     Returns:
         The folder.
@@ -89,8 +89,11 @@ def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:
     _check_free(directory)
     config = dict.fromkeys(_UNSET)
     config |= {
-        "base_model_name_or_path": prompt.backbone.name,
+        "base_model_name_or_path": base or prompt.backbone.name,
         "inference_mode": True,
+        # A prompt has neither heads nor layers, but PEFT asks the model for them, and not every configuration can tell.
+        "num_attention_heads": 1,
+        "num_layers": 1,
         "num_transformer_submodules": 1,  # left out, PEFT expects a second, unused prompt for T5's decoder
         "num_virtual_tokens": prompt.length,
         "peft_type": "PROMPT_TUNING",

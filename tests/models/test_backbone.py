@@ -102,6 +102,32 @@ def test_greedy_generation_equals_transformers(tiny, family):
     assert backbone.generate(batch_of([(text, target, number)]), prompts, 6) == words
 
 
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_row_ends_at_the_end_of_training_and_where_the_model_itself_would_end(tiny, family):
+    backbone = frozen(tiny, family)
+    backbone.model.generation_config.eos_token_id = None
+    backbone.tokenizer.eos_token = None
+    row = batch_of(ROWS[:1])
+    [whole] = backbone.generate(row, prompts_for(), 6)
+    tokens = backbone.tokenizer(whole, add_special_tokens=False)["input_ids"]
+    end = tokens[-1]
+    expected = backbone.tokenizer.decode(tokens[: tokens.index(end)])
+    assert expected != whole
+    assert backbone.generate(row, prompts_for(), 6, end=end) == [expected]
+    backbone.model.generation_config.eos_token_id = [299, end]
+    assert backbone.generate(row, prompts_for(), 6) == [expected]
+    assert backbone.generate(row, prompts_for(), 6, end=298) == [expected]
+
+
+def test_a_row_whose_numbers_are_not_finite_has_no_text_and_its_neighbours_have_theirs(tiny):
+    backbone = frozen(tiny, "llama")
+    prompts = prompts_for()
+    expected = backbone.generate(batch_of(ROWS), prompts, 6)
+    prompts[1] = float("nan")  # of the second row
+    texts = backbone.generate(batch_of(ROWS), prompts, 6)
+    assert texts == [expected[0], None, expected[2]]
+
+
 @pytest.mark.filterwarnings("ignore")  # PEFT's own deprecations and its word on position ids
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen2", "t5", "t5v11"])
 def test_loss_and_gradient_equal_peft_on_unpadded_rows(tiny, family):
@@ -148,7 +174,7 @@ def test_prompts_without_a_gradient_through_their_states_are_read_once_a_row_and
     with caplog.at_level(logging.WARNING, logger="spot.models.backbone"):
         backbone = frozen(tiny, "llama")
     assert not backbone.shares_prefix
-    assert "a prompt is read once a row: shared, its states fail" in caplog.text
+    assert "a prompt is read once a row: shared, its states fail inside transformers" in caplog.text
     expected = torch.stack([by_hand(backbone, row, prompts_for()) for row in ROWS])
     assert relative(backbone.loss(batch_of(ROWS), prompts_for()), expected) < RELATIVE
 

@@ -26,12 +26,14 @@ from spot.models.loading import load_model
 from spot.models.network import Network
 from spot.models.positions import edges, most_positions, table_positions
 from spot.models.probe import probe
+from spot.models.probed import recall, remember
 from spot.models.seq2seq import Seq2SeqRows, choice_labels
 from spot.models.ways import Ways
 from spot.prompts.prompt import BackboneId
 
 log = logging.getLogger(__name__)
 
+ENDED, LOST = -1, -2  # in place of a token: behind a row's end, and where the model's numbers are not finite
 LOGIT_BYTES = 256 * 2**20  # most bytes of float32 logits that scoring holds at a time
 
 
@@ -45,6 +47,7 @@ class Backbone:
         backbone_id: BackboneId,
         *,
         gradient_checkpointing: bool = False,
+        remembers: bool = False,
     ):
         """Freeze `model` and find the exact ways to compute its rows. `Backbone.load` is the usual way to make one.
 
@@ -53,6 +56,7 @@ class Backbone:
             tokenizer: its tokenizer.
             backbone_id: what prompts tuned here will name.
             gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+            remembers: the id's fingerprint is that of the model's files, so the user's cache may say what was compared.
 
         Raises:
             BackboneError: the model sees later tokens, or no way to put a prompt before its rows is exact.
@@ -62,10 +66,11 @@ class Backbone:
         self.id = backbone_id
         self._network = Network(model, gradient_checkpointing=gradient_checkpointing)
         self._rows = Seq2SeqRows(self._network) if backbone_id.kind == "seq2seq" else CausalRows(self._network)
-        self._edges = edges(model)
+        self.edges = edges(model)
         self._table = table_positions(model)
         self._ways: dict[int, Ways] = {}
         self._said: set[str] = set()
+        self._remembers = remembers
         self.ways_for(0)
 
     @classmethod
@@ -105,7 +110,7 @@ class Backbone:
         place, precision = placement(device, dtype)
         checkpoint = locate(name)
         model, tokenizer = load_model(checkpoint, place, precision)
-        return cls(model, tokenizer, checkpoint.id, gradient_checkpointing=gradient_checkpointing)
+        return cls(model, tokenizer, checkpoint.id, gradient_checkpointing=gradient_checkpointing, remembers=True)
 
     @property
     def device(self) -> torch.device:
@@ -136,15 +141,16 @@ class Backbone:
         Raises:
             BackboneError: the model has no positions for them, or no way is exact.
         """
-        crossed = bisect_left(self._edges, tokens)
+        crossed = bisect_left(self.edges, tokens)
         if crossed not in self._ways:
-            beyond = self._edges[crossed - 1] if crossed else 0
-            self._ways[crossed] = ways = probe(self._rows, beyond)
+            beyond = self.edges[crossed - 1] if crossed else 0
+            self._ways[crossed] = ways = self._compared(beyond)
             for note in ways.notes:
                 slower = note.partition(":")[0]
                 if slower not in self._said:
                     self._said.add(slower)
-                    log.warning("%s, rows of more than %d tokens: %s", self.id.name, beyond, note)
+                    where = f", rows of more than {beyond} tokens" if beyond else ""
+                    log.warning("%s%s: %s", self.id.name, where, note)
         return self._ways[crossed]
 
     def embeddings(self) -> Tensor:
@@ -203,26 +209,51 @@ class Backbone:
         return torch.cat([part.in_groups(ways.together, score) for part in parts])
 
     @torch.no_grad()
-    def generate(self, batch: Batch, prompts: Tensor | Prefix, max_new_tokens: int) -> list[str]:
+    def generate(
+        self, batch: Batch, prompts: Tensor | Prefix, max_new_tokens: int, end: int | None = None
+    ) -> list[str | None]:
         """Greedy continuation of every row, without special tokens.
 
         Args:
             batch: B rows; their labels are not looked at.
             prompts: as for `loss`.
-            max_new_tokens: most tokens to generate a row; a row ends at an end token.
+            max_new_tokens: most tokens to generate a row.
+            end: the token that ended the answers in training; a row ends there, and where the model's own generation
+                would end.
+
+        Returns:
+            B texts; None for a row where the model's numbers are not finite.
         """
         prefix = self._as_prefix(prompts)
         ways = self._ways_of(batch, prefix, max_new_tokens)
         batch = Batch(batch.input_ids, batch.attention_mask, batch.labels[:, :0], batch.prompt_index)
-        tokens = batch.in_groups(ways.rows_that_generate, lambda part: self._greedy(part, prefix, ways, max_new_tokens))
-        return self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ends = self._ends(end)
+        tokens = batch.in_groups(
+            ways.rows_that_generate, lambda part: self._greedy(part, prefix, ways, max_new_tokens, ends)
+        )
+        texts = []
+        for row in tokens.tolist():
+            known = [token for token in row if token >= 0]
+            texts.append(None if LOST in row else self.tokenizer.decode(known, skip_special_tokens=True))
+        return texts
 
-    @property
-    def _ends(self) -> Tensor:
-        """The end-of-sequence token ids."""
-        ends = self.model.generation_config.eos_token_id
-        ends = self.tokenizer.eos_token_id if ends is None else ends
-        return torch.tensor(ends, device=self.device).reshape(-1)
+    def _ends(self, trained: int | None) -> Tensor:
+        """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""
+        own = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = {trained, *(own if isinstance(own, list) else [own])} - {None}
+        if not ends:
+            ends = {self.tokenizer.eos_token_id} - {None}
+        return torch.tensor(sorted(ends), dtype=torch.long, device=self.device)
+
+    def _compared(self, beyond: int) -> Ways:
+        """The ways for rows of more than so many tokens, from the user's cache or compared now."""
+        ways = recall(self.id.fingerprint, self._network, beyond) if self._remembers else None
+        if ways is None:
+            ways = probe(self._rows, beyond)
+            if self._remembers:
+                remember(self.id.fingerprint, self._network, beyond, ways)
+        self._network.embed_scale = ways.embed_scale
+        return ways
 
     def _as_prefix(self, prompts: Tensor | Prefix) -> Prefix:
         return prompts if isinstance(prompts, Prefix) else self.prefix(prompts)
@@ -248,8 +279,9 @@ class Backbone:
         rows = self._rows
         pairs = sum(len(choice) for choice in choices)
         if isinstance(rows, Seq2SeqRows):
-            return lambda part: rows.pair_scores(part, prefix, choices), pairs
-        if not tree.tokens or (ways.tree and (prefix.length == 0 or prefix.states is not None)):
+            if ways.together == "padded":
+                return lambda part: rows.pair_scores(part, prefix, choices), pairs
+        elif not tree.tokens or (ways.tree and (prefix.length == 0 or prefix.states is not None)):
             return lambda part: rows.tree_scores(part, prefix, tree, ways), 1 + len(tree.tokens)
         return lambda part: self._score_pairs(part, prefix, choices), pairs
 
@@ -262,16 +294,18 @@ class Backbone:
         paired = Batch(paired.input_ids, paired.attention_mask, labels, paired.prompt_index)
         return -self.loss(paired, prefix).reshape(rows, len(choices))
 
-    def _greedy(self, batch: Batch, prefix: Prefix, ways: Ways, most: int) -> Tensor:
-        """The likeliest token at each step, [B, `most`]; behind a row's end, the end token."""
+    def _greedy(self, batch: Batch, prefix: Prefix, ways: Ways, most: int, ends: Tensor) -> Tensor:
+        """The likeliest token at each step, [B, `most`]; ENDED behind a row's end, LOST where no number is finite."""
         steps = self._rows.steps(batch, prefix, ways)
         logits = next(steps)
         ended = torch.zeros_like(batch.input_ids[:, 0], dtype=torch.bool)
         tokens: list[Tensor] = []
         while True:
             token = logits.argmax(dim=-1)
-            ended |= torch.isin(token, self._ends)
-            tokens.append(token.masked_fill(ended, self._ends[0]))
+            lost = ~ended & ~torch.isfinite(logits.gather(1, token[:, None])[:, 0])
+            ended |= torch.isin(token, ends)
+            tokens.append(token.masked_fill(ended, ENDED).masked_fill(lost, LOST))
+            ended |= lost
             if ended.all() or len(tokens) == most:
-                return functional.pad(torch.stack(tokens, dim=1), (0, most - len(tokens)), value=int(self._ends[0]))
+                return functional.pad(torch.stack(tokens, dim=1), (0, most - len(tokens)), value=ENDED)
             logits = steps.send(token[:, None])

@@ -38,9 +38,14 @@ class Network:
             self._checkpointed = _checkpoint(model)
 
     @property
+    def checkpoints(self) -> bool:
+        """Whether layers run twice where there is a gradient."""
+        return bool(self._checkpointed)
+
+    @property
     def recomputes(self) -> bool:
         """Whether layers run twice now: such a layer has no place to keep states in between."""
-        return bool(self._checkpointed) and self._recomputing and torch.is_grad_enabled()
+        return self.checkpoints and self._recomputing and torch.is_grad_enabled()
 
     @contextmanager
     def keeping_activations(self) -> Iterator[None]:

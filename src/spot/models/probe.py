@@ -44,7 +44,7 @@ class Trial:
         prompt_ids: [2, P], the token ids whose vectors are the prompts.
         nats: [B, T], the oracle's negative log-probabilities of the target tokens behind the prompts' ids.
         bare: [B, T], the same without a prompt.
-        said: [L, V], the oracle's logits along the first row.
+        first: [L, V], the oracle's logits along the first row.
         tolerance: largest relative difference that counts as none.
     """
 
@@ -52,7 +52,7 @@ class Trial:
     prompt_ids: Tensor
     nats: Tensor
     bare: Tensor
-    said: Tensor
+    first: Tensor
     tolerance: float
 
 
@@ -123,21 +123,21 @@ def _trial(rows: Rows, beyond: int, count: int = 2) -> Trial:
     )
     kind = f"this {network.model.config.model_type!r} model"
     try:
-        said = _tried(lambda: [_plain_logits(rows, batch, prompt_ids, row) for row in range(count)])
+        prompted = _tried(lambda: [_plain_logits(rows, batch, prompt_ids, row) for row in range(count)])
         bare = _tried(lambda: [_plain_logits(rows, batch, prompt_ids[:, :0], row) for row in range(count)])
     except Differs as reason:
         raise BackboneError(
             f"{kind} cannot read a row of {text + PROMPT + TARGET} tokens: its calls {reason}; expected a model that "
             "reads token ids alone. Give another one, or shorter rows."
         ) from reason
-    nats, nats_bare = _target_nats(said, batch.labels), _target_nats(bare, batch.labels)
+    nats, nats_bare = _target_nats(prompted, batch.labels), _target_nats(bare, batch.labels)
     if not bool(torch.isfinite(nats).all() and torch.isfinite(nats_bare).all()):
         precision = str(network.model.dtype).removeprefix("torch.")
         raise BackboneError(
             f"in {precision} {kind} gives no finite numbers for {text + PROMPT + TARGET} tokens; expected a precision "
             "of a wider range. Set SPOT_DTYPE=bfloat16 or SPOT_DTYPE=float32."
         )
-    return Trial(batch, prompt_ids, nats, nats_bare, said[0], _tolerance(network.model.dtype))
+    return Trial(batch, prompt_ids, nats, nats_bare, prompted[0], _tolerance(network.model.dtype))
 
 
 def _tolerance(precision: torch.dtype) -> float:
@@ -179,7 +179,7 @@ def _plain_logits(rows: Rows, batch: Batch, prompt_ids: Tensor, row: int, target
     target = batch.labels[row, batch.labels[row] != IGNORED] if target is None else target
     before = torch.cat([prompt_ids[batch.prompt_index[row]], batch.input_ids[row, batch.attention_mask[row].bool()]])
     if isinstance(rows, CausalRows):
-        return network.run(network.model, input_ids=torch.cat([before, target[:-1]])[None]).logits[0]
+        return network.run(network.model, input_ids=torch.cat([before, target[:-1]])[None], use_cache=False).logits[0]
     decoded = torch.cat([target.new_tensor([rows.start]), target[:-1]])
     arguments = {"input_ids": before[None], "decoder_input_ids": decoded[None], "use_cache": False}
     return network.run(network.model, **arguments).logits[0]
@@ -194,7 +194,7 @@ def _check_causal(rows: Rows, trial: Trial) -> None:
     changed = trial.batch.labels[0].clone()
     changed[-2] = changed[0]  # the last token that is read; the last of the target is only predicted
     other = _plain_logits(rows, trial.batch, trial.prompt_ids, 0, changed)
-    difference = float((trial.said - other)[:-1].norm() / trial.said[:-1].norm())
+    difference = float((trial.first - other)[:-1].norm() / trial.first[:-1].norm())
     if not difference <= trial.tolerance:
         config = rows.network.model.config
         raise BackboneError(
@@ -347,7 +347,7 @@ def _tried(compute: Callable[[], Outcome]) -> Outcome:
         raise
     except Exception as error:
         line = (str(error).splitlines() or [""])[0]
-        raise Differs(f"fail ({type(error).__name__}: {line:.120})") from error
+        raise Differs(f"fail inside transformers ({type(error).__name__}: {line:.120})") from error
 
 
 def _compare(actual: Tensor, expected: Tensor, trial: Trial, what: str) -> None:

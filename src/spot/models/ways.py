@@ -3,10 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import with_config
+
+from spot.storage.values import STRICT
+
 Together = Literal["padded", "equal", "alone"]
 Decoding = Literal["padded", "equal", "whole"]
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, kw_only=True)
 class Ways:
     """How the rows of a model are computed, so that each has the numbers that it has alone.
