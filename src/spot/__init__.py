@@ -4,12 +4,18 @@ The public names load on first use, so that `import spot` and `spot --help` neve
 where each of them lives, for this module and for type checkers alike.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False  # for type checkers: the module `typing` takes longer to load than all else here
+if TYPE_CHECKING:
+    from typing import Any
+
 __version__ = "0.1.0"
 
-_front_door: list = []  # what `lazy_loader` makes of the stub, once a name is asked for
+_front_door: list[Any] = []  # what `lazy_loader` makes of the stub, once a name is asked for
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """A public name, loaded when it is first asked for."""
     if not _front_door:
         import lazy_loader  # takes longer to load than all else that the command does before it minds Ctrl-C

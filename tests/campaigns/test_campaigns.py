@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from tests.campaigns import prompts
+from tests.campaigns import prompts, records
 from tests.campaigns.mutations import ODD, mutate_bytes, mutate_json, spell
 from tests.campaigns.trials import command, run, watch
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("campaign", [prompts.campaign], ids=["prompts"])
+@pytest.mark.parametrize("campaign", [prompts.campaign, records.campaign], ids=["prompts", "records"])
 def test_no_trial_fails(campaign):
     failures = list(run(campaign, trials=50, seed=13))
     assert not failures, failures

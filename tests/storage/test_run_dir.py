@@ -143,6 +143,30 @@ def test_a_line_of_the_log_that_no_run_wrote_is_named(tmp_path: Path, line: str,
             assert named in str(refusal.value) and "Delete the folder" in str(refusal.value)
 
 
+def test_no_file_that_is_a_users_too_is_changed(tmp_path: Path) -> None:
+    """A log with another name is replaced and not written to; one behind a link is refused."""
+    mine = tmp_path / "mine"
+    mine.write_text('{"step": 1}\nnot mine to mend')
+    run = RunDir(tmp_path / "run")
+    with run:
+        run.create("", ONE)
+        (run.path / "log.jsonl").hardlink_to(mine)
+    with run:
+        run.create("", ONE)
+        run.log({"step": 2})
+        run.truncate_log(1)
+    assert mine.read_text() == '{"step": 1}\nnot mine to mend' and run.read_log() == [{"step": 1}]
+    for name in ("log.jsonl", "checkpoint", "result.json", "config.toml"):
+        (run.path / name).unlink(missing_ok=True)
+        (run.path / name).symlink_to(mine)
+        with pytest.raises(RunError, match="is a link"), run:
+            run.create("", ONE)
+            run.load_checkpoint()
+            run.result()
+        (run.path / name).unlink()
+    assert mine.read_text() == '{"step": 1}\nnot mine to mend'
+
+
 def test_truncate_log(tmp_path: Path) -> None:
     """Records after the checkpoint's step go; records without a step stay; no change, no writing."""
     with RunDir(tmp_path) as run:

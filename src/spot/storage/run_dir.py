@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from spot.errors import RunError, StorageError
-from spot.storage.files import cannot_write, lock, remove_leftovers, write_whole
+from spot.storage.files import lock, remove_leftovers, write_whole
 from spot.storage.jsonl import append_lines
-from spot.storage.opening import open_descriptor, read_bounded
+from spot.storage.opening import read_bounded
 from spot.storage.strict_json import read_object
 
 MOST_BYTES = 64_000_000  # of a configuration or a result: the curve of 100 runs of 100,000 steps
@@ -210,19 +210,11 @@ class RunDir:
 
     def _mend_log(self) -> None:
         """Cut a torn last line off, so that the next record begins on a line of its own."""
-        path = self.path / "log.jsonl"
+        content = self._read("log.jsonl", MOST_LOG_BYTES)
         _, whole = self._parse_log()
-        try:
-            descriptor = open_descriptor(path, os.O_RDWR, self.path)
-            try:
-                if os.fstat(descriptor).st_size > whole:
-                    os.ftruncate(descriptor, whole)
-            finally:
-                os.close(descriptor)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StorageError(cannot_write(path, whole, error)) from error
+        if content is not None and len(content) > whole:
+            # A new file, not this one shortened: another name of it may be a user's own file.
+            write_whole(self.path / "log.jsonl", content[:whole], self.path)
 
     def _read(self, name: str, most_bytes: int) -> bytes | None:
         """The content of one of the folder's own files, or None where it has no such file.

@@ -224,7 +224,7 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
     for name in sorted(tensors):
         tensor = tensors[name].cpu()
         content.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
-        content.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return content.hexdigest()
 
 

@@ -71,7 +71,7 @@ def tune_runs(
             prompts = [_prompt(state, backbone) for state in states]
             ended = [TunedPrompt(*parts) for parts in zip(prompts, diagnosed_results(states), paths, strict=True)]
         else:
-            ended = [_finished(run, *parts) for run, *parts in zip(runs, paths, results, strict=True)]
+            ended = [_finished(*parts) for parts in zip(runs, paths, results, strict=True)]
         try:
             tuned = _reported(runs, ended, backbone, progress)
         except SpotError:
