@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, messa
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """The system's own words, with the path."""
-    assert complaint(tmp_path)[1] == f"  {tmp_path}: cannot be read: Is a directory; give a file that you may read"
+    """Nor are a FIFO, which would hang, and a file without end."""
+    assert complaint(tmp_path)[1].startswith(f"  cannot read {tmp_path}: it is a folder, expected a regular file.")
+    os.mkfifo(tmp_path / "fifo")
+    assert "it is a FIFO" in complaint(tmp_path / "fifo")[1]
+    (tmp_path / "endless").touch()
+    os.truncate(tmp_path / "endless", 10**12)
+    assert "expected at most 4,000,000" in complaint(tmp_path / "endless")[1]
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:

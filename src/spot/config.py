@@ -14,10 +14,12 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from spot.errors import ConfigError, did_you_mean
+from spot.errors import ConfigError, StorageError, did_you_mean
+from spot.storage.opening import read_bounded
 
 INITS = ("vocabulary", "classes", "uniform")
 RENAMED = {"metric": "rank_by"}  # keys by which no configuration is read, and what they are called
+MOST_BYTES = 4_000_000  # of a configuration: a study of 10,000 tasks
 _SEED_LIMIT = 2**32
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(x|s|min|h)\s*")
@@ -363,11 +365,12 @@ def to_toml(config: BaseModel) -> str:
 def _read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
     """The content of a TOML file, or nothing and what is wrong with it."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig")), None
-    except FileNotFoundError:
-        return {}, f"{path}: there is no such file; check the path"
-    except OSError as error:
-        return {}, f"{path}: cannot be read: {error.strerror or error}; give a file that you may read"
+        content = read_bounded(path, MOST_BYTES)
+        if content is None:
+            return {}, f"{path}: there is no such file; check the path"
+        return tomllib.loads(content.decode("utf-8-sig")), None
+    except StorageError as error:
+        return {}, str(error)
     except UnicodeDecodeError as error:
         return {}, f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
     except (ValueError, RecursionError) as error:
@@ -406,7 +409,7 @@ def _mistake(model: type[BaseModel], entry: Mapping[str, Any], origins: Mapping[
             if (names := _choices(model.model_fields[key].annotation))
             else ""
         )
-    return f"{origin}: {place} is {entry['input']!r}; it {expected}{near}"
+    return f"{origin:.300}: {place} is {entry['input']!r:.200}; it {expected:.1000}{near}"
 
 
 def _hidden_mistakes(model: type[BaseModel], values: Mapping[str, Any], key: str, origin: str) -> list[str]:

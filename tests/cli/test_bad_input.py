@@ -337,7 +337,7 @@ def test_a_prompt_whose_task_is_unknown(refused: Callable[..., str], run: Path, 
         ("rows.txt", "", ("rows.txt holds no rows",)),
         ("rows.jsonl", "", ("rows.jsonl is empty",)),
         ("rows.jsonl", '{"text": "good"}\n{"text": \n', ("rows.jsonl, line 2", "not JSON")),
-        ("rows.log", '{"text": "good"}\n', ("rows.log: no known format of rows", ".csv", "--format")),
+        ("rows.log", "good words\n", ("rows.log: no known format of rows", ".csv", "--format")),
         ("rows.jsonl", '{"text": "good"}\n[1]\n', ("rows.jsonl, line 2", "expected a JSON object")),
         ("rows.json", '[{"text": "good"}, 1]', ("rows.json, row 2", "expected a JSON object")),
         ("rows.jsonl", '{"word": "good"}\n', ("rows.jsonl, row 1", "no field 'text'", "'word'")),
@@ -372,7 +372,7 @@ def test_rows_for_a_prompt_that_does_not_say_what_it_reads(folder: Path, refused
 
 def test_standard_input_without_a_format(refused: Callable[..., str], run: Path):
     assert "give --format" in refused("predict", run, "--input", "-")
-    assert "no format of rows 'cvs'; did you mean 'csv'" in refused("predict", run, "--input", "-", "--format", "cvs")
+    assert "format is 'cvs'; did you mean 'csv'" in refused("predict", run, "--input", "-", "--format", "cvs")
 
 
 def test_a_template_that_cannot_be_read_by(folder: Path, refused: Callable[..., str], run: Path):

@@ -4,7 +4,9 @@ import gzip
 import io
 import json
 import logging
+import os
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pyarrow
@@ -12,7 +14,9 @@ import pytest
 
 from spot.errors import TaskError
 from spot.reading import Reading
+from spot.tasks.formats import FileFormat, standard_input
 from spot.tasks.inputs import inputs_of, read_inputs, rows_of
+from spot.tasks.task_file import load_task
 
 REVIEW = Reading(template="say: {review}")
 PAIR = Reading(template="a: {premise} b: {hypothesis}")
@@ -20,8 +24,8 @@ ROWS = [{"id": "1", "review": "fine {x}"}, {"id": "2", "review": "poor"}]
 EXPECTED = ["say: fine {x}", "say: poor"]
 
 
-def inputs(source: Path | str, reading: Reading = REVIEW, **options: object) -> list[str]:
-    return [example.inputs for example in read_inputs(str(source), reading, **options)]
+def inputs(source: Path | str, reading: Reading = REVIEW, **said: Any) -> list[str]:
+    return [example.inputs for example in read_inputs(str(source), reading, FileFormat(**said))]
 
 
 @pytest.mark.parametrize(
@@ -96,8 +100,8 @@ def test_standard_input_must_be_told_its_format(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sys.stdin", io.StringIO("review\nfine\n"))
     with pytest.raises(TaskError, match="standard input has no name that says what it holds: give --format"):
         inputs("-")
-    with pytest.raises(TaskError, match="no format of rows 'cvs'; did you mean 'csv'"):
-        inputs("-", kind="cvs")
+    with pytest.raises(TaskError, match="format is 'cvs'; did you mean 'csv'"):
+        inputs("-", format="cvs")
 
 
 def test_the_encoding_of_training_serves_a_file_that_is_not_utf8(tmp_path: Path):
@@ -113,7 +117,7 @@ def test_the_encoding_of_training_serves_a_file_that_is_not_utf8(tmp_path: Path)
 def test_quotes_are_as_training_read_them_unless_told(tmp_path: Path):
     (tmp_path / "new.tsv").write_text('text\n"so" he said\n')
     assert inputs(tmp_path / "new.tsv", Reading(template="{text}", quotes=False)) == ['"so" he said']
-    assert inputs(tmp_path / "new.tsv", Reading(template="{text}"), quotes=False) == ['"so" he said']
+    assert inputs(tmp_path / "new.tsv", Reading(template="{text}"), quotes="") == ['"so" he said']
 
 
 @pytest.mark.parametrize(
@@ -174,3 +178,66 @@ def test_rows_end_at_line_feeds_alone(tmp_path: Path, end: str, last: bool):
     assert [example.inputs for example in read_inputs(str(lines), reading)] == [INNER, "six"]
     inputs = [example.inputs for example in read_inputs(str(packed), reading)]
     assert inputs == [json.loads(row)["text"], "six"] and "\u2028" in inputs[0]
+
+
+def test_case39_content_says_what_is_to_be_answered(tmp_path: Path):
+    rows = [{"review": "a warm day"}, {"review": "a cold, wet day"}]
+    (tmp_path / "new.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "new.txt").write_text('id,review\n1,a warm day\n2,"a cold, wet day"\n')
+    (tmp_path / "semi.csv").write_text("id;review\n1;a warm day\n2;a cold, wet day\n")
+    (tmp_path / "bars.data").write_text("id|review\n1|a warm day\n2|a cold, wet day\n")
+    (tmp_path / "packed").write_bytes(gzip.compress(json.dumps(rows).encode()))
+    expected = ["say: a warm day", "say: a cold, wet day"]
+    for name in ("new.json", "new.txt", "semi.csv", "packed"):
+        assert inputs(tmp_path / name) == expected, name
+    assert inputs(tmp_path / "bars.data", format="csv") == expected
+
+
+def test_case39_a_first_line_that_is_a_name_is_no_text(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "new.txt").write_text("review\na warm, dry day\n")
+    assert inputs(tmp_path / "new.txt") == ["say: a warm, dry day"]
+    assert "its first line, 'review', is taken for the name of the column" in caplog.text
+    assert inputs(tmp_path / "new.txt", format="txt") == ["say: review", "say: a warm, dry day"]
+    assert "is answered like a text" in caplog.text
+
+
+def test_case39_standard_input_is_a_table_where_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "in").write_text("id;review\n1;a warm day\n")
+    for form in ("csv", "tsv"):
+        with (tmp_path / "in").open("rb") as stream:
+            monkeypatch.setattr("spot.tasks.inputs._standard_input", lambda stream=stream: standard_input(stream))
+            assert inputs("-", format=form) == ["say: a warm day"]
+
+
+def test_case37_a_task_without_an_input_trains_and_predicts_on_the_same_column(tmp_path: Path):
+    (tmp_path / "lf.csv").write_text("label,review\nbad,it was broken\ngood,it was fine\n")
+    (tmp_path / "new.csv").write_text("id,review\n100,it was broken\n101,it was fine\n")
+    (tmp_path / "lf.toml").write_text('name = "lf"\nrows = "lf.csv"\n')
+    task = load_task(tmp_path / "lf.toml")
+    trained = [row.inputs for row in task.load("train")]
+    assert inputs(tmp_path / "new.csv", task.reading) == trained == ["sentence: it was broken", "sentence: it was fine"]
+    assert inputs(tmp_path / "lf.csv", task.reading) == trained
+
+
+def test_case38_a_column_called_inputs_is_read_like_another(tmp_path: Path):
+    (tmp_path / "rows.csv").write_text("inputs,targets\nthe room is bad,bad\nthe lamp is fine,good\n")
+    (tmp_path / "t.toml").write_text('name = "t"\nrows = "rows.csv"\nlabel = "targets"\n')
+    task = load_task(tmp_path / "t.toml")
+    assert inputs(tmp_path / "rows.csv", task.reading) == [row.inputs for row in task.load("train")]
+
+
+def test_rows_without_a_header_are_read_by_the_columns_of_training(tmp_path: Path):
+    (tmp_path / "new.csv").write_text("3,A warm day\n4,A cold day\n")
+    assert inputs(tmp_path / "new.csv", Reading(template="{column_2}")) == ["A warm day", "A cold day"]
+
+
+def test_f8_inputs_are_regular_files_within_bounds(tmp_path: Path):
+    os.mkfifo(tmp_path / "new.csv")
+    with pytest.raises(TaskError, match="is a pipe"):
+        inputs(tmp_path / "new.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    with pytest.raises(TaskError, match="is a device"):
+        inputs(tmp_path / "zero.csv")
+    (tmp_path / "long.csv").write_text("review\n" + "a" * 2000 + "\n")
+    with pytest.raises(TaskError, match="longer than 1,000 characters"):
+        inputs(tmp_path / "long.csv", max_row=1000)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spot.errors import TaskError
+from spot.tasks.formats import FileFormat
 from spot.tasks.readers import json_rows, read_rows
 
 CELL = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12)
@@ -70,7 +71,7 @@ def test_other_encodings_are_read_when_named(tmp_path):
     path = tmp_path / "rows.csv"
     for encoding in ("cp1252", "utf-16"):
         path.write_bytes("text,label\r\ncafé,x\r\n".encode(encoding))
-        assert list(read_rows(path, encoding)) == [(1, {"text": "café", "label": "x"})]
+        assert list(read_rows(path, FileFormat(encoding=encoding))) == [(1, {"text": "café", "label": "x"})]
 
 
 def test_rows_stream(tmp_path):
@@ -100,8 +101,8 @@ BAD_FILES = [
     ("rows.csv.gz", b"text,label\na,x\n", "is damaged"),
     ("rows.csv.gz", gzip.compress(b"text,label\na,x\n" * 99, mtime=0)[:-12], "is damaged"),
     ("rows.arrow", b"no arrow at all, but long enough", "is no Arrow IPC file or stream, or is damaged"),
-    ("rows.xlsx", b"PK", "no known format of rows; expected .csv, .tsv, .jsonl"),
-    ("rows.arrow.gz", b"", "no known format of rows"),
+    ("rows.xlsx", b"PK", "is a damaged workbook"),
+    ("rows.arrow.gz", b"", "is empty: expected Arrow rows"),
 ]
 
 
@@ -126,7 +127,7 @@ def test_missing_files_and_folders_are_refused(tmp_path, name):
 def test_a_table_whose_marks_are_plain_text(tmp_path):
     path = tmp_path / "rows.tsv"
     path.write_text('text\tlabel\n"open\tx\n5" disk\ty\n')
-    assert [row["text"] for _, row in read_rows(path, quotes=False)] == ['"open', '5" disk']
+    assert [row["text"] for _, row in read_rows(path, FileFormat(quotes=""))] == ['"open', '5" disk']
 
 
 def test_json_rows_stream_without_reading_on(tmp_path):

@@ -2,13 +2,16 @@
 
 import json
 import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spot.errors import TaskError
-from spot.tasks.scaffold import init
+from spot.tasks.formats import UNSAID, FileFormat
+from spot.tasks.scaffold import init, usual_path
 from spot.tasks.task_file import load_task
 
 CSV = "text,label\nwell made,good\nfell apart,bad\n"
@@ -25,6 +28,10 @@ def test_init_writes_a_task_file_that_works_as_it_is(tmp_path):
     assert tomllib.loads(text) == {
         "name": "my_reviews",
         "rows": "data/my reviews.v2.csv",
+        "encoding": "utf-8",
+        "delimiter": ",",
+        "quotes": True,
+        "header": True,
         "input": "sentence: {review}",
         "label": "label",
         "labels": {"0": "0", "1": "1", "2": "2"},
@@ -96,3 +103,168 @@ def test_what_init_writes_is_toml_whatever_the_names_and_values_are(tmp_path, co
     if found["label"] == label and len(shown) == 2:
         assert set(found["labels"]) == shown
         assert [row.texts for row in load_task(out).load("train")] == [(f"some text {n}",) for n in range(8)]
+
+
+def written(tmp_path: Path, name: str, content: str | bytes, form: FileFormat = UNSAID) -> tuple[dict[str, Any], str]:
+    """The task file that is written for some rows, as keys and as text; it must load."""
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    out = tmp_path / "new.toml"
+    out.unlink(missing_ok=True)
+    text = init(tmp_path / name, out, form)
+    load_task(out)
+    return tomllib.loads(text), text
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_case24_columns_that_tell_the_label_are_left_out_and_said(tmp_path):
+    names = ["card lost", "card late", "cash fee"]
+    rows = [
+        {
+            "id": n,
+            "text": f"customer note number {n} about the matter",
+            "label": n % 3,
+            "label_text": names[n % 3],
+            "sequence": f"Note: customer {n} Label : {names[n % 3]}",
+        }
+        for n in range(30)
+    ]
+    keys, text = written(tmp_path, "rows.jsonl", lines(rows))
+    assert keys["input"] == "sentence: {text}"
+    assert keys["labels"] == {"0": "card lost", "1": "card late", "2": "cash fee"}
+    assert 'Left out: "label_text", as it is the label in other words' in text
+    assert 'Left out: "sequence", as it ends in the label of its row' in text
+    assert 'Left out: "id", as it holds numbers' in text
+    for row in rows:
+        del row["text"]
+    (tmp_path / "told.jsonl").write_text(lines(rows))
+    with pytest.raises(TaskError, match=r"no column with text.*'sequence': it ends in the label"):
+        init(tmp_path / "told.jsonl", tmp_path / "told.toml")
+
+
+def test_case20_rows_without_a_label_are_counted_and_left_out(tmp_path, caplog):
+    csv = "text,label\nfine,nan\npoor,bad\nnice,good\nwarm,\ncold,N/A\nwet,bad\ndry,NULL\n"
+    keys, text = written(tmp_path, "rows.csv", csv)
+    assert keys["labels"] == {"bad": "bad", "good": "good"}
+    words = "4 of 7 rows have no label in column 'label' ('nan' 1, 'blank' 1, 'N/A' 1, 'NULL' 1) and are left out"
+    assert words in text and words in caplog.text
+    task = load_task(tmp_path / "new.toml")
+    assert [row.id for row in task.load("train")] == ["train/2", "train/3", "train/6"]
+    rows = [{"text": f"note {n} here", "label": value} for n, value in enumerate([1.0, 0.0, float("nan"), 1.0, None])]
+    keys, text = written(tmp_path, "rows.jsonl", lines(rows))
+    assert keys["labels"] == {"0.0": "0.0", "1.0": "1.0"} and "'NaN' 1, 'null' 1" in text
+
+
+def test_case20_a_setting_says_what_is_no_label(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\na b,none\nc d,good\ne f,bad\ng h,-\n")
+    toml = 'name = "t"\nrows = "rows.csv"\n'
+    for more, labels, count in (
+        ("", ("-", "bad", "good"), 3),
+        ('missing = ["-"]\n', ("bad", "good", "none"), 3),
+        ('labels = ["none", "good", "bad", "-"]\n', ("none", "good", "bad", "-"), 4),
+        ("missing = []\n", ("-", "bad", "good", "none"), 4),
+    ):
+        (tmp_path / "t.toml").write_text(toml + more)
+        task = load_task(tmp_path / "t.toml")
+        assert (task.labels, len(list(task.load("train")))) == (labels, count)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ([["a"], ["a", "b"], ["b"]], "row 1: column 'label' holds ['a']"),
+        (["a", "b", "a,b"], "holds 'a,b', several labels in one"),
+        (["a", "b", "a | b"], "holds 'a | b', several labels in one"),
+        (['["a"]', "b", "c"], "several labels in one"),
+        ([{"x": 1}, {"x": 2}, {}], "row 1: column 'label' holds {'x': 1}"),
+    ],
+)
+def test_case19_several_labels_a_row_are_refused_by_init_and_check_with_the_way_out(tmp_path, values, word):
+    rows = [{"text": f"note {n} of many", "label": value} for n, value in enumerate(values)]
+    (tmp_path / "rows.jsonl").write_text(lines(rows))
+    (tmp_path / "own.toml").write_text('name = "t"\nrows = "rows.jsonl"\n')
+    for act in (lambda: init(tmp_path / "rows.jsonl", tmp_path / "new.toml"), lambda: load_task(tmp_path / "own.toml")):
+        with pytest.raises(TaskError) as caught:
+            act()
+        assert word in str(caught.value) and "make a task of each label, with yes or no" in str(caught.value)
+
+
+def test_labels_with_commas_are_labels(tmp_path):
+    keys, _ = written(tmp_path, "rows.csv", 'text,label\na b,"yes, often"\nc d,no\ne f,"yes, rarely"\n')
+    assert set(keys["labels"]) == {"yes, often", "no", "yes, rarely"}
+
+
+def test_case34_conversations_are_refused_with_the_way_out(tmp_path):
+    turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "It is."}]
+    rows = [{"messages": turns, "group": "ab"[n % 2], "dataset": "chat"} for n in range(6)]
+    (tmp_path / "chat.jsonl").write_text(lines(rows))
+    with pytest.raises(TaskError, match=r"column 'messages' holds conversations.*\"question\".*\"reply\""):
+        init(tmp_path / "chat.jsonl", tmp_path / "new.toml")
+    (tmp_path / "own.toml").write_text('name = "t"\nrows = "chat.jsonl"\ninput = "{messages}"\nlabel = "group"\n')
+    with pytest.raises(TaskError, match="A conversation is no text: write what is asked"):
+        load_task(tmp_path / "own.toml")
+    shares = [{"conversations": [{"from": "human", "value": "a"}], "id": str(n)} for n in range(3)]
+    (tmp_path / "share.jsonl").write_text(lines(shares))
+    with pytest.raises(TaskError, match="holds conversations"):
+        init(tmp_path / "share.jsonl", tmp_path / "new.toml")
+    keys, _ = written(
+        tmp_path,
+        "pairs.jsonl",
+        lines([{"prompt": f"Is {n}?", "completion": " yes no"[3 * (n % 2) :][:4]} for n in range(6)]),
+    )
+    assert (keys["input"], keys["label"]) == ("sentence: {prompt}", "completion")
+
+
+def test_case38_inputs_and_targets(tmp_path):
+    keys, _ = written(tmp_path, "rows.csv", "inputs,targets\nthe room is bad,bad\nthe lamp is fine,good\n")
+    assert (keys["input"], keys["label"]) == ("sentence: {inputs}", "targets")
+
+
+def test_what_was_seen_of_a_file_is_written_down_and_obeyed(tmp_path):
+    content = "sep=;\ntext;label\nthe lamp broke, twice;bad\nit’s nice;good\n".encode("cp1252")  # noqa: RUF001
+    keys, text = written(tmp_path, "rows.csv", content)
+    assert (keys["encoding"], keys["delimiter"], keys["quotes"], keys["header"]) == ("cp1252", ";", True, True)
+    assert "guessed: a word of it is" in text and "semicolon between cells" in text
+    (tmp_path / "rows.csv").write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(TaskError, match="has no column 'text'"):
+        load_task(tmp_path / "new.toml")
+    keys, _ = written(tmp_path, "plain.tsv", 'text\tlabel\n"The soup\tbad\ncold.\tbad\nuntil"\tbad\nwarm\tgood\n')
+    assert keys["quotes"] is False
+    keys, _ = written(tmp_path, "none.csv", "1,Team wins a cup\n2,Bank cuts its rate\n1,Coach leaves the team\n")
+    assert (keys["header"], keys["label"], keys["input"]) == (False, "column_1", "sentence: {column_2}")
+    assert len(list(load_task(tmp_path / "new.toml").load("train"))) == 3
+    keys, _ = written(tmp_path, "rows.jsonl", '[{"text": "a b", "label": "x"}, {"text": "c d", "label": "y"}]')
+    assert keys["format"] == "json"
+
+
+def test_what_is_said_of_a_file_stands_in_the_task_file(tmp_path):
+    form = FileFormat(format="csv", delimiter=":", header=False, max_row=500)
+    keys, _ = written(tmp_path, "rows.log", "a warm day:good\na cold day:bad\n", form)
+    assert (keys["format"], keys["delimiter"], keys["header"], keys["max_row"]) == ("csv", ":", False, 500)
+    with pytest.raises(TaskError, match="did you mean 'csv'"):
+        init(tmp_path / "rows.log", tmp_path / "x.toml", FileFormat(format="cvs"))
+
+
+def test_f12_names_and_labels_that_are_no_text_leave_no_file_behind(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": "\\ud800"}\n{"text": "b", "label": "x"}\n')
+    with pytest.raises(TaskError, match="half a letter"):
+        init(tmp_path / "rows.jsonl", tmp_path / "new.toml")
+    assert not (tmp_path / "new.toml").exists()
+
+
+def test_rows_without_text_are_said(tmp_path):
+    rows = [{"text": None if n == 2 else f"note {n} here", "label": "ab"[n % 2]} for n in range(6)]
+    (tmp_path / "rows.jsonl").write_text(lines(rows))
+    text = init(tmp_path / "rows.jsonl", tmp_path / "new.toml")
+    assert '1 rows have no text in "text"' in text
+    with pytest.raises(TaskError, match=r"row 3: field 'text' holds None, expected text\. Fill it in"):
+        load_task(tmp_path / "new.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "out"), [("a.csv", "a.toml"), ("a.csv.gz", "a.toml"), ("a.b.jsonl.zst", "a.b.toml"), ("set", "set.toml")]
+)
+def test_a_task_file_stands_beside_its_rows(name, out):
+    assert usual_path(Path("x") / name) == Path("x") / out

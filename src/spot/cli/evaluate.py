@@ -7,7 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.options import BackboneName, Data, Json, PromptName, example, load_backbone, read_prompt
+from spot.cli.options import (
+    BackboneName,
+    Data,
+    Delimiter,
+    Encoding,
+    FileKind,
+    HasHeader,
+    Json,
+    MaxRatio,
+    MaxRow,
+    PromptName,
+    Quotes,
+    Sheet,
+    example,
+    file_format,
+    load_backbone,
+    read_prompt,
+)
 from spot.cli.output import emit, progress, scores, table
 from spot.errors import TaskError, did_you_mean
 
@@ -128,19 +145,17 @@ def predict(
         typer.Option(
             "--input",
             metavar="FILE|-",
-            help="CSV, TSV, JSON lines, a JSON array, Arrow, or .txt: a text a line; - for stdin.",
+            help="CSV, TSV, JSON, Excel, Parquet, Arrow, or .txt: a text a line; - for stdin, with --format.",
         ),
     ],
-    kind: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="csv, tsv, jsonl, json, arrow or txt; stdin needs it.")
-    ] = "",
-    encoding: Annotated[
-        str, typer.Option(metavar="CODEC", help="Of the file.  [default: UTF-8, or what training read]")
-    ] = "",
-    quotes: Annotated[
-        bool | None,
-        typer.Option("--quotes/--no-quotes", help="Quotation marks enclose cells.  [default: as training read]"),
-    ] = None,
+    kind: FileKind = "",
+    encoding: Encoding = "",
+    delimiter: Delimiter = "",
+    quotes: Quotes = None,
+    header: HasHeader = None,
+    sheet: Sheet = "",
+    max_row: MaxRow = None,
+    max_ratio: MaxRatio = None,
     template: Annotated[
         str, typer.Option(metavar="TEXT", help="How a row becomes text: 'sentence: {field}'.  [default: as trained]")
     ] = "",
@@ -165,7 +180,8 @@ def predict(
 
     known = None if task is None else registry.get(task)
     reading = reading_for(soft_prompt, known, template=template)
-    examples = read_inputs(source, reading, kind=kind, encoding=encoding, quotes=quotes)
+    given = file_format(kind, encoding, delimiter, quotes, header, sheet, max_row, max_ratio)
+    examples = read_inputs(source, reading, given)
     model = load_backbone(backbone or soft_prompt.backbone)
     with progress(f"answering {len(examples)} rows") as step:
         predictions = predict_inputs(soft_prompt, model, examples, reading, decode, step)
@@ -194,8 +210,12 @@ def _lines(member: "TaskScores", prompts: Sequence[str]) -> "list[str | Table]":
     lines: list[str | Table] = [f"{member.task} {member.split}, {member.rows} rows: {scores(titled)}"]
     if member.invalid:
         lines.append(f"{member.invalid} of the answers are no label and count as wrong")
+    if member.unanswered:
+        lines.append(f"{member.unanswered} of the rows have no answer and count as wrong")
     lines += [f"  {prompt} alone: {scores(voter)}" for prompt, voter in zip(prompts, member.each, strict=False)]
     if member.classes is not None:
+        label, always = member.classes.majority
+        lines.append(f"always answering {label!r} has accuracy {always:.1f}")
         lines += ["", table(**class_table(member.classes)), "", table(**confusion_table(member.classes))]
         lines += [f"note: {warning}" for warning in member.classes.warnings]
     return lines

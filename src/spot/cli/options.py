@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from spot.library.library import Library
     from spot.models.backbone import Backbone
     from spot.prompts.prompt import BackboneId, SoftPrompt
+    from spot.tasks.formats import FileFormat
 
 PACKAGED = "packaged"  # what `spot.library.library` calls the library that ships; importing it would import numpy
 
@@ -115,3 +116,55 @@ def open_sources(name: str) -> "Library":
     library = open_library(name)
     library.require_recipe()
     return library
+
+
+FileKind = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="FORMAT", help="csv, tsv, jsonl, json, xlsx, parquet, arrow or txt.  [default: as seen]"
+    ),
+]
+Encoding = Annotated[str, typer.Option(metavar="CODEC", help="Of the file.  [default: as seen]")]
+Delimiter = Annotated[
+    str, typer.Option(metavar="MARK", help="Between the cells of a table, such as ';' or tab.  [default: as seen]")
+]
+Quotes = Annotated[
+    bool | None, typer.Option("--quotes/--no-quotes", help="Quotation marks enclose cells.  [default: as seen]")
+]
+HasHeader = Annotated[
+    bool | None, typer.Option("--header/--no-header", help="The first row names the columns.  [default: as seen]")
+]
+Sheet = Annotated[str, typer.Option(metavar="NAME", help="Of a workbook.  [default: the only one with rows]")]
+MaxRow = Annotated[
+    int | None,
+    typer.Option("--max-row", min=1, metavar="N", help="Characters that a row may have.  [default: 10000000]"),
+]
+MaxRatio = Annotated[
+    int | None,
+    typer.Option("--max-ratio", min=1, metavar="N", help="Bytes that may come of one packed byte.  [default: 250]"),
+]
+
+
+def file_format(
+    kind: str,
+    encoding: str,
+    delimiter: str,
+    quotes: bool | None,
+    header: bool | None,
+    sheet: str,
+    max_row: int | None,
+    max_ratio: int | None,
+) -> "FileFormat":
+    """What the options say of a file of rows."""
+    from spot.tasks.formats import MAX_RATIO, MAX_ROW, FileFormat
+
+    return FileFormat(
+        format=kind,
+        encoding=encoding,
+        delimiter="\t" if delimiter in ("tab", "\\t") else delimiter,
+        quotes=None if quotes is None else '"' if quotes else "",
+        header=header,
+        sheet=sheet,
+        max_row=max_row or MAX_ROW,
+        max_ratio=max_ratio or MAX_RATIO,
+    )

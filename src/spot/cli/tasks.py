@@ -9,8 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import Data, Json, TaskName, example
+from spot.cli.options import (
+    Data,
+    Delimiter,
+    Encoding,
+    FileKind,
+    HasHeader,
+    Json,
+    MaxRatio,
+    MaxRow,
+    Quotes,
+    Sheet,
+    TaskName,
+    example,
+    file_format,
+)
 from spot.cli.output import emit, progress, table
+from spot.errors import TaskError
 
 if TYPE_CHECKING:
     from spot.tasks.task import Task
@@ -137,12 +152,17 @@ def stats(
 
 @app.command(epilog=example("spot tasks check reviews.toml"))
 def check(task: TaskName, data: Data = None, as_json: Json = False) -> None:
-    """Read every row of a task and count labels, blank and repeated texts, and texts that splits share."""
+    """Read every row of a task and count labels, blank and repeated texts, and texts that splits share.
+
+    How its files are read is said, and which rows have no label. It ends with 2 where the input tells the answer.
+    """
     from spot.tasks import registry
-    from spot.tasks.checks import check_task
+    from spot.tasks.checks import check_task, faults_of
 
     chosen = registry.get(task, data)
     checked = check_task(chosen)
+    faults = faults_of(chosen)
+    words = registry.read_words(task)
     columns = ("split", "rows", "blank", "repeated", "contradicting", "in other splits", "longest", "labels")
     rows = [
         (
@@ -157,20 +177,41 @@ def check(task: TaskName, data: Data = None, as_json: Json = False) -> None:
         )
         for part in checked
     ]
-    value = {"task": chosen.name, "splits": [asdict(part) for part in checked]}
-    emit(value, as_json, f"{chosen.name}: every row can be read; lengths are in characters", table(columns, rows))
+    value = {"task": chosen.name, "splits": [asdict(part) for part in checked], "files": words, "faults": faults}
+    head = f"{chosen.name}: every row can be read; lengths are in characters"
+    emit(value, as_json, *words, head, table(columns, rows))
+    if faults:
+        raise TaskError(f"{task}: {'; '.join(faults)}. Take it out of the input.")
 
 
 @app.command(epilog=example("spot tasks init reviews.csv --out reviews.toml"))
 def init(
-    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="CSV, TSV, JSON lines (each also .gz) or Arrow.")],
+    rows: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ROWS",
+            help="CSV, TSV, JSON, Excel, Parquet or Arrow, also packed (.gz .bz2 .xz .zst .zip), or a saved data set.",
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The task file; without it ROWS with .toml.")] = None,
+    kind: FileKind = "",
+    encoding: Encoding = "",
+    delimiter: Delimiter = "",
+    quotes: Quotes = None,
+    header: HasHeader = None,
+    sheet: Sheet = "",
+    max_row: MaxRow = None,
+    max_ratio: MaxRatio = None,
     as_json: Json = False,
 ) -> None:
-    """Write a commented task file for a file of rows, with guessed columns, labels and template."""
+    """Write a commented task file for a file of rows, with guessed columns, labels and template.
+
+    How the file is read is seen in all of it and written down: encoding, delimiter, quotation marks, header.
+    """
     from spot.tasks import scaffold
 
-    path = out or Path(str(rows).removesuffix(".gz")).with_suffix(".toml")
-    text = scaffold.init(rows, path)
+    path = out or scaffold.usual_path(rows)
+    given = file_format(kind, encoding, delimiter, quotes, header, sheet, max_row, max_ratio)
+    text = scaffold.init(rows, path, given)
     lines = (text, f"wrote {path}: look it through, then run", f"  spot tasks check {path}")
     emit({"path": str(path), "text": text}, as_json, *lines)

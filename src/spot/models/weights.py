@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -344,6 +345,8 @@ def _readable(file: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        if isinstance(error, UnpicklingError):  # whose text recommends to run what is in the file
+            reason = "it holds more than plain tensors, or is damaged"
         raise BackboneError(
             f"the weight file {file} cannot be read ({reason}); is the download complete? Expected a safetensors file "
             "or plain tensors as torch.save writes them; anything else is not looked at, because it might be code."

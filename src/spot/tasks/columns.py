@@ -1,20 +1,29 @@
 """Make text and answer of the columns of a row: one way for task files and for rows in memory."""
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spot.errors import TaskError, did_you_mean
 from spot.reading import Reading
-from spot.tasks.readers import some, text_field
+from spot.tasks.readers import shown, some, text_field
 
 TEXT_COLUMNS = ("text", "sentence")
 MOST_LABELS = 200  # more different values than this are open answers, not labels
+# Spellings of no label at all, as pandas, R, spreadsheets and databases write it; case is passed over.
+MISSING = ("", "nan", "n/a", "na", "#n/a", "<na>", "nat", "null", "none")
+
+ONE_LABEL = (
+    "A row has one label: make a task of each label, with yes or no as its answer, or keep the rows that have one, as "
+    "text."
+)
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+_LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
 
 Fields = Mapping[str, Any]
 
@@ -47,24 +56,31 @@ class Columns:
         answer: the column with the open answer; empty for labels.
         owner: who names the columns, for messages: a task file's path, or `Task.from_rows`.
         text_example: how the owner may name the column with the text, for messages.
+        missing: values of the label, in small letters, by which a row has none; empty where every row must have one.
     """
 
     label: str
     answer: str
     owner: str
     text_example: str
+    missing: frozenset[str] = frozenset()
 
 
 def row_texts(
-    rows: Iterable[tuple[int, Fields]], place: str, columns: Columns, reading: Reading
+    rows: Iterable[tuple[int, Fields]],
+    place: str,
+    columns: Columns,
+    reading: Reading,
+    unlabelled: Counter[str] | None = None,
 ) -> Iterator[tuple[int, Text]]:
-    """Stream rows as texts, each one checked.
+    """Stream rows as texts, each one checked; rows without a label are left out.
 
     Args:
         rows: with their numbers from 1.
         place: where they come from, for messages.
         columns: hold the answers.
         reading: its template and labels.
+        unlabelled: counts the rows that are left out, by what stands in the label's place.
 
     Yields:
         The row's number and its text.
@@ -75,6 +91,10 @@ def row_texts(
     words = dict(reading.labels)
     for number, row in rows:
         where = f"{place}, row {number}"
+        if (nothing := no_label(row, columns, words)) is not None:
+            if unlabelled is not None:
+                unlabelled[nothing] += 1
+            continue
         values = {column: _cell(row, column, where, columns) for column in reading.fields}
         if not any(text.strip() for text in values.values()):
             raise TaskError(f"{where}: no text in {some(values)}. Leave the row out.")
@@ -95,12 +115,85 @@ def label_value(row: Fields, where: str, columns: Columns) -> str:
         TaskError: the row lacks the column, or it holds something else.
     """
     value = row.get(columns.label)
-    return spelled(value) if isinstance(value, int | float) else _cell(row, columns.label, where, columns).strip()
+    if isinstance(value, int | float):
+        return spelled(value)
+    if isinstance(value, list | tuple | dict | set):
+        raise TaskError(f"{where}: column {columns.label!r} holds {shown(value)}, expected one label. {ONE_LABEL}")
+    return _cell(row, columns.label, where, columns).strip()
+
+
+def no_label(row: Fields, columns: Columns, words: Collection[str] = ()) -> str | None:
+    """What stands in the label's place where a row has none, such as `nan`; None where it has one.
+
+    Args:
+        row: its fields.
+        columns: the label's, and which values are none.
+        words: values that are labels, whatever they look like.
+    """
+    if not columns.missing or columns.label not in row or not columns.label:
+        return None
+    value = row[columns.label]
+    if value is None:
+        return "null"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    if not isinstance(value, str) or value.strip() in words:
+        return None
+    return value.strip() or "blank" if value.strip().casefold() in columns.missing else None
+
+
+def left_out(unlabelled: Counter[str], others: int, columns: Columns) -> str:
+    """What to say of rows without a label.
+
+    Args:
+        unlabelled: what stands in the label's place -> rows.
+        others: rows that have one.
+        columns: the label's.
+    """
+    listed = ", ".join(f"{value!r} {count}" for value, count in unlabelled.most_common(10))
+    return (
+        f"{unlabelled.total()} of {unlabelled.total() + others} rows have no label in column {columns.label!r} ("
+        f"{listed}) and are left out; where such a value is a label, list it under labels in "
+        f'{columns.owner}, or say which are none: missing = [""]'
+    )
+
+
+def several_labels(values: Collection[str]) -> str:
+    """A value that holds several labels of those that stand by themselves elsewhere, or a list; empty without one.
+
+    Args:
+        values: all that the label's column holds.
+    """
+    for value in values:
+        if _LIST.fullmatch(value):
+            return value
+        for mark in ("|", ";", ","):
+            parts = [part.strip() for part in value.split(mark)]
+            if len(parts) > 1 and len(set(parts)) == len(parts) and all(part in values for part in parts):
+                return value
+    return ""
 
 
 def spelled(value: str | float) -> str:
     """A label's value as text: numbers and truth values as JSON spells them."""
-    return value.strip() if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value.strip()
+    try:
+        return json.dumps(value)
+    except ValueError as error:  # a whole number of more than 4,300 digits
+        raise TaskError(f"a label is {shown(value)}: expected text or a number. Mend the row.") from error
+
+
+def named(value: object, names: Sequence[str]) -> object:
+    """The name of a class where the value is its number, nothing where it is -1, as of rows without a label.
+
+    Args:
+        value: of a row.
+        names: of the classes, by their numbers.
+    """
+    if type(value) is not int or not -1 <= value < len(names):
+        return value
+    return names[value] if value >= 0 else None
 
 
 def check_apart(reading: Reading, columns: Columns) -> None:
@@ -123,7 +216,14 @@ def shown_labels(rows: Iterable[tuple[int, Fields]], place: str, columns: Column
     Raises:
         TaskError: there are more than MOST_LABELS, or a row has no value.
     """
-    values = {label_value(row, f"{place}, row {number}", columns) for number, row in rows} - {""}
+    values = {
+        label_value(row, f"{place}, row {number}", columns) for number, row in rows if no_label(row, columns) is None
+    } - {""}
+    if several := several_labels(values):
+        raise TaskError(
+            f"{place}: column {columns.label!r} holds {several!r}, several labels in one. {ONE_LABEL} Where it is one "
+            f"label, list the labels in {columns.owner}."
+        )
     if len(values) > MOST_LABELS:
         raise TaskError(
             f"{place}: column {columns.label!r} holds {len(values)} different values, more than {MOST_LABELS}: no "

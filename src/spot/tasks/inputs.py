@@ -1,67 +1,121 @@
 """Read rows that are to be answered: from a file, a pipe or values, by the fields that a prompt was trained on."""
 
+import contextlib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spot.errors import TaskError, did_you_mean
+from spot.errors import TaskError
 from spot.reading import Reading
+from spot.tasks.binary_rows import is_data_folder
 from spot.tasks.columns import TEXT_COLUMNS, Text
 from spot.tasks.data_set import RawRow, with_name
+from spot.tasks.detection import Seen, see
+from spot.tasks.dialects import TRIED
+from spot.tasks.encodings import see_encoding
+from spot.tasks.formats import (
+    ENDINGS,
+    FORMATS,
+    PACKED,
+    UNSAID,
+    FileFormat,
+    Source,
+    check_form,
+    recognise,
+    standard_input,
+)
 from spot.tasks.from_rows import items_of
-from spot.tasks.readers import ROW_FORMATS, is_utf8, read_rows, row_format, some, text_field, text_lines
+from spot.tasks.readers import read_rows, some, text_field, text_lines
 from spot.tasks.registry import TABLE
 from spot.tasks.task import Example
 
 log = logging.getLogger(__name__)
 
 LINE = "text"  # a plain line is a row with this one field
-LINES = ".txt"
+LINES = "txt"
 STDIN = "-"
 
 Fields = Mapping[str, Any]
 
 
-def read_inputs(
-    source: str, reading: Reading, *, kind: str = "", encoding: str = "", quotes: bool | None = None
-) -> list[Example]:
+def read_inputs(source: str, reading: Reading, given: FileFormat = UNSAID) -> list[Example]:
     """The rows of a file, or of standard input where `source` is `-`, without answers.
 
     Args:
         source: a file in a format that task files may name, or `.txt`: a text a line.
-        reading: how rows become text.
-        kind: format of the rows, such as `csv`; left out: the ending of the file's name. Standard input needs one.
-        encoding: of the file; left out: UTF-8 where the file is that, else the one that training read.
-        quotes: as in `Reading`; left out: as training read.
+        reading: how rows become text. Its fields tell a header; what it says of quotation marks and of an encoding
+            that is not UTF-8 holds for a file that does not show another.
+        given: what is said of the file; the rest is seen in it. Standard input needs a format.
 
     Raises:
         TaskError: the file is missing, empty, damaged or of no known format, or a row lacks a field.
     """
     is_pipe = source == STDIN
-    known = [ending.removeprefix(".") for ending in (*ROW_FORMATS, LINES)]
-    if kind and kind not in known:
-        raise TaskError(f"no format of rows {kind!r}; {did_you_mean(kind, known)}")
-    if is_pipe and not kind:
-        raise TaskError(f"standard input has no name that says what it holds: give --format, one of {some(known)}.")
-    path = Path("/dev/stdin") if is_pipe else Path(source).expanduser()
-    ending = f".{kind}" if kind else row_format(path)
-    if ending not in (*ROW_FORMATS, LINES):
+    check_form(given)
+    if is_pipe and not given.format:
+        raise TaskError(f"standard input has no name that says what it holds: give --format, one of {some(FORMATS)}.")
+    place = _standard_input() if is_pipe else Source(Path(source).expanduser())
+    content = None if is_pipe or is_data_folder(place.path) else recognise(place, given)
+    if content is not None and not content.is_known:
         raise TaskError(
-            f"{source}: no known format of rows; expected {', '.join((*ROW_FORMATS, LINES))} (also .gz). Name "
-            "it so, or give its --format."
+            f"{source}: no known format of rows; expected {', '.join(ENDINGS)} (texts also packed: {', '.join(PACKED)}"
+            "). Name it so, or give its --format."
         )
-    encoding = encoding or ("utf-8" if is_pipe or is_utf8(path) else reading.encoding)
-    place = "standard input" if is_pipe else source
-    if ending == LINES:
-        rows: Iterable[tuple[int, str | Fields]] = text_lines(path, encoding)
-    else:
-        rows = read_rows(path, encoding, reading.quotes if quotes is None else quotes, ending)
+    seen, rows = _rows(place, reading, given)
+    if not seen.is_usual:
+        log.warning("%s: %s", place, "; ".join(seen.words))
     examples = list(inputs_of(((f"{place}, row {number}", row) for number, row in rows), reading))
     if not examples:
         raise TaskError(f"{place} holds no rows: expected at least one to answer.")
     return examples
+
+
+def _standard_input() -> Source:
+    """All of standard input."""
+    try:
+        with os.fdopen(os.dup(0), "rb") as stream:
+            return standard_input(stream)
+    except OSError as error:
+        raise TaskError(f"cannot read standard input: {error.strerror or error}. Give a file with --input.") from error
+
+
+def _rows(source: Source, reading: Reading, given: FileFormat) -> tuple[Seen, Iterable[tuple[int, str | Fields]]]:
+    """How a file is read, and its rows: fields, or texts where a line is one."""
+    # What training was told of its files holds for those that do not show another.
+    if not given.encoding and reading.encoding != "utf-8":
+        with contextlib.suppress(TaskError):
+            shown = see_encoding(source, given, guess=True)
+            given = replace(given, encoding=reading.encoding if shown.sample else shown.name)
+        given = replace(given, encoding=given.encoding or reading.encoding)
+    if given.quotes is None and not reading.quotes:
+        given = replace(given, quotes="")
+    seen = see(source, given, reading.fields)
+    if seen.form.format != LINES:
+        return seen, read_rows(source, seen.form)
+    lines = text_lines(source, seen.form)
+    first = next(((number, line) for number, line in lines if line.strip()), None)
+    if first is None:
+        return seen, ()
+    named = [field for field in reading.fields if field in _cells(first[1])]
+    if not named:
+        return seen, text_lines(source, seen.form)
+    if len(_cells(first[1])) > 1 and not given.format:
+        seen = see(source, replace(given, format="csv"), reading.fields)
+        return replace(seen, is_usual=False), read_rows(source, seen.form)
+    if first[1].strip() == named[0] and not given.format:
+        log.warning("%s: its first line, %r, is taken for the name of the column and not for a text", source, named[0])
+        return seen, lines
+    log.warning("%s: its first line holds %s, a name of a column, and is answered like a text", source, named[0])
+    return seen, text_lines(source, seen.form)
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line by the delimiter that it has most of."""
+    mark = max(TRIED, key=line.count)
+    return [cell.strip().strip('"') for cell in line.strip().split(mark)]
 
 
 def inputs_of(rows: Iterable[tuple[str, str | Fields]], reading: Reading) -> Iterator[Example]:

@@ -1,26 +1,25 @@
-"""Files of rows: JSON lines, CSV, TSV and Arrow, read as streams, with the row's number in every message."""
+"""Read files of rows as streams: tables, JSON, workbooks, Parquet and Arrow, with the row's number in every message."""
 
 import csv
-import gzip
-import io
 import json
+import math
 import re
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from spot.errors import TaskError
-
-ROW_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".arrow", ".feather", ".ipc")
+from spot.tasks.binary_rows import arrow_rows, is_data_folder, workbook_rows
+from spot.tasks.dialects import DELIMITERS, Dialect, column_names, is_blank, records, sep_line
+from spot.tasks.formats import BINARY, UNSAID, FileFormat, Source, bounded_lines, open_text, recognise, too_long
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
 
 _ENOUGH = 10  # names listed in full in a message
-_LINE_END = re.compile(r"\r?\n")  # form feeds, U+2028 and the like stand inside a text
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BLOCK = 1 << 16  # characters of a JSON array that are read at once
+_BLANK = " \t\r\n"  # what JSON passes over
 
 
 def some(names: Iterable[object]) -> str:
@@ -30,12 +29,12 @@ def some(names: Iterable[object]) -> str:
     return ", ".join(shown[:_ENOUGH]) + more
 
 
-def json_rows(path: Path, encoding: str = "utf-8") -> Rows:
+def json_rows(place: Path | Source, form: FileFormat = UNSAID) -> Rows:
     """Stream the rows of a JSON-lines file; blank lines are passed over.
 
     Args:
-        path: the file, `.gz` or plain.
-        encoding: of its text.
+        place: the file, plain or packed.
+        form: its encoding and bounds.
 
     Yields:
         The line number from 1 and the row.
@@ -44,77 +43,87 @@ def json_rows(path: Path, encoding: str = "utf-8") -> Rows:
         TaskError: the file is missing, empty, damaged or in another encoding, or a line holds no JSON object.
     """
     is_empty = True
-    with open_text(path, encoding) as lines:
-        for number, line in enumerate(lines, start=1):
+    with open_text(place, form) as text:
+        for number, line in enumerate(bounded_lines(text, place, form.max_row), start=1):
             if line.isspace():
                 continue
             try:
-                row = json.loads(line)
+                row = _DECODER.decode(line.strip(_BLANK))
             except (ValueError, RecursionError) as error:
-                message = f"{path}, line {number}: not JSON ({error}); expected one JSON object a line."
+                message = f"{place}, line {number}: not JSON ({error}); expected one JSON object a line."
                 raise TaskError(message) from error
             if not isinstance(row, dict):
-                raise TaskError(f"{path}, line {number}: found {line.strip()[:40]!r}, expected a JSON object.")
+                raise TaskError(f"{place}, line {number}: found {line.strip()[:40]!r}, expected a JSON object.")
             is_empty = False
             yield number, row
     if is_empty:
-        raise TaskError(f"{path} is empty: expected one JSON object a line. Give a file that holds rows.")
+        raise TaskError(f"{place} is empty: expected one JSON object a line. Give a file that holds rows.")
 
 
-def read_rows(path: Path, encoding: str = "utf-8", quotes: bool = True, kind: str = "") -> Rows:
-    """Stream the rows of a file in the format that its name ends in.
+def read_rows(place: Path | Source, form: FileFormat = UNSAID) -> Rows:
+    """Stream the rows of a file.
 
     Args:
-        path: the file.
-        encoding: of its text.
-        quotes: whether a quotation mark encloses cells of CSV and TSV, or is text like any other.
-        kind: one of `ROW_FORMATS`, where the name does not say it.
+        place: the file, or a folder that `datasets` has saved.
+        form: how it is read. What is left out has a default: the format that the content shows, UTF-8, the delimiter
+            of the format, cells between double quotation marks, a header. `spot.tasks.detection` sees what fits.
 
     Yields:
         The row's number from 1, the header not counted (the line number in JSON lines), and its columns.
 
     Raises:
-        TaskError: the file is missing, empty, damaged, in another encoding or in no known format.
+        TaskError: the file is missing, empty, damaged, in another encoding or in no known format, or it leads beyond
+            a bound.
     """
-    kind = kind or row_format(path)
-    if kind in (".jsonl", ".ndjson"):
-        return json_rows(path, encoding)
-    if kind == ".json":
-        return _array_rows(path, encoding)
-    if kind in (".csv", ".tsv"):
-        return _table_rows(path, encoding, "," if kind == ".csv" else "\t", quotes)
-    if kind in ROW_FORMATS and path.suffix.lower() != ".gz":
-        return _arrow_rows(path)
-    raise TaskError(f"{path}: no known format of rows; expected {', '.join(ROW_FORMATS)} (texts also with .gz).")
+    source = Source.of(place)
+    if source.data is None and is_data_folder(source.path):
+        return arrow_rows(source, form)
+    kind = recognise(source, form).format
+    if kind == "jsonl":
+        return json_rows(source, form)
+    if kind == "json":
+        return _array_rows(source, form)
+    if kind == "xlsx":
+        return named_rows(source, workbook_rows(source, form), form.header is not False)
+    if kind in BINARY:
+        return arrow_rows(source, form, kind)
+    if kind == "txt":
+        return ((number, {"text": line}) for number, line in text_lines(source, form))
+    return _table_rows(source, form, kind)
 
 
-def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+def text_lines(place: Path | Source, form: FileFormat = UNSAID) -> Iterator[tuple[int, str]]:
     """The lines of a plain text with their numbers.
 
     Raises:
-        TaskError: the file is missing, damaged or in another encoding.
+        TaskError: the file is missing, damaged or in another encoding, or a line is too long.
     """
-    with open_text(path, encoding) as stream:
-        lines = _LINE_END.split(stream.read())
-    if not lines[-1]:
-        lines.pop()
-    yield from enumerate(lines, start=1)
+    with open_text(place, form) as text:
+        for number, line in enumerate(bounded_lines(text, place, form.max_row), start=1):
+            yield number, line.rstrip("\r\n")
 
 
-def is_utf8(path: Path) -> bool:
-    """Whether a file is UTF-8 text to its end, `.gz` or plain; one that cannot be read is taken for it."""
-    try:
-        with open_text(path) as text:
-            while text.read(1 << 20):
-                pass
-    except TaskError as error:
-        return not isinstance(error.__cause__, UnicodeError)
-    return True
+def named_rows(place: Path | Source, rows: Iterable[Sequence[str]], has_header: bool) -> Rows:
+    """Rows of cells by the names of their columns.
 
+    Args:
+        place: the file, for messages.
+        rows: of equally many cells; the first one names the columns, unless there is no header.
+        has_header: whether there is.
 
-def row_format(path: Path) -> str:
-    """The last part of a file's name, such as `.csv`, without `.gz`."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+    Raises:
+        TaskError: there is none, or columns share a name.
+    """
+    stream = iter(rows)
+    first = next(stream, None)
+    if first is None:
+        raise TaskError(f"{place} is empty: expected a header and rows. Give a file that holds rows.")
+    names = column_names(first if has_header else [""] * len(first))
+    check_header(place, names)
+    if not has_header:
+        yield 1, dict(zip(names, first, strict=True))
+    for number, cells in enumerate(stream, start=1 if has_header else 2):
+        yield number, dict(zip(names, cells, strict=True))
 
 
 def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
@@ -132,131 +141,171 @@ def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
         raise TaskError(f"{place} has no field {field!r}; it has {some(row)}.")
     value = row[field]
     if not isinstance(value, str):
-        raise TaskError(f"{place}: field {field!r} holds {value!r:.60}, expected text. Mend the row or leave it out.")
+        raise TaskError(f"{place}: field {field!r} holds {shown(value)}, expected text. {_mend(value)}")
     if _SURROGATE.search(value):
         raise TaskError(f"{place}: field {field!r} holds half a surrogate pair, which is no text. Mend the row.")
     return value
 
 
-@contextmanager
-def open_text(path: Path, encoding: str = "utf-8") -> Iterator[TextIO]:
-    r"""Open rows for reading, `.gz` or plain, line ends as they are; a byte-order mark is passed over.
+def shown(value: object) -> str:
+    """A value of a row for a message; one that cannot spell itself is called by its kind."""
+    try:
+        return f"{value!r:.60}"
+    except (ValueError, OverflowError, RecursionError):  # a whole number of thousands of digits, deep lists
+        return f"a value of the kind {type(value).__name__}"
 
-    Yields:
-        The stream of text.
+
+def is_conversation(value: object) -> bool:
+    """Whether a value is a list of messages, as data for chats have."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(part, dict) and ({"role", "content"} <= part.keys() or {"from", "value"} <= part.keys())
+            for part in value
+        )
+    )
+
+
+def check_header(place: Path | Source, header: Sequence[str]) -> None:
+    """Refuse columns that share a name.
 
     Raises:
-        TaskError: the file cannot be read, is damaged or is not in this encoding.
+        TaskError: some do.
     """
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as binary:
-            codec = "utf-8-sig" if encoding == "utf-8" else encoding
-            with io.TextIOWrapper(binary, codec, newline="") as text:
-                yield text
-    except UnicodeError as error:
-        raise TaskError(_not_in_encoding(path, encoding)) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise TaskError(f"{path} is damaged: {error}. It ends in .gz; make or fetch the file again.") from error
-    except OSError as error:
-        raise TaskError(cannot_read(path, error)) from error
+    if doubled := [name for name, count in Counter(header).items() if count > 1]:
+        raise TaskError(f"{place}: column {some(doubled)} stands in the header more than once. Rename the columns.")
 
 
-def cannot_read(path: Path, error: OSError) -> str:
-    """The message for a file that cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return f"{path} does not exist: expected a file with rows. Check the path."
-    return f"cannot read {path}: {error.strerror or error}. Give a file that you may read."
+def _mend(value: object) -> str:
+    """What to do about a value that is no text."""
+    if is_conversation(value):
+        return (
+            "A conversation is no text: write what is asked and what is answered into columns of their own, such as "
+            '{"question": "..", "reply": ".."}, and name these.'
+        )
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "Fill it in or leave the row out."
+    return "Mend the row or leave it out."
 
 
-def _array_rows(path: Path, encoding: str) -> Rows:
-    """The rows of a JSON array of objects, or of JSON lines under the name `.json`."""
-    with open_text(path, encoding) as stream:
-        text = stream.read()
-    if text.lstrip().startswith("{"):
-        yield from json_rows(path, encoding)
-        return
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TaskError(f"{path} is not JSON ({error}); expected an array of objects, or one object a line.") from error
-    if not isinstance(rows, list) or not rows:
-        raise TaskError(f"{path} holds {text.strip()[:40]!r}; expected an array of objects, or one object a line.")
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise TaskError(f"{path}, row {number}: found {row!r:.40}, expected a JSON object.")
-        yield number, row
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that stands twice nobody could say which value counts."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        doubled = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {doubled!r} stands in one object more than once")
+    return row
 
 
-def _table_rows(path: Path, encoding: str, delimiter: str, quotes: bool) -> Rows:
-    """Stream CSV or TSV under a header; blank lines are passed over."""
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    with open_text(path, encoding) as lines:
-        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _array_rows(source: Source, form: FileFormat) -> Rows:
+    """Stream the rows of a JSON array of objects, one object at a time."""
+    expected = "expected an array of objects, or one object a line"
+    with open_text(source, form) as stream:
+        rest = _Text(stream)
+        if not rest.skip("["):
+            raise TaskError(f"{source} holds {rest.text[:40]!r}; {expected}.")
+        number = 0
+        while True:
+            rest.fill()
+            if rest.text.startswith("]"):
+                break
+            if number and not rest.skip(","):
+                raise TaskError(f"{source} is not JSON (no comma behind row {number}); {expected}.")
+            rest.fill()
+            number += 1
+            if not rest.text:
+                raise TaskError(f"{source} is not JSON (it ends before its array does); {expected}.")
+            if not rest.text.startswith("{"):
+                beginning = rest.text[:40].partition(",")[0].strip("] \r\n")
+                raise TaskError(f"{source}, row {number}: found {beginning}, expected a JSON object.")
+            yield number, rest.take_object(f"{source}, row {number}", form.max_row)
+        rest.text = rest.text[1:]
+        rest.fill()
+        if rest.text:
+            raise TaskError(f"{source} is not JSON (more stands behind its array: {rest.text[:40]!r}); {expected}.")
+        if not number:
+            raise TaskError(f"{source} holds '[]'; {expected}. Give a file that holds rows.")
+
+
+class _Text:
+    """The part of a long text that was read and not yet used."""
+
+    def __init__(self, stream: TextIO):
+        self.text = ""
+        self._stream = stream
+
+    def fill(self) -> None:
+        """Pass over blanks, and read on where nothing is left."""
+        self.text = self.text.lstrip(_BLANK)
+        while not self.text and (block := self._stream.read(_BLOCK)):
+            self.text = block.lstrip(_BLANK)
+
+    def skip(self, mark: str) -> bool:
+        """Pass over a character, where it is the next one."""
+        self.fill()
+        if is_there := self.text.startswith(mark):
+            self.text = self.text[1:]
+        return is_there
+
+    def take_object(self, where: str, limit: int) -> dict[str, Any]:
+        """The object that comes next."""
+        wanted = _BLOCK
+        while True:
+            try:
+                row, end = _DECODER.raw_decode(self.text)
+                if end > limit:
+                    raise TaskError(too_long(where, limit))
+                self.text = self.text[end:]
+                return row
+            except (ValueError, RecursionError) as error:
+                block = self._stream.read(wanted) if isinstance(error, json.JSONDecodeError) else ""
+                if len(self.text) + len(block) > 2 * limit + _BLOCK:
+                    raise TaskError(too_long(where, limit)) from error
+                if not block:
+                    message = f"{where} is not JSON ({error}); expected an array of objects, or one object a line."
+                    raise TaskError(message) from error
+                self.text += block
+                wanted = len(self.text)
+
+
+def _table_rows(source: Source, form: FileFormat, kind: str) -> Rows:
+    """Stream a table of text; blank lines are passed over."""
+    delimiter = form.delimiter or ("\t" if kind == "tsv" else ",")
+    dialect = Dialect(delimiter, '"' if form.quotes is None else form.quotes, bool(form.skip_space))
+    return named_rows(source, _table_cells(source, form, dialect), form.header is not False)
+
+
+def _table_cells(source: Source, form: FileFormat, dialect: Dialect) -> Iterator[list[str]]:
+    """Stream the cells of a table, equally many in each row."""
+    name = DELIMITERS.get(dialect.delimiter, repr(dialect.delimiter))
+    number, line, columns = 0, 0, 0
+    with open_text(source, form) as text:
         try:
-            records = filter(None, reader)
-            header = next(records, None)
-            if header is None:
-                raise TaskError(f"{path} is empty: expected a header and rows. Give a file that holds rows.")
-            _check_header(path, header)
-            for number, cells in enumerate(records, start=1):
-                if len(cells) != len(header):
+            for line, cells, own in records(text_of(text, form), dialect, form.max_row, str(source)):
+                if (line == 1 and sep_line(own[0]) == dialect.delimiter) or is_blank(cells, columns):
+                    continue
+                columns = columns or len(cells)
+                if len(cells) != columns:
+                    first = "the header" if form.header is not False else "the first row"
                     raise TaskError(
-                        f"{path}, row {number} (line {reader.line_num}): found {len(cells)} cells, the header has "
-                        f"{len(header)}. Mend the row; a cell that holds a {'comma' if delimiter == ',' else 'tab'} "
-                        "needs quotation marks around it."
+                        f"{source}, row {number} (line {line}): found {len(cells)} cells, {first} has {columns}. Mend "
+                        f"the row; a cell that holds a {name} needs quotation marks around it. Where another mark "
+                        'parts the cells, say delimiter = ";" in the task file, --delimiter of a command.'
                     )
-                yield number, dict(zip(header, cells, strict=True))
+                yield cells
+                number += 1
         except csv.Error as error:
             raise TaskError(
-                f"{path}, line {reader.line_num}: {error}. A quotation mark inside a quoted cell is written twice; "
-                "where marks are plain text, write quotes = false in the task file."
+                f"{source}, {error}. A quotation mark inside a quoted cell is written twice; "
+                "where marks are plain text, write quotes = false in the task file, --no-quotes of a command."
             ) from error
 
 
-def _arrow_rows(path: Path) -> Rows:
-    """Stream an Arrow IPC file or stream, a batch at a time."""
-    import pyarrow
-
-    try:
-        if not path.stat().st_size:
-            raise TaskError(f"{path} is empty: expected Arrow rows. Give a file that holds rows.")
-        with pyarrow.memory_map(str(path)) as source:
-            is_file = source.read(6) == b"ARROW1"
-            source.seek(0)
-            reader = pyarrow.ipc.open_file(source) if is_file else pyarrow.ipc.open_stream(source)
-            _check_header(path, reader.schema.names)
-            batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-            number = 0
-            for batch in batches:
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except pyarrow.ArrowException as error:
-        raise TaskError(
-            f"{path} is no Arrow IPC file or stream, or is damaged: {error}. Write the rows again, such as in JSONL."
-        ) from error
-    except OSError as error:
-        raise TaskError(cannot_read(path, error)) from error
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    """Refuse columns that share a name."""
-    if doubled := [name for name, count in Counter(header).items() if count > 1]:
-        raise TaskError(f"{path}: column {some(doubled)} stands in the header more than once. Rename the columns.")
-
-
-def _not_in_encoding(path: Path, encoding: str) -> str:
-    """Say where a file stops being text in its encoding; reads it again, as this ends the command anyway."""
-    data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
-    where = ""
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        where = f": byte 0x{data[error.start]:02x} at offset {error.start}, line {line}"
-    except UnicodeError as error:
-        where = f": {error}"
-    return (
-        f"{path} is not {encoding} text{where}. Save it as UTF-8, or name its encoding in the task file, for example "
-        'encoding = "cp1252".'
-    )
+def text_of(text: TextIO, form: FileFormat) -> Iterator[str]:
+    """The lines of a text, none of them beyond what one row may have; who counts rows says where it broke off."""
+    while line := text.readline(form.max_row + 1):
+        yield line

@@ -10,6 +10,7 @@ from spot.tasks.known import choice, classification, generation, glue, raw_text,
 from spot.tasks.loading import data_set_rows, task_of
 from spot.tasks.task import Example, Task
 from spot.tasks.task_file import file_rows, load_task
+from spot.tasks.task_file import read_words as words_of_file
 
 TABLE: dict[str, DataSet] = {
     **glue.TABLE,
@@ -76,3 +77,9 @@ def paired(
         while number < row_number:  # rows that make no example are passed over
             number, fields = next(rows)
         yield fields, example
+
+
+def read_words(name_or_path: str | Path) -> list[str]:
+    """How the files of a task are read and which rows have no label, in words; nothing of known tasks and of texts."""
+    name = str(name_or_path)
+    return [] if name in TABLE or name.endswith(TEXTS) else words_of_file(Path(name))

@@ -19,7 +19,7 @@ from pathlib import Path
 from spot.errors import TaskError, did_you_mean
 from spot.metrics.open_answers import refers
 from spot.storage.files import write_whole
-from spot.tasks.readers import json_rows, row_format
+from spot.tasks.readers import json_rows
 
 Id = int | Mapping[str, int]  # as the official rows have it: a number, or numbers by name in MultiRC and ReCoRD
 Value = str | int
@@ -219,7 +219,9 @@ def read_predictions(benchmark: str, folder: Path | str) -> dict[str, list[tuple
     if not Path(folder).is_dir():
         raise TaskError(f"{folder} is no folder: expected one with predictions, such as {next(iter(sheets))}.jsonl.")
     predictions: dict[str, list[tuple[Id, str]]] = {}
-    for path in sorted(path for path in Path(folder).glob("*") if row_format(path) == ".jsonl"):
+    for path in sorted(
+        path for path in Path(folder).glob("*") if path.name.lower().removesuffix(".gz").endswith(".jsonl")
+    ):
         stem = path.name.partition(".")[0]
         if stem not in sheets:
             raise TaskError(f"{path} is named after no test set of {benchmark}; {did_you_mean(stem, sheets)}")

@@ -1,16 +1,16 @@
 """Read a user's own task: a TOML file that names files with rows and says how a row becomes text and a label.
 
-Rows are CSV, TSV or JSON lines, each also as `.gz`, or Arrow (IPC stream or file, Feather). The rows are read
-through once when the task is loaded, so that every mistake in them shows before any model is. A test file stays closed
-until its rows are reported; `spot tasks check` reads it.
+Rows are tables of text, JSON, Excel, Parquet or Arrow, see `formats`; what the task file does not say of a file is seen
+in it. The rows are read through when the task is loaded, so that every mistake in them shows before any model is. A
+test file stays closed until its rows are reported; `spot tasks check` reads it.
 """
 
-import codecs
+import logging
 import os
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -19,18 +19,35 @@ from typing import Any, Literal, TypeVar
 from spot.errors import TaskError, did_you_mean
 from spot.metrics.scores import problems
 from spot.reading import DECODES, ENDS, Reading, parse_template
+from spot.tasks.binary_rows import class_names, is_data_folder, saved_splits
 from spot.tasks.columns import (
+    MISSING,
     Columns,
     check_apart,
     check_classes,
     default_metrics,
     default_template,
     label_mistakes,
+    left_out,
     name_mistakes,
+    named,
+    no_label,
     row_texts,
     shown_labels,
 )
-from spot.tasks.readers import ROW_FORMATS, Rows, cannot_read, read_rows, row_format
+from spot.tasks.detection import Seen, see
+from spot.tasks.formats import (
+    MAX_RATIO,
+    MAX_ROW,
+    FileFormat,
+    Source,
+    cannot_read,
+    codec_name,
+    ending_format,
+    form_mistakes,
+    open_plain,
+)
+from spot.tasks.readers import Rows, read_rows
 from spot.tasks.task import SPLITS, Example, Task, check_split
 
 KEYS = (
@@ -47,12 +64,23 @@ KEYS = (
     "answer",
     "metrics",
     "positive",
+    "missing",
+    "format",
     "encoding",
+    "delimiter",
     "quotes",
+    "skip_space",
+    "header",
+    "sheet",
+    "max_row",
+    "max_ratio",
 )
 Word = TypeVar("Word", bound=str)
 
-MAY_BE_EMPTY = ("cue", "separator")  # word for word, also where that is nothing
+MAY_BE_EMPTY = ("cue", "separator", "missing")  # word for word, also where that is nothing
+MAX_FILE = 10 << 20  # bytes of a task file
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +100,9 @@ class TaskFile:
         labels: value in the rows -> label word; empty for the values that the first split shows.
         metrics: names from `spot.metrics.scores.METRICS`; empty for the default.
         positive: the label word that F1 is of; empty where none is named.
-        encoding: of the rows.
-        quotes: whether a quotation mark encloses cells of CSV and TSV or is text like any other.
+        missing: values of the label, in small letters, by which a row has none.
+        form: how the files of rows are read, as far as it is said.
+        seen: split -> how its file is read, where that was looked at already.
     """
 
     path: Path
@@ -90,14 +119,19 @@ class TaskFile:
     labels: dict[str, str]
     metrics: tuple[str, ...]
     positive: str
-    encoding: str
-    quotes: bool
+    missing: frozenset[str]
+    form: FileFormat
+    seen: dict[str, Seen] = field(default_factory=dict)
 
     @property
     def columns(self) -> Columns:
         """The columns that hold what is answered."""
         return Columns(
-            label=self.label, answer=self.answer, owner=str(self.path), text_example='input = "sentence: {COLUMN}"'
+            label=self.label,
+            answer=self.answer,
+            owner=str(self.path),
+            text_example='input = "sentence: {COLUMN}"',
+            missing=self.missing,
         )
 
 
@@ -112,6 +146,11 @@ def load_task(path: Path) -> Task:
     """
     spec = read_task_file(path)
     first, first_file = next(iter(spec.rows.items()))
+    opened = {split: file for split, file in spec.rows.items() if split != "test" or len(spec.rows) == 1}
+    spec = replace(spec, seen={split: _see(spec, split) for split in opened})
+    for split, seen in spec.seen.items():
+        if not seen.is_usual:
+            log.warning("%s: %s", opened[split], "; ".join(seen.words))
     labels = spec.labels
     if spec.label and not labels:
         labels = shown_labels(_rows(spec, first), str(first_file), spec.columns)
@@ -122,18 +161,19 @@ def load_task(path: Path) -> Task:
         labels=tuple(labels.items()),
         decode=spec.decode,
         end=spec.end,
-        encoding=spec.encoding,
-        quotes=spec.quotes,
+        encoding=spec.seen[first].form.encoding or "utf-8",
+        quotes=spec.seen[first].form.quotes != "",
     )
     check_apart(reading, spec.columns)
     words = reading.words
     metrics = spec.metrics or default_metrics(words)
-    for split, file in spec.rows.items():
-        if split == "test" and len(spec.rows) > 1:
-            continue
-        counts = Counter(row.answers[0] for row in _examples(spec, reading, split))
+    for split, file in opened.items():
+        unlabelled: Counter[str] = Counter()
+        counts = Counter(row.answers[0] for row in _examples(spec, reading, split, unlabelled))
+        if unlabelled:
+            log.warning("%s: %s", file, left_out(unlabelled, counts.total(), spec.columns))
         if not counts:
-            raise TaskError(f"{file} has columns but no rows: expected at least one row below the header.")
+            raise TaskError(_no_rows(file, unlabelled, spec.columns))
         if words and split == first:
             check_classes(counts, str(file))
     if mistakes := problems(metrics, words, spec.positive):
@@ -155,10 +195,29 @@ def load_task(path: Path) -> Task:
 
 
 def file_rows(path: Path, split: str) -> Rows:
-    """The rows of one split of a task file, as its file of rows has them, with their numbers."""
+    """The rows of one split of a task file that have a label, as its file has them, with their numbers."""
     spec = read_task_file(path)
     check_split(spec.name, split, spec.rows)
-    return _rows(spec, split)
+    return ((number, row) for number, row in _rows(spec, split) if no_label(row, spec.columns, spec.labels) is None)
+
+
+def read_words(path: Path) -> list[str]:
+    """How the files of a task are read and which rows are left out, in words, those that are tested on among them.
+
+    Raises:
+        TaskError: the task file or its rows cannot be read.
+    """
+    spec = read_task_file(path)
+    words = []
+    for split, file in spec.rows.items():
+        seen = _see(spec, split)
+        words.append(f"{file}: {'; '.join(seen.words)}")
+        values = [
+            no_label(row, spec.columns, spec.labels) for _, row in _rows(replace(spec, seen={split: seen}), split)
+        ]
+        if unlabelled := Counter(value for value in values if value is not None):
+            words.append(f"{file}: {left_out(unlabelled, len(values) - unlabelled.total(), spec.columns)}")
+    return words
 
 
 def read_task_file(path: Path) -> TaskFile:
@@ -168,11 +227,19 @@ def read_task_file(path: Path) -> TaskFile:
         TaskError: it is missing, no TOML, or wrong; all its mistakes in one message.
     """
     try:
-        keys = tomllib.loads(path.read_bytes().decode("utf-8"))
+        with open_plain(Source(path)) as file:
+            text = file.read(MAX_FILE + 1)
+        if len(text) > MAX_FILE:
+            raise ValueError(f"more than {MAX_FILE:,} bytes")
+        keys = tomllib.loads(text.decode("utf-8"))
+    except TaskError as error:
+        raise TaskError(
+            str(error).replace("regular file with rows", "task file").replace("file with rows", "task file")
+        ) from error
     except OSError as error:
         raise TaskError(cannot_read(path, error).replace("a file with rows", "a task file")) from error
-    except ValueError as error:
-        hint = f"`spot tasks init {path}` writes one for these rows" if row_format(path) in ROW_FORMATS else "mend it"
+    except (ValueError, RecursionError) as error:
+        hint = f"`spot tasks init {path}` writes one for these rows" if ending_format(path) else "mend it"
         raise TaskError(f"{path} is not a task file in TOML ({error}): {hint}.") from error
     mistakes = _wrong_keys(keys)
     spec = TaskFile(
@@ -190,8 +257,8 @@ def read_task_file(path: Path) -> TaskFile:
         labels=_label_words(keys.get("labels", {}), mistakes),
         metrics=tuple(map(str, keys.get("metrics", ()))),
         positive=keys.get("positive", ""),
-        encoding=_codec(keys.get("encoding", "utf-8"), mistakes),
-        quotes=keys.get("quotes", True),
+        missing=_missing(keys.get("missing", MISSING), mistakes),
+        form=_form(keys, mistakes),
     )
     mistakes += name_mistakes(spec.name)
     if spec.answer and ("label" in keys or "labels" in keys):
@@ -209,11 +276,21 @@ def _wrong_keys(keys: dict[str, Any]) -> list[str]:
     """Mistakes in the keys of a task file; a value of the wrong kind is taken out of it."""
     mistakes = [f"unknown key {key!r}; {did_you_mean(key, KEYS)}" for key in keys if key not in KEYS]
     mistakes += [f"no key {key!r}, which every task file has" for key in ("name", "rows") if key not in keys]
-    kinds = {"labels": (dict, list), "rows": (str, dict), "metrics": (list,), "quotes": (bool,)}
-    descriptions = {dict: "a table", list: "a list of texts", str: "text", bool: "true or false"}
+    kinds = {
+        "labels": (dict, list),
+        "rows": (str, dict),
+        "metrics": (list,),
+        "missing": (list,),
+        "quotes": (bool, str),
+        "skip_space": (bool,),
+        "header": (bool,),
+        "max_row": (int,),
+        "max_ratio": (int,),
+    }
+    descriptions = {dict: "a table", list: "a list of texts", str: "text", bool: "true or false", int: "a whole number"}
     for key in [key for key in KEYS if key in keys]:
         allowed = kinds.get(key, (str,))
-        if not isinstance(keys[key], allowed):
+        if not isinstance(keys[key], allowed) or (isinstance(keys[key], bool) and bool not in allowed):
             expected = " or ".join(descriptions[kind] for kind in allowed)
             mistakes.append(f"{key} is {keys.pop(key)!r}, expected {expected}")
         elif keys[key] in ("", [], {}) and key not in MAY_BE_EMPTY:
@@ -222,26 +299,64 @@ def _wrong_keys(keys: dict[str, Any]) -> list[str]:
     return mistakes
 
 
-def _codec(encoding: str, mistakes: list[str]) -> str:
-    """Python's name for an encoding of text."""
-    try:
-        "a".encode(encoding)
-        return codecs.lookup(encoding).name
-    except (LookupError, ValueError):
-        mistakes.append(f"no encoding {encoding!r} of text; common ones: utf-8, utf-16, cp1252, latin-1")
-        return encoding
+def _form(keys: dict[str, Any], mistakes: list[str]) -> FileFormat:
+    """What a task file says of how its rows are read."""
+    quotes = keys.get("quotes")
+    form = FileFormat(
+        format=keys.get("format", ""),
+        encoding=keys.get("encoding", ""),
+        delimiter=keys.get("delimiter", ""),
+        quotes=quotes if quotes is None or isinstance(quotes, str) else '"' if quotes else "",
+        skip_space=keys.get("skip_space"),
+        header=keys.get("header"),
+        sheet=keys.get("sheet", ""),
+        max_row=keys.get("max_row", MAX_ROW),
+        max_ratio=keys.get("max_ratio", MAX_RATIO),
+    )
+    mistakes += form_mistakes(form)
+    return replace(form, encoding=codec_name(form.encoding))
 
 
-def _examples(spec: TaskFile, reading: Reading, split: str) -> Iterator[Example]:
+def _missing(values: Sequence[Any], mistakes: list[str]) -> frozenset[str]:
+    """Spellings of no label."""
+    if wrong := [value for value in values if not isinstance(value, str)]:
+        mistakes.append(f"missing holds {wrong[0]!r}, expected texts in quotation marks")
+    return frozenset(value.strip().casefold() for value in values if isinstance(value, str))
+
+
+def _examples(
+    spec: TaskFile, reading: Reading, split: str, unlabelled: Counter[str] | None = None
+) -> Iterator[Example]:
     """Stream the rows of a split as examples, each one checked."""
     check_split(spec.name, split, spec.rows)
-    for number, text in row_texts(_rows(spec, split), str(spec.rows[split]), spec.columns, reading):
+    for number, text in row_texts(_rows(spec, split), str(spec.rows[split]), spec.columns, reading, unlabelled):
         yield Example(f"{split}/{number}", text.inputs, text.answers, texts=text.texts)
 
 
+def _see(spec: TaskFile, split: str) -> Seen:
+    """How the file of a split is read."""
+    if split in spec.seen:
+        return spec.seen[split]
+    fields = [name for _, name in parse_template(spec.template) if name] if spec.template else []
+    return see(spec.rows[split], spec.form, [*fields, spec.label or spec.answer])
+
+
 def _rows(spec: TaskFile, split: str) -> Rows:
-    """Stream the rows of a split as their file has them."""
-    return read_rows(spec.rows[split], spec.encoding, spec.quotes)
+    """Stream the rows of a split as their file has them, classes by the names that the file has for their numbers."""
+    form = _see(spec, split).form
+    rows = read_rows(spec.rows[split], form)
+    names = class_names(spec.rows[split], form, form.format).get(spec.label, ())
+    # Who lists the numbers as labels has names of his own for them.
+    if not names or any(str(number) in spec.labels for number in range(len(names))):
+        return rows
+    return ((number, {**row, spec.label: named(row.get(spec.label), names)}) for number, row in rows)
+
+
+def _no_rows(file: Path, unlabelled: Counter[str], columns: Columns) -> str:
+    """The message for a file that gives no example."""
+    if unlabelled:
+        return f"{file}: {left_out(unlabelled, 0, columns)}. Give rows with labels."
+    return f"{file} has columns but no rows: expected at least one row below the header."
 
 
 def _default_template(spec: TaskFile) -> str:
@@ -275,6 +390,12 @@ def _choice(key: str, value: str, choices: Sequence[Word], mistakes: list[str]) 
 def _row_files(folder: Path, rows: str | dict[str, Any], mistakes: list[str]) -> dict[str, Path]:
     """Split -> file, in the order train, validation, test."""
     named = {"train": rows} if isinstance(rows, str) else rows
+    if isinstance(rows, str) and (splits := _saved_splits(folder / os.path.expanduser(rows), mistakes)):
+        named = {split: os.path.join(rows, split) for split in splits if split in SPLITS}
+        if "train" not in named:
+            mistakes.append(
+                f"rows holds the splits {', '.join(splits)}, expected train; name them: rows = {{ train = .. }}"
+            )
     for split, file in named.items():
         if split not in SPLITS:
             mistakes.append(f"rows has an unknown split {split!r}; {did_you_mean(split, SPLITS)}")
@@ -291,6 +412,15 @@ def _row_files(folder: Path, rows: str | dict[str, Any], mistakes: list[str]) ->
     return files
 
 
+def _saved_splits(path: Path, mistakes: list[str]) -> tuple[str, ...]:
+    """The splits of a folder that a `DatasetDict` was saved in; none of anything else."""
+    try:
+        return saved_splits(path)
+    except TaskError as error:
+        mistakes.append(str(error))
+        return ()
+
+
 def _label_words(labels: dict[str, Any] | list[Any], mistakes: list[str]) -> dict[str, str]:
     """Value in the rows -> label word; of a list each word is its own value."""
     wrong = label_mistakes(labels.values() if isinstance(labels, dict) else labels)
@@ -305,10 +435,13 @@ def _revision(spec: TaskFile) -> str:
     digest = blake2b(spec.path.read_bytes(), digest_size=8)
     for split, file in spec.rows.items():
         digest.update(f"\0{split}\0".encode())
-        try:
-            with file.open("rb") as rows:
-                while (split != "test" or len(spec.rows) == 1) and (block := rows.read(1 << 20)):
-                    digest.update(block)
-        except OSError as error:
-            raise TaskError(cannot_read(file, error)) from error
+        for part in sorted(file.iterdir()) if is_data_folder(file) else [file]:
+            if part != file and part.is_dir():
+                continue
+            with open_plain(Source(part)) as rows:
+                try:
+                    while (split != "test" or len(spec.rows) == 1) and (block := rows.read(1 << 20)):
+                        digest.update(block)
+                except OSError as error:
+                    raise TaskError(cannot_read(file, error)) from error
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from pathlib import Path
 from spot.reading import Reading
 from spot.tasks.columns import Text
 from spot.tasks.data_set import DataSet, RawRow
-from spot.tasks.readers import open_text
+from spot.tasks.formats import open_text
 from spot.tasks.task import Example, Task, check_split
 
 CHUNK = 64  # words: about 85 tokens, so that a prefix fits the default of 96 input tokens
