@@ -192,18 +192,17 @@ class Alone:
 
     @torch.no_grad()
     def words(self, prompt: Tensor, text: Sequence[int]) -> tuple[list[int], bool]:
-        """The greedy continuation, and whether each token was likelier than the next by more than rounding."""
-        settings = self.model.generation_config
+        """The greedy continuation, and whether each token was likelier than the next by more than rounding.
+
+        No token is forced where `generation_config` forces one: prompts are trained from the decoder's start on.
+        """
         tokens: list[int] = []
-        for step in range(NEW_TOKENS):
-            best, second = self.logits(prompt, text, [*tokens, PAD])[-1].float().topk(2).values.tolist()
-            if best - second < 1e-3 * abs(best):
+        for _ in range(NEW_TOKENS):
+            values, likeliest = self.logits(prompt, text, [*tokens, PAD])[-1].float().topk(2)
+            best, second = values.tolist()
+            if best - second < 1e-5 * abs(best):
                 return tokens, False
-            token = int(self.logits(prompt, text, [*tokens, PAD])[-1].argmax())
-            if self.is_seq2seq and step == 0 and settings.forced_bos_token_id is not None:
-                token = settings.forced_bos_token_id
-            if self.is_seq2seq and step == NEW_TOKENS - 1 and settings.forced_eos_token_id is not None:
-                token = EOS
+            token = int(likeliest[0])
             if token == EOS:
                 break
             tokens.append(token)
