@@ -25,21 +25,25 @@ REPRESENTATIVE = (
 
 CAUSAL = """
     afmoe apertus axk1 axk2 bailing_hybrid bamba bert biogpt bitnet codegen cohere2 ctrl dbrx deepseek_v3
-    deepseek_v32 deepseek_v4 doge ernie4_5 exaone4 falcon falcon@alibi falcon_mamba gemma gemma2 gemma3 gemma3n_text
-    gemma4_unified glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoehybrid hunyuan_v1_dense
-    inkling_text jamba kimi_linear laguna lfm3 llama@dynamic llama@yarn llama4 longcat_flash mamba mamba2 minicpm3
-    mistral mixtral modernbert-decoder nemotron_h olmo3 olmo_hybrid openai-gpt opt opt@350m persimmon phi3
-    phi3@longrope qwen2@sliding qwen3 qwen3_5 qwen4_exp_text recurrent_gemma roformer rwkv smollm3 stablelm starcoder2
-    trocr xglm xlm-roberta xlstm zamba2 zaya
+    deepseek_v32 doge ernie4_5 exaone4 falcon falcon@alibi falcon_h1@scaled falcon_mamba gemma gemma2 gemma3
+    gemma3n_text gemma4_text@shared gemma4_unified glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite
+    granitemoehybrid hunyuan_v1_dense inkling_text jamba kimi_linear laguna lfm3 llama@dynamic llama@yarn lfm2_vl
+    llama4 llama4_text@narrow longcat_flash mamba mamba2 minicpm3 mistral mistral3 mixtral modernbert-decoder
+    nemotron_h olmo3 olmo_hybrid openai-gpt opt opt@350m persimmon phi3 phi3@longrope qwen2@sliding qwen2_5_vl qwen3
+    qwen3_5 qwen4_exp_text qwen4_exp_text@ple recurrent_gemma roformer rwkv smollm3 stablelm starcoder2 trocr xglm
+    xlm-roberta xlstm zamba2 zaya
 """.split()
 SEQ2SEQ = """
-    bart@forced bart@scaled bigbird_pegasus blenderbot encoder-decoder fsmt led longt5 m2m_100 marian mbart mt5 mvp
-    nllb-moe pegasus plbart prophetnet switch_transformers t5@gated t5gemma t5gemma2 umt5
+    bart@forced bart@scaled bigbird_pegasus blenderbot encoder-decoder fsmt led longt5 m2m_100 marian marian@scaled
+    mbart mbart@language mt5 mvp nllb-moe pegasus pegasus@scaled plbart prophetnet switch_transformers t5@gated
+    t5gemma t5gemma2 umt5
 """.split()
 REFUSED = {  # family -> words of the refusal
     "bert@encoder": "sees later tokens",
+    "deepseek_v4": "cannot take a prompt",
     "llama@headless": "lack",
-    "t5@encoder": "lack",
+    "paligemma": "sees later tokens",
+    "t5@encoder": "writes no text",
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what transformers says about configurations as small as these

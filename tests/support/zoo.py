@@ -132,7 +132,8 @@ class Alone:
         text = model.config.get_text_config(decoder=True)
         # Where a prompt stands, a model that looks ids up a second time finds a pad, as where a picture stands; others
         # may count pads out of the row.
-        self.filler = PAD if getattr(text, "hidden_size_per_layer_input", None) else 48
+        twice = ("hidden_size_per_layer_input", "ple_layer_ids")
+        self.filler = PAD if any(getattr(text, name, None) for name in twice) else 48
         scales = (1.0, self.embed(ids).shape[-1] ** 0.5, getattr(text, "embedding_multiplier", 1.0))
         errors = []
         for scale in scales:
@@ -442,7 +443,7 @@ def check_peft(specimen: Specimen) -> Iterator[Difference]:
             _peft_model(alone).eval()(input_ids=torch.tensor([ids]), **arguments)
             expected = alone.model(inputs_embeds=vectors, **arguments, use_cache=False).logits
         except Exception as error:
-            raise NothingToCompare(f"PEFT itself: {type(error).__name__}: {str(error)[:100]}") from error
+            raise NothingToCompare(f"its own prompt: {type(error).__name__}: {str(error)[:100]}") from error
         loaded = peft.PeftModel.from_pretrained(copy.deepcopy(alone.model), folder).eval()
         logits = loaded(input_ids=torch.tensor([ids]), **arguments).logits
     yield Difference("logits", relative(logits[0, -3:], expected[0, -3:]))
