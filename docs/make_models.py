@@ -68,12 +68,12 @@ This page is made by `python docs/make_models.py` (torch {torch}, PEFT {peft}).
 """
 
 
-def measured(name: str, checks: Sequence[str]) -> dict[str, Any]:
+def measured(name: str, checks: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """What came of one family, as one JSON object; whatever happens is in it."""
     start = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stderr(io.StringIO()):
-            result = measure(FAMILIES[name], Path(scratch), checks)
+            result = measure(FAMILIES[name], Path(scratch), checks, seed)
     except Exception as error:
         line = traceback.format_exception_only(error)[-1].strip()
         return {"family": name, "kind": "", "verdict": "untried", "words": f"the harness: {line}", "checks": {}}
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file with one JSON line a family; measured ones are not repeated")
     parser.add_argument("--only", nargs="+", choices=list(FAMILIES), metavar="NAME", help="families to measure")
     parser.add_argument("--checks", nargs="+", choices=list(CHECKS), default=list(CHECKS), help="letters of checks")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights; the page is that of 0")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     transformers_logging.set_verbosity_error()
@@ -173,7 +174,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     for name in arguments.only or FAMILIES:
         if name in lines:
             continue
-        lines[name] = measured(name, arguments.checks)
+        lines[name] = measured(name, arguments.checks, arguments.seed)
         if arguments.only:
             print(json.dumps(lines[name], ensure_ascii=False, indent=1))
         if arguments.out:
@@ -181,7 +182,7 @@ def _measure(arguments: argparse.Namespace) -> None:
                 file.write(json.dumps(lines[name], ensure_ascii=False) + "\n")
         print(f"{len(lines)} of {len(FAMILIES)}: {name}: {lines[name]['verdict']}", file=sys.stderr)
     print(dict(Counter(line["verdict"] for line in lines.values())))
-    if not arguments.only:
+    if not arguments.only and arguments.seed == 0:
         PAGE.write_text(page([lines[name] for name in FAMILIES]), encoding="utf-8")
 
 

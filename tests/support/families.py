@@ -325,13 +325,13 @@ class Family:
         assert not report["missing_keys"], report["missing_keys"]
         return model.eval()
 
-    def save(self, folder: Path) -> PreTrainedModel:
+    def save(self, folder: Path, seed: int = 0) -> PreTrainedModel:
         """Write a random model and a tokenizer into a folder, as a user has them.
 
         Returns:
             The model.
         """
-        model = self.build()
+        model = self.build(seed)
         if self.model_type in WITHOUT_PICTURES:
             config = self.config()
             config.architectures = [self.model_type.capitalize() + "ForConditionalGeneration"]

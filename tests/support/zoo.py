@@ -539,26 +539,27 @@ class Remembered(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def measure(family: Family, scratch: Path, checks: Sequence[str] = tuple(CHECKS)) -> Measurement:
+def measure(family: Family, scratch: Path, checks: Sequence[str] = tuple(CHECKS), seed: int = 0) -> Measurement:
     """Save a tiny model of a family, load it and run checks.
 
     Args:
         family: an entry of the table.
         scratch: an empty folder.
         checks: letters of `CHECKS`.
+        seed: of the random weights.
     """
     remembered = Remembered()
     logger = logging.getLogger("spot.models")
     logger.addHandler(remembered)
     try:
-        return _measured(family, scratch, checks, remembered)
+        return _measured(family, scratch, checks, seed, remembered)
     finally:
         logger.removeHandler(remembered)
 
 
-def _measured(family: Family, scratch: Path, checks: Sequence[str], remembered: Remembered) -> Measurement:
+def _measured(family: Family, scratch: Path, checks: Sequence[str], seed: int, remembered: Remembered) -> Measurement:
     folder = scratch / "model"
-    family.save(folder)
+    family.save(folder, seed)
     try:
         backbone = load(folder)
     except SpotError as error:
