@@ -182,7 +182,7 @@ def _measure(arguments: argparse.Namespace) -> None:
                 file.write(json.dumps(lines[name], ensure_ascii=False) + "\n")
         print(f"{len(lines)} of {len(FAMILIES)}: {name}: {lines[name]['verdict']}", file=sys.stderr)
     print(dict(Counter(line["verdict"] for line in lines.values())))
-    if not arguments.only and arguments.seed == 0:
+    if not arguments.only and arguments.seed == 0 and arguments.checks == list(CHECKS):
         PAGE.write_text(page([lines[name] for name in FAMILIES]), encoding="utf-8")
 
 

@@ -353,10 +353,11 @@ def check_loss(specimen: Specimen) -> Iterator[Difference]:
 
 
 def check_padding(specimen: Specimen) -> Iterator[Difference]:
-    """d: a row by itself, and rows of unequal length in one batch."""
+    """d: a row by itself, and rows of unequal length in one batch, also behind a prompt of one token."""
     for row in UNEVEN[1:]:
         yield from _compared(specimen, [row])
     yield from _compared(specimen, UNEVEN)
+    yield from _compared(specimen, UNEVEN, length=1)
     yield _without_prompt(specimen, UNEVEN)
 
 
