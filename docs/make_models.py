@@ -29,6 +29,15 @@ from transformers.utils import logging as transformers_logging
 from tests.support.families import FAMILIES, NOT_TRIED
 from tests.support.zoo import CHECKS, measure
 
+# What a backbone says of a way that it does not go, by its first words -> what the page says.
+OTHERWISE = {
+    "labels of several tokens are read one by one": "labels one by one",
+    "rows of unequal lengths do not generate from kept states": "generates rows of one length at a time",
+    "rows do not generate from kept states": "generates by reading the row again",
+    "rows are read of one length": "reads rows of one length at a time",
+    "rows are read one at a time": "reads rows one at a time",
+}
+SHARED = "a prompt is read once a row: shared, its states "
 PAGE = Path(__file__).with_name("models.md")
 GROUPS = {
     "causal": "causal models",
@@ -51,19 +60,20 @@ A family that is exact is not thereby tried with the weights of its makers: atte
 the family's, the numbers are not.
 
 - **prompt**: `shared` where what the layers keep of a prompt is computed once for all rows; else why each row reads it.
-- **reads otherwise**: other fast ways that are not exact for the family, and what is done instead.
+- **otherwise**: ways that are exact for other families and not for this one, and so are not gone; `long` where that is
+  so only behind a window, a chunk or the like of the family, which the tiny model has at 16 tokens or fewer.
 - **refuses**: what the family cannot do here, and says so.
 
 This page is made by `python docs/make_models.py` (torch {torch}, PEFT {peft}).
 """
 
 
-def measured(name: str, checks: Sequence[str]) -> dict[str, Any]:
+def measured(name: str, checks: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """What came of one family, as one JSON object; whatever happens is in it."""
     start = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stderr(io.StringIO()):
-            result = measure(FAMILIES[name], Path(scratch), checks)
+            result = measure(FAMILIES[name], Path(scratch), checks, seed)
     except Exception as error:
         line = traceback.format_exception_only(error)[-1].strip()
         return {"family": name, "kind": "", "verdict": "untried", "words": f"the harness: {line}", "checks": {}}
@@ -96,16 +106,17 @@ def page(lines: Sequence[dict[str, Any]]) -> str:
     """The whole page."""
     versions = {name: importlib.metadata.version(name).split("+")[0] for name in ("transformers", "torch", "peft")}
     verdicts = list(dict.fromkeys(("exact", "refused", *(line["verdict"] for line in lines))))
-    counts = Counter((group_of(line["family"]), line["verdict"]) for line in lines)
-    parts = [HEAD.format(**versions), _row("entries", "tried", *verdicts), _row(*["---"] * (2 + len(verdicts)))]
-    for group, title in GROUPS.items():
-        numbers = [counts[group, verdict] for verdict in verdicts]
-        parts.append(_row(title, sum(numbers), *numbers))
-    totals = Counter(line["verdict"] for line in lines)
-    parts += [_row("all", len(lines), *(totals[verdict] for verdict in verdicts)), ""]
+    heads = ("entries", "tried", *verdicts, "prompt shared")
+    parts = [HEAD.format(**versions), _row(*heads), _row(*["---"] * len(heads))]
+    for title, members in [(title, group) for group, title in GROUPS.items()] + [("all", "")]:
+        part = [line for line in lines if not members or group_of(line["family"]) == members]
+        counts = Counter(line["verdict"] for line in part)
+        shared = sum(line["verdict"] == "exact" and line["shares"] for line in part)
+        parts.append(_row(title, len(part), *(counts[verdict] for verdict in verdicts), shared))
+    parts.append("")
     for group, title in GROUPS.items():
         parts += [f"## {title[0].upper()}{title[1:]}", ""]
-        parts += [_row("family", "result", "prompt", "reads otherwise", "refuses"), _row(*["---"] * 5)]
+        parts += [_row("family", "result", "prompt", "otherwise", "refuses"), _row(*["---"] * 5)]
         parts += [_described(line) for line in lines if group_of(line["family"]) == group]
         parts.append("")
     parts += ["## Not tried", "", _row("family", "why"), _row("---", "---")]
@@ -115,14 +126,24 @@ def page(lines: Sequence[dict[str, Any]]) -> str:
 
 def _described(line: dict[str, Any]) -> str:
     """The row of one entry."""
+    name = f"`{line['family']}`"
     if not line["checks"]:
-        return _row(f"`{line['family']}`", line["verdict"], "", "", line["words"])
-    shared = [reason for reason in line["reasons"] if "a prompt is read once a row" in reason]
-    others = [reason for reason in line["reasons"] if reason not in shared]
-    prompt = "shared" if line["shares"] else "before each row" if line["kind"] == "seq2seq" else "; ".join(shared)
+        return _row(name, line["verdict"], "", "", line["words"])
+    prompt = "shared" if line["shares"] else "before each row"
+    terms: dict[str, None] = {}
+    for reason in line["reasons"]:
+        place, _, rest = reason.rpartition(" tokens: ")
+        if rest.startswith(SHARED) and not place:
+            prompt = f"before each row: shared, its states {rest.removeprefix(SHARED)}"
+        elif rest.startswith(SHARED):
+            terms["long: prompt before each row"] = None
+        else:
+            short = next((term for words, term in OTHERWISE.items() if rest.startswith(words)), rest)
+            if short not in terms:
+                terms[f"long: {short}" if place else short] = None
     refused = dict.fromkeys(detail for verdict, detail in line["checks"].values() if verdict == "refused")
     unloadable = [f"PEFT: {detail}" for verdict, detail in [line["checks"].get("j", ("", ""))] if verdict == "untried"]
-    return _row(f"`{line['family']}`", line["verdict"], prompt, "; ".join(others), "; ".join([*refused, *unloadable]))
+    return _row(name, line["verdict"], prompt, "; ".join(terms), "; ".join([*refused, *unloadable]))
 
 
 def _row(*cells: object) -> str:
@@ -135,6 +156,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file with one JSON line a family; measured ones are not repeated")
     parser.add_argument("--only", nargs="+", choices=list(FAMILIES), metavar="NAME", help="families to measure")
     parser.add_argument("--checks", nargs="+", choices=list(CHECKS), default=list(CHECKS), help="letters of checks")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights; the page is that of 0")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     transformers_logging.set_verbosity_error()
@@ -152,7 +174,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     for name in arguments.only or FAMILIES:
         if name in lines:
             continue
-        lines[name] = measured(name, arguments.checks)
+        lines[name] = measured(name, arguments.checks, arguments.seed)
         if arguments.only:
             print(json.dumps(lines[name], ensure_ascii=False, indent=1))
         if arguments.out:
@@ -160,7 +182,7 @@ def _measure(arguments: argparse.Namespace) -> None:
                 file.write(json.dumps(lines[name], ensure_ascii=False) + "\n")
         print(f"{len(lines)} of {len(FAMILIES)}: {name}: {lines[name]['verdict']}", file=sys.stderr)
     print(dict(Counter(line["verdict"] for line in lines.values())))
-    if not arguments.only:
+    if not arguments.only and arguments.seed == 0 and arguments.checks == list(CHECKS):
         PAGE.write_text(page([lines[name] for name in FAMILIES]), encoding="utf-8")
 
 

@@ -152,7 +152,20 @@ PECULIAR: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.5, 0.0, 0.0, 0.0],
     },
     "gemma4_text": {"hidden_size_per_layer_input": 8},
-    "glm4v_text": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}},
+    **{
+        name: {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}}
+        for name in (
+            "glm4v_text",
+            "glm_ocr_text",
+            "paddleocr_vl_text",
+            "qwen2_5_omni_text",
+            "qwen2_5_vl_text",
+            "qwen2_vl_text",
+        )
+    },
+    "glm4v_moe_text": {
+        "rope_parameters": {"rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]}
+    },
     "got_ocr2_vision": {"output_channels": 16, "mlp_dim": 48, "window_size": 2, "image_size": 64},
     "got_ocr2": {"image_seq_length": 4},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": WINDOW},
@@ -183,8 +196,6 @@ PECULIAR: dict[str, dict[str, Any]] = {
         "nemo_conv_channels": 16,
         "input_size": 16,
     },
-    "qwen2_5_vl_text": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}},
-    "qwen2_vl_text": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}},
     "qwen3_asr_encoder": {"downsample_hidden_size": 8, "output_dim": 32},
     "qwen4_exp_text": {"indexer_kv_heads": 1, "indexer_budget": 8, "indexer_compress_ratio": 2, "hc_lowrank": 8},
     "recurrent_gemma": {"num_hidden_layers": 3},
@@ -222,7 +233,13 @@ PECULIAR: dict[str, dict[str, Any]] = {
 }
 
 VISION = (
-    "mistral3 llava llava_next qwen2_vl qwen2_5_vl qwen3_vl paligemma smolvlm idefics3 internvl kimi_k25 glm4v"
+    "mistral3 llava llava_next qwen2_vl qwen2_5_vl qwen3_vl paligemma smolvlm idefics3 internvl kimi_k25 glm4v aria "
+    "aya_vision blip blip-2 cohere2_vision cohere_compass cosmos3_omni deepseek_vl deepseek_vl_hybrid diffusion_gemma "
+    "evolla exaone4_5 glm46v glm4v_moe glm_ocr granite_docling hunyuan_vl hyperclovax_vision_v2 idefics idefics2 "
+    "inkling2 inkling_mm_model instructblip instructblipvideo kosmos-2 kosmos-2.5 lfm2_vl lfm3_vl lighton_ocr "
+    "llava_next_video llava_onevision minicpm_ocr minicpmv4_6 minicpmv4_7 minimax_m3_vl mistral4 mistral_large4 ovis2 "
+    "paddleocr_vl pi0 pix2struct qianfan_ocr qwen2_5_omni_thinker qwen3_omni_moe_thinker qwen3_vl_moe step3p7 udop "
+    "unlimited_ocr video_llama_3 video_llava vipllava vision-encoder-decoder"
 ).split()
 # Family whose part for pictures needs another package -> the class of its text model; the files hold that part alone,
 # under the names that the whole has.
@@ -233,6 +250,15 @@ NOT_TRIED = {
     ),
     **dict.fromkeys(["musicgen", "musicgen_melody", "moshi"], "reads and writes codes of sound beside words"),
     **dict.fromkeys(["vibevoice_asr", "nemo_speechlm", "dots3_note"], "its parts do not shrink together"),
+    **dict.fromkeys(
+        ["fast_vlm", "perception_lm"], "its part for pictures needs a package (timm) that is not installed"
+    ),
+    **dict.fromkeys(["glmga", "pp_chart2table", "shieldgemma2"], "another family's class under a name of its own"),
+    **dict.fromkeys(
+        "chameleon cosmos3_edge deepseek_ocr2 ernie4_5_vl_moe florence2 glm5_next granite4_vision janus molmo2 "
+        "muse_glimmer muse_spark nemotron_h_omni pp_formulanet".split(),
+        "its parts do not shrink together",
+    ),
 }
 
 Kind = Literal["causal", "seq2seq", "decoder", "vision"]
@@ -295,15 +321,17 @@ class Family:
     def read(self, folder: Path) -> PreTrainedModel:
         """The model that was saved into a folder, as transformers reads it by the class that wrote it."""
         settings = {"config": self.config().get_text_config()} if self.model_type in WITHOUT_PICTURES else {}
-        return self.model_class.from_pretrained(folder, **settings).eval()
+        model, report = self.model_class.from_pretrained(folder, output_loading_info=True, **settings)
+        assert not report["missing_keys"], report["missing_keys"]
+        return model.eval()
 
-    def save(self, folder: Path) -> PreTrainedModel:
+    def save(self, folder: Path, seed: int = 0) -> PreTrainedModel:
         """Write a random model and a tokenizer into a folder, as a user has them.
 
         Returns:
             The model.
         """
-        model = self.build()
+        model = self.build(seed)
         if self.model_type in WITHOUT_PICTURES:
             config = self.config()
             config.architectures = [self.model_type.capitalize() + "ForConditionalGeneration"]

@@ -132,7 +132,8 @@ class Alone:
         text = model.config.get_text_config(decoder=True)
         # Where a prompt stands, a model that looks ids up a second time finds a pad, as where a picture stands; others
         # may count pads out of the row.
-        self.filler = PAD if getattr(text, "hidden_size_per_layer_input", None) else 48
+        twice = ("hidden_size_per_layer_input", "ple_layer_ids")
+        self.filler = PAD if any(getattr(text, name, None) for name in twice) else 48
         scales = (1.0, self.embed(ids).shape[-1] ** 0.5, getattr(text, "embedding_multiplier", 1.0))
         errors = []
         for scale in scales:
@@ -192,18 +193,17 @@ class Alone:
 
     @torch.no_grad()
     def words(self, prompt: Tensor, text: Sequence[int]) -> tuple[list[int], bool]:
-        """The greedy continuation, and whether each token was likelier than the next by more than rounding."""
-        settings = self.model.generation_config
+        """The greedy continuation, and whether each token was likelier than the next by more than rounding.
+
+        No token is forced where `generation_config` forces one: prompts are trained from the decoder's start on.
+        """
         tokens: list[int] = []
-        for step in range(NEW_TOKENS):
-            best, second = self.logits(prompt, text, [*tokens, PAD])[-1].float().topk(2).values.tolist()
-            if best - second < 1e-3 * abs(best):
+        for _ in range(NEW_TOKENS):
+            values, likeliest = self.logits(prompt, text, [*tokens, PAD])[-1].float().topk(2)
+            best, second = values.tolist()
+            if best - second < 1e-5 * abs(best):
                 return tokens, False
-            token = int(self.logits(prompt, text, [*tokens, PAD])[-1].argmax())
-            if self.is_seq2seq and step == 0 and settings.forced_bos_token_id is not None:
-                token = settings.forced_bos_token_id
-            if self.is_seq2seq and step == NEW_TOKENS - 1 and settings.forced_eos_token_id is not None:
-                token = EOS
+            token = int(likeliest[0])
             if token == EOS:
                 break
             tokens.append(token)
@@ -353,10 +353,11 @@ def check_loss(specimen: Specimen) -> Iterator[Difference]:
 
 
 def check_padding(specimen: Specimen) -> Iterator[Difference]:
-    """d: a row by itself, and rows of unequal length in one batch."""
+    """d: a row by itself, and rows of unequal length in one batch, also behind a prompt of one token."""
     for row in UNEVEN[1:]:
         yield from _compared(specimen, [row])
     yield from _compared(specimen, UNEVEN)
+    yield from _compared(specimen, UNEVEN, length=1)
     yield _without_prompt(specimen, UNEVEN)
 
 
@@ -443,7 +444,7 @@ def check_peft(specimen: Specimen) -> Iterator[Difference]:
             _peft_model(alone).eval()(input_ids=torch.tensor([ids]), **arguments)
             expected = alone.model(inputs_embeds=vectors, **arguments, use_cache=False).logits
         except Exception as error:
-            raise NothingToCompare(f"PEFT itself: {type(error).__name__}: {str(error)[:100]}") from error
+            raise NothingToCompare(f"its own prompt: {type(error).__name__}: {str(error)[:100]}") from error
         loaded = peft.PeftModel.from_pretrained(copy.deepcopy(alone.model), folder).eval()
         logits = loaded(input_ids=torch.tensor([ids]), **arguments).logits
     yield Difference("logits", relative(logits[0, -3:], expected[0, -3:]))
@@ -539,26 +540,27 @@ class Remembered(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def measure(family: Family, scratch: Path, checks: Sequence[str] = tuple(CHECKS)) -> Measurement:
+def measure(family: Family, scratch: Path, checks: Sequence[str] = tuple(CHECKS), seed: int = 0) -> Measurement:
     """Save a tiny model of a family, load it and run checks.
 
     Args:
         family: an entry of the table.
         scratch: an empty folder.
         checks: letters of `CHECKS`.
+        seed: of the random weights.
     """
     remembered = Remembered()
     logger = logging.getLogger("spot.models")
     logger.addHandler(remembered)
     try:
-        return _measured(family, scratch, checks, remembered)
+        return _measured(family, scratch, checks, seed, remembered)
     finally:
         logger.removeHandler(remembered)
 
 
-def _measured(family: Family, scratch: Path, checks: Sequence[str], remembered: Remembered) -> Measurement:
+def _measured(family: Family, scratch: Path, checks: Sequence[str], seed: int, remembered: Remembered) -> Measurement:
     folder = scratch / "model"
-    family.save(folder)
+    family.save(folder, seed)
     try:
         backbone = load(folder)
     except SpotError as error:
