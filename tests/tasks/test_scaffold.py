@@ -1,6 +1,8 @@
 """The task file that is written for a file of rows: its guesses, and what it refuses."""
 
+import csv
 import json
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -145,8 +147,8 @@ def test_case24_columns_that_tell_the_label_are_left_out_and_said(tmp_path):
 
 
 def test_case20_rows_without_a_label_are_counted_and_left_out(tmp_path, caplog):
-    csv = "text,label\nfine,nan\npoor,bad\nnice,good\nwarm,\ncold,N/A\nwet,bad\ndry,NULL\n"
-    keys, text = written(tmp_path, "rows.csv", csv)
+    table = "text,label\nfine,nan\npoor,bad\nnice,good\nwarm,\ncold,N/A\nwet,bad\ndry,NULL\n"
+    keys, text = written(tmp_path, "rows.csv", table)
     assert keys["labels"] == {"bad": "bad", "good": "good"}
     words = "4 of 7 rows have no label in column 'label' ('nan' 1, 'blank' 1, 'N/A' 1, 'NULL' 1) and are left out"
     assert words in text and words in caplog.text
@@ -268,3 +270,15 @@ def test_rows_without_text_are_said(tmp_path):
 )
 def test_a_task_file_stands_beside_its_rows(name, out):
     assert usual_path(Path("x") / name) == Path("x") / out
+
+
+def test_sixty_thousand_rows_are_read_in_ten_seconds(tmp_path):
+    words = "the room was warm and quiet, though a little small; we would come again, perhaps".split()
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows([" ".join(words[n % 7 :] + words), "good" if n % 3 else "bad"] for n in range(60_000))
+    begin = time.process_time()
+    init(tmp_path / "rows.csv", tmp_path / "new.toml")
+    assert sum(1 for _ in load_task(tmp_path / "new.toml").load("train")) == 60_000
+    assert time.process_time() - begin < 10

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from spot.errors import TaskError
-from spot.tasks.formats import FileFormat, Source, byte_order, not_in_encoding, open_bytes
+from spot.tasks.formats import FileFormat, Source, byte_order, not_in_encoding, open_bytes, too_long
 
 UTF8 = "utf-8"
 
@@ -110,6 +110,7 @@ def _walk(source: Source, given: FileFormat) -> _Bytes:
     decoder = codecs.getincrementaldecoder(UTF8)("strict")
     counter = codecs.getincrementaldecoder(UTF8)("surrogateescape")
     rest = b""
+    unbroken = 0  # bytes since the last line end
     with open_bytes(source, given) as stream:
         while True:
             block = stream.read(_BLOCK)
@@ -117,6 +118,11 @@ def _walk(source: Source, given: FileFormat) -> _Bytes:
                 seen.nuls[0] + block[seen.size % 2 :: 2].count(0),
                 seen.nuls[1] + block[1 - seen.size % 2 :: 2].count(0),
             )
+            end = block.rfind(b"\n")
+            unbroken = len(block) - end - 1 if end >= 0 else unbroken + len(block)
+            # A character has four bytes at most: what is longer is refused here, and not after a walk over all of it.
+            if unbroken > 4 * given.max_row:
+                raise TaskError(too_long(f"{source}, at byte {seen.size:,}", given.max_row))
             seen.size += len(block)
             seen.start += block[: max(0, _SHORT - len(seen.start))]
             seen.escapes += block.count(b"\x1b$")
