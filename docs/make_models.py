@@ -10,6 +10,7 @@ import importlib.metadata
 import io
 import json
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -38,12 +39,13 @@ GROUPS = {
 }
 HEAD = """# Models: every family of transformers, measured
 
-Of each family that transformers {transformers} loads as a language model, a tiny one with random weights is saved, loaded
-by `Backbone.load`, and held against the model alone: plain transformers, one row, no pads, no kept states. Compared are
-the loss and the gradient of a prompt, padded rows against each of them alone, scores of labels of one to three tokens
-with and without a prompt, generated words, rows and prompts longer than every window, gradient checkpointing, runs
-that were stopped and taken up again, prompts that PEFT loads, the vectors that prompts start from, and a row that is
-too long. **exact**: no relative difference above 2e-4 in any of them. **refused**: one message says why.
+Of each family that transformers {transformers} loads as a language model, a tiny one with random weights is saved,
+loaded by `Backbone.load`, and held against the model alone: plain transformers, one row, no pads, no kept states.
+Compared are the loss and the gradient of a prompt, padded rows against each of them alone, scores of labels of one to
+three tokens with and without a prompt, generated words, rows and prompts longer than every window, gradient
+checkpointing, runs that were stopped and taken up again, prompts that PEFT loads, the vectors that prompts start from,
+and a row that is too long. **exact**: no relative difference above 2e-4 in any of them. **refused**: one message says
+why.
 
 A family that is exact is not thereby tried with the weights of its makers: attention, positions, caches and scales are
 the family's, the numbers are not.
@@ -140,6 +142,12 @@ def main() -> None:
     logging.getLogger("spot").propagate = False
     logging.getLogger("spot").addHandler(logging.NullHandler())
     torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["SPOT_CACHE"] = cache  # what an earlier measurement found out about a model is not looked at
+        _measure(arguments)
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     lines = read_lines(arguments.out) if arguments.out else {}
     for name in arguments.only or FAMILIES:
         if name in lines:

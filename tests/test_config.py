@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, messa
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """The system's own words, with the path."""
-    assert complaint(tmp_path)[1] == f"  {tmp_path}: cannot be read: Is a directory; give a file that you may read"
+    """Nor are a FIFO, which would hang, and a file without end."""
+    assert complaint(tmp_path)[1].startswith(f"  cannot read {tmp_path}: it is a folder, expected a regular file.")
+    os.mkfifo(tmp_path / "fifo")
+    assert "it is a FIFO" in complaint(tmp_path / "fifo")[1]
+    (tmp_path / "endless").touch()
+    os.truncate(tmp_path / "endless", 10**12)
+    assert "expected at most 4,000,000" in complaint(tmp_path / "endless")[1]
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
@@ -287,3 +293,29 @@ def test_a_renamed_key_names_its_new_name_and_leaves_digests_as_they_are(tmp_pat
         load_config(TuneConfig, None, ["task=cr", "metric=mean"])
     path.write_text(to_toml(TransferConfig(rank_by="max")))
     assert load_config(TransferConfig, path).rank_by == "max"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["steps=abc", "steps=4"], "override 'steps=abc': steps is 'abc'; it should be a valid integer"),
+        (["steps=-4", "steps=4"], "override 'steps=-4': steps is -4"),
+        (["init=vocabulry", "init=classes"], "override 'init=vocabulry'"),
+        (["method=promt", "method=prompt"], "did you mean 'prompt'"),
+    ],
+)
+def test_a_mistake_is_not_hidden_by_a_later_value_of_its_key(overrides: list[str], named: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_config(TuneConfig, None, ["task=cr", *overrides])
+    assert named in str(refusal.value) and "1 mistake in" in str(refusal.value)
+
+
+def test_the_last_of_good_values_wins() -> None:
+    assert load_config(TuneConfig, None, ["task=cr", "steps=300", "steps=4"]).steps == 4
+
+
+def test_no_name_is_suggested_where_a_key_takes_no_names() -> None:
+    with pytest.raises(ConfigError, match="budget is"):
+        load_config(TransferConfig, None, ["budget=x"])
+    with pytest.raises(ConfigError, match="did you mean 'best'"):
+        load_config(TransferConfig, None, ["strategy=bst"])

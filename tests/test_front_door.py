@@ -66,6 +66,61 @@ def test_the_program_runs_on_a_tiny_t5(tiny_folder: Callable[[str], Path], tmp_p
     assert "'bad': " in capsys.readouterr().out
 
 
+ROWS = package.Splits((), (), ())
+OTHER_KINDS = {
+    "rows": (5, "expected spot.Splits"),
+    "out": (5, "expected the path of a folder"),
+    "data": (b"x", "expected the path of a folder"),
+    "library": (5, "expected a library"),
+    "progress": (5, "expected a function of two numbers"),
+}
+
+
+@pytest.mark.parametrize("call", [package.tune, package.tune_model, package.transfer])
+@pytest.mark.parametrize("name", OTHER_KINDS)
+def test_an_argument_of_another_kind_is_said_in_words(call: Callable[..., object], name: str):
+    value, named = OTHER_KINDS[name]
+    if call is package.tune_model and name == "library":
+        named = "unknown key 'library'"
+    with pytest.raises(package.SpotError, match=named) as refusal:
+        call("cr", "embedded", **{name: value})
+    assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"report_rows": 0}, "report_rows is 0; expected a whole number from 1 on"),
+        ({"select_rows": "many"}, "select_rows is 'many', of the kind str; expected a whole number from 1 on"),
+        ({"select_rows": None}, "select_rows is None"),
+        (
+            {"train_rows": 1.5},
+            "train_rows is 1.5, of the kind float; expected a whole number from 1 on, or None for all",
+        ),
+        ({"train_rows": True}, "train_rows is True, of the kind bool"),
+        ({"rows_seed": -1}, "rows_seed is -1; expected a whole number from 0 on"),
+        ({"rows": ROWS}, "rows.train is empty"),
+        ({"rows": package.Splits(("a",), ("b",), ())}, "rows.report is empty; expected rows that chose nothing"),
+        ({"rows": package.Splits(5, ("b",), ("c",))}, "rows.train is 5, of the kind int"),
+    ],
+)
+def test_numbers_and_rows_that_no_transfer_can_use_are_named(given: dict[str, Any], named: str):
+    with pytest.raises(package.SpotError, match=re.escape(named)):
+        package.transfer("cr", "embedded", **given)
+
+
+@pytest.mark.parametrize("task", [5, None, ["cr"]])
+def test_a_task_of_another_kind_is_said_in_words(task: object):
+    for call in (package.tune, package.transfer):
+        with pytest.raises(package.SpotError, match="task"):
+            call(task, "embedded")
+
+
+def test_a_source_of_another_kind_is_said_in_words():
+    with pytest.raises(package.SpotError, match="source is 'x', of the kind str; expected a SoftPrompt, or None"):
+        package.tune("cr", "embedded", source="x")
+
+
 @pytest.mark.slow
 def test_the_program_runs_on_the_embedded_model(tmp_path: Path, monkeypatch):
     assert PROGRAM is not None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -148,6 +149,24 @@ def test_whole_numbers_are_no_prompt(tmp_path: Path):
         import_peft(rewritten(tmp_path, {"prompt_embeddings": torch.ones(5, 32, dtype=torch.int64)}), backbone(), "t")
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "link", "endless"])
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_what_is_no_regular_file_of_the_folder_is_refused(tmp_path: Path, name: str, kind: str):
+    path = rewritten(tmp_path / "peft") / name
+    whole = path.read_bytes()
+    path.unlink()
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "link":
+        (tmp_path / "elsewhere").write_bytes(whole)
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.touch()
+        os.truncate(path, 10**12)
+    with pytest.raises(PromptError, match=r"is a FIFO|is a link|expected at most|holds no adapter_config.json"):
+        import_peft(path.parent, backbone(), "t")
+
+
 def test_missing_files_are_named(tmp_path: Path):
     with pytest.raises(PromptError, match=r"none does not exist; expected a folder with adapter_config.json"):
         import_peft(tmp_path / "none", backbone(), "t")
@@ -160,7 +179,7 @@ def test_missing_files_are_named(tmp_path: Path):
     with pytest.raises(PromptError, match=r"holds neither adapter_model.safetensors nor adapter_model.bin"):
         import_peft(tmp_path, backbone(), "t")
     config.write_bytes(b"\xff{")
-    with pytest.raises(PromptError, match=r"adapter_config.json: this is no JSON object"):
+    with pytest.raises(PromptError, match=r"adapter_config.json: it is not JSON.*Save the adapter again"):
         import_peft(tmp_path, backbone(), "t")
 
 

@@ -14,7 +14,9 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from spot.errors import BackboneError
 from spot.evaluation.door import predict
+from spot.evaluation.predictions import no_answer
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt
 from spot.reading import Reading
@@ -139,10 +141,17 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """The probability of each class, float64 [rows, classes], in the order of `classes_`."""
+        """The probability of each class, float64 [rows, classes], in the order of `classes_`.
+
+        Raises:
+            BackboneError: a row has no answer, because the model's numbers are not finite.
+        """
         check_is_fitted(self)
         prompt: SoftPrompt = self.prompt_
-        predictions = predict(prompt, self._backbone(), _flat(X))
+        backbone = self._backbone()
+        predictions = predict(prompt, backbone, _flat(X))
+        if sentence := no_answer(predictions, backbone):
+            raise BackboneError(f"{sentence}.")
         logs = np.array([prediction.log_probabilities for prediction in predictions], dtype=np.float64)
         return np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
 

@@ -14,10 +14,12 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from spot.errors import ConfigError, did_you_mean
+from spot.errors import ConfigError, StorageError, did_you_mean
+from spot.storage.opening import read_bounded
 
 INITS = ("vocabulary", "classes", "uniform")
 RENAMED = {"metric": "rank_by"}  # keys by which no configuration is read, and what they are called
+MOST_BYTES = 4_000_000  # of a configuration: a study of 10,000 tasks
 _SEED_LIMIT = 2**32
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(x|s|min|h)\s*")
@@ -268,6 +270,7 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     mistakes: list[str] = []
+    replaced: list[tuple[str, Any, str]] = []  # what a later override of the same key hides
     if path is not None:
         values, problem = _read_toml(Path(path))
         origins = dict.fromkeys(values, str(path))
@@ -278,6 +281,8 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
         if not equals or not key:
             mistakes.append(f"override {override!r}: expected key=value, as in {next(iter(model.model_fields))}=VALUE")
             continue
+        if origins.get(key, "").startswith("override"):
+            replaced.append((key, values[key], origins[key]))
         values[key] = _override_value(model, key, text)
         origins[key] = f"override {override!r}"
     config: Config | None = None
@@ -289,6 +294,8 @@ def load_config(model: type[Config], path: Path | str | None = None, overrides: 
             # What a file that cannot be read leaves out is no mistake of its own.
             if not (broken_file and entry["type"] == "missing"):
                 mistakes.append(_mistake(model, entry, origins, wanted))
+    for key, value, origin in replaced:
+        mistakes += _hidden_mistakes(model, {**values, key: value}, key, origin)
     if config is None or mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "".join(f"\n  {mistake}" for mistake in mistakes)
@@ -307,6 +314,35 @@ def make_config(model: type[Config], values: Mapping[str, Any]) -> Config:
     except ValidationError as error:
         lines = [_mistake(model, entry, {}, "the call") for entry in error.errors(include_url=False)]
     raise ConfigError("\n  ".join([f"{len(lines)} mistake{'s' * (len(lines) > 1)} in the settings:", *lines]))
+
+
+def check_kind(name: str, value: object, kinds: tuple[type, ...], expected: str) -> None:
+    """Refuse an argument of a public call that is of another kind.
+
+    Args:
+        name: of the argument.
+        value: as it was given.
+        kinds: that it may be of; True is no number.
+        expected: these kinds in words.
+
+    Raises:
+        ConfigError: it is of none of them.
+    """
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise ConfigError(f"{name} is {value!r:.60}, of the kind {type(value).__name__}; expected {expected}")
+
+
+def check_count(name: str, value: object, least: int, or_none: bool = False) -> None:
+    """Refuse an argument of a public call that is no whole number from `least` on, nor None where it may be left out.
+
+    Raises:
+        ConfigError: saying what it is.
+    """
+    if value is None and or_none:
+        return
+    check_kind(name, value, (int,), f"a whole number from {least} on{', or None for all' * or_none}")
+    if isinstance(value, int) and value < least:
+        raise ConfigError(f"{name} is {value}; expected a whole number from {least} on")
 
 
 def digest(config: BaseModel, *extra: str) -> str:
@@ -329,11 +365,12 @@ def to_toml(config: BaseModel) -> str:
 def _read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
     """The content of a TOML file, or nothing and what is wrong with it."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig")), None
-    except FileNotFoundError:
-        return {}, f"{path}: there is no such file; check the path"
-    except OSError as error:
-        return {}, f"{path}: cannot be read: {error.strerror or error}; give a file that you may read"
+        content = read_bounded(path, MOST_BYTES)
+        if content is None:
+            return {}, f"{path}: there is no such file; check the path"
+        return tomllib.loads(content.decode("utf-8-sig")), None
+    except StorageError as error:
+        return {}, str(error)
     except UnicodeDecodeError as error:
         return {}, f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
     except (ValueError, RecursionError) as error:
@@ -372,7 +409,17 @@ def _mistake(model: type[BaseModel], entry: Mapping[str, Any], origins: Mapping[
             if (names := _choices(model.model_fields[key].annotation))
             else ""
         )
-    return f"{origin}: {place} is {entry['input']!r}; it {expected}{near}"
+    return f"{origin:.300}: {place} is {entry['input']!r:.200}; it {expected:.1000}{near}"
+
+
+def _hidden_mistakes(model: type[BaseModel], values: Mapping[str, Any], key: str, origin: str) -> list[str]:
+    """What is wrong with the value of one key, which another value of it hides."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        entries = [entry for entry in error.errors(include_url=False) if entry["loc"] and entry["loc"][0] == key]
+        return [_mistake(model, entry, {key: origin}, "") for entry in entries if entry["type"] != "extra_forbidden"]
+    return []
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -6,6 +6,7 @@ Nothing here unpickles: PEFT's old `.bin` files are read with torch's `weights_o
 import io
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -14,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load as load_tensors
 
 from spot.errors import PromptError, StorageError, TaskError, did_you_mean
 from spot.prompts.prompt import BackboneId, Parent, SoftPrompt, check_fits
 from spot.reading import ENDS, Reading
 from spot.storage.files import TEMPORARY_SUFFIX, write_whole
+from spot.storage.opening import check_size, open_regular, read_bounded
+from spot.storage.strict_json import read_object
 from spot.storage.values import plain, read_value
 from spot.tasks import registry
 
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLED_WEIGHTS_FILE = "adapter_model.bin"
+MOST_CONFIG_BYTES = 4_000_000
+MOST_WEIGHTS_BYTES = 2_000_000_000  # of vectors: ten thousand tokens of the widest model are 800 MB
 UNCUED = Reading(cue="")  # what a foreign prompt was trained with, as far as one can know: the text alone
 _NUMPY = b"\x93NUMPY"  # how every numpy file begins
 _EMBEDDINGS = "prompt_embeddings"
@@ -43,8 +47,6 @@ _REFUSED_TYPES = {
 _UNSET = (  # PEFT writes these too, and asks the model where they are null
     "auto_mapping",
     "modules_to_save",
-    "num_attention_heads",
-    "num_layers",
     "peft_version",
     "prompt_tuning_init_text",
     "revision",
@@ -65,7 +67,7 @@ _HISTORY = (
 )
 
 
-def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:
+def export_peft(prompt: SoftPrompt, directory: Path | str, *, base: str = "") -> Path:
     """Write a prompt as a folder that PEFT loads with `PeftModel.from_pretrained(base_model, folder)`.
 
     The prompt's history goes along in the metadata of the weights, where PEFT does not look and `import_peft` does.
@@ -74,6 +76,8 @@ def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:
     Args:
         prompt: what to write.
         directory: a folder that is new, empty or an earlier export.
+        base: where PEFT's `AutoPeftModel` loads the frozen model from: a folder or a hub id; left out, the name that
+            the prompt has for it, which of a folder is its last part.
 
     Returns:
         The folder.
@@ -85,8 +89,11 @@ def export_peft(prompt: SoftPrompt, directory: Path | str) -> Path:
     _check_free(directory)
     config = dict.fromkeys(_UNSET)
     config |= {
-        "base_model_name_or_path": prompt.backbone.name,
+        "base_model_name_or_path": base or prompt.backbone.name,
         "inference_mode": True,
+        # A prompt has neither heads nor layers, but PEFT asks the model for them, and not every configuration can tell.
+        "num_attention_heads": 1,
+        "num_layers": 1,
         "num_transformer_submodules": 1,  # left out, PEFT expects a second, unused prompt for T5's decoder
         "num_virtual_tokens": prompt.length,
         "peft_type": "PROMPT_TUNING",
@@ -201,10 +208,12 @@ def export_npy(prompt: SoftPrompt, path: Path | str) -> Path:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             foreign = file.read(len(_NUMPY)) != _NUMPY
-    except OSError:
+    except FileNotFoundError:
         foreign = False
+    except (OSError, ValueError):
+        foreign = True
     if foreign:
         raise StorageError(f"{path} is there and is no numpy file; it stays as it is. Name another file.")
     buffer = io.BytesIO()
@@ -230,14 +239,17 @@ def import_npy(path: Path | str, backbone: BackboneId, task: str, *, reading: Re
             backbone.
     """
     path = Path(path)
-    if not path.exists() and (longer := path.with_name(f"{path.name}.npy")).exists():
+    if not os.path.exists(path) and (longer := path.with_name(f"{path.name}.npy")).is_file():
         path = longer
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            check_size(path, file, MOST_WEIGHTS_BYTES)
             if file.read(len(_NUMPY)) != _NUMPY:
                 raise ValueError("it does not begin as one")
         # A map is checked against the file's size, so that a damaged header cannot ask for all memory.
         value = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except StorageError as error:
+        raise PromptError(str(error)) from error
     except OSError as error:
         raise PromptError(f"cannot read the numpy file {path}: {error.strerror or error}. Check the path.") from error
     except Exception as error:  # numpy's reader of headers fails with whatever it stumbles over
@@ -311,26 +323,41 @@ def _adapter_folder(directory: Path) -> Path:
 
 def _read_config(path: Path) -> dict[str, Any]:
     """The content of an `adapter_config.json`."""
+    content = _content(path, MOST_CONFIG_BYTES)
+    if content is None:
+        raise PromptError(f"cannot read {path}: there is no such file. Check the folder.")
     try:
-        return dict(json.loads(path.read_bytes()))
-    except OSError as error:
-        raise PromptError(f"cannot read {path}: {error.strerror or error}. Check the folder.") from error
-    except (TypeError, ValueError, RecursionError) as error:
-        raise PromptError(f"{path}: this is no JSON object ({error}). Save the adapter again.") from error
+        return read_object(content, str(path), PromptError)
+    except PromptError as error:
+        raise PromptError(f"{error} Save the adapter again.") from error
+
+
+def _content(path: Path, most_bytes: int) -> bytes | None:
+    """The content of a file of an adapter's folder, or None where it has no such file.
+
+    Raises:
+        PromptError: it is too large, no regular file, a link, or cannot be read.
+    """
+    try:
+        return read_bounded(path, most_bytes, path.parent)
+    except StorageError as error:
+        raise PromptError(str(error)) from error
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], str | None]:
     """The tensors of an adapter, and what `export_peft` wrote of its history."""
     path = folder / WEIGHTS_FILE
     try:
-        if path.is_file():
-            return load_file(path), _metadata(path).get("spot")
+        content = _content(path, MOST_WEIGHTS_BYTES)
+        if content is not None:
+            return load_tensors(content), _metadata(content).get("spot")
         path = folder / PICKLED_WEIGHTS_FILE
-        if path.is_file():
-            held = dict(torch.load(path, map_location="cpu", weights_only=True))
+        content = _content(path, MOST_WEIGHTS_BYTES)
+        if content is not None:
+            held = dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
             return {str(name): tensor for name, tensor in held.items()}, None
-    except OSError as error:
-        raise PromptError(f"cannot read {path}: {error.strerror or error}. Check the folder.") from error
+    except PromptError:
+        raise
     except Exception as error:  # torch's reader of pickles fails with whatever it stumbles over
         reason = str(error).strip().partition("\n")[0]
         raise PromptError(
@@ -342,10 +369,10 @@ def _read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], str | None]:
     )
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    """The free-form metadata of a safetensors file."""
-    with safe_open(path, framework="numpy") as file:
-        return file.metadata() or {}
+def _metadata(content: bytes) -> dict[str, str]:
+    """The free-form metadata of a safetensors file, which the library has read."""
+    head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return head.get("__metadata__") or {}
 
 
 def _prompt_rows(
@@ -479,8 +506,8 @@ def _check_free(directory: Path) -> None:
     except OSError as error:
         raise StorageError(f"cannot export to {directory}: {error.strerror or error}. Name a new folder.") from error
     try:
-        ours = names <= {CONFIG_FILE, WEIGHTS_FILE} and "spot" in _metadata(directory / WEIGHTS_FILE)
-    except (SafetensorError, OSError):
+        ours = names <= {CONFIG_FILE, WEIGHTS_FILE} and _read_weights(directory)[1] is not None
+    except PromptError:
         ours = False
     if names and not ours:
         listed = ", ".join(sorted(names)[:5])

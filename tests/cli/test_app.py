@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import typer
 
 from spot.cli.app import app, main
@@ -21,7 +22,7 @@ from spot.models.checkpoints import locate
 from spot.prompts.prompt import load
 from spot.storage.files import cache_dir
 from spot.tasks import registry
-from tests.support.commands import Result, Spot
+from tests.support.commands import Result, Spot, refused
 from tests.support.submissions import write_predictions
 from tests.support.tuned_tasks import FAST, TunedTasks, write_task
 
@@ -192,6 +193,23 @@ def test_an_interrupt_exits_with_130_and_says_what_to_do(spot: Spot, monkeypatch
     result = spot("tasks", "list")
     assert (result.code, result.out) == (130, "")
     assert result.err == "interrupted: the same command goes on from the last checkpoint\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory\nframe #0"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+    ids=str,
+)
+def test_memory_that_runs_out_is_one_message(spot: Spot, monkeypatch: pytest.MonkeyPatch, error: Exception):
+    def exhausted():
+        raise error
+
+    monkeypatch.setattr(registry, "names", exhausted)
+    refused(spot("tasks", "list"), "memory ran out", "batch_size")
 
 
 def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch):

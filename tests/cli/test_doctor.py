@@ -69,3 +69,17 @@ def test_the_data_folder_is_named(spot: Spot, monkeypatch: pytest.MonkeyPatch, t
     assert "SPOT_DATA is not set" in line_of(spot, "data folder")
     monkeypatch.setenv("SPOT_DATA", str(tmp_path))
     assert str(tmp_path) in line_of(spot, "data folder") and " ok " in line_of(spot, "data folder")
+
+
+def test_a_backbone_is_compared_with_itself(spot: Spot, tiny, tmp_path: Path, own_cache: Path):
+    model, tokenizer = tiny("gemma2")
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    lines = {line["name"]: line for line in spot("doctor", "--backbone", tmp_path / "model", "--json").json}
+    assert lines["positions"]["found"] == "512 tokens, prompt included"
+    assert "a prompt is computed once for all rows" in lines["rows"]["found"]
+    assert "labels one by one" in lines["rows beyond 8 tokens"]["found"]
+    assert "as a tree they give other scores" in lines["rows beyond 8 tokens"]["todo"]
+    assert list(own_cache.joinpath("probes").iterdir())
+    missing = spot("doctor", "--backbone", tmp_path / "nothing")
+    assert missing.code == 2 and "nothing" in missing.err

@@ -332,7 +332,7 @@ def test_scores_are_the_share_of_right_predictions(spot: Spot, tuned_tasks: Tune
         rows = list(csv.DictReader(file))
     words = ["--task", tuned_tasks.task(), *tuned_tasks.model]
     scored = spot("evaluate", tuned_tasks.run(), *words, "--split", "train", "--json").json
-    assert list(scored) == ["task", "split", "rows", "scores", "invalid", "positive", "classes", "each"]
+    assert list(scored) == ["task", "split", "rows", "scores", "invalid", "unanswered", "positive", "classes", "each"]
     assert (scored["task"], scored["split"], scored["rows"]) == ("mood", "train", 30)
     answers = spot("predict", tuned_tasks.run(), *words, "--input", tuned_tasks.folder / "mood.csv", "--json").json
     right = [answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)]

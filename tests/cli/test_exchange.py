@@ -1,12 +1,34 @@
 """`spot export` and `spot import`: every bit is kept."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
+from peft import AutoPeftModelForCausalLM
 
+from spot.models.checkpoints import locate
 from spot.prompts.prompt import load
-from tests.support.commands import Spot
+from tests.support.commands import Spot, refused
 from tests.support.tuned_tasks import TunedTasks
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks by the old name
+def test_an_export_names_the_folder_that_peft_finds_the_model_in(spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path):
+    folder = tuned_tasks.model[1]
+    locate(folder)  # as each command does that loads the model
+    for number, options in enumerate(([], ["--backbone", folder])):
+        out = tmp_path / str(number)
+        spot("export", tuned_tasks.run(), "--to", "peft", "--out", out, *options)
+        base = json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"]
+        assert base == str(Path(folder).resolve())
+        AutoPeftModelForCausalLM.from_pretrained(out)
+
+
+def test_an_export_for_another_model_is_refused(spot: Spot, tuned_tasks: TunedTasks, tiny_folder, tmp_path: Path):
+    words = ("export", tuned_tasks.run(), "--to", "peft", "--out", tmp_path / "peft", "--backbone", tiny_folder("gpt2"))
+    refused(spot(*words), "belongs to the backbone tiny-llama", "expected one model")
+    assert not (tmp_path / "peft").exists()
 
 
 def test_export_and_import_keep_every_bit(spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path):

@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from spot.errors import TaskError
 from spot.evaluation.classes import (
+    FEW_ROWS,
     FEWEST_ROWS,
     MOST_CLASSES,
     MOST_PAIRS,
@@ -110,7 +111,8 @@ def test_plain_values_hold_everything_and_are_json():
         "support": 4,
         "predicted": 1,
     }
-    assert set(value) == {"confusion", "classes", "macro_f1", "accuracy", "invalid", "rows", "warnings"}
+    assert set(value) == {"confusion", "classes", "macro_f1", "accuracy", "invalid", "rows", "majority", "warnings"}
+    assert value["majority"] == {"label": report.majority[0], "accuracy": report.majority[1]}
     assert value["warnings"] == list(report.warnings)
 
 
@@ -118,7 +120,10 @@ def test_a_model_that_never_says_a_class_is_told_of():
     report = fraud(answered=0, missed=20, legit=180)
     assert report.accuracy == 90
     assert report.macro_f1 == pytest.approx(report.classes[1].f1 / 2)
-    assert report.warnings == ("never answers 'fraud', the right answer of 20 of the 200 rows",)
+    assert report.warnings == (
+        "never answers 'fraud', the right answer of 20 of the 200 rows",
+        "accuracy 90.0 is no better than always answering 'legit', which has 90.0",
+    )
 
 
 @pytest.mark.parametrize(("support", "told"), [(FEWEST_ROWS - 1, True), (FEWEST_ROWS, False)])
@@ -128,20 +133,36 @@ def test_a_class_with_few_rows_is_told_of(support: int, told: bool):
 
 
 def test_a_class_without_rows_is_told_of_and_is_not_one_that_is_never_said():
-    report = report_of([("a", "a")] * 9 + [("b", "b")] * 9, ("a", "b", "c"))
+    report = report_of([("a", "a")] * 15 + [("b", "b")] * 15, ("a", "b", "c"))
     assert report.warnings == ("fewer than 5 rows have the answer 'c': too few to judge by",)
     assert report.macro_f1 == 100
 
 
 def test_rows_of_one_class_are_told_of():
-    assert fraud(answered=0, missed=0, legit=12).warnings == (
-        "all 12 rows have the answer 'legit': no other class is measured",
+    assert fraud(answered=0, missed=0, legit=120).warnings == (
+        "all 120 rows have the answer 'legit': no other class is measured",
     )
+
+
+@pytest.mark.parametrize(("rows", "told"), [(FEW_ROWS - 1, True), (FEW_ROWS, False)])
+def test_few_rows_are_told_of(rows: int, told: bool):
+    sentence = "29 rows are few: one row more or less moves accuracy by 3 points"
+    assert fraud(answered=10, missed=0, legit=rows - 10).warnings == ((sentence,) if told else ())
+
+
+def test_accuracy_stands_beside_that_of_always_giving_the_commonest_answer():
+    report = fraud(answered=3, missed=2, legit=95)
+    assert report.majority == ("legit", 95.0) and report.accuracy == 98.0
+    assert not any("no better" in warning for warning in report.warnings)
+    text = class_sections(report)[0]["text"]
+    assert text.startswith("Accuracy 98.0 %, macro F1 ")
+    assert " on 100 rows. Always answering 'legit' has accuracy 95.0 %." in text
 
 
 def test_many_classes_are_told_of_in_one_sentence():
     labels = [f"class {number}" for number in range(30)]
-    never, few = report_of([(label, "class 0") for label in labels], labels).warnings
+    never, few, always = report_of([(label, "class 0") for label in labels], labels).warnings
+    assert always == "accuracy 3.3 is no better than always answering 'class 0', which has 3.3"
     assert never.startswith("never answers 'class 1', 'class 2', ") and never.endswith("29 of the 30 rows")
     assert " and 19 more, the right answer" in never and " and 20 more: too few" in few
 
@@ -230,7 +251,7 @@ def test_sections_of_a_page(count: int):
 
 
 def test_a_report_without_doubts_has_no_warning():
-    report = report_of([(label, label) for label in LABELS * 5])
+    report = report_of([(label, label) for label in LABELS * 10])
     assert report.warnings == () and "care" not in class_sections(report)[0]["text"]
 
 

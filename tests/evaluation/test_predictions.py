@@ -1,15 +1,22 @@
 """Predictions on tiny models: votes, likelihoods, free answers."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from spot.collator import Row, collator_for
-from spot.evaluation.predictions import Prediction, predict_rows, predict_with_each, vote
+from spot.errors import BackboneError
+from spot.evaluation.predictions import Prediction, no_answer, predict_rows, predict_with_each, vote
 from spot.evaluation.scoring import evaluate_rows
 from spot.models.backbone import Backbone
+from spot.prompts.prompt import BackboneId
 from spot.tasks.task import Example, Task
-from tests.support.toy_runs import LABELS, OTHER, OTHER_SPLITS, SPLITS, TASK
+from spot.training.run import Member, prepare_run
+from spot.training.tuning import tune_runs
+from tests.support.toy_runs import LABELS, OTHER, OTHER_SPLITS, SPLITS, TASK, toy_config
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +82,61 @@ def test_a_causal_answer_without_an_end_is_the_label_that_it_begins_with(backbon
     assert [collator.answer_in(text) for text in (" yes\nno", "no", " maybe")] == ["yes", "no", "maybe"]
     ending = collator_for(backbone, Task("ends", TASK.load, ("train",), ("no", "not"), ("accuracy",)))
     assert [ending.answer_in(text) for text in (" not", "notable")] == ["not", "notable"]
+
+
+# Rows whose numbers are not finite (CASES 10, 36).
+
+
+@pytest.fixture(scope="module")
+def overflowing(tiny) -> Backbone:
+    """A model that loads in float16, and whose numbers this cannot hold on these rows."""
+    model, tokenizer = tiny("llama")
+    backbone = Backbone(model.half(), tokenizer, BackboneId("big", "causal", 32, 300, "f" * 16))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "down_proj" in name or "up_proj" in name:
+                parameter.mul_(400)
+    return backbone
+
+
+def test_a_row_without_finite_scores_has_no_answer(overflowing):
+    collator = collator_for(overflowing, TASK)
+    nothing = torch.zeros(0, overflowing.id.width)
+    found = predict_rows(overflowing, nothing, collator, collator.encode(SPLITS.train[:3]))
+    assert [(answer.is_answered, answer.text, answer.probabilities) for answer in found] == [(False, "", {})] * 3
+    assert json.loads(json.dumps(found[0].to_json(), allow_nan=False)) == {"label": None, "probabilities": None}
+    assert no_answer(found, overflowing) == (
+        "3 of 3 rows have no answer: the model's numbers are not finite in float16; set SPOT_DTYPE=bfloat16 or "
+        "float32, or give a prompt or a start of smaller numbers"
+    )
+    assert no_answer([Prediction("a")], overflowing) == ""
+
+
+def test_nothing_is_scored_where_no_row_has_an_answer(overflowing):
+    nothing = torch.zeros(0, overflowing.id.width)
+    for task in (TASK, replace(TASK, labels=(), metrics=("likelihood",))):
+        with pytest.raises(BackboneError, match=r"4 of 4 rows have no answer: .* not finite in float16; set"):
+            evaluate_rows(overflowing, nothing, task, collator_for(overflowing, task), SPLITS.train[:4])
+
+
+def test_tuning_names_the_precision_and_not_the_learning_rate(overflowing, tmp_path):
+    run = prepare_run(toy_config(), (Member(TASK, SPLITS),), overflowing)
+    with pytest.raises(BackboneError, match=r"rows have no answer: .* not finite in float16") as refusal:
+        tune_runs([run], overflowing, tmp_path / "run")
+    assert "learning" not in str(refusal.value)
+
+
+def test_a_prompt_without_an_answer_has_no_vote():
+    lost = Prediction("", (float("nan"),) * 2, ("a", "b"), is_answered=False)
+    sure = Prediction("b", (-3.0, -0.1), ("a", "b"))
+    assert vote([[lost], [sure], [lost]]) == [sure]
+    assert vote([[lost], [lost]]) == [lost]
+
+
+def test_generated_text_that_is_none_is_no_answer(backbone, monkeypatch):
+    monkeypatch.setattr(Backbone, "generate", lambda self, batch, *_: [None] * len(batch.input_ids))
+    collator = collator_for(backbone, TASK)
+    rows = collator.encode(SPLITS.train[:2])
+    found = predict_rows(backbone, torch.zeros(0, backbone.id.width), collator, rows, decode="generate")
+    assert found == [Prediction("", is_answered=False)] * 2
+    assert found[0].to_json() == {"text": None}

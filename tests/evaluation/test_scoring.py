@@ -1,5 +1,7 @@
 """Scores and intervals of predictions, against the definitions computed anew."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
@@ -81,3 +83,23 @@ def test_rows_without_a_group_are_drawn_one_by_one():
         values.append(100 * f1_score(answers[rows], said[rows], zero_division=0))
     found = interval([evaluated(F1, examples, said)], F1, examples, resamples=200)
     assert found == pytest.approx(np.percentile(values, [2.5, 97.5]))
+
+
+def test_a_row_without_an_answer_counts_as_wrong_and_never_as_a_class():
+    lost = Prediction("", (float("nan"),) * 2, LABELS, is_answered=False)
+    sure = Prediction("True", (-2.0, -0.2), LABELS)
+    task = replace(F1, metrics=("accuracy", "f1", "macro_f1"))
+    examples = examples_of(np.array([0, 0, 1, 1]), None)
+    found = score_predictions(task, examples, [lost, lost, sure, lost])
+    assert (found.unanswered, found.invalid, found.correct) == (3, 0, (False, False, True, False))
+    assert found.scores["accuracy"] == 25
+    assert found.scores["f1"] == pytest.approx(100 * 2 / (2 + 2 + 1))  # two of "False" taken for it, one missed
+    assert found.nats == pytest.approx(np.log1p(np.exp(-1.8)))
+    assert interval([found], replace(F1, metrics=("accuracy",)), examples)[1] <= 100
+
+
+@pytest.mark.parametrize("metric", ["exact_match", "token_f1", "squad"])
+def test_no_answer_is_no_open_answer_by_any_rule(metric):
+    task = replace(F1, labels=(), metrics=(metric,))
+    found = score_predictions(task, [Example("1", "", ("the",))], [Prediction("", is_answered=False)])
+    assert set(found.scores.values()) == {0} and found.unanswered == 1 and found.invalid == 0

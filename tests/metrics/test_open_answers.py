@@ -93,7 +93,7 @@ def test_record_takes_the_best_reference():
 
 def test_record_gives_no_f1_without_a_shared_word_as_squad_1_does():
     assert score(["record"], [("the",)], ["a"]) == {"em": 100, "f1": 0}
-    assert score(["token_f1"], [("the",)], ["a"]) == {"token_f1": 100}
+    assert score(["squad"], [("the",)], ["a"]) == {"exact_match": 100, "token_f1": 100}
 
 
 @given(
@@ -210,6 +210,7 @@ def test_bleu_of_rows_with_unequal_numbers_of_references():
 def test_predictions_without_words_score_nothing(prediction):
     scores = score(["rouge", "bleu", "exact_match", "token_f1", "record"], [("the cat",)] * 3, [prediction] * 3)
     assert set(scores.values()) == {0.0} and len(scores) == 8
+    assert set(score(["squad"], [("the cat",)], [prediction]).values()) == {0.0}
 
 
 @pytest.mark.parametrize(("name", "package"), [("rouge", "rouge_score"), ("bleu", "sacrebleu")])
@@ -243,7 +244,7 @@ def test_likelihood_is_known_but_not_scored():
 
 @given(
     st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=5),
-    st.sampled_from(["record", "rouge", "bleu", "exact_match", "token_f1"]),
+    st.sampled_from(["record", "rouge", "bleu", "exact_match", "token_f1", "squad"]),
 )
 @settings(deadline=None)
 def test_any_text_gets_a_finite_percentage_and_itself_the_most(rows, name):

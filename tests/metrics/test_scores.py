@@ -25,6 +25,7 @@ from spot.metrics.scores import (
     relative_error_reduction,
     score,
     score_title,
+    spelled_metrics,
 )
 
 LABELS = ("a", "b", "c")
@@ -159,19 +160,66 @@ def test_accuracy_accepts_any_of_several_answers():
     assert score(["accuracy"], [("a", "b"), ("a",)], ["b", "b"]) == {"accuracy": 50.0}
 
 
-def test_exact_match_and_token_f1_follow_squad():
+def test_squad_follows_squad():
     answers = [("the Eiffel Tower", "Eiffel-Tower!"), ("42",), ("red apple pie",)]
     predictions = ["Eiffel tower.", "forty-two", "an apple pie"]
-    scores = score(["exact_match", "token_f1"], answers, predictions)
+    scores = score(["squad"], answers, predictions)
     assert scores["exact_match"] == pytest.approx(100 / 3)
     # 1; 0; precision 2 / 2, recall 2 / 3 -> 0.8
     assert scores["token_f1"] == pytest.approx(100 * (1 + 0 + 0.8) / 3)
 
 
-def test_token_f1_of_texts_without_words():
-    assert single_score("token_f1", ["the"], [""]) == 100
-    assert single_score("token_f1", ["the"], ["x"]) == 0
-    assert single_score("token_f1", ["x"], ["..."]) == 0
+def test_squad_f1_of_texts_without_words():
+    for answer, prediction, expected in (("the", "", 100), ("the", "x", 0), ("x", "...", 0)):
+        assert score(["squad"], [(answer,)], [prediction])["token_f1"] == expected
+
+
+RIGHT = [
+    ("Paris", "paris"),
+    ("New  York\n", "new york"),
+    ("caf\u00e9", "cafe\u0301"),
+    ("Stra\u00dfe", "STRASSE"),
+    ("-5", " -5 "),
+]
+WRONG = [
+    ("5", "-5"),
+    ("15", "1.5"),
+    ("C", "C++"),
+    ("C#", "C++"),
+    ("x<y", "x>y"),
+    ("A", "the"),
+    ("A", "an"),
+    ("A", ""),
+    ("A", "B"),
+    ("the", ""),
+    ("1/2", "12"),
+    ("50%", "50"),
+    ("\u0915\u093f", "\u0915\u0940"),
+    (":)", ":("),
+]
+
+
+@pytest.mark.parametrize(("answer", "prediction"), RIGHT)
+def test_open_answers_forgive_case_spacing_and_unicode_form(answer, prediction):
+    assert score(["exact_match", "token_f1"], [(answer,)], [prediction]) == {"exact_match": 100, "token_f1": 100}
+
+
+@pytest.mark.parametrize(("answer", "prediction"), WRONG)
+def test_open_answers_forgive_no_sign_and_nothing_is_no_answer(answer, prediction):
+    assert score(["exact_match", "token_f1"], [(answer,)], [prediction]) == {"exact_match": 0, "token_f1": 0}
+    assert score(["exact_match"], [(prediction,)], [answer]) == {"exact_match": 0}
+
+
+def test_marks_behind_a_word_are_words_of_their_own():
+    # paris . against paris: precision 1 / 2, recall 1
+    scores = score(["exact_match", "token_f1"], [("Paris",)], ["Paris."])
+    assert scores == {"exact_match": 0, "token_f1": pytest.approx(100 * 2 / 3)}
+    assert single_score("token_f1", ["1.5, or -5"], ["1.5 , or -5"]) == 100
+
+
+def test_digests_tell_new_rules_from_old_ones_and_keep_the_name_of_those_that_stayed():
+    assert spelled_metrics(("squad", "accuracy")) == ("exact_match", "token_f1", "accuracy")
+    assert spelled_metrics(("exact_match", "token_f1")) == ("exact_match 2", "token_f1 2")
 
 
 @given(st.lists(st.sampled_from("xyz"), max_size=6), st.lists(st.sampled_from("xyz"), max_size=6))

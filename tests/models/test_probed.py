@@ -27,6 +27,8 @@ def test_ways_come_back_as_they_were_for_the_same_model_alone(tiny):
     assert recall("f00d", Network(tiny("llama")[0].to(torch.bfloat16)), 8) is None
     assert recall("f00d", Network(tiny("llama")[0], gradient_checkpointing=True), 8) is None
     assert recall("f00d", Network(tiny("qwen2")[0]), 8) is None
+    network.model.config.sliding_window = 16  # the same weights, read in another way
+    assert recall("f00d", network, 8) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"shares": 1}', b"x" * 200_000])

@@ -111,9 +111,23 @@ def test_the_fingerprint_is_read_once_and_again_where_a_file_changed(folder, mon
     assert prints(folder).current != first.current and reads
 
 
-def test_the_fingerprint_of_a_file_that_was_written_just_now_is_not_kept(folder, own_cache):
+def test_the_fingerprint_of_a_file_that_was_written_just_now_is_taken_again(folder, monkeypatch):
     prints(folder)
-    assert not list(own_cache.rglob("fingerprints/*.json"))
+    reads: list[str] = []
+    original = weights._current
+    monkeypatch.setattr(weights, "_current", lambda *given: reads.append("read") or original(*given))
+    prints(folder)
+    assert reads
+
+
+def test_the_folder_of_a_model_is_known_as_long_as_it_is_unchanged(folder, own_cache):
+    seen = prints(folder)
+    assert weights.folder_of(seen.current) == weights.folder_of(seen.former) == str(folder)
+    assert weights.folder_of("0" * 16) is None
+    rewritten(folder, lambda tensors: tensors["model.norm.weight"].add_(1))
+    assert weights.folder_of(seen.current) is None
+    shutil.rmtree(folder)
+    assert weights.folder_of(seen.current) is None
 
 
 def test_a_kept_fingerprint_that_is_damaged_is_taken_anew(folder, own_cache, monkeypatch):

@@ -62,6 +62,18 @@ def test_hostile_text_is_text():
     assert not any(name.startswith("on") for _, attributes in outline.tags for name in attributes)
 
 
+@pytest.mark.parametrize("text", ["half \ud800", "bell \x07", "\x00", "\x9b2J"])
+def test_text_that_no_page_can_hold_is_escaped(text: str):
+    section = {"heading": text, "text": text, "table": {"columns": [text], "rows": [[text]]}}
+    html = render({"title": text, "verdict": text, "facts": [(text, text)], "sections": [section], "command": text})
+    assert html.encode() and not set("\ud800\x07\x00\x9b") & set(html)
+    assert text.encode("unicode_escape").decode() in html
+
+
+def test_arabic_keeps_its_marks():
+    assert "\u200f" in render({"title": "\u200fتقرير", "verdict": ""})
+
+
 def test_ids_are_unique_and_labels_point_at_them():
     tags = Outline(render(page())).tags
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]

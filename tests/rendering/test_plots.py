@@ -130,6 +130,16 @@ def test_hostile_names_are_letters():
     assert name in texts(learning_curves({name: [[(0, 1.0)]]}))
 
 
+@pytest.mark.parametrize(
+    "name", ["half \ud800", "bell \x07", "turned \u202e", "two\nlines", "\x00", "文章分类 😀", "a" * 2000]
+)
+def test_names_that_no_picture_can_hold_are_escaped(name: str):
+    for svg in (similarity_bars([name], [0.5], title=name), learning_curves({name: [[(0, 1.0)]]}, title=name)):
+        ElementTree.fromstring(svg.encode())
+        assert not set("\ud800\x07\u202e\x00") & set(svg)
+    assert ("😀" in svg) == ("😀" in name)
+
+
 def test_drawing_leaves_the_settings_of_the_session_alone():
     import matplotlib
 

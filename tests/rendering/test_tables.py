@@ -27,6 +27,11 @@ def test_a_markdown_table_is_aligned():
     assert table_text(**TABLE) == expected
 
 
+def test_a_cell_holds_no_letter_that_a_terminal_obeys():
+    text = table_text(["name"], [["\x1b[2J \ud800 \u202e"]])
+    assert text.encode() and r"\x1b[2J \ud800 \u202e" in text
+
+
 def test_a_markdown_table_without_rows():
     assert table_text(["a", "b"], []) == "| a   | b   |\n| --- | --- |"
 

@@ -1,6 +1,7 @@
 """What past transfers showed: where it is kept, that it is kept once, and that it ranks as the predictor says."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,46 @@ def test_a_ranking_that_is_kept_outlives_what_is_learned_later(library, tmp_path
 def test_a_damaged_ranking_is_made_anew(tmp_path, text):
     (tmp_path / "ranking.json").write_text(text)
     assert read_ranking(tmp_path / "ranking.json", []) is None
+
+
+STORED = {"prompt": "a", "task": "b", "similarity": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("sources", "rank_by"),
+    [
+        ([{**STORED, "similarity": 1e300}], "mean"),
+        ([{**STORED, "similarity": True}], "mean"),
+        ([STORED, STORED], "mean"),
+        ([{**STORED, "expected": 1e300}], "learned"),
+        ([{**STORED, "expected": 0.5}, {**STORED, "prompt": "c"}], "learned"),
+        ([STORED], "zzz"),
+    ],
+)
+def test_a_ranking_that_nobody_wrote_is_made_anew(tmp_path, sources, rank_by):
+    path = tmp_path / "ranking.json"
+    path.write_text(json.dumps({"metric": rank_by, "sources": sources}))
+    assert read_ranking(path, sorted({source["prompt"] for source in sources})) is None
+    path.write_text(json.dumps({"metric": "mean", "sources": [STORED]}))
+    assert read_ranking(path, ["a"]) is not None
+
+
+def test_a_ranking_is_no_link_and_leaves_nothing_beside_it(library, tmp_path):
+    """F3, F8, F16."""
+    ranking = retrieve(target(), library, k=6)
+    prompts = [source.prompt for source in ranking.sources]
+    path, other = tmp_path / "out" / "ranking-01234567.json", tmp_path / "other.json"
+    write_ranking(other, ranking)
+    path.parent.mkdir()
+    (path.parent / ".ranking-89abcdef.json.1.0123abcd.tmp").write_bytes(b"half")
+    path.symlink_to(other)
+    assert read_ranking(path, prompts) is None
+    write_ranking(path, ranking)
+    assert read_ranking(path, prompts) is not None and not path.is_symlink()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    path.unlink()
+    os.mkfifo(path)
+    assert read_ranking(path, prompts) is None
 
 
 def test_plain_values_have_expected_results_only_where_these_rank(library):

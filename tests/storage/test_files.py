@@ -211,6 +211,10 @@ def test_a_lock_is_never_taken_in_another_file(tmp_path: Path, inside: bool) -> 
         with pytest.raises(StorageError, match=message), lock(tmp_path / name, root):
             raise AssertionError("locked")
     assert precious.read_bytes() == b"precious\n" and not (tmp_path / "new").exists()
+    (tmp_path / "mine").write_bytes(b"7")
+    (tmp_path / "shared.lock").hardlink_to(tmp_path / "mine")
+    with lock(tmp_path / "shared", root):
+        assert (tmp_path / "mine").read_bytes() == b"7"
     for content in (b"", b"4194304", b"12\n"):
         (tmp_path / "own.lock").write_bytes(content)
         with lock(tmp_path / "own", root):

@@ -78,3 +78,14 @@ def test_a_file_of_lines_has_a_bound(tmp_path: Path):
         file.truncate(60_000_000_000)
     with pytest.raises(StorageError, match="holds 60,000,000,000 bytes"):
         read_lines(tmp_path / "lines")
+
+
+def test_another_name_of_the_file_keeps_what_it_holds(tmp_path: Path):
+    """Of the kind of F3: a journal that is a hard link to a file of the user, whose last line has no end."""
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"first\na torn line")
+    (tmp_path / "lines").hardlink_to(precious)
+    append_lines(tmp_path / "lines", [b"new\n"], inside=tmp_path)
+    append_lines(tmp_path / "lines", [b"newer\n"], inside=tmp_path)
+    assert read_lines(tmp_path / "lines") == [b"first", b"new", b"newer"]
+    assert precious.read_bytes() == b"first\na torn line"

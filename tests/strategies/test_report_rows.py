@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -75,3 +76,26 @@ def test_damage_is_named(target, prompt, content, named):
     with pytest.raises(RunError) as caught:
         evaluate_report(target, prompt)
     assert str(path) in str(caught.value) and named in str(caught.value) and "Delete it" in str(caught.value)
+
+
+def test_what_is_kept_is_no_link_and_no_fifo(target, prompt, tmp_path):
+    """F3, F8: in the folder of a stranger's transfer."""
+    evaluate_report(target, prompt)
+    (path,) = (target.out / "report-rows").iterdir()
+    path.replace(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"is a link.*Delete it"):
+        evaluate_report(target, prompt)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RunError, match=r"it is a FIFO.*Delete it"):
+        evaluate_report(target, prompt)
+
+
+def test_what_killed_writers_left_is_swept_up(target, prompt):
+    """F16: also of answers that nobody asks for again."""
+    evaluate_report(target, prompt)
+    (path,) = (target.out / "report-rows").iterdir()
+    (path.parent / ".other.json.1.0123abcd.tmp").write_bytes(b"half")
+    evaluate_report(target, prompt + 1)
+    assert len(list(path.parent.iterdir())) == 2

@@ -9,7 +9,7 @@ from spot.config import TuneConfig
 from spot.errors import ConfigError
 from spot.library.library import Library
 from spot.prompts.prompt import save
-from spot.study.cells import read_plan
+from spot.study.cells import finished, read_plan
 from spot.study.config import look_up, read_study
 from tests.support.prompts import BACKBONE, RECIPE, library_prompt
 
@@ -212,6 +212,8 @@ def test_a_folder_that_is_a_library_stands_for_its_prompts(tmp_path):
         ('sources = ["a\\u0000b"]', "sources: "),
         (f'targets = ["{"a" * 300}"]', "targets: "),
         ('sources = ["~zzz9/x"]', "begins with a home folder that is not known"),
+        (f'name = "{"a" * 300}"', "should be at most 100 letters"),
+        (f'seeds = ["{"a/" * 3000}"]', "seeds is ['a/a/"),
         ('out = "~zzz9"', "begins with a home folder that is not known"),
     ],
 )
@@ -221,7 +223,7 @@ def test_a_value_that_no_study_can_have_is_said_in_words(tmp_path, line, named):
     (tmp_path / "study.toml").write_text("\n".join(lines.values()))
     with pytest.raises(ConfigError) as refusal:
         read_plan(tmp_path / "study.toml")
-    assert named in str(refusal.value)
+    assert named in str(refusal.value) and len(str(refusal.value)) < 4000
 
 
 def test_a_backbone_of_a_name_that_no_file_can_have_is_a_name(tmp_path):
@@ -229,3 +231,9 @@ def test_a_backbone_of_a_name_that_no_file_can_have_is_a_name(tmp_path):
         f'name = "a"\ntargets = ["cr"]\nstrategies = ["none"]\nbackbone = "{"a" * 5000}"\n'
     )
     assert {cell.settings.backbone for cell in read_plan(tmp_path / "study.toml").cells} == {"a" * 5000}
+
+
+def test_a_folder_of_a_name_that_no_file_can_have_holds_no_record(tmp_path):
+    text = f'name = "a"\ntargets = ["cr"]\nstrategies = ["none"]\nout = "{"a" * 300}"\n'
+    (tmp_path / "study.toml").write_text(text)
+    assert finished(read_plan(tmp_path / "study.toml")) == {}

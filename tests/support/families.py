@@ -249,6 +249,7 @@ class Family:
             sequence-to-sequence family.
         settings: fields of the configuration that this entry sets otherwise than its family.
         saved_as: the class whose weights are in the files, where it is not the one that the mapping names.
+        generation: settings of its generation_config.json.
     """
 
     name: str
@@ -256,6 +257,7 @@ class Family:
     kind: Kind
     settings: Mapping[str, Any] = field(default_factory=dict)
     saved_as: str = ""
+    generation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
@@ -313,6 +315,8 @@ class Family:
             assert tied.data_ptr() == model.get_input_embeddings().weight.data_ptr()
             save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         else:
+            for name, value in self.generation.items():
+                setattr(model.generation_config, name, value)
             model.save_pretrained(folder)
         word_tokenizer(self.kind == "seq2seq").save_pretrained(folder)
         return model
@@ -451,7 +455,7 @@ _VARIANTS = (
     Family("switch_transformers@capacity", "switch_transformers", "seq2seq", {"expert_capacity": 2}),
     Family("nllb-moe@capacity", "nllb-moe", "seq2seq", {"expert_capacity": 2}),
     Family("bart@scaled", "bart", "seq2seq", {"scale_embedding": True}),
-    Family("bart@forced", "bart", "seq2seq", {"forced_bos_token_id": 7, "forced_eos_token_id": EOS}),
+    Family("bart@forced", "bart", "seq2seq", generation={"forced_bos_token_id": 7, "forced_eos_token_id": EOS}),
     Family("big_bird@sparse", "big_bird", "causal", {"attention_type": "block_sparse", "block_size": 4}),
     Family(
         "granite@scaled",
@@ -464,6 +468,91 @@ _VARIANTS = (
             "attention_multiplier": 0.25,
         },
     ),
+    # Real checkpoints that differ from their family's defaults in what a prompt meets.
+    Family(
+        "llama@llama3",
+        "llama",
+        "causal",
+        _rope(
+            rope_type="llama3",
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=_SHORT,
+        ),
+    ),
+    Family("llama@linear", "llama", "causal", _rope(rope_type="linear", factor=2.0)),
+    Family("llama@tied", "llama", "causal", {"tie_word_embeddings": True}),
+    Family("mistral@narrow", "mistral", "causal", {"sliding_window": 3}),
+    Family("gpt_oss@narrow", "gpt_oss", "causal", {"sliding_window": 3}),
+    Family("gpt_neo@narrow", "gpt_neo", "causal", {"window_size": 3}),
+    Family("llama4_text@narrow", "llama4_text", "causal", {"attention_chunk_size": 4}),
+    Family("recurrent_gemma@narrow", "recurrent_gemma", "causal", {"attention_window_size": 4}),
+    Family("gemma3_text@bidirectional", "gemma3_text", "causal", {"use_bidirectional_attention": True}),
+    Family(
+        "gemma4_text@shared",
+        "gemma4_text",
+        "causal",
+        {"num_hidden_layers": 4, "layer_types": SLIDING_THEN_FULL * 2, "num_kv_shared_layers": 2},
+    ),
+    Family("gemma4_text@plain", "gemma4_text", "causal", {"hidden_size_per_layer_input": 0, "attention_k_eq_v": True}),
+    Family(
+        "gemma4_text@experts",
+        "gemma4_text",
+        "causal",
+        {
+            "hidden_size_per_layer_input": 0,
+            "enable_moe_block": True,
+            "num_experts": 4,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 24,
+        },
+    ),
+    Family(
+        "qwen4_exp_text@ple",
+        "qwen4_exp_text",
+        "causal",
+        {
+            "ple_layer_ids": [1],
+            "ngram_vocab_size_base": 50,
+            "make_ngram_vocab_size_divisible_by": 1,
+            "split_ngram_parts": 1,
+            "heads_per_ngram": 2,
+        },
+    ),
+    Family("qwen3@sliding", "qwen3", "causal", _ALTERNATING),
+    Family(
+        "falcon_h1@scaled",
+        "falcon_h1",
+        "causal",
+        {"embedding_multiplier": 5.6, "lm_head_multiplier": 0.4, "key_multiplier": 0.5},
+    ),
+    Family("granitemoehybrid@recurrent", "granitemoehybrid", "causal", {"layer_types": ["linear_attention"] * 2}),
+    Family("lfm2@recurrent", "lfm2", "causal", {"layer_types": ["conv"] * 2}),
+    Family(
+        "gpt2@inverse", "gpt2", "causal", {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True}
+    ),
+    Family("gpt_bigcode@heads", "gpt_bigcode", "causal", {"multi_query": False}),
+    Family("gpt_neox@sequential", "gpt_neox", "causal", {"use_parallel_residual": False}),
+    Family(
+        "falcon@rw",
+        "falcon",
+        "causal",
+        {"alibi": True, "parallel_attn": False, "bias": True, "multi_query": False, "num_kv_heads": 4},
+    ),
+    Family("deepseek_v2@whole", "deepseek_v2", "causal", {"q_lora_rank": None}),
+    Family("xlm@sinusoidal", "xlm", "causal", {"sinusoidal_embeddings": True}),
+    *(
+        Family(f"{name}@scaled", name, "seq2seq", {"scale_embedding": True})
+        for name in ("pegasus", "marian", "mbart", "mvp", "blenderbot", "blenderbot-small")
+    ),
+    Family(
+        "marian@vocabularies",
+        "marian",
+        "seq2seq",
+        {"decoder_vocab_size": 190, "share_encoder_decoder_embeddings": False, "tie_word_embeddings": False},
+    ),
+    Family("mbart@language", "mbart", "seq2seq", {"decoder_start_token_id": 9}),
     Family("llama@headless", "llama", "causal", saved_as="LlamaModel"),
     Family("t5@encoder", "t5", "seq2seq", saved_as="T5EncoderModel"),
 )

@@ -125,13 +125,23 @@ class Alone:
         self.is_seq2seq = bool(model.config.is_encoder_decoder)
         self.embedding: Any = model.get_input_embeddings()
         self.scale, self.reads_ids = 1.0, False
+        # Angles that grow with a row stay so for later rows that are shorter.
+        self.remembers_lengths = "dynamic" in str(getattr(model.config, "rope_parameters", None))
         ids = UNEVEN[0][0]
         by_ids = self._run([], ids=ids)
-        scales = (1.0, self.embed(ids).shape[-1] ** 0.5)
+        text = model.config.get_text_config(decoder=True)
+        # Where a prompt stands, a model that looks ids up a second time finds a pad, as where a picture stands; others
+        # may count pads out of the row.
+        self.filler = PAD if getattr(text, "hidden_size_per_layer_input", None) else 48
+        scales = (1.0, self.embed(ids).shape[-1] ** 0.5, getattr(text, "embedding_multiplier", 1.0))
         errors = []
         for scale in scales:
             self.scale = scale
-            errors.append(relative(self._run([], vectors=self.embed(ids)), by_ids))
+            try:
+                self._run([], vectors=1.5 * self.embed(ids))
+                errors.append(relative(self._run([], vectors=self.embed(ids)), by_ids))
+            except RuntimeError:  # Gemma 4 looks each vector up among those of its tokens
+                errors.append(float("inf"))
         self.reads_ids = min(errors) > TOLERANCE
         self.scale = 1.0 if self.reads_ids else scales[int(np.argmin(errors))]
 
@@ -206,19 +216,21 @@ class Alone:
         if not self.reads_ids:
             return self._run(decoder_ids, vectors=torch.cat([prompt, self.embed(ids)]))
 
-        # Pads stand where the prompt does, as where a picture does, and their vectors are exchanged for the prompt's.
+        # Other tokens stand where the prompt does, and their vectors are exchanged for the prompt's.
         def exchanged(_module: torch.nn.Module, _inputs: object, vectors: Tensor) -> Tensor:
             return torch.cat([prompt[None], vectors[:, len(prompt) :]], dim=1)
 
         handle = self.embedding.register_forward_hook(exchanged)
         try:
-            return self._run(decoder_ids, ids=[PAD] * len(prompt) + list(ids))
+            return self._run(decoder_ids, ids=[self.filler] * len(prompt) + list(ids))
         finally:
             handle.remove()
 
     def _run(
         self, decoder_ids: Sequence[int], *, ids: Sequence[int] | None = None, vectors: Tensor | None = None
     ) -> Tensor:
+        if self.remembers_lengths:
+            self.model(input_ids=torch.tensor([[48]]), use_cache=False)  # a short row makes it forget the longer ones
         arguments: dict[str, Any] = {"use_cache": False}
         if ids is not None:
             arguments["input_ids"] = torch.tensor([list(ids)])
@@ -505,13 +517,15 @@ def run_check(check: Check, specimen: Specimen) -> Outcome:
 
 
 def _place(error: BaseException) -> str:
-    """An exception with the last line of ours, and the last line of all, that it came through."""
-    trace, lines = error.__traceback__, []
+    """An exception with the line where it was raised, and the last line of ours that it came through."""
+    trace, lines, ours = error.__traceback__, [], ["zoo.py"]
     while trace is not None:
-        lines.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+        path = Path(trace.tb_frame.f_code.co_filename)
+        lines.append(f"{path.name}:{trace.tb_lineno}")
+        if "spot" in path.parts and "transformers" not in path.parts:
+            ours.append(lines[-1])
         trace = trace.tb_next
-    ours = [line for line in lines if not line.startswith("zoo.py")]
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]} [{' < '.join(ours[-1:-4:-1])}]"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]} [{lines[-1]}, from {ours[-1]}]"
 
 
 class Remembered(logging.Handler):

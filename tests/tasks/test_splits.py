@@ -255,3 +255,11 @@ def test_an_empty_role_is_refused(limits):
 def test_a_task_without_train_rows_is_refused():
     with pytest.raises(TaskError, match="toy has no train split; it has 'test'"):
         split_rows(task_of({"test": words(3)}), None, 5, 5, 0)
+
+
+def test_rows_that_differ_in_symbols_alone_are_all_reported():
+    train = ["great :)", "I like C++", "x>y", "it is -5", "\u0939\u093f\u0902\u0926\u0940"]
+    test = ["great :(", "I like C#", "x<y", "it is 5", "\u0939\u0940\u0902\u0926\u0940"]
+    task = task_of({"train": train, "validation": ["v"], "test": [*test, "Great :)."]})
+    found = split_rows(task, None, None, None, 0)
+    assert [row.texts[0] for row in found.report] == test and len(found.train) == 5

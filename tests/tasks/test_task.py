@@ -3,7 +3,7 @@
 import pytest
 
 from spot.errors import TaskError
-from spot.tasks.task import Example, check_split, data_digest, text_key
+from spot.tasks.task import Example, check_split, data_digest, place_key, text_key
 
 
 def test_texts_without_letters_are_told_apart():
@@ -24,3 +24,18 @@ def test_the_digest_reads_inputs_answers_and_order_but_no_ids():
 def test_an_unknown_split_is_refused_with_a_near_name():
     with pytest.raises(TaskError, match=r"toy has no split 'validaton'; did you mean 'validation'\?"):
         check_split("toy", "validaton", ("train", "validation"))
+
+
+def test_symbols_and_marks_tell_rows_apart_and_copies_are_copies():
+    def key(text):
+        return text_key(Example("1", "", (), texts=(text,)))
+
+    apart = ("I use C", "I use C++", "I use C#", "x>y", "x<y", "it is -5", "it is 5", "\u0915\u093f", "\u0915\u0940")
+    assert len({*map(key, apart)}) == len(apart)
+    assert key("Caf\u00e9 is  GOOD .") == key("cafe\u0301 is good")
+
+
+def test_the_place_of_a_text_is_as_it_always_was():
+    """Which part of a split a row falls into must not change, or rows that trained would report."""
+    rows = [Example("1", "", (), texts=texts) for texts in (("It 's C++, OK?", "b"), (":-)",), ("\u0915\u093f",))]
+    assert [place_key(row) for row in rows] == ["itscok\x1fb", ":-)", "\u0915"]

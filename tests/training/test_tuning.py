@@ -122,7 +122,7 @@ def test_a_source_of_another_backbone_is_refused(backbone, tiny_folder, tmp_path
 def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(backbone, tmp_path, monkeypatch):
     loss = Backbone.loss
     monkeypatch.setattr(Backbone, "loss", lambda self, *args: loss(self, *args) * float("nan"))
-    with pytest.raises(RunError, match=r"the loss of toy at step 1 is nan.*give a lower learning_rate"):
+    with pytest.raises(RunError, match=r"the loss of toy at step 1 is nan.*numbers are not finite in float32"):
         tune_runs([run(backbone)], backbone, tmp_path / "run")
     assert read_results(RunDir(tmp_path / "run")) is None
 
@@ -199,3 +199,30 @@ def test_patience_waits_for_the_key_and_ends_what_it_ends(backbone, tmp_path):
     result = read_results(RunDir(tmp_path / "run"))[0]
     assert prompt.key is not None and 6 <= result.steps < 20
     assert result.tokens == result.curve[-1].tokens
+
+
+def test_a_result_that_is_not_that_of_its_prompt_is_made_again(backbone, tmp_path):
+    run = toy_run(backbone)
+    [tuned] = tune_runs([run], backbone, tmp_path)
+    path = tmp_path / "result.json"
+    whole = path.read_bytes()
+    content = json.loads(whole)
+    content["runs"][0]["scores"] = {"accuracy": 99.5}
+    path.write_text(json.dumps(content))
+    [again] = tune_runs([run], backbone, tmp_path)
+    assert again.result.scores == tuned.result.scores and path.read_bytes() == whole
+
+
+def test_a_result_of_another_step_than_its_prompts_is_refused(backbone, tmp_path):
+    run = toy_run(backbone)
+    [tuned] = tune_runs([run], backbone, tmp_path)
+    path = tmp_path / "result.json"
+    content = json.loads(path.read_text())
+    steps = [point["step"] for point in content["runs"][0]["curve"] if point["step"] != tuned.result.step]
+    content["runs"][0]["step"] = steps[0]
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"expected one run. Delete result.json"):
+        tune_runs([run], backbone, tmp_path)
+    path.unlink()
+    [again] = tune_runs([run], backbone, tmp_path)
+    assert again.result.scores == tuned.result.scores

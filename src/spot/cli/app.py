@@ -26,7 +26,7 @@ from spot.cli import (
     transfer,
     tune,
 )
-from spot.errors import SpotError
+from spot.errors import SpotError, lacks_memory
 
 app = typer.Typer(
     name="spot",
@@ -84,6 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _run(arguments)
     except SpotError as error:
         output.note(f"error: {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        reason = str(error).partition("\n")[0][:200] or "none is left"
+        output.note(
+            f"error: memory ran out ({reason}): end other programs, or give a smaller batch_size, fewer rows, a "
+            "smaller model, or SPOT_DTYPE=bfloat16"
+        )
     except OSError as error:
         # Every file that a command means to use has an error of its own; this is one that it could not even look at.
         output.note(f"error: {_in_words(error)}")

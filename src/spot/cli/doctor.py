@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -20,6 +21,7 @@ app = typer.Typer()
 DISTRIBUTION = "spot-transfer"
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 DEMO_MEMORY = 3.5  # GB that `spot demo` takes at most
+FAR = 2048  # tokens; rows beyond such a length take minutes to compare on a CPU
 GB, MB = 1e9, 1e6  # bytes
 
 
@@ -47,10 +49,19 @@ class Check:
         return "ok" if self.ok else "optional" if self.optional else "missing"
 
 
-@app.command(epilog=example("spot doctor"))
-def doctor(as_json: Json = False) -> None:
-    """Say what this machine has, what is missing, and the line that installs it; nothing is downloaded."""
-    checks = [*_machine(), *_packages(), *_data(), *_cache()]
+Model = Annotated[
+    str | None,
+    typer.Option("--backbone", help="Compare ways to compute rows on this model: 'embedded', a folder or a hub id."),
+]
+
+
+@app.command(epilog=example("spot doctor", "spot doctor --backbone ./my-model"))
+def doctor(backbone: Model = None, as_json: Json = False) -> None:
+    """Say what this machine has, what is missing, and the line that installs it; nothing is downloaded.
+
+    With --backbone: how the rows of that model are computed, compared with what it gives for each row alone.
+    """
+    checks = [*_model(backbone)] if backbone else [*_machine(), *_packages(), *_data(), *_cache()]
     rows = [(check.name, check.state, check.found, check.todo or None) for check in checks]
     emit([asdict(check) for check in checks], as_json, table(("what", "state", "found", "to do"), rows))
 
@@ -80,6 +91,40 @@ def _machine() -> Iterator[Check]:
     yield Check(
         "memory", ok=enough, found=size, todo="" if enough else f"close programs: the demo takes up to {DEMO_MEMORY} GB"
     )
+
+
+def _model(name: str) -> Iterator[Check]:
+    """What a backbone is, and which ways to compute its rows are exact."""
+    from spot.models.backbone import Backbone
+
+    backbone = Backbone.load(name)
+    yield Check("backbone", ok=True, found=f"{backbone.id}, {backbone.parameters:,} parameters")
+    most = backbone.max_positions
+    yield Check("positions", ok=True, found="no end is known" if most is None else f"{most:,} tokens, prompt included")
+    stretches = [tokens for tokens in (0, *backbone.edges) if most is None or tokens < most]
+    for tokens in stretches:
+        where = f" beyond {tokens:,} tokens" if tokens else ""
+        if tokens > FAR:
+            yield Check(f"rows{where}", ok=True, found="compared when the first such row comes")
+            continue
+        ways = backbone.ways_for(tokens + 1)
+        yield Check(
+            f"rows{where}",
+            ok=True,
+            found="; ".join(
+                (
+                    "a prompt is computed once for all rows" if ways.shares else "a prompt is read once a row",
+                    {"padded": "rows of any length in a call", "equal": "rows of one length in a call"}.get(
+                        ways.together, "one row in a call"
+                    ),
+                    "labels as a tree" if ways.tree else "labels one by one",
+                    {"padded": "tokens from kept states", "equal": "tokens from kept states, one length in a call"}.get(
+                        ways.decoding, "tokens by reading the whole row again"
+                    ),
+                )
+            ),
+            todo="; ".join(ways.notes),
+        )
 
 
 def _memory() -> tuple[float | None, float | None]:

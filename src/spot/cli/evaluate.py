@@ -210,8 +210,12 @@ def _lines(member: "TaskScores", prompts: Sequence[str]) -> "list[str | Table]":
     lines: list[str | Table] = [f"{member.task} {member.split}, {member.rows} rows: {scores(titled)}"]
     if member.invalid:
         lines.append(f"{member.invalid} of the answers are no label and count as wrong")
+    if member.unanswered:
+        lines.append(f"{member.unanswered} of the rows have no answer and count as wrong")
     lines += [f"  {prompt} alone: {scores(voter)}" for prompt, voter in zip(prompts, member.each, strict=False)]
     if member.classes is not None:
+        label, always = member.classes.majority
+        lines.append(f"always answering {label!r} has accuracy {always:.1f}")
         lines += ["", table(**class_table(member.classes)), "", table(**confusion_table(member.classes))]
         lines += [f"note: {warning}" for warning in member.classes.warnings]
     return lines

@@ -25,6 +25,12 @@ def export(
     prompt: PromptName,
     to: Annotated[Format, typer.Option(help="A folder for PEFT, or one float32 array [P, D] for numpy.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder; for numpy also a file NAME.npy.")],
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Where PEFT finds the frozen model.  [default: where it was seen here, else its name]"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a prompt for another program, bit for bit."""
@@ -33,7 +39,9 @@ def export(
     from spot import interchange
 
     if to is Format.peft:
-        path = interchange.export_peft(soft_prompt, out)
+        from spot.models.checkpoints import home_of
+
+        path = interchange.export_peft(soft_prompt, out, base=home_of(soft_prompt.backbone, backbone))
     else:
         path = interchange.export_npy(soft_prompt, out if out.suffix == ".npy" else out / "prompt.npy")
     emit({"prompt": soft_prompt.digest, "format": to, "path": str(path)}, as_json, f"wrote {path}")

@@ -93,11 +93,29 @@ def remove(name: Reference, library: LibraryName, as_json: Json = False) -> None
 
 
 @app.command(epilog=example("spot library reindex --library my_prompts"))
-def reindex(library: LibraryName, as_json: Json = False) -> None:
-    """Build the library's cache (index.sqlite) again from the prompt files, which are the truth."""
+def reindex(
+    library: LibraryName,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Give prompts of this model, made with an older version, the fingerprint of today."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build the library's cache (index.sqlite) again from the prompt files, which are the truth.
+
+    Prompts that are upgraded with --backbone get new digests.
+    """
     from spot.library.library import open_library
 
-    count = open_library(library).reindex()
+    opened = open_library(library)
+    if backbone is None:
+        count = opened.reindex()
+    else:
+        from spot.models.checkpoints import locate
+
+        count = opened.reindex(locate(backbone).id)
     emit({"prompts": count}, as_json, f"{count} prompts")
 
 

@@ -23,6 +23,7 @@ from spot.cli.transfer import OldRankBy
 from spot.config import SELECT_ROWS, TransferConfig
 
 app = typer.Typer()
+SHOWN = 5
 
 
 @app.command(epilog=example("spot retrieve reviews.toml --library packaged --rank-by mean -k 5"))
@@ -31,7 +32,10 @@ def retrieve(
     library: LibraryName = PACKAGED,
     rank_by: Annotated[str, setting(TransferConfig, "rank_by", "mean|token|max|learned")] = "mean",
     metric: OldRankBy = None,
-    k: Annotated[int, typer.Option("-k", help="How many sources to show.")] = 5,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", help=f"How many sources to show; left out: {SHOWN}, or all where there are fewer."),
+    ] = None,
     data: Data = None,
     train_rows: TrainRows = None,
     select_rows: SelectRows = SELECT_ROWS,
@@ -50,7 +54,9 @@ def retrieve(
     ranking.check_rank_by(rank_by)
     opened = open_sources(library)
     new_task = registry.get(task, data)
-    search.check_k(k, sum(entry.task != new_task.name for entry in opened.entries()), str(opened.path))
+    count = sum(entry.task != new_task.name for entry in opened.entries())
+    k = max(1, min(SHOWN, count)) if k is None else k
+    search.check_k(k, count, str(opened.path))
     rows = split_rows(new_task, train_rows, select_rows, None, 0)
 
     from spot.strategies.target import embed_target

@@ -16,6 +16,7 @@ from spot.storage.values import plain
 from spot.tasks.readers import some
 
 FEWEST_ROWS = 5  # of a class, below which one row moves its recall by more than 20 points
+FEW_ROWS = 30  # of all classes, below which one row moves accuracy by more than 3 points
 MOST_CLASSES = 10  # of a matrix that a terminal of 80 columns can hold; of more, the most confused pairs are shown
 MOST_PAIRS = 12
 WIDEST = 80  # characters of a matrix; one whose headings are wider has numbers for headings
@@ -78,9 +79,16 @@ class ClassReport:
     rows: int
 
     @property
+    def majority(self) -> tuple[str, float]:
+        """The answer that most rows have, and the accuracy, percent, of always giving it."""
+        most = max(self.classes, key=lambda scores: scores.support)
+        return most.label, 100 * most.support / self.rows
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Why these numbers say less than they seem to: sentences without a full stop."""
         answered = [scores for scores in self.classes if scores.support]
+        label, always = self.majority
         sentences = []
         if unpredicted := [scores for scores in answered if not scores.predicted]:
             labels, rows = some(scores.label for scores in unpredicted), sum(scores.support for scores in unpredicted)
@@ -89,11 +97,20 @@ class ClassReport:
             sentences.append(f"all {self.rows} rows have the answer {answered[0].label!r}: no other class is measured")
         elif small := [scores.label for scores in self.classes if scores.support < FEWEST_ROWS]:
             sentences.append(f"fewer than {FEWEST_ROWS} rows have the answer {some(small)}: too few to judge by")
+        if len(answered) > 1 and self.accuracy <= always:
+            sentences.append(
+                f"accuracy {self.accuracy:.1f} is no better than always answering {label!r}, which has {always:.1f}"
+            )
+        if self.rows < FEW_ROWS:
+            points = 100 / self.rows
+            sentences.append(f"{self.rows} rows are few: one row more or less moves accuracy by {points:.0f} points")
         return tuple(sentences)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
-        return {**plain(self), "warnings": list(self.warnings)}
+        label, always = self.majority
+        majority = {"label": label, "accuracy": always}
+        return {**plain(self), "majority": majority, "warnings": list(self.warnings)}
 
 
 def class_report(labels: Sequence[str], answers: Answers, predictions: Sequence[str]) -> ClassReport:
@@ -192,7 +209,9 @@ def class_sections(report: ClassReport, subject: str = "the model") -> tuple[Sec
         subject: who answered them, such as `the chosen prompt`.
     """
     invalid = f", and {report.invalid} invalid answers" if report.invalid else ""
+    label, always = report.majority
     text = f"Accuracy {report.accuracy:.1f} %, macro F1 {report.macro_f1:.1f} % on {report.rows} rows{invalid}."
+    text += f" Always answering {label!r} has accuracy {always:.1f} %."
     if report.warnings:
         text += f"\n\nRead this with care: {'; '.join(report.warnings)}."
     if len(report.classes) > MOST_CLASSES:

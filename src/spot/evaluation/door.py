@@ -18,8 +18,8 @@ from spot.collator import collator_for, collator_of_reading
 from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, PromptError, RunError, TaskError
 from spot.evaluation.classes import ClassReport, class_report
-from spot.evaluation.predictions import Prediction, Progress, predict_rows, predict_with_each, vote
-from spot.evaluation.scoring import LIKELIHOOD, Evaluation, evaluate_rows, score_predictions
+from spot.evaluation.predictions import Prediction, Progress, no_answer, predict_rows, predict_with_each, vote
+from spot.evaluation.scoring import LIKELIHOOD, Evaluation, check_answered, evaluate_rows, score_predictions
 from spot.library.library import resolve
 from spot.metrics.scores import GLUE, SUPERGLUE, glue_average, superglue_average
 from spot.models.backbone import Backbone
@@ -48,6 +48,7 @@ class TaskScores:
         rows: how many there are.
         scores: metric -> percent.
         invalid: answers that are no label, each of which counts as wrong.
+        unanswered: rows without an answer, because the model's numbers are not finite; each counts as wrong.
         positive: the label that F1 is of; empty where there is none.
         classes: confusion matrix, and precision, recall and F1 of each class; None for open answers.
         each: of a vote, the scores of each voter alone.
@@ -59,6 +60,7 @@ class TaskScores:
     rows: int
     scores: Mapping[str, float]
     invalid: int = 0
+    unanswered: int = 0
     positive: str = ""
     classes: ClassReport | None = None
     each: tuple[Mapping[str, float], ...] = ()
@@ -101,6 +103,7 @@ class MixtureScores:
             "rows": self.rows,
             "scores": {f"{part.task} {name}": value for part in self.members for name, value in part.scores.items()},
             "invalid": sum(member.invalid for member in self.members),
+            "unanswered": sum(member.unanswered for member in self.members),
             "averages": dict(self.averages),
             "members": members,
             "missing": dict(self.missing),
@@ -130,7 +133,7 @@ def predict(
         progress: called after every batch.
 
     Returns:
-        One prediction a row, in their order.
+        One prediction a row, in their order; one whose `is_answered` is false where the model's numbers are not finite.
 
     Raises:
         PromptError: the prompt belongs to another backbone.
@@ -155,7 +158,10 @@ def predict_inputs(
     vectors = stacked([] if prompt is None else [prompt], backbone)
     collator = collator_of_reading(backbone, reading, length=vectors.shape[1])
     encoded = collator.encode([replace(example, answers=()) for example in examples])
-    return predict_rows(backbone, vectors[0], collator, encoded, progress, decode)
+    predictions = predict_rows(backbone, vectors[0], collator, encoded, progress, decode)
+    if sentence := no_answer(predictions, backbone):
+        log.warning("%s", sentence)
+    return predictions
 
 
 def evaluate(
@@ -195,6 +201,7 @@ def evaluate(
     Raises:
         ConfigError: `decode` is neither.
         PromptError: a prompt belongs to another backbone, or the prompts read rows differently.
+        BackboneError: no row has an answer, because the model's numbers are not finite.
         TaskError: there are no rows with answers, or an unknown split.
     """
     _check_decode(decode)
@@ -388,7 +395,9 @@ def _scores(
         evaluations = [evaluate_rows(backbone, vectors[0], task, collator, examples, progress=progress, decode=decode)]
     else:
         ballots = predict_with_each(backbone, vectors, collator, collator.encode(examples), progress, decode)
-        evaluations = [score_predictions(task, examples, ballot) for ballot in (vote(ballots), *ballots)]
+        decided = vote(ballots)
+        check_answered(decided, backbone)
+        evaluations = [score_predictions(task, examples, ballot) for ballot in (decided, *ballots)]
     result: Evaluation = evaluations[0]
     last = task.labels[-1] if "f1" in task.metrics else ""
     positive = last if task.positive is None else task.positive
@@ -400,6 +409,7 @@ def _scores(
         rows=len(examples),
         scores=result.scores,
         invalid=result.invalid,
+        unanswered=result.unanswered,
         positive=positive,
         classes=class_report(task.labels, answers, texts) if task.labels else None,
         each=tuple(voter.scores for voter in evaluations[1:]),

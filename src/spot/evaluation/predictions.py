@@ -1,5 +1,6 @@
 """Predict the answers of encoded rows, by ranking the labels or by generation, and let prompts vote."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,27 +24,52 @@ class Prediction:
     """What the model answers to one row.
 
     Attributes:
-        text: the answer: a label word, or generated text.
+        text: the answer: a label word, or generated text; empty where there is none.
         log_probabilities: of every label, nats, in the task's order; empty for generated text. Of unlabelled text one
             number: the mean over the tokens of its target.
         labels: the label words that were ranked; none for generated text.
+        is_answered: whether there is an answer; none where the model's numbers are not finite.
     """
 
     text: str
     log_probabilities: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
+    is_answered: bool = True
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Probability of each label among the labels; empty for generated text."""
-        if not self.labels:
+        """Probability of each label among the labels; empty for generated text, and where there is no answer."""
+        if not self.labels or not self.is_answered:
             return {}
         shares = np.exp(np.array(self.log_probabilities) - np.logaddexp.reduce(self.log_probabilities))
         return dict(zip(self.labels, shares.tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """`label` and `probabilities` where labels were ranked, else `text`."""
-        return {"label": self.text, "probabilities": self.probabilities} if self.labels else {"text": self.text}
+        """`label` and `probabilities` where labels were ranked, else `text`; None for each where there is no answer."""
+        answer = self.text if self.is_answered else None
+        if not self.labels:
+            return {"text": answer}
+        return {"label": answer, "probabilities": self.probabilities if self.is_answered else None}
+
+
+def unanswered(predictions: Sequence[Prediction]) -> int:
+    """How many rows have no answer, because the model's numbers are not finite."""
+    return sum(not prediction.is_answered for prediction in predictions)
+
+
+def no_answer(predictions: Sequence[Prediction], backbone: Backbone) -> str:
+    """What to say of rows without an answer: how many, why, and what to do; empty where all have one."""
+    if not (count := unanswered(predictions)):
+        return ""
+    return f"{count} of {len(predictions)} rows have no answer: {not_finite(backbone)}"
+
+
+def not_finite(backbone: Backbone) -> str:
+    """That a model's numbers are not finite in the precision of its weights, and what to do."""
+    precision = str(backbone.model.dtype).removeprefix("torch.")
+    wider = {"float16": "bfloat16 or float32", "bfloat16": "float32"}.get(precision)
+    cure = f"set SPOT_DTYPE={wider}, or give" if wider else "give"
+    return f"the model's numbers are not finite in {precision}; {cure} a prompt or a start of smaller numbers"
 
 
 def predict_rows(
@@ -86,14 +112,14 @@ def predict_with_each(
         batch = collator.batch(picked * count, index)
         if collator.labels and (decode or collator.reading.decode) == RANK:
             scores = backbone.score(batch, prefix, collator.choices).tolist()
-            best = [max(range(len(row)), key=row.__getitem__) for row in scores]
-            answers = [
-                Prediction(collator.labels[i], tuple(row), collator.labels) for i, row in zip(best, scores, strict=True)
-            ]
+            answers = [_ranked(collator.labels, row) for row in scores]
         else:
             most = max(map(len, collator.choices), default=collator.max_target_tokens)
             texts = backbone.generate(batch, prefix, most, collator.answer_end)
-            answers = [Prediction(collator.answer_in(text or "")) for text in texts]
+            answers = [
+                Prediction("", is_answered=False) if text is None else Prediction(collator.answer_in(text))
+                for text in texts
+            ]
         for prompt, number, answer in zip(index, numbers * count, answers, strict=True):
             by_row[prompt][number] = answer
         if progress is not None:
@@ -104,7 +130,8 @@ def predict_with_each(
 def vote(ballots: Sequence[Sequence[Prediction]]) -> list[Prediction]:
     """The answer that most prompts give to each row (Lester et al. 2021, section 6).
 
-    A tie goes to the answer with the larger mean log-probability, or of generated texts to the first one.
+    A tie goes to the answer with the larger mean log-probability, or of generated texts to the first one. A prompt
+    without an answer to a row has no vote on it.
 
     Args:
         ballots: R lists of predictions, as `predict_each` makes them.
@@ -113,7 +140,11 @@ def vote(ballots: Sequence[Sequence[Prediction]]) -> list[Prediction]:
         One prediction a row; its log-probabilities are the means over the prompts.
     """
     decided = []
-    for row in zip(*ballots, strict=True):
+    for votes in zip(*ballots, strict=True):
+        row = [prediction for prediction in votes if prediction.is_answered]
+        if not row:
+            decided.append(votes[0])
+            continue
         count = Counter(prediction.text for prediction in row)
         most = max(count.values())
         tied = [prediction for prediction in row if count[prediction.text] == most]
@@ -136,7 +167,14 @@ def likelihoods(
         picked = [rows[number] for number in numbers]
         losses = backbone.loss(collator.batch(picked), prefix).tolist()
         for number, row, nats in zip(numbers, picked, losses, strict=True):
-            by_row[number] = Prediction("", (-nats / len(row.target_ids),))
+            by_row[number] = Prediction("", (-nats / len(row.target_ids),), is_answered=math.isfinite(nats))
         if progress is not None:
             progress(len(by_row), len(rows))
     return [by_row[number] for number in range(len(rows))]
+
+
+def _ranked(labels: tuple[str, ...], scores: list[float]) -> Prediction:
+    """The label with the largest score; none where a score is no finite number, which compares with nothing."""
+    if not all(map(math.isfinite, scores)):
+        return Prediction("", tuple(scores), labels, is_answered=False)
+    return Prediction(labels[max(range(len(scores)), key=scores.__getitem__)], tuple(scores), labels)

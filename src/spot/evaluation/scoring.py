@@ -1,5 +1,6 @@
 """Score predictions on rows with a task's metrics, and put intervals on scores."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +9,20 @@ import numpy as np
 from torch import Tensor
 
 from spot.collator import Collator, Row
-from spot.evaluation.predictions import Prediction, Progress, likelihoods, predict_rows
+from spot.errors import BackboneError
+from spot.evaluation.predictions import Prediction, Progress, likelihoods, no_answer, predict_rows, unanswered
 from spot.metrics.scores import bootstrap_interval, invalid, primary, score
 from spot.models.backbone import Backbone
 from spot.tasks.task import Example, Task
 
+log = logging.getLogger(__name__)
+
+NOTHING = "\0"  # stands for the answer of a row without one: no accepted answer, and no form of one, is this
 LIKELIHOOD = "likelihood"  # the metric of unlabelled text, read from the loss
+
+
+class NoAnswers(BackboneError):
+    """No row has an answer, because the model's numbers are not finite."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +34,10 @@ class Evaluation:
         correct: for each row whether the prediction is among the accepted answers; of unlabelled text the geometric
             mean of its tokens' probabilities.
         predictions: for each row.
-        nats: mean negative log-probability of the right label among the labels, or of a token of unlabelled text; nan
-            for open answers.
+        nats: mean negative log-probability of the right label among the labels, or of a token of unlabelled text, over
+            the rows with an answer; nan for open answers.
         invalid: predictions that are no label, each of which counts as wrong; ranking the labels makes none.
+        unanswered: rows without an answer, because the model's numbers are not finite; each counts as wrong.
     """
 
     scores: dict[str, float]
@@ -35,6 +45,7 @@ class Evaluation:
     predictions: tuple[Prediction, ...]
     nats: float
     invalid: int = 0
+    unanswered: int = 0
 
     @property
     def primary(self) -> float:
@@ -44,8 +55,8 @@ class Evaluation:
     @property
     def is_constant(self) -> bool:
         """Whether every row gets the same answer; unlabelled text gets none."""
-        answers = {prediction.text for prediction in self.predictions}
-        return len(answers) == 1 < len(self.predictions) and LIKELIHOOD not in self.scores
+        answers = [prediction.text for prediction in self.predictions if prediction.is_answered]
+        return len(set(answers)) == 1 < len(answers) and LIKELIHOOD not in self.scores
 
 
 def evaluate_rows(
@@ -69,25 +80,52 @@ def evaluate_rows(
         rows: the same examples encoded, where the caller has them.
         progress: called after every batch.
         decode: `rank` the labels, or `generate` the answer freely; left out: as the reading says.
+
+    Raises:
+        NoAnswers: no row has an answer, because the model's numbers are not finite.
     """
     rows = collator.encode(examples) if rows is None else rows
     if task.metrics == (LIKELIHOOD,):
         predictions = likelihoods(backbone, prompt, collator, rows, progress)
-        logs = [prediction.log_probabilities[0] for prediction in predictions]
-        shares = tuple(math.exp(value) for value in logs)
-        return Evaluation({LIKELIHOOD: 100 * float(np.mean(shares))}, shares, tuple(predictions), -float(np.mean(logs)))
-    return score_predictions(task, examples, predict_rows(backbone, prompt, collator, rows, progress, decode))
+        check_answered(predictions, backbone)
+        logs = [prediction.log_probabilities[0] for prediction in predictions if prediction.is_answered]
+        shares = tuple(math.exp(part.log_probabilities[0]) if part.is_answered else 0.0 for part in predictions)
+        return Evaluation(
+            scores={LIKELIHOOD: 100 * float(np.mean(shares))},
+            correct=shares,
+            predictions=tuple(predictions),
+            nats=-float(np.mean(logs)),
+            unanswered=unanswered(predictions),
+        )
+    predictions = predict_rows(backbone, prompt, collator, rows, progress, decode)
+    check_answered(predictions, backbone)
+    return score_predictions(task, examples, predictions)
+
+
+def check_answered(predictions: Sequence[Prediction], backbone: Backbone) -> None:
+    """Say how many rows have no answer.
+
+    Raises:
+        NoAnswers: none has one, so that there is nothing to score.
+    """
+    sentence = no_answer(predictions, backbone)
+    if sentence and unanswered(predictions) == len(predictions):
+        raise NoAnswers(f"{sentence}.")
+    if sentence:
+        log.warning("%s; each of them counts as wrong", sentence)
 
 
 def score_predictions(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Evaluation:
-    """Score predictions that are there, one an example, with the task's own metrics."""
+    """Score predictions that are there, one an example, with the task's own metrics; no answer is a wrong one."""
     answers = [example.answers for example in examples]
-    texts = [prediction.text for prediction in predictions]
+    texts = list(map(_answer, predictions))
     groups = [example.group for example in examples]
     scores = score(task.metrics, answers, texts, groups, task.labels, positive=task.positive)
     correct = tuple(text in accepted for text, accepted in zip(texts, answers, strict=True))
     nats = _nats(predictions, answers, task.labels)
-    return Evaluation(scores, correct, tuple(predictions), nats, invalid(texts, task.labels))
+    lost = unanswered(predictions)
+    wrong = invalid(texts, task.labels) - (lost if task.labels else 0)
+    return Evaluation(scores, correct, tuple(predictions), nats, wrong, lost)
 
 
 def interval(
@@ -123,7 +161,7 @@ def interval(
     def drawn(evaluation: Evaluation, picked: np.ndarray) -> float:
         # A group that is drawn twice is two groups.
         pairs = [(number, row) for number, unit in enumerate(picked) for row in units[unit]]
-        texts = [evaluation.predictions[row].text for _, row in pairs]
+        texts = [_answer(evaluation.predictions[row]) for _, row in pairs]
         answers = [examples[row].answers for _, row in pairs]
         groups = [examples[row].group and f"{number}/{examples[row].group}" for number, row in pairs]
         return primary(score(task.metrics, answers, texts, groups, task.labels, positive=task.positive))
@@ -138,9 +176,15 @@ def interval(
     return float(low), float(high)
 
 
+def _answer(prediction: Prediction) -> str:
+    """The text that metrics compare."""
+    return prediction.text if prediction.is_answered else NOTHING
+
+
 def _nats(predictions: Sequence[Prediction], answers: Sequence[tuple[str, ...]], labels: Sequence[str]) -> float:
-    if not labels or not predictions or not predictions[0].log_probabilities:
+    pairs = [pair for pair in zip(predictions, answers, strict=True) if pair[0].is_answered]
+    if not labels or not pairs or not pairs[0][0].log_probabilities:
         return float("nan")
-    logs = np.array([prediction.log_probabilities for prediction in predictions])
-    right = [labels.index(accepted[0]) for accepted in answers]
+    logs = np.array([prediction.log_probabilities for prediction, _ in pairs])
+    right = [labels.index(accepted[0]) for _, accepted in pairs]
     return float(np.mean(np.logaddexp.reduce(logs, axis=1) - logs[np.arange(len(right)), right]))

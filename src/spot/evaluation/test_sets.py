@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spot.errors import PromptError, TaskError, did_you_mean
+from spot.errors import BackboneError, PromptError, TaskError, did_you_mean
 from spot.evaluation.door import predict_inputs, reading_for
-from spot.evaluation.predictions import Progress
+from spot.evaluation.predictions import Progress, no_answer
 from spot.library.library import PROMPT_FILE, resolve
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import BackboneId, SoftPrompt, header, reading_of
@@ -42,6 +42,7 @@ def answer_test_sets(
         Test set -> (official id, prediction) of each row.
 
     Raises:
+        BackboneError: a row has no answer, because the model's numbers are not finite.
         PromptError: a test set has no prompt, two prompts are of one task, or one belongs to another backbone.
         TaskError: a test set is not at hand, or its rows lack their ids.
     """
@@ -98,10 +99,11 @@ def _answered(
     """The official id and the prediction of each row of a test set."""
     reading = reading_for(prompt, task)
     examples = [replace(example, answers=()) for _, example in rows]  # a test set's labels are not for us
+    predictions = predict_inputs(prompt, model, examples, reading, progress=progress)
+    if sentence := no_answer(predictions, model):
+        raise BackboneError(f"{task.name} {TEST} cannot be handed in: {sentence}.")
     answers = []
-    for (row, _), prediction in zip(
-        rows, predict_inputs(prompt, model, examples, reading, progress=progress), strict=True
-    ):
+    for (row, _), prediction in zip(rows, predictions, strict=True):
         is_free = task.name == WSC and not task.labels
         referent = f"{WSC} {TEST}"
         text = submission.wsc_label(prediction.text, row.get("span1_text"), referent) if is_free else prediction.text

@@ -11,7 +11,7 @@ from pydantic import Field, with_config
 from spot.config import INITS
 from spot.errors import LibraryError, PromptError
 from spot.prompts.prompt import BackboneId, Count, KeyRecipe, Percent, SoftPrompt, check_recipe
-from spot.storage.values import STRICT, read_value, to_json
+from spot.storage.values import STRICT, check_value, to_json
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,10 @@ def entry_of(path: Path, text: str | bytes) -> Entry:
     Raises:
         PromptError: it lacks something, or holds something else.
     """
-    described = read_value(_Described, text, f"{path}: the header of this prompt file is damaged", PromptError)
+    described = check_value(_Described, text, f"{path}: the header of this prompt file is damaged", PromptError)
     if described.key_recipe is not None:
         check_recipe(described.key_recipe)
-    values = {field.name: getattr(described, field.name) for field in fields(_Described)}
-    return Entry(digest=path.stem, path=path, **values)
+    return Entry(digest=path.stem, path=path, **vars(described))
 
 
 def names_prompt(recipe: KeyRecipe) -> bool:
@@ -106,7 +105,8 @@ def objections(prompt: SoftPrompt, usual: Entry | None) -> list[str]:
     if usual and not prompt.backbone.is_same_model(usual.backbone):
         reasons.append(
             f"it belongs to the backbone {prompt.backbone}, and the library to {usual.backbone}: "
-            "add it to a library of its own backbone"
+            "add it to a library of its own backbone; if they are one model, of which one fingerprint is that of an "
+            "older version, run `spot library reindex --backbone NAME` first"
         )
     if prompt.key is None:
         reasons.append("it has no key, which a task embedding is read from: tune it with a key step that it reaches")

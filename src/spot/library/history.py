@@ -8,7 +8,7 @@ serves all libraries.
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, with_config
 from spot.errors import LibraryError, StorageError
 from spot.library.entries import Entry
 from spot.prompts.prompt import Count
-from spot.storage.files import cache_dir
+from spot.storage.files import cache_dir, write_whole
 from spot.storage.jsonl import append_lines, read_lines
 from spot.storage.values import STRICT, read_value
 
@@ -137,6 +137,19 @@ def read(path: Path, entries: Sequence[Entry] = (), inside: Path | None = None) 
     """
     widths = _widths(entries)
     return [_record(line, place, widths) for place, line in _lines(path, inside)]
+
+
+def rename_sources(path: Path, renamed: Mapping[str, str], inside: Path | None = None) -> None:
+    """Give records the new digests of prompts that were written anew. Call it only under a lock.
+
+    Raises:
+        LibraryError: a line is no record.
+        StorageError: the file cannot be written; it is as before.
+    """
+    records = read(path, inside=inside) if renamed else []
+    if any(record.source in renamed for record in records):
+        moved = [replace(record, source=renamed.get(record.source, record.source)) for record in records]
+        write_whole(path, b"".join(map(line_of, moved)), inside)
 
 
 def problems(path: Path, entries: Sequence[Entry] = (), inside: Path | None = None) -> list[str]:

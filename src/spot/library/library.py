@@ -15,6 +15,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -185,8 +186,12 @@ class Library:
             self._refreshed()
         return digest
 
-    def reindex(self) -> int:
+    def reindex(self, backbone: BackboneId | None = None) -> int:
         """Throw the cache away and read every file again.
+
+        Args:
+            backbone: of a model at hand: prompts that name it by the fingerprint of older versions are written anew
+                with that of today. Their digests change with it, in the history of transfers too.
 
         Returns:
             The number of prompts.
@@ -197,6 +202,8 @@ class Library:
         with self._writing():
             self._cache.drop()
             self._files = {}
+            if backbone is not None and backbone.formerly:
+                self._upgrade(backbone)
             return len(self.entries())
 
     def verify(self, summaries: Mapping[str, Summarise] | None = None) -> list[str]:
@@ -300,6 +307,19 @@ class Library:
             LibraryError: a line is no record, or holds a summary of another width than its source.
         """
         return history.read(self._transfers, self.entries(), self.path)
+
+    def _upgrade(self, backbone: BackboneId) -> None:
+        """Give each prompt of a model the fingerprint that the model has today; the old files go last."""
+        renamed = {}
+        for entry in self.entries(backbone):
+            if entry.backbone.fingerprint != backbone.fingerprint:
+                prompt = self.get(entry.digest)
+                prompt = replace(prompt, backbone=replace(prompt.backbone, fingerprint=backbone.fingerprint))
+                save(prompt, self._file(prompt.digest), self.path)
+                renamed[entry.digest] = prompt.digest
+        history.rename_sources(self._transfers, renamed, self.path)
+        for digest in renamed:
+            prompt_files.remove(self._file(digest), self.path)
 
     @property
     def _transfers(self) -> Path:

@@ -5,6 +5,7 @@ The packages that count n-grams are imported on first use.
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,22 +17,34 @@ from spot.metrics.predicted_rows import PredictedRows
 _DETERMINERS = frozenset(
     "a an few her his each every many much my our some that the their these this those which whose your".split()
 )
+_SENTENCE_MARKS = re.compile(r"(?<=\w)([.,;:!?]+)(?=\s|$)")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _TRUTH = {"False": False, "True": True}
 
 
 def exact_match(rows: PredictedRows) -> dict[str, float]:
-    """Share of the rows whose prediction equals an answer after SQuAD's normalisation."""
-    return {"exact_match": _mean(_best(_same, rows))}
+    """Share of the rows whose prediction equals an answer but for case, spacing and the form of its letters in Unicode.
+
+    Every other sign counts: `-5` is not `5`, `1.5` not `15`, `C++` not `C`, and an empty prediction is no answer.
+    """
+    return {"exact_match": _mean(_best(_same, rows, _plain_words))}
 
 
 def token_f1(rows: PredictedRows) -> dict[str, float]:
-    """Mean over the rows of the best F1 between the words of the prediction and of an answer, as in SQuAD 2.
+    """Mean over the rows of the best F1 between the words of the prediction and of an answer, see `exact_match`.
 
-    Where an answer or a prediction has no words, 1 if both have none.
+    Words stand between blanks; marks that end a sentence or a part of one, behind a word, are words of their own.
     """
-    return {"token_f1": _mean(_best(_overlap, rows))}
+    return {"token_f1": _mean(_best(_overlap, rows, _marked_words))}
+
+
+def squad(rows: PredictedRows) -> dict[str, float]:
+    """SQuAD's exact match and word F1: case, punctuation and the articles a, an and the do not count (SQuAD 2).
+
+    Of texts without any other word F1 is 1 if both are so.
+    """
+    return {"exact_match": _mean(_best(_same, rows, _words)), "token_f1": _mean(_best(_overlap, rows, _words))}
 
 
 def record(rows: PredictedRows) -> dict[str, float]:
@@ -40,8 +53,8 @@ def record(rows: PredictedRows) -> dict[str, float]:
     Both are those of SQuAD 1.1, in which texts that share no word have an F1 of 0 even where both have none. Each row
     is one query with all its references.
     """
-    em = _best(_same, rows)
-    f1 = _best(lambda answer, prediction: _overlap(answer, prediction) if prediction else 0.0, rows)
+    em = _best(_same, rows, _words)
+    f1 = _best(lambda answer, prediction: _overlap(answer, prediction) if prediction else 0.0, rows, _words)
     return {"em": _mean(em), "f1": _mean(f1)}
 
 
@@ -132,12 +145,24 @@ def bleu(rows: PredictedRows) -> dict[str, float]:
     return {"bleu": float(result.score)}
 
 
-def _best(measure: Callable[[list[str], list[str]], float], rows: PredictedRows) -> list[float]:
-    """For each row the best of a measure of normalised words over its answers; 0 for a row without any."""
+def _best(
+    measure: Callable[[list[str], list[str]], float], rows: PredictedRows, words: Callable[[str], list[str]]
+) -> list[float]:
+    """For each row the best of a measure of words over its answers; 0 for a row without any."""
     return [
-        max((measure(_words(answer), _words(prediction)) for answer in accepted), default=0.0)
+        max((measure(words(answer), words(prediction)) for answer in accepted), default=0.0)
         for accepted, prediction in rows.pairs()
     ]
+
+
+def _plain_words(text: str) -> list[str]:
+    """What stands between blanks, without difference of case or of the form of a letter in Unicode."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split()
+
+
+def _marked_words(text: str) -> list[str]:
+    """Words as `_plain_words` has them, with the marks behind a word apart."""
+    return _plain_words(_SENTENCE_MARKS.sub(r" \1", text))
 
 
 def _words(text: str) -> list[str]:

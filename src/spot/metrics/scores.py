@@ -12,7 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from spot.errors import TaskError, did_you_mean
-from spot.metrics.open_answers import bleu, exact_match, record, rouge, token_f1, wsc_accuracy
+from spot.metrics.open_answers import bleu, exact_match, record, rouge, squad, token_f1, wsc_accuracy
 from spot.metrics.predicted_rows import Answers, Metric, PredictedRows
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # The eight tasks of each benchmark's average: WNLI and the diagnostic sets are left out (SPoT, footnote 4).
 GLUE = tuple(f"glue/{name}" for name in ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"))
 SUPERGLUE = tuple(f"superglue/{name}" for name in ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc"))
+
+# How digests spell metrics whose rules or names are not those of the first version, which they name by the others.
+_SPELLED = {"exact_match": ("exact_match 2",), "token_f1": ("token_f1 2",), "squad": ("exact_match", "token_f1")}
 
 _INVALID = "\0invalid"  # stands for all predictions that are no label; no label holds a NUL
 _ZERO: dict[str, Any] = {"zero_division": 0}  # as one value, because scikit-learn's types know its default alone
@@ -134,6 +137,7 @@ METRICS: Mapping[str, Metric] = {
     "matthews": matthews,
     "exact_match": exact_match,
     "token_f1": token_f1,
+    "squad": squad,
     "pearson_spearman": pearson_spearman,
     "multirc": multirc,
     "record": record,
@@ -172,6 +176,11 @@ def problems(names: Sequence[str], labels: Sequence[str], positive: str | None =
     elif positive and positive not in labels:
         reasons.append(f"positive is {positive!r}, which is no label; {did_you_mean(positive, labels)}")
     return reasons
+
+
+def spelled_metrics(names: Sequence[str]) -> tuple[str, ...]:
+    """The metrics as digests spell them: one whose rules changed has another word, so that no old score is reused."""
+    return tuple(word for name in names for word in _SPELLED.get(name, (name,)))
 
 
 def is_of_one_class(names: Sequence[str]) -> bool:

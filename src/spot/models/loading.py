@@ -39,13 +39,15 @@ from spot.prompts.prompt import BackboneId
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # names of tensors in a message
-MOST_LAYERS = 4096  # of any model that one would load; a larger number is damage, and building them takes for ever
+# Parts of any model that one would load; a larger number is damage, and building them takes for ever.
+MOST_PARTS = {"layers": 1024, "experts": 8192}
 MOST_CONFIG = 16 * 2**20  # bytes of a config.json
 # Heads that answer otherwise than in words, and halves of models.
 _NO_WRITERS = re.compile(
     r"For(Sequence|Token|Image|Audio)\w*Classif|For(QuestionAns|MultipleCh|MaskedLM|Reward)|EncoderModel$"
 )
-_LAYERS = re.compile(r"(^|_)(n_layers?|layers?|depth|blocks?|experts)$")
+_ATTENTIONS = (None, "eager", "sdpa")
+_PARTS = {"layers": re.compile(r"(^|_)(n_layers?|layers?|depth|blocks?)$"), "experts": re.compile(r"experts$")}
 _BUFFERS = re.compile(r"(attn\.(masked_)?bias|inv_freq|position_ids)$")  # that old files hold and models make anew
 # Where files of a model for pictures and text keep the text model, and where the text model alone has it.
 _TEXT_NAMES = {r"^(model\.language_model|language_model\.model)\.": "model.", r"^language_model\.lm_head\.": "lm_head."}
@@ -116,6 +118,9 @@ def read_config(source: str, name: str, *, cached: bool = False) -> PreTrainedCo
                 "load; expected a whole model. Merge the adapter into its model and save that."
             )
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=cached)
+    kinds = (value for key, value in _settings(settings) if "attn_implementation" in key)
+    if any(kind not in _ATTENTIONS for kind in kinds if not isinstance(kind, Mapping)):
+        config._attn_implementation = None  # what a file asks for may need packages, a GPU or a compiler
     if "auto_map" in settings:
         log.warning("%s: code that comes with the model is not run; transformers' own class is loaded", name)
     return config
@@ -258,6 +263,7 @@ def _load(
         trust_remote_code=False,
         local_files_only=checkpoint.cached,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
         key_mapping=dict(architecture.renamed) or None,
         **({"device_map": {"": place}} if architecture.is_quantised else {}),
     )
@@ -323,10 +329,11 @@ def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
         BackboneError: naming the setting.
     """
     for key, value in _settings(settings):
-        if _LAYERS.search(key) and isinstance(value, int) and value > MOST_LAYERS:
+        parts = next((part for part, pattern in _PARTS.items() if pattern.search(key)), None)
+        if parts and isinstance(value, int) and value > MOST_PARTS[parts]:
             raise BackboneError(
-                f"the configuration of the backbone {name!r} asks for {value:,} ({key}); expected at most "
-                f"{MOST_LAYERS:,}, as any model that can be loaded has. Mend {key} in its config.json."
+                f"the configuration of the backbone {name!r} asks for {value:,} {parts} ({key}); expected at most "
+                f"{MOST_PARTS[parts]:,}, more than any model that can be loaded has. Mend {key} in its config.json."
             )
         is_path = isinstance(value, str) and ("/" in value or os.sep in value)
         if key == "transformers_weights" or ("_implementation" in key and is_path):
@@ -354,15 +361,16 @@ def _check_words(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> 
     Raises:
         BackboneError: saying which.
     """
-    files = {"tokenizer_file": "tokenizer.json", **getattr(tokenizer, "vocab_files_names", {})}
-    needed = [files[part] for part in ("vocab_file", "merges_file") if part in files]
-    there = [file for file in (files["tokenizer_file"], "tokenizer.json") if _has(checkpoint, file)]
-    missing = [] if there or not needed else [file for file in needed if not _has(checkpoint, file)]
+    files = getattr(tokenizer, "vocab_files_names", {})  # none where each byte is a word
+    needed = [files[part] for part in ("vocab_file", "merges_file") if part in files] or list(files.values())
+    missing = [] if _has(checkpoint, "tokenizer.json") else [file for file in needed if not _has(checkpoint, file)]
+    ids = tokenizer("a text")["input_ids"]
+    tokenizer.decode(ids, skip_special_tokens=True)
     if missing or not tokenizer.get_vocab():
         raise BackboneError(
-            f"the backbone {checkpoint.id.name!r} has no tokenizer: found neither tokenizer.json nor "
-            f"{' and '.join(missing) or 'any words'}; expected the files that tokenizer.save_pretrained writes. Copy "
-            "them from the repository of the model."
+            f"the backbone {checkpoint.id.name!r} has no tokenizer: no tokenizer.json"
+            f"{''.join(f', no {file}' for file in missing if file != 'tokenizer.json')}; expected the files that "
+            "tokenizer.save_pretrained writes. Copy them from the repository of the model."
         )
     if tokenizer.vocab_size > checkpoint.id.vocabulary:
         raise BackboneError(
@@ -412,6 +420,12 @@ def _check_complete(name: str, architecture: Architecture, report: Mapping[str, 
             f"({_listed(missing)}): a model with random numbers in their place would answer at random.{hint} Expected "
             "every weight; download or save the whole model again."
         )
+    if report["mismatched_keys"]:
+        wrong = sorted(f"{key} is {list(held)} and not {list(asked)}" for key, held, asked in report["mismatched_keys"])
+        raise _Incomplete(
+            f"the files of the backbone {name!r} hold {len(wrong)} tensors of other shapes than a {title} of its "
+            f"config.json has ({_listed(wrong)}): expected those of one model. Download or save the whole model again."
+        )
     unknown = sorted(key for key in report["unexpected_keys"] if not _BUFFERS.search(key))
     if unknown:
         log.warning(
@@ -456,4 +470,5 @@ def _one_message(name: str, part: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """What an error says, on one line, with its kind where that alone says what is meant."""
     line = " ".join(str(error).split())[:300]
-    return line if isinstance(error, OSError | ValueError | RuntimeError) and line else f"{type(error).__name__} {line}"
+    speaks = isinstance(error, OSError | ValueError | RuntimeError) or type(error) is Exception
+    return line if speaks and line else f"{type(error).__name__} {line}"

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 _LIMITS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
 _TABLE = re.compile(r"position|(^|_)(pos|wpe)(_|$)")
 _NO_TABLE = re.compile(r"relative|distance|bias")
+_NO_TEXT = re.compile(r"vision|visual|image|audio|speech|tower|extend")  # parts for pictures and sounds
 _EDGE = re.compile(r"window|chunk|radius|block|topk|original_max|max_position|max_seq_len")
 
 
@@ -31,12 +32,17 @@ def table_positions(model: PreTrainedModel) -> int | None:
     stack: Any = model.get_encoder() if model.config.is_encoder_decoder else model.get_decoder()
     rows = []
     for name, module in stack.named_modules():
-        last = name.rsplit(".", 1)[-1].lower()
-        if isinstance(module, nn.Embedding) and _TABLE.search(last) and not _NO_TABLE.search(last):
-            before = getattr(module, "offset", None)  # rows before the first position: OPT's and BART's, RoBERTa's
-            if not isinstance(before, int):
-                before = 0 if module.padding_idx is None else module.padding_idx + 1
-            rows.append(module.num_embeddings - before)
+        before, _, last = name.lower().rpartition(".")
+        if (
+            isinstance(module, nn.Embedding)
+            and not _NO_TEXT.search(before)
+            and _TABLE.search(last)
+            and not _NO_TABLE.search(last)
+        ):
+            unused = getattr(module, "offset", None)  # rows before the first position: OPT's and BART's, RoBERTa's
+            if not isinstance(unused, int):
+                unused = 0 if module.padding_idx is None else module.padding_idx + 1
+            rows.append(module.num_embeddings - unused)
     return min(rows, default=None)
 
 

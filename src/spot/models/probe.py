@@ -179,7 +179,7 @@ def _plain_logits(rows: Rows, batch: Batch, prompt_ids: Tensor, row: int, target
     target = batch.labels[row, batch.labels[row] != IGNORED] if target is None else target
     before = torch.cat([prompt_ids[batch.prompt_index[row]], batch.input_ids[row, batch.attention_mask[row].bool()]])
     if isinstance(rows, CausalRows):
-        return network.run(network.model, input_ids=torch.cat([before, target[:-1]])[None]).logits[0]
+        return network.run(network.model, input_ids=torch.cat([before, target[:-1]])[None], use_cache=False).logits[0]
     decoded = torch.cat([target.new_tensor([rows.start]), target[:-1]])
     arguments = {"input_ids": before[None], "decoder_input_ids": decoded[None], "use_cache": False}
     return network.run(network.model, **arguments).logits[0]
@@ -347,7 +347,7 @@ def _tried(compute: Callable[[], Outcome]) -> Outcome:
         raise
     except Exception as error:
         line = (str(error).splitlines() or [""])[0]
-        raise Differs(f"fail ({type(error).__name__}: {line:.120})") from error
+        raise Differs(f"fail inside transformers ({type(error).__name__}: {line:.120})") from error
 
 
 def _compare(actual: Tensor, expected: Tensor, trial: Trial, what: str) -> None:

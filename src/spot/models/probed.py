@@ -56,6 +56,7 @@ def _file(fingerprint: str, network: Network, beyond: int) -> Path:
         "spot": spot.__version__,
         "fingerprint": fingerprint,
         "class": type(model).__name__,
+        "config": {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"},
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "dtype": str(model.dtype),
@@ -65,5 +66,5 @@ def _file(fingerprint: str, network: Network, beyond: int) -> Path:
         "checkpointing": network.checkpoints,
         "beyond": beyond,
     }
-    digest = hashlib.sha256(json.dumps(place, sort_keys=True).encode()).hexdigest()[:24]
+    digest = hashlib.sha256(json.dumps(place, sort_keys=True, default=str).encode()).hexdigest()[:24]
     return cache_dir() / "probes" / f"{digest}.json"

@@ -3,6 +3,7 @@
 Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, C choices, V vocabulary.
 """
 
+import logging
 from collections.abc import Generator, Sequence
 from copy import copy
 from typing import Any
@@ -16,6 +17,8 @@ from spot.models.batch import IGNORED, Batch, Prefix, token_nats
 from spot.models.network import Network
 from spot.models.ways import Ways
 
+log = logging.getLogger(__name__)
+
 
 class Seq2SeqRows:
     """The rows of one sequence-to-sequence model."""
@@ -28,6 +31,14 @@ class Seq2SeqRows:
         """
         self.network = network
         self.start = _decoder_start(network)
+        forced = getattr(network.model.generation_config, "forced_bos_token_id", None)
+        if forced is not None:
+            log.warning(
+                "this %r model generates the token %s first (forced_bos_token_id); with a prompt it does not, because "
+                "targets are trained from the decoder's start on",
+                network.model.config.model_type,
+                forced,
+            )
 
     def prefix(self, prompts: Tensor) -> Prefix:
         """Prompts [R, P, D] as they are: what the encoder makes of a prompt is another thing for each row."""
@@ -81,7 +92,13 @@ class Seq2SeqRows:
         inputs = functional.pad(labels[:, :-1].clamp(min=0), (1, 0), value=self.start)
         at = torch.arange(labels.shape[1], device=mask.device).expand(len(labels), -1)
         logits, _ = self.network.logits(
-            at, decoder_input_ids=inputs, encoder_outputs=memory, attention_mask=mask, use_cache=False
+            at,
+            # FSMT masks later tokens only where it is told of an input; all others look at the encoder's output alone.
+            input_ids=inputs,
+            decoder_input_ids=inputs,
+            encoder_outputs=memory,
+            attention_mask=mask,
+            use_cache=False,
         )
         return token_nats(logits, labels)
 

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -149,20 +150,66 @@ def fingerprints(files: Sequence[str], vocabulary: int) -> Fingerprints:
         BackboneError: a file cannot be read.
     """
     state = [_state(file) for file in files]
-    key = hashlib.sha256(json.dumps([vocabulary, *sorted(Path(file).resolve().as_posix() for file in files)]).encode())
+    key = hashlib.sha256(json.dumps([vocabulary, *sorted(path for path, *_ in state)]).encode("utf-8", "surrogatepass"))
     with suppress(StorageError):
-        kept = cache_dir() / "fingerprints" / f"{key.hexdigest()[:32]}.json"
-        if (known := _kept(kept, state)) is not None:
-            return known
+        kept = _kept(_records() / f"{key.hexdigest()[:32]}.json")
+        if kept is not None and kept.files == state and kept.is_settled:
+            return kept.fingerprints
     tensors = stored_tensors(files)
     result = Fingerprints(_current(tensors, vocabulary), _former(tensors, vocabulary))
-    newest = max(times for *_, modified, changed in state for times in (modified, changed))
-    # A file that was written just now may be written again within one tick of its clock.
-    if time.time_ns() - newest > SETTLED * 1e9 and state == [_state(file) for file in files]:
+    if state == [_state(file) for file in files]:
+        record = _Record(os.path.realpath(os.path.dirname(os.path.abspath(files[0]))), state, time.time_ns(), result)
         with suppress(StorageError):
-            content = {"files": state, "current": result.current, "former": result.former}
-            write_whole(cache_dir() / "fingerprints" / f"{key.hexdigest()[:32]}.json", json.dumps(content).encode())
+            write_whole(_records() / f"{key.hexdigest()[:32]}.json", json.dumps(asdict(record)).encode())
     return result
+
+
+def folder_of(fingerprint: str) -> str | None:
+    """The folder in which the model of a fingerprint was seen last, if its files are still as they were then.
+
+    Args:
+        fingerprint: the current or the former one.
+    """
+    with suppress(StorageError, OSError):
+        for path in sorted(_records().glob("*.json")):
+            kept = _kept(path)
+            if kept is None or fingerprint not in (kept.fingerprints.current, kept.fingerprints.former):
+                continue
+            with suppress(BackboneError):
+                if kept.files == [_state(file) for file, *_ in kept.files]:
+                    return kept.folder
+    return None
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What the cache keeps of a model: its folder, the state of its files, when they were read, what came of it."""
+
+    folder: str
+    files: list[list[Any]]
+    taken: int  # nanoseconds
+    fingerprints: Fingerprints
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its files were old when they were read: one written just now may be again within a tick."""
+        return self.taken - max(max(modified, changed) for *_, modified, changed in self.files) > SETTLED * 1e9
+
+
+def _records() -> Path:
+    """The folder of the cache's records, one a model."""
+    return cache_dir() / "fingerprints"
+
+
+def _kept(path: Path) -> _Record | None:
+    """A record of the cache; None where there is none or it is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        content = json.loads(path.read_bytes())
+        record = _Record(**{**content, "fingerprints": Fingerprints(**content["fingerprints"])})
+        known = (record.folder, record.fingerprints.current, record.fingerprints.former)
+        if all(isinstance(part, str) for part in known) and isinstance(record.is_settled, bool):
+            return record
+    return None
 
 
 def _current(tensors: Sequence[StoredTensor], vocabulary: int) -> str:
@@ -289,16 +336,6 @@ def _state(file: str) -> list[Any]:
     return [os.path.realpath(file), entry.st_size, entry.st_ino, entry.st_mtime_ns, entry.st_ctime_ns]
 
 
-def _kept(path: Path, state: list[list[Any]]) -> Fingerprints | None:
-    """What the cache holds for files in this state."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        content = json.loads(path.read_bytes())
-        known = Fingerprints(content["current"], content["former"])
-        if content["files"] == state and all(isinstance(part, str) for part in (known.current, known.former)):
-            return known
-    return None
-
-
 @contextmanager
 def _readable(file: str) -> Iterator[None]:
     """One message for whatever a reader of weight files stumbles over in files of others."""
@@ -308,6 +345,8 @@ def _readable(file: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        if isinstance(error, UnpicklingError):  # whose text recommends to run what is in the file
+            reason = "it holds more than plain tensors, or is damaged"
         raise BackboneError(
             f"the weight file {file} cannot be read ({reason}); is the download complete? Expected a safetensors file "
             "or plain tensors as torch.save writes them; anything else is not looked at, because it might be code."

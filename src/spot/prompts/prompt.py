@@ -21,8 +21,8 @@ from spot.prompts.overlap import Sketch
 from spot.reading import Reading, past_reading
 from spot.storage.files import write_whole
 from spot.storage.opening import check_size, open_regular
-from spot.storage.strict_json import read_object
-from spot.storage.values import STRICT, plain, read_value
+from spot.storage.strict_json import read_json, read_object
+from spot.storage.values import STRICT, check_value, plain
 
 FORMATS = (1, 2)  # the first says nothing of how rows are read
 _ARRAYS = ("key", "start", "value")  # float32 [P, D]
@@ -184,7 +184,9 @@ class SoftPrompt:
         object.__setattr__(self, "parents", tuple(self.parents))
         recipe = {} if self.key_recipe is None else asdict(self.key_recipe)
         _plain({"parents": [asdict(parent) for parent in self.parents], **recipe}, "parents and key recipe")
-        _checked_header(_spelled(self, arrays=""), f"the prompt of task {self.task!r} cannot be kept", PromptError)
+        text, place = _spelled(self, arrays=""), f"the prompt of task {self.task!r} cannot be kept"
+        _check_header(text, place, PromptError)
+        read_json(text, place, PromptError, most_bytes=_HEADER_LIMIT)
 
     @property
     def format(self) -> int:
@@ -438,14 +440,14 @@ def _spelled(prompt: SoftPrompt, arrays: str) -> str:
     return _canonical(content)
 
 
-def _checked_header(text: str, place: str, error: type[SpotError]) -> dict[str, Any]:
-    """A header as plain values, which are those that its writer spelled, after checking each field.
+def _check_header(text: str, place: str, error: type[SpotError]) -> None:
+    """Refuse a header with a wrong field; `read_json` has seen it.
 
     Raises:
         SpotError: of the kind `error`, naming each wrong field.
     """
     try:
-        checked = read_value(_Header, text, place, error, most_bytes=_HEADER_LIMIT)
+        checked = check_value(_Header, text, place, error, most_bytes=_HEADER_LIMIT)
     except TaskError as failure:
         raise error(f"{place}: {failure}") from failure
     try:
@@ -455,7 +457,6 @@ def _checked_header(text: str, place: str, error: type[SpotError]) -> dict[str, 
             past_reading(checked.task, checked.config)
     except (TaskError, PromptError) as failure:
         raise error(f"{place}: {failure}") from failure
-    return read_object(text, place, error, most_bytes=_HEADER_LIMIT)
 
 
 def _tensors(prompt: SoftPrompt) -> dict[str, np.ndarray]:
@@ -544,9 +545,10 @@ def _our_header(stored: Mapping[str, Any], origin: str) -> tuple[dict[str, Any],
         )
     text = metadata["spot"]
     try:
-        version = read_object(text, "its header", most_bytes=_HEADER_LIMIT).get("format")
+        content: dict[str, Any] = dict(read_object(text, "its header", most_bytes=_HEADER_LIMIT))
     except StorageError as error:
         raise _damaged(origin, error) from error
+    version = content.get("format")
     if version is not None and (type(version) is not int or version not in FORMATS):
         raise PromptError(
             f"{origin}: this prompt file has format {version!r:.80}, and this version of spot reads formats "
@@ -555,11 +557,11 @@ def _our_header(stored: Mapping[str, Any], origin: str) -> tuple[dict[str, Any],
     if metadata.get("checksum") != (checksum := _checksum(text)):
         raise _damaged(origin, "the header does not match its checksum")
     try:
-        content = _checked_header(text, "its header", PromptError)
+        _check_header(text, "its header", PromptError)
         if (content["format"] > 1) != ("reading" in content):
             raise PromptError("a file of format 1 has no reading settings, and one of format 2 has some")
         arrays = {name: value for name, value in stored.items() if name != "__metadata__"}
-        places = read_value(dict[str, _StoredArray], json.dumps(arrays), "its arrays", PromptError)
+        places = check_value(dict[str, _StoredArray], json.dumps(arrays), "its arrays", PromptError)
     except PromptError as error:
         raise _damaged(origin, error) from error
     return content, checksum[:16], places
@@ -587,6 +589,6 @@ def _assemble(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
 def _reading(content: Mapping[str, Any]) -> Reading:
     """The reading settings of a header, each field checked."""
     try:
-        return read_value(Reading, json.dumps(content["reading"]), "reading settings", PromptError)
+        return check_value(Reading, json.dumps(content["reading"]), "reading settings", PromptError)
     except TaskError as error:
         raise PromptError(f"reading settings: {error}") from error

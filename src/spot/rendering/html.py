@@ -1,5 +1,6 @@
 """Render a report as one HTML file that needs nothing else."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NotRequired, TypedDict
@@ -7,6 +8,9 @@ from typing import Any, NotRequired, TypedDict
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from spot.rendering.tables import Cell, Table, cell_text, numeric_columns
+
+# What no page may hold: control characters, and half of a surrogate pair, which is no text in any encoding.
+_UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Section(TypedDict):
@@ -52,7 +56,7 @@ def render(page: Page | Mapping[str, Any]) -> str:
     Returns:
         The whole file as text; equal pages give equal text.
     """
-    return _template().render(page=page)
+    return _UNWRITABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), _template().render(page=page))
 
 
 def _paragraphs(text: str) -> list[str]:

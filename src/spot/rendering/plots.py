@@ -7,13 +7,15 @@ on dark pages. Letters stay letters: they can be searched, copied and read out.
 import io
 import math
 import re
+import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from spot.errors import MissingExtra
+from spot.storage.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +26,7 @@ COLOURS = ("#2f7fd1", "#d9660f", "#14936a", "#c0559b", "#8f7a00", "#7d6fd0", "#7
 DASHES = ("solid", "dashed", "dashdot", "dotted")
 INK = "#010203"  # stands for currentColor until the picture is written; no colour above comes near it
 FONT = "DejaVu Sans"  # comes with matplotlib, so letters are measured alike everywhere
+MOST_LETTERS = 90  # of a name in a picture
 WIDTH = 7.2  # inches of 72 CSS pixels
 SETTINGS = {
     "svg.fonttype": "none",
@@ -65,7 +68,9 @@ def learning_curves(
             colour = COLOURS[number % len(COLOURS)]
             means = [sum(scores) / len(scores) for scores in scores_at.values()]
             dash = DASHES[number % len(DASHES)]
-            axes.plot(steps, means, color=colour, linestyle=dash, marker="o", markersize=4, linewidth=2, label=arm)
+            axes.plot(
+                steps, means, color=colour, linestyle=dash, marker="o", markersize=4, linewidth=2, label=_label(arm)
+            )
             low, high = [min(scores) for scores in scores_at.values()], [max(scores) for scores in scores_at.values()]
             if low != high:
                 axes.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
@@ -95,6 +100,7 @@ def similarity_bars(
         MissingExtra: matplotlib is not installed.
     """
     assert len(names) == len(values), f"{len(names)} names for {len(values)} values"
+    names = [_label(name) for name in names]
     largest = max(map(abs, values), default=0) or 1.0
     low, high = min([0.0, *values]), max([0.0, *values])
     decimals = max(2, 1 - math.floor(math.log10(largest)))  # two digits of the largest, were it ever so small
@@ -114,6 +120,12 @@ def similarity_bars(
         return svg(figure, title, f"{title}. {told}")
 
 
+def _label(name: str) -> str:
+    """A name as it stands in a picture, which a long one would leave no room."""
+    name = printable(name)
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 3]}..."
+
+
 def _by_step(seeds: Sequence[Sequence[tuple[int, float]]]) -> dict[int, list[float]]:
     """The scores of all seeds at each step, steps ascending."""
     scores_at: dict[int, list[float]] = defaultdict(list)
@@ -129,7 +141,8 @@ def _ends(arms: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
     return ", ".join(f"{arm} {sum(scores) / len(scores):.1f} at step {step}" for arm, (step, scores) in last.items())
 
 
-def settings() -> AbstractContextManager[None]:
+@contextmanager
+def settings() -> Iterator[None]:
     """Our settings for as long as a picture is drawn; those of the user's session come back afterwards."""
     try:
         import matplotlib
@@ -138,7 +151,11 @@ def settings() -> AbstractContextManager[None]:
             "pictures need matplotlib, which is not installed; run: pip install 'spot-transfer[plots]'"
         ) from error
     values: dict[Any, Any] = {**matplotlib.rcParamsDefault, **SETTINGS, "backend": "agg"}
-    return matplotlib.rc_context(values)
+    with matplotlib.rc_context(values), warnings.catch_warnings():
+        # Letters that our font lacks stay letters in SVG, and are boxes in PNG.
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # names leave the axes no room
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")
+        yield
 
 
 def _canvas(height: float) -> "tuple[Figure, Axes]":
@@ -164,6 +181,6 @@ def svg(figure: "Figure", title: str, description: str) -> str:
     head, body = text.split(">", 1)
     label = f'role="img" aria-labelledby="{prefix}-title {prefix}-text"'
     return (
-        f'{head} {label}>\n <title id="{prefix}-title">{escape(title)}</title>'
-        f'\n <desc id="{prefix}-text">{escape(description)}</desc>{body}'
+        f'{head} {label}>\n <title id="{prefix}-title">{escape(printable(title))}</title>'
+        f'\n <desc id="{prefix}-text">{escape(printable(description))}</desc>{body}'
     )

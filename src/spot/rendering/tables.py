@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
+from spot.storage.text import printable
+
 Cell = str | int | float | None
 
 
@@ -60,4 +62,4 @@ def numeric_columns(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> l
 
 def _one_line(cell: Cell) -> str:
     """A cell that breaks no Markdown table."""
-    return " ".join(cell_text(cell).replace("|", "\\|").split())
+    return printable(" ".join(cell_text(cell).replace("|", "\\|").split()))

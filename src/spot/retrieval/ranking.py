@@ -9,10 +9,10 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import with_config
+from pydantic import Field, with_config
 
 from spot.errors import ConfigError, LibraryError, StorageError, did_you_mean
 from spot.library import history
@@ -22,7 +22,9 @@ from spot.prompts.prompt import SoftPrompt
 from spot.retrieval.embeddings import SIMILARITIES, embedding_of, summary
 from spot.retrieval.predictor import BASIS, FEWEST_RESULTS, Gain, expected
 from spot.retrieval.search import Ranked, candidates, check_k, nearest
-from spot.storage.files import lock, write_whole
+from spot.storage.files import lock, remove_leftovers, write_whole
+from spot.storage.opening import read_bounded
+from spot.storage.strict_json import MOST_BYTES
 from spot.storage.values import STRICT, read_value
 
 log = logging.getLogger(__name__)
@@ -138,8 +140,8 @@ class _StoredSource:
 
     prompt: str
     task: str
-    similarity: float
-    expected: float | None = None
+    similarity: Annotated[float, Field(ge=-1.001, le=1.001)]
+    expected: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
 
 
 @with_config(STRICT)
@@ -147,17 +149,20 @@ class _StoredSource:
 class _StoredRanking:
     """A ranking that is kept."""
 
-    metric: str
+    metric: Literal["mean", "token", "max", "learned"]
     sources: tuple[_StoredSource, ...]
 
 
 def write_ranking(path: Path, ranking: Ranking) -> None:
     """Keep a ranking, so that what is learned meanwhile does not change work that has begun.
 
+    What killed writers left beside it is deleted.
+
     Raises:
         StorageError: it cannot be written.
     """
-    write_whole(path, json.dumps({"metric": ranking.rank_by, "sources": ranking.to_json()}).encode())
+    write_whole(path, json.dumps({"metric": ranking.rank_by, "sources": ranking.to_json()}).encode(), path.parent)
+    remove_leftovers(path.parent)
 
 
 def read_ranking(path: Path, prompts: Collection[str]) -> Ranking | None:
@@ -168,14 +173,19 @@ def read_ranking(path: Path, prompts: Collection[str]) -> Ranking | None:
         prompts: digests of the sources as they are now.
     """
     try:
-        stored = read_value(_StoredRanking, path.read_bytes(), str(path), LibraryError)
-    except (OSError, LibraryError) as error:
+        content = read_bounded(path, MOST_BYTES, path.parent)
+        if content is None:
+            return None
+        stored = read_value(_StoredRanking, content, str(path), LibraryError)
+    except (StorageError, LibraryError) as error:
         log.debug("%s: %s", path, error)
         return None
-    if {source.prompt for source in stored.sources} != set(prompts):
+    expected = tuple(source.expected for source in stored.sources if source.expected is not None)
+    names = [source.prompt for source in stored.sources]
+    if sorted(names) != sorted(prompts) or len(expected) not in (0, len(names)):
         return None
     sources = tuple(Ranked(source.prompt, source.task, source.similarity) for source in stored.sources)
-    return Ranking(sources, stored.metric, tuple(s.expected for s in stored.sources if s.expected is not None))
+    return Ranking(sources, stored.metric, expected)
 
 
 def history_of(library: Library) -> list[TransferRecord]:

@@ -213,10 +213,12 @@ def lock(path: Path | str, inside: Path | str | None = None) -> Iterator[None]:
                 f"{lock_path} is no lock file: it holds something else than the number of a process. It stays as it "
                 "is. Move it away and run the command again."
             )
-        # The pid only serves the message above: a full disk must not stop a writer here.
+        # The pid only serves the message above: a full disk must not stop a writer here, and a file that has another
+        # name, which may be a user's, is not written.
         with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            if os.fstat(descriptor).st_nlink == 1:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -18,6 +18,7 @@ MOST_BYTES = 16_000_000  # of one document: a summary of the widest model is 1 %
 MOST_DEPTH = 64  # brackets inside brackets; ours stay below ten
 LARGEST = 2**63 - 1  # of an integer: what every other reader and every database can hold
 _ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # what can spell half of a surrogate pair
+_LARGE = re.compile(r"[0-9]{19}|[eE]\+?[0-9]{3}")  # without either, every number is in range
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -47,7 +48,7 @@ def read_json(
     check_length(text, where, error, most_bytes)
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
-        value = _DECODERS[may_be_nan].decode(text)
+        value = (_PLAIN if not may_be_nan and _LARGE.search(text) is None else _DECODERS[may_be_nan]).decode(text)
         if text.count("[") + text.count("{") > MOST_DEPTH or _ESCAPED.search(text) or not is_text(text):
             _check(value)
     except RecursionError as failure:
@@ -135,6 +136,7 @@ def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     return result
 
 
+_PLAIN = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object)
 _DECODERS = {
     False: json.JSONDecoder(
         parse_int=_integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object

@@ -39,13 +39,23 @@ def read_value(
     Raises:
         SpotError: of the kind `error`: as `read_json`, or each wrong field, what it holds and what was expected.
     """
-    check_length(text, place, error, most_bytes)
-    try:
-        value: Value = _adapter(kind).validate_json(text)
-    except ValidationError as failure:
-        raise error(f"{place}: {'; '.join(_mistakes(failure))}.") from failure
+    value = check_value(kind, text, place, error, most_bytes=most_bytes)
     read_json(text, place, error, most_bytes=most_bytes, may_be_nan=may_be_nan)
     return value
+
+
+def check_value(
+    kind: type[Value], text: str | bytes, place: str, error: type[SpotError], *, most_bytes: int = MOST_BYTES
+) -> Value:
+    """A value of a kind from JSON that `read_json` has seen, or that nothing but the types need bound.
+
+    Args and errors are those of `read_value`.
+    """
+    check_length(text, place, error, most_bytes)
+    try:
+        return _adapter(kind).validate_json(text)
+    except ValidationError as failure:
+        raise error(f"{place}: {'; '.join(_mistakes(failure))}.") from failure
 
 
 @cache

@@ -1,17 +1,20 @@
 """Start a task from the right prompt of a library, and say whether that helped: `transfer`."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, make_config
+from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, check_count, check_kind, make_config
+from spot.errors import TaskError
 from spot.evaluation.predictions import Progress
 from spot.library.library import PACKAGED, Library, open_library
 from spot.models.backbone import Backbone
 from spot.strategies.report import TransferReport
 from spot.strategies.transfers import transfer_rows
 from spot.tasks import registry
-from spot.tasks.splits import Splits, split_rows
+from spot.tasks.splits import LazyRows, Splits, split_rows
 from spot.tasks.task import Task
+from spot.training.door import check_call
 
 
 def transfer(
@@ -49,14 +52,24 @@ def transfer(
         The report: `prompt`, `verdict`, `arms`, `save`.
 
     Raises:
-        ConfigError: a setting is unknown or out of its bounds, or the library or the budget does not hold the strategy.
+        ConfigError: an argument is of another kind, a setting is unknown or out of its bounds, or the library or the
+            budget does not hold the strategy.
         LibraryError: no prompt of the library can start this task, or their keys cannot be compared.
         RunError: every plain run or every candidate diverged.
         TaskError: the task is unknown, has too few rows, or a source has seen all that select or report.
     """
+    check_call(rows=rows, data=data, out=out, progress=progress)
+    check_kind("task", task, (Task, str), "a task (Task.from_rows makes one), or the name of one")
+    check_kind("library", library, (Library, str, PathLike), "a library, or its folder")
+    for name, count in (("train_rows", train_rows), ("select_rows", select_rows), ("report_rows", report_rows)):
+        check_count(name, count, 1, or_none=name == "train_rows")
+    check_count("rows_seed", rows_seed, 0)
+    if rows is not None and not isinstance(rows.report, LazyRows) and not rows.report:
+        raise TaskError("rows.report is empty; expected rows that chose nothing: a transfer reports on them")
     config = make_config(TransferConfig, settings)
     opened = library if isinstance(library, Library) else open_library(library)
     opened.require_recipe()
+    data = None if data is None else Path(data)
     target = task if isinstance(task, Task) else registry.get(task, data)
     splits = rows if rows is not None else split_rows(target, train_rows, select_rows, report_rows, rows_seed)
     folder = Path(out) if out is not None else None

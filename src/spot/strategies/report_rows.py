@@ -15,14 +15,17 @@ from pydantic import AllowInfNan, with_config
 from torch import Tensor
 
 from spot.collator import collator_for
-from spot.errors import RunError
+from spot.errors import RunError, StorageError
 from spot.evaluation.predictions import Prediction
 from spot.evaluation.scoring import Evaluation, evaluate_rows
 from spot.models.backbone import Backbone
-from spot.storage.files import write_whole
+from spot.storage.files import remove_leftovers, write_whole
+from spot.storage.opening import read_bounded
 from spot.storage.values import STRICT, plain, read_value
 from spot.strategies.target import TargetRuns
 from spot.tasks.task import data_digest
+
+_LARGEST = 500_000_000  # bytes: a million answers of a paragraph
 
 
 @with_config(STRICT)
@@ -55,7 +58,7 @@ def evaluate_report(target: TargetRuns, prompt: Tensor, model: Path | None = Non
         RunError: a file is damaged.
     """
     path = _path(target, prompt, model)
-    if (evaluation := _read(path)) is not None:
+    if (evaluation := _read(path, target.out)) is not None:
         return evaluation
     backbone = target.backbone if model is None else Backbone.load(str(model))
     reading = target.task.reading.with_limits(target.config)
@@ -68,7 +71,8 @@ def evaluate_report(target: TargetRuns, prompt: Tensor, model: Path | None = Non
         predictions=tuple(prediction.text for prediction in evaluation.predictions),
         nats=evaluation.nats,
     )
-    write_whole(path, json.dumps(plain(answers), allow_nan=False).encode())
+    write_whole(path, json.dumps(plain(answers), allow_nan=False).encode(), target.out)
+    remove_leftovers(path.parent, target.out)
     return evaluation
 
 
@@ -79,16 +83,16 @@ def _path(target: TargetRuns, prompt: Tensor, model: Path | None) -> Path:
     return target.out / "report-rows" / f"{sha256(content).hexdigest()[:16]}.json"
 
 
-def _read(path: Path) -> Evaluation | None:
+def _read(path: Path, inside: Path) -> Evaluation | None:
     """What a file keeps; None where there is none."""
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+        content = read_bounded(path, _LARGEST, inside)
+    except StorageError as error:
+        raise RunError(f"{error} Delete it to have it made again.") from error
+    if content is None:
         return None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}. Delete it to have it made again.") from error
     try:
-        answers = read_value(_Answers, content, str(path), RunError, may_be_nan=True)
+        answers = read_value(_Answers, content, str(path), RunError, most_bytes=_LARGEST, may_be_nan=True)
     except RunError as error:
         raise RunError(f"{error} Delete it to have these rows answered again.") from error
     return Evaluation(

@@ -32,6 +32,7 @@ from spot.strategies.plans import STRATEGIES
 from spot.tasks import mixtures, registry
 from spot.tasks.task import Task
 
+MOST_NAME_BYTES = 200  # of a study: 100 letters of most scripts; a file's name has at most 255 bytes
 NAME = re.compile(r"\w[\w.-]*")
 GIVEN_BY_STUDY = ("task", "backbone", "method", "seed", "init_seed")  # settings of a run that the study itself gives
 PAIR_STRATEGIES = ("best", "race", "oracle")  # strategies that are worked out from pairs
@@ -93,8 +94,8 @@ class StudyConfig(BaseModel):
     @classmethod
     def _is_a_folder_name(cls, name: str) -> str:
         """The name is part of paths."""
-        if not NAME.fullmatch(name):
-            raise ValueError("should be letters, digits and . _ - alone, such as 'study26'")
+        if not NAME.fullmatch(name) or len(os.fsencode(name)) > MOST_NAME_BYTES:
+            raise ValueError("should be at most 100 letters, digits and . _ - alone, such as 'study26'")
         return name
 
     @field_validator("sources", "targets", "starts", "strategies", "k")
@@ -283,7 +284,7 @@ def _mistake(entry: Mapping[str, Any]) -> str:
     if entry["type"] == "extra_forbidden":
         return f"unknown key {name!r}, {did_you_mean(name, set(TuneConfig.model_fields) - set(GIVEN_BY_STUDY))}"
     expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
-    return f"{name} is {entry['input']!r}, it {expected}"
+    return f"{name} is {entry['input']!r:.200}, it {expected}"
 
 
 def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -> list[Origin]:

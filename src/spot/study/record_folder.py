@@ -130,7 +130,7 @@ def check_own_folder(path: Path) -> None:
     Raises:
         StudyError: it is a link or a file.
     """
-    if path.is_symlink() or (os.path.lexists(path) and not path.is_dir()):
+    if os.path.islink(path) or (os.path.lexists(path) and not os.path.isdir(path)):
         kind = "a link, and a study's records stay in its own folder" if path.is_symlink() else "no folder"
         raise StudyError(f"{path} is {kind}: expected a folder, or nothing. Move it away, and run the command again.")
 
@@ -276,7 +276,7 @@ class RecordFolder:
         """
         check_own_folder(self._pending)
         check_own_folder(self.path)
-        if not self._pending.is_dir():
+        if not os.path.isdir(self._pending):
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ class SplitCheck:
         rows: how many there are.
         labels: label word -> rows; empty for open answers.
         blank: rows with a blank text field.
-        duplicates: rows whose texts an earlier row of the split has, but for spacing, case and punctuation.
+        duplicates: rows whose texts an earlier row of the split has, but for case, spacing and sentence marks.
         conflicts: duplicates with another answer than the first row of their text.
         shared: other split -> rows here whose texts stand there too.
         longest: characters of the longest input.

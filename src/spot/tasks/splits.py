@@ -11,7 +11,7 @@ from typing import Any
 
 from spot.errors import TaskError
 from spot.tasks.readers import some
-from spot.tasks.task import Example, Task, text_key
+from spot.tasks.task import Example, Task, place_key, text_key
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _carve(rows: Iterable[Example], bounds: Sequence[float]) -> list[list[Exampl
 
 def _share(row: Example) -> float:
     """A hash of the row's group or text as a number in [0, 1)."""
-    return int.from_bytes(_hash(row.group or text_key(row))) / 2**64
+    return int.from_bytes(_hash(row.group or place_key(row))) / 2**64
 
 
 def _sample(rows: Iterable[Example], limit: int | None, salt: str) -> tuple[Example, ...]:

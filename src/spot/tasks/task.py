@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from spot.errors import TaskError, did_you_mean
 from spot.reading import Reading
-from spot.storage.text import letters
+from spot.storage.text import copy_key, letters
 from spot.tasks.columns import Text
 from spot.tasks.from_rows import Labels, Settings, check_name, read_contents
 
@@ -136,10 +136,12 @@ def _load(name: str, texts: Mapping[str, Sequence[Text]], split: str) -> Iterato
 
 
 def text_key(example: Example) -> str:
-    """What two rows share when their texts are equal but for spacing, case and punctuation.
+    """What two rows share when their texts are copies of each other, see `copy_key`."""
+    return "\x1f".join(map(copy_key, example.texts or (example.inputs,)))
 
-    A text without letters and digits, such as `:-)`, is told by its other characters.
-    """
+
+def place_key(example: Example) -> str:
+    """What decides the part of a split that a row falls into; it must never change, or all parts would."""
     return "\x1f".join(letters(text) or " ".join(text.split()) for text in example.texts or (example.inputs,))
 
 

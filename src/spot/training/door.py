@@ -1,11 +1,13 @@
 """Tune a prompt, or the model itself, for a task: `tune` and `tune_model`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from spot.config import TuneConfig, make_config
+from spot.config import TuneConfig, check_kind, make_config
 from spot.errors import ConfigError, LibraryError, TaskError
 from spot.evaluation.predictions import Progress
 from spot.library.library import PACKAGED, Library, open_library
@@ -56,8 +58,13 @@ def tune(
         RunError: the folder holds another run, or training diverged.
         TaskError: the task is unknown, or has too few rows.
     """
+    check_call(rows=rows, data=data, out=out, progress=progress)
+    check_kind("library", library, (Library, str, PathLike, NoneType), "a library, its folder, or None")
+    check_kind("source", source, (SoftPrompt, NoneType), "a SoftPrompt, or None")
+    name = _name(task)
+    make_config(TuneConfig, {"task": name, **settings})  # mistakes are said before the model is loaded
     backbone = Backbone.of(backbone)
-    config = tune_config(_name(task), _recipe(library, backbone, settings), settings)
+    config = tune_config(name, _recipe(library, backbone, settings), settings)
     if config.method == "model":
         raise ConfigError("method is 'model', which trains no prompt: call spot.tune_model, or leave method out")
     run = prepared(config, task, backbone, rows=rows, source=source, data=data)
@@ -81,10 +88,30 @@ def tune_model(
     Returns:
         The folder of the tuned model, which `Backbone.load` takes.
     """
-    backbone = Backbone.of(backbone)
+    check_call(rows=rows, data=data, out=out, progress=progress)
     config = tune_config(_name(task), None, {**settings, "method": "model"})
+    backbone = Backbone.of(backbone)
     run = prepared(config, task, backbone, rows=rows, data=data)
     return tune_model_run(run, backbone, _folder(out, run), progress).path
+
+
+def check_call(*, rows: object, data: object, out: object, progress: object) -> None:
+    """Refuse what several public calls take where it is of another kind.
+
+    Raises:
+        ConfigError: naming the argument, what it is and what was expected.
+        TaskError: rows are given and none of them train, or none of them select.
+    """
+    check_kind("rows", rows, (Splits, NoneType), "spot.Splits, or None")
+    check_kind("data", data, (str, PathLike, NoneType), "the path of a folder, or None")
+    check_kind("out", out, (str, PathLike, NoneType), "the path of a folder, or None")
+    if progress is not None and not callable(progress):
+        raise ConfigError(f"progress is {progress!r:.60}; expected a function of two numbers, or None")
+    if isinstance(rows, Splits):
+        for role, part in (("train", rows.train), ("selection", rows.selection), ("report", rows.report)):
+            check_kind(f"rows.{role}", part, (Sequence,), "a sequence of examples")
+            if role != "report" and not part:
+                raise TaskError(f"rows.{role} is empty; expected at least one example")
 
 
 def tune_config(task: str, recipe: KeyRecipe | None, settings: Mapping[str, Any]) -> TuneConfig:
@@ -131,7 +158,7 @@ def prepared(
         limits = (config.train_rows, config.select_rows, config.report_rows, config.rows_seed)
         members, name = (Member(task, rows if rows is not None else split_rows(task, *limits)),), ""
     else:
-        members, name = members_of(config, data)
+        members, name = members_of(config, None if data is None else Path(data))
         if rows is not None and len(members) > 1:
             raise ConfigError(f"{name} is a mixture, whose rows come from its tasks: leave rows out")
         if rows is not None:

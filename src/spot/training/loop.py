@@ -16,8 +16,8 @@ import torch
 
 from spot.config import digest
 from spot.errors import ConfigError, RunError
-from spot.evaluation.predictions import Progress
-from spot.evaluation.scoring import Evaluation, evaluate_rows
+from spot.evaluation.predictions import Progress, not_finite
+from spot.evaluation.scoring import Evaluation, NoAnswers, evaluate_rows
 from spot.models.backbone import Backbone
 from spot.models.dropout import dropout
 from spot.storage.run_dir import RunDir
@@ -97,7 +97,7 @@ def train(
             if step == state.run.config.key_step:
                 state.key = state.prompt.detach().clone()
             if is_evaluated:
-                _select(state, _evaluate_selection(state, backbone), step, folder)
+                _select_if_answered(state, backbone, step, folder)
         if rule is not None and is_evaluated:
             for number in rule.losers([state.result() for state in states], step):
                 states[number].dropped = True
@@ -202,7 +202,7 @@ def _step(states: Sequence[State], backbone: Backbone, optimiser: torch.optim.Op
     optimiser.zero_grad(set_to_none=True)
     losses = _backward(states, backbone, step)
     for state, loss in zip(states, losses, strict=True):
-        _check_numbers(state, loss, step)
+        _check_numbers(state, loss, step, backbone)
     optimiser.step()
     return [state for state in states if not state.diverged]
 
@@ -236,15 +236,19 @@ def _backward(states: Sequence[State], backbone: Backbone, step: int) -> list[fl
     return losses
 
 
-def _check_numbers(state: State, loss: float, step: int) -> None:
-    """Stop a run whose loss or gradient is no number, before it takes the step; remember the first gradient's size."""
+def _check_numbers(state: State, loss: float, step: int, backbone: Backbone) -> None:
+    """Stop a run whose loss or gradient is no number, before it takes the step; remember the first gradient's size.
+
+    At the first step nothing has been learned yet, so that no learning rate can be at fault.
+    """
     gradients = [tensor.grad.norm() for tensor in state.trained.values() if tensor.grad is not None]
     size = float(torch.stack(gradients).norm()) if gradients else 0.0
     if not math.isfinite(loss) or not math.isfinite(size):
         config = state.run.config
-        state.diverged = (
-            f"the loss of {state.run.title} at step {step} is {loss} and its gradient {size}: training "
-            f"diverged with {config.optimiser} at learning rate {config.learning_rate}; give a lower "
+        state.diverged = f"the loss of {state.run.title} at step {step} is {loss} and its gradient {size}: " + (
+            f"nothing was learned yet, so {not_finite(backbone)}"
+            if step == 1
+            else f"training diverged with {config.optimiser} at learning rate {config.learning_rate}; give a lower "
             "learning_rate; what was saved before this step is kept"
         )
         log.warning("seed %d: %s", config.seed, state.diverged)
@@ -293,6 +297,17 @@ def _select(state: State, evaluations: Sequence[Evaluation], step: int, folder: 
         }
         state.drawn = [Drawn() for _ in state.members]
     folder.log(record)
+
+
+def _select_if_answered(state: State, backbone: Backbone, step: int, folder: RunDir) -> None:
+    """Evaluate and select; stop a run whose prompt has become so large that no selection row has an answer."""
+    try:
+        evaluations = _evaluate_selection(state, backbone)
+    except NoAnswers as error:
+        state.diverged = f"{state.run.title} at step {step}: {error} What was saved before this step is kept."
+        log.warning("seed %d: %s", state.run.config.seed, state.diverged)
+    else:
+        _select(state, evaluations, step, folder)
 
 
 def _evaluate_selection(state: State, backbone: Backbone) -> list[Evaluation]:

@@ -13,6 +13,7 @@ from spot.collator import Collator, collator_for
 from spot.config import INITS, TuneConfig, digest
 from spot.errors import ConfigError, TaskError
 from spot.library.library import resolve
+from spot.metrics.scores import spelled_metrics
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import KeyRecipe, Parent, SoftPrompt, check_fits
 from spot.reading import Reading
@@ -76,7 +77,7 @@ class Run:
     @cached_property
     def digest(self) -> str:
         """What decides the outcome: settings, backbone, rows, how they are scored, shares and initial value."""
-        tasks = [repr((m.task.labels, m.task.metrics, m.task.revision)) for m in self.members]
+        tasks = [repr((m.task.labels, spelled_metrics(m.task.metrics), m.task.revision)) for m in self.members]
         spelled = [words for m in self.members if (words := m.task.reading.spelling)]
         rows = [data_digest(part) for m in self.members for part in (m.splits.train, m.splits.selection)]
         rates = [repr(member.rate) for member in self.members] if len(self.members) > 1 else []

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from spot.config import TuneConfig, to_toml
-from spot.errors import SpotError
+from spot.errors import RunError, SpotError
 from spot.evaluation.predictions import Progress
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import build
@@ -71,7 +71,7 @@ def tune_runs(
             prompts = [_prompt(state, backbone) for state in states]
             ended = [TunedPrompt(*parts) for parts in zip(prompts, diagnosed_results(states), paths, strict=True)]
         else:
-            ended = [TunedPrompt(load(path), result, path) for path, result in zip(paths, results, strict=True)]
+            ended = [_finished(run, *parts) for run, *parts in zip(runs, paths, results, strict=True)]
         try:
             tuned = _reported(runs, ended, backbone, progress)
         except SpotError:
@@ -118,6 +118,27 @@ def _reported(
         )
         for entry, result in zip(ended, results, strict=True)
     ]
+
+
+def _finished(run: Run, path: Path, result: RunResult) -> TunedPrompt:
+    """A finished run, read. Its result counts as not reported where the prompt has other scores, and is made again.
+
+    That is so where a process was killed after it had written the prompt, and before the result.
+
+    Raises:
+        PromptError: the prompt is damaged.
+        RunError: prompt and result are not of one run.
+    """
+    prompt = load(path)
+    is_other = dict(prompt.scores) != dict(result.scores) or dict(prompt.frozen_scores) != dict(result.frozen_scores)
+    is_reported = any(member.splits.report for member in run.members) if is_other else False
+    if prompt.step != result.step or (is_other and not is_reported):
+        raise RunError(
+            f"{path.parent / 'result.json'} says step {result.step} and {dict(result.scores)}, and the prompt beside "
+            f"it step {prompt.step} and {dict(prompt.scores)}: expected one run. Delete result.json to let it finish "
+            "again."
+        )
+    return TunedPrompt(prompt, replace(result, reported="") if is_other else result, path)
 
 
 def _finish(folder: RunDir, tuned: Sequence[TunedPrompt]) -> None:

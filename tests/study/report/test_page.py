@@ -220,3 +220,13 @@ def test_failures_have_a_table_with_their_reasons(tmp_path: Path):
     report(records, tmp_path)
     outline = Outline((tmp_path / "report.html").read_text())
     assert "Cells without a score" in outline.text["h2"] and "the loss was not finite" in outline.text["td"]
+
+
+def test_names_that_no_file_can_hold_are_escaped_everywhere(tmp_path: Path):
+    names = {"half \ud800": 2.0, "bell \x1b[2J": 1.0, "turned \u202e": 0.5}
+    value = report(constant(names, targets="t\ud801"), tmp_path)
+    assert json.dumps(value)
+    for path in tmp_path.iterdir():
+        if path.suffix != ".png":
+            assert not set("\x1b\u202e") & set(path.read_text(encoding="utf-8")), path
+    assert r"half \ud800" in (tmp_path / "report.md").read_text(encoding="utf-8")

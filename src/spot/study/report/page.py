@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from spot.rendering.html import Page, Section, render
 from spot.rendering.tables import Cell, Table, table_text
 from spot.retrieval.embeddings import SIMILARITIES
 from spot.storage.files import write_whole
+from spot.storage.text import printable
 from spot.study.analysis.findings import ArmSummary, Findings, analyse
 from spot.study.analysis.pairs import Transfer
 from spot.study.analysis.table import BASELINE
@@ -118,7 +119,7 @@ def write_report(
         StudyError: no cell is finished, two records are of one cell, or a strategy, k or metric is unknown.
         StorageError: a file cannot be written.
     """
-    findings = analyse(records, strategies, ks, metric)
+    findings = analyse([_with_printable_names(record) for record in records], strategies, ks, metric)
     pictures: tuple[Picture, ...] = ()
     without = ""
     try:
@@ -143,6 +144,16 @@ def write_report(
     for picture in pictures:
         write_whole(out / f"{picture.name}.png", picture.png)
     return findings_as_json(name, findings)
+
+
+def _with_printable_names(record: Record) -> Record:
+    """A record whose names and reason can stand in a page, a table and a picture."""
+    return replace(
+        record,
+        task=printable(record.task),
+        sources=tuple(printable(source) for source in record.sources),
+        reason=printable(record.reason, lines=True),
+    )
 
 
 def findings_as_json(name: str, findings: Findings) -> dict[str, Any]:

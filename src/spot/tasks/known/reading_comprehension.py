@@ -166,7 +166,7 @@ EMOTIONS = (
     "surprise",
     "neutral",
 )
-ANSWER = ("exact_match", "token_f1")
+ANSWER = ("squad",)
 
 
 def _mrqa(name: str, *, title: str, subset: str, size: int, revisions: tuple[str, str]) -> DataSet:
