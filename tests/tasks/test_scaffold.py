@@ -282,3 +282,56 @@ def test_sixty_thousand_rows_are_read_in_ten_seconds(tmp_path):
     init(tmp_path / "rows.csv", tmp_path / "new.toml")
     assert sum(1 for _ in load_task(tmp_path / "new.toml").load("train")) == 60_000
     assert time.process_time() - begin < 10
+
+
+def test_passages_that_hold_their_answers_are_texts(tmp_path):
+    rows = [
+        {"context": f"It was {n} people of {n} towns.", "question": f"How many at {n}?", "answer": f"{n} people"}
+        for n in range(60)
+    ]
+    assert written(tmp_path, "rows.jsonl", lines(rows))[0]["input"] == "context: {context} question: {question}"
+    more = [{**row, "same": row["answer"].upper()} for row in rows]
+    keys, text = written(tmp_path, "more.jsonl", lines(more))
+    assert "{same}" not in keys["input"] and 'Left out: "same", as it holds the label' in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"text": ["a b", "c d"], "label": ["x", "y"]}',
+        '{"text": {"0": "a b", "1": "c d"}, "label": {"0": "x", "1": "y"}}',
+        '{"version": "1", "data": [{"text": "a b", "label": "x"}]}',
+    ],
+)
+def test_one_object_with_all_rows_is_refused_with_the_way_out(tmp_path, content):
+    (tmp_path / "rows.json").write_text(content)
+    with pytest.raises(TaskError, match=r"holds one object with a list .*expected one object a row"):
+        init(tmp_path / "rows.json", tmp_path / "new.toml")
+
+
+def test_a_text_file_with_columns_is_a_table(tmp_path):
+    rows = 'ham\tIt\'s late, "they" said\nspam\tWin now; win\nham\t"Is it\nspam\tCall us now\n'
+    keys, _ = written(tmp_path, "SMS.txt", rows)
+    assert (keys["format"], keys["header"], keys["quotes"], keys["input"]) == (
+        "tsv",
+        False,
+        False,
+        "sentence: {column_2}",
+    )
+    assert len(list(load_task(tmp_path / "new.toml").load("train"))) == 4
+
+
+def test_blank_texts_are_said(tmp_path):
+    text = init_of(tmp_path, "text,label\na b,x\n ,y\nc d,x\n")
+    assert "1 rows are blank" in text
+
+
+def test_a_header_in_the_middle_is_no_row(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\na b,x\ntext,label\nc d,y\n")
+    with pytest.raises(TaskError, match="row 2: the header stands here again"):
+        init(tmp_path / "rows.csv", tmp_path / "new.toml")
+
+
+def init_of(tmp_path: Path, content: str) -> str:
+    (tmp_path / "rows.csv").write_text(content)
+    return init(tmp_path / "rows.csv", tmp_path / "new.toml")

@@ -5,6 +5,7 @@ stays open, and no cell swallows lines that are rows by themselves. Where two de
 them; where it disagrees with the ending of the name, nobody does, and the file is refused.
 """
 
+import contextlib
 import csv
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -397,8 +398,10 @@ def _arbiter(sample: Sequence[str], candidates: Sequence[str], usual: str, sourc
     import clevercsv
 
     text = "".join(sample)[:_ARBITER_SIZE]
-    dialect = clevercsv.Detector().detect(text[: text.rfind("\n") + 1] or text, delimiters=list(candidates))
-    choice = getattr(dialect, "delimiter", "")
+    choice = ""
+    with contextlib.suppress(clevercsv.Error):  # a zero byte, or quotation marks that it cannot follow
+        dialect = clevercsv.Detector().detect(text[: text.rfind("\n") + 1] or text, delimiters=list(candidates))
+        choice = getattr(dialect, "delimiter", "")
     if choice in candidates and (choice == usual or usual not in candidates):
         return choice
     names = " and ".join(DELIMITERS.get(mark, repr(mark)) for mark in candidates)

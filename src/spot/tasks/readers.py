@@ -123,6 +123,11 @@ def named_rows(place: Path | Source, rows: Iterable[Sequence[str]], has_header: 
     if not has_header:
         yield 1, dict(zip(names, first, strict=True))
     for number, cells in enumerate(stream, start=1 if has_header else 2):
+        if has_header and len(cells) > 1 and cells == first:
+            raise TaskError(
+                f"{place}, row {number}: the header stands here again, as where files were put together. Leave it "
+                "out, or say that there is none: header = false in the task file, --no-header of a command."
+            )
         yield number, dict(zip(names, cells, strict=True))
 
 

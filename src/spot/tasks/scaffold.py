@@ -136,9 +136,26 @@ def _read(path: Path, given: FileFormat) -> _Rows:
                 values.append(None)
     if not columns:
         raise TaskError(f"{path} has columns but no rows: expected at least one row below the header.")
+    _check_columns(path, columns)
     for column, names in class_names(path, seen.form, seen.form.format).items():
         columns[column] = [named(value, names) for value in columns.get(column, ())]
     return _Rows(path, columns, seen)
+
+
+def _check_columns(path: Path, columns: dict[str, list[Any]]) -> None:
+    """Refuse an only row that holds whole columns, or all rows."""
+    values = [cells[0] for cells in columns.values() if len(cells) == 1]
+    if len(values) < len(columns):
+        return
+    lists = {len(value) for value in values if isinstance(value, list | dict)}
+    is_columns = len(values) > 1 and len(lists) == 1 and all(isinstance(value, list | dict) for value in values)
+    is_nested = any(isinstance(value, list) and value and isinstance(value[0], dict) for value in values)
+    if is_columns or (is_nested and not any(map(is_conversation, values))):
+        what = "a list or object for each column" if is_columns else "a list of rows inside an object"
+        raise TaskError(
+            f"{path} holds one object with {what}: expected one object a row, in an array or one a line. With pandas: "
+            'frame.to_json("rows.jsonl", orient="records", lines=True).'
+        )
 
 
 def _guess_label(rows: _Rows) -> str:
@@ -332,12 +349,15 @@ def _settings(rows: _Rows) -> list[str]:
 
 def _blank_texts(rows: _Rows, texts: Sequence[str]) -> list[str]:
     """Comments on rows without text, which the task file will be refused for."""
-    blank = {column: sum(value is None for value in rows.columns[column]) for column in texts}
-    return [
+    missing = {column: sum(not isinstance(value, str) for value in rows.columns[column]) for column in texts}
+    lines = [
         f"# {count} rows have no text in {_quoted(column)}: fill it in or leave them out, as a row needs text."
-        for column, count in blank.items()
+        for column, count in missing.items()
         if count
     ]
+    values = zip(*(rows.columns[column] for column in texts), strict=True)
+    blank = sum(all(isinstance(text, str) and not text.strip() for text in row) for row in values)
+    return [*lines, *([f"# {blank} rows are blank: leave them out, as a row needs text."] if blank else [])]
 
 
 def _comment(text: str) -> str:
