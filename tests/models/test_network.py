@@ -44,7 +44,7 @@ def test_embedded_ids_are_scaled_as_the_model_scales_them(tiny):
 
 
 def test_only_models_with_a_second_embedding_take_it(tiny):
-    assert Network(tiny("llama")[0]).per_layer_inputs(IDS) == {}
+    assert Network(tiny("llama")[0]).beside_vectors(IDS) == {}
 
 
 def test_arguments_of_the_forward_are_known_by_name(tiny):

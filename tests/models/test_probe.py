@@ -110,9 +110,12 @@ def test_angles_that_depend_on_the_longest_row_are_never_shared_beyond_their_edg
     assert backbone.ways_for(24).shares
     assert not backbone.ways_for(25).shares
     plain, prompts = model_of(odd_models.stretched()), prompts_for()
-    rows = [LONG, ROWS[1]]
+    rows = [LONG, ROWS[1], (LONG[0][:30], [8], 0)]
     expected = torch.stack([plain_nats(plain, prompts[n], text, target).sum() for text, target, n in rows])
     assert relative(backbone.loss(batch_of(rows), prompts), expected) < 1e-5
+    prefix = backbone.prefix(prompts)  # of the length of prompts alone, so it is shared
+    alone = [backbone.score(batch_of([row]), prefix, CHOICES) for row in rows]
+    assert relative(backbone.score(batch_of(rows), prefix, CHOICES), torch.cat(alone)) < 1e-5
 
 
 def test_text_is_scaled_where_the_model_scales_outside_its_embedding_module():

@@ -281,7 +281,7 @@ class Backbone:
         if isinstance(rows, Seq2SeqRows):
             if ways.together == "padded":
                 return lambda part: rows.pair_scores(part, prefix, choices), pairs
-        elif not tree.tokens or (ways.tree and (prefix.length == 0 or prefix.states is not None)):
+        elif not tree.tokens or (ways.tree and (prefix.length == 0 or (ways.shares and prefix.states is not None))):
             return lambda part: rows.tree_scores(part, prefix, tree, ways), 1 + len(tree.tokens)
         return lambda part: self._score_pairs(part, prefix, choices), pairs
 

@@ -138,4 +138,4 @@ class CausalRows:
         """The arguments for prompts [B, P, D] before token ids [B, L]."""
         vectors = torch.cat([prompts, self.network.embed(ids).to(prompts.dtype)], dim=1) if ids.shape[1] else prompts
         # Where a model looks token ids up a second time, the tokens of a prompt have the first id's entry there.
-        return {"inputs_embeds": vectors, **self.network.per_layer_inputs(functional.pad(ids, (prompts.shape[1], 0)))}
+        return {"inputs_embeds": vectors, **self.network.beside_vectors(functional.pad(ids, (prompts.shape[1], 0)))}

@@ -33,6 +33,7 @@ class Network:
         if projection is not None:
             projection.register_forward_pre_hook(self._pick)
         self._recomputing = True
+        self._stretched = [module for module in model.modules() if "dynamic" in str(getattr(module, "rope_type", ""))]
         self._checkpointed: list[GradientCheckpointingLayer] = []
         if gradient_checkpointing:
             self._checkpointed = _checkpoint(model)
@@ -74,6 +75,8 @@ class Network:
         """
         for layer in self._checkpointed:
             layer.training = self.recomputes  # of the layer alone: dropout inside stays in evaluation mode
+        for rotary in self._stretched:
+            _forget_longest(rotary)
         return module(**arguments)
 
     def logits(self, at: Tensor, **arguments: Any) -> tuple[Tensor, Any]:
@@ -98,12 +101,13 @@ class Network:
         # `_pick` leaves nothing to ask for; a model that projects in another way gives the logits of all its tokens.
         return logits if asked is None else _gathered(logits, at), output
 
-    def per_layer_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
-        """What a model takes of token ids [B, L] beside their vectors: Gemma 3n's and 4's second embedding."""
-        decoder: Any = self.model.get_decoder()
-        if not getattr(self.model.config.get_text_config(decoder=True), "hidden_size_per_layer_input", None):
-            return {}
-        return {"per_layer_inputs": decoder.get_per_layer_inputs(input_ids)}
+    def beside_vectors(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """What a model takes of token ids [B, L] beside their vectors: the second embedding of Gemma 3n, 4, Qwen 4."""
+        config = self.model.config.get_text_config(decoder=True)
+        if getattr(config, "hidden_size_per_layer_input", None):
+            decoder: Any = self.model.get_decoder()
+            return {"per_layer_inputs": decoder.get_per_layer_inputs(input_ids)}
+        return {"ple_input_ids": input_ids} if getattr(config, "ple_layer_ids", None) else {}
 
     def takes(self, name: str) -> bool:
         """Whether the model's forward has an argument of that name."""
@@ -118,6 +122,16 @@ class Network:
             return None
         at, self._at = self._at, None
         return (_gathered(states[0], at), *states[1:])
+
+
+def _forget_longest(rotary: Any) -> None:
+    """Let angles that depend on the longest row so far depend on the rows of this call alone."""
+    for name in [name for name in vars(rotary) if name.endswith("max_seq_len_cached")]:
+        kind = name.removesuffix("max_seq_len_cached")  # of the layers, where each kind has angles of its own
+        setattr(rotary, name, rotary.original_max_seq_len)
+        angles = getattr(rotary, f"{kind}inv_freq")
+        angles_before = getattr(rotary, f"{kind}original_inv_freq")
+        setattr(rotary, f"{kind}inv_freq", angles_before.to(angles.device))
 
 
 def _gathered(states: Tensor, at: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ Outcome = TypeVar("Outcome")
 
 PROMPT, TEXT, SHORT, TARGET = 5, 4, 2, 3  # tokens of the rows that are tried
 FURTHER = 32  # tokens that a row goes on behind an edge, where layers begin to leave tokens out
+SCALES = ("embed_scale", "embedding_multiplier")
+ELSEWHERE = 1.5  # what prompts are multiplied by that are no tokens' vectors
 IDS = 64  # token ids that rows are made of
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2}  # relative; about 8 roundings of a half
 TENSOR_FLOAT = 1e-3  # of float32 that is multiplied in fewer bits
@@ -113,7 +115,7 @@ def _trial(rows: Rows, beyond: int, count: int = 2) -> Trial:
     targets = [[next(ids) for _ in range(length)] for length in (TARGET, TARGET - 1, TARGET)[:count]]
     padded = [row + [0] * (text - len(row)) for row in inputs]
     prompt_ids = torch.tensor([[next(ids) for _ in range(PROMPT)] for _ in range(2)], device=device)
-    if network.per_layer_inputs(prompt_ids):
+    if network.beside_vectors(prompt_ids):
         prompt_ids = torch.zeros_like(prompt_ids)  # the id whose entry stands in for a prompt's
     batch = Batch(
         input_ids=torch.tensor(padded, device=device),
@@ -233,13 +235,9 @@ def _reading(rows: Rows, trial: Trial, beyond: int) -> tuple[Together, Tensor, l
 
 
 def _scales(network: Network) -> list[float]:
-    """What parts of the model say that they multiply embedded tokens by."""
-    scales = {
-        float(module.embed_scale)
-        for module in network.model.modules()
-        if isinstance(getattr(module, "embed_scale", None), int | float)
-    }
-    return sorted(scales - {1.0})
+    """What parts of the model say that they multiply tokens by, some of them only where they embed them."""
+    parts = (getattr(module, name, None) for module in network.model.modules() for name in SCALES)
+    return sorted({float(scale) for scale in parts if isinstance(scale, int | float)} - {1.0})
 
 
 def _check_losses(rows: Rows, trial: Trial, together: Together) -> Tensor:
@@ -260,8 +258,11 @@ def _check_losses(rows: Rows, trial: Trial, together: Together) -> Tensor:
     _compare(losses.detach(), trial.nats, trial, "losses")
     with torch.no_grad():
         _compare(_tried(lambda: _nats(rows, trial, bare, ways)), trial.bare, trial, "losses without a prompt")
+        elsewhere = _tried(lambda: _nats(rows, trial, Prefix(prompts * ELSEWHERE), ways))
     if not float(gradient.norm()) > 0:
         raise Differs("give the prompt no gradient")
+    if not bool(torch.isfinite(elsewhere).all()):
+        raise Differs("give no finite numbers behind a prompt that is no tokens'")
     return gradient
 
 
