@@ -87,6 +87,8 @@ def test_two_delimiters_that_both_fit_are_refused_unless_a_library_or_a_name_dec
         ([["a", "good"], ["b", "good"]], ("good",), True),
         ([["a", "b"], ["c", "d"]], ("column_1",), False),
         ([["only", "names"]], (), True),
+        ([["a warm wet day", "good"], ["a cold wet day", "bad"], ["no day at all", "fine"]], (), False),
+        ([["free text comment", "kind"], ["a cold wet day", "bad"], ["no day at all", "fine"]], (), True),
     ],
 )
 def test_case16_a_first_row_that_is_like_the_others_is_a_row(rows, expected, is_header):
@@ -119,4 +121,5 @@ def test_an_audit_counts_every_line():
 
 def test_case13_blank_names_are_called_by_their_place():
     assert column_names(["v1", "v2", "", " "]) == ["v1", "v2", "column_3", "column_4"]
+    assert column_names(["\ufefftext"]) == ["text"]
     assert (sep_line("sep=;\r\n"), sep_line("sep=;;"), sep_line("text")) == (";", "", "")

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spot.errors import TaskError
+from spot.tasks.columns import MISSING
 from spot.tasks.formats import UNSAID, FileFormat
 from spot.tasks.scaffold import init, usual_path
 from spot.tasks.task_file import load_task
@@ -88,11 +89,16 @@ def test_init_refuses_to_overwrite_and_rows_without_text(tmp_path):
 
 
 COLUMN = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="{}\0"), min_size=1, max_size=6)
-VALUE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(str.strip)
+VALUE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(
+    lambda value: value.strip().casefold() not in MISSING
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
-@given(columns=st.tuples(COLUMN, COLUMN).filter(lambda pair: pair[0] != pair[1]), values=st.tuples(VALUE, VALUE))
+@given(
+    columns=st.tuples(COLUMN, COLUMN).filter(lambda pair: pair[0] != pair[1]),
+    values=st.tuples(VALUE, VALUE).filter(lambda pair: pair[0].strip() != pair[1].strip()),
+)
 def test_what_init_writes_is_toml_whatever_the_names_and_values_are(tmp_path, columns, values):
     rows, out = tmp_path / "rows.jsonl", tmp_path / "task.toml"
     out.unlink(missing_ok=True)
@@ -101,9 +107,8 @@ def test_what_init_writes_is_toml_whatever_the_names_and_values_are(tmp_path, co
     rows.write_text("\n".join(lines))
     found = tomllib.loads(init(rows, out))
     assert found["rows"] == "rows.jsonl"
-    shown = {value.strip() for value in values}
-    if found["label"] == label and len(shown) == 2:
-        assert set(found["labels"]) == shown
+    if found["label"] == label:
+        assert set(found["labels"]) == {value.strip() for value in values}
         assert [row.texts for row in load_task(out).load("train")] == [(f"some text {n}",) for n in range(8)]
 
 
@@ -335,3 +340,36 @@ def test_a_header_in_the_middle_is_no_row(tmp_path):
 def init_of(tmp_path: Path, content: str) -> str:
     (tmp_path / "rows.csv").write_text(content)
     return init(tmp_path / "rows.csv", tmp_path / "new.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("rows.md", "| text | label |\n|---|---|\n| a b | x |\n", "is a table of Markdown"),
+        ("rows.csv", "text:label\na b:x\nc d:y\n", "another mark parts its cells, say --delimiter"),
+        ("rows.csv", "text,label\na b,x\nc d,x\n", "all 2 rows have the label 'x'"),
+        ("rows.json", '{\n "text": "a b",\n "label": "x"\n}\n', "Objects over several lines are read in an array"),
+        ("rows.csv", 'text,label\n"so \\"it\\" is, now",x\nc d,y\n', "no backslash before it counts"),
+    ],
+)
+def test_what_is_no_table_of_ours_is_refused_with_what_to_do(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(TaskError) as caught:
+        init(tmp_path / name, tmp_path / "new.toml")
+    assert words in str(caught.value)
+    assert not (tmp_path / "new.toml").exists()
+
+
+def test_a_row_of_json_without_the_column_has_no_label(tmp_path):
+    rows = [{"text": "a b", "label": "x"}, {"text": "c d"}, {"text": "e f", "label": "y"}]
+    _, text = written(tmp_path, "rows.jsonl", lines(rows))
+    assert "1 of 3 rows have no label" in text
+    assert len(list(load_task(tmp_path / "new.toml").load("train"))) == 2
+
+
+def test_texts_without_blanks_between_words_are_texts(tmp_path):
+    content = "text,label\n" + "".join(
+        f"\u90e8\u5c4b\u306f\u5bd2\u304b\u3063\u305f{n},{'xy'[n % 2]}\n" for n in range(9)
+    )
+    keys, _ = written(tmp_path, "rows.csv", content.encode("utf-16-le"))
+    assert (keys["input"], keys["encoding"]) == ("sentence: {text}", "utf-16-le")

@@ -150,7 +150,8 @@ def records(
 
 def is_blank(cells: Sequence[str], columns: int) -> bool:
     """Whether a record is a blank line: no cells, or one of blanks where there should be several."""
-    return not cells or (len(cells) == 1 < columns and not cells[0].strip())
+    # The last character is what DOS ended files with.
+    return not cells or (len(cells) == 1 < columns and not cells[0].strip(" \t\r\n\x1a"))
 
 
 def sep_line(line: str) -> str:
@@ -297,12 +298,16 @@ def see_header(rows: Sequence[Sequence[str]], expected: Collection[str] = ()) ->
             and sum(bool(_SENTENCE.fullmatch(value)) for value in filled) * 2 >= len(below)
         ):
             return Header(is_header=False, reason=f"{cell[:40]!r} is a sentence like those below it")
+        is_long = sum(len(value.split()) > 2 for value in filled) * 2 > len(below)
+        if not asks and is_long and len(cell.split()) > 2 and not USUAL_NAMES & set(cell.lower().split()):
+            return Header(is_header=False, reason=f"{cell[:40]!r} has several words like those below it")
     return Header(is_header=True)
 
 
 def column_names(header: Sequence[str]) -> list[str]:
     """The names of columns: a blank one is called by its place."""
-    return [name if name.strip() else f"column_{number}" for number, name in enumerate(header, start=1)]
+    names = [name.lstrip("\ufeff") for name in header]
+    return [name if name.strip() else f"column_{number}" for number, name in enumerate(names, start=1)]
 
 
 def _row_of(rows: Sequence[Sequence[str]], column: int, value: str) -> int:

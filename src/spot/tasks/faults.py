@@ -11,8 +11,11 @@ _SURE = 0.9  # share of the rows that must hold their own label; the rest may be
 _LOOKED = 2000  # rows whose words are compared with the labels', evenly over the file
 _FEWEST = 4  # rows below which nothing can be told from chance
 _NUMBER = re.compile(r"\s*[-+]?[\d.,]*\s*")
-_CODE = re.compile(r"(?=.*[\d/_:-])\S+")  # such as a12, 2024-01-31, https://..
+_CODE = re.compile(r"(?=.*[\d/_:-])[!-~]+")  # such as a12, 2024-01-31, https://..
 _WORD = re.compile(r"\w+|[^\w\s]")
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]{4}"
+)  # scripts without blanks between words
 _EDGES = re.compile(r"^\W+|\W+$")
 _PARTING = frozenset("split fold set subset partition group dataset source origin lang language locale".split())
 
@@ -86,7 +89,7 @@ def no_text(column: str, values: Sequence[object]) -> str:
 def wordy(values: Iterable[object]) -> bool:
     """Whether most values have several words."""
     texts = [value for value in values if isinstance(value, str) and value]
-    return sum(" " in text.strip() for text in texts) * 2 >= max(1, len(texts))
+    return sum(" " in text.strip() or _UNSPACED.search(text) is not None for text in texts) * 2 >= max(1, len(texts))
 
 
 def _determines(plain: Sequence[str], labels: Sequence[str], values: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from spot.tasks.columns import (
     ONE_LABEL,
     TEXT_COLUMNS,
     Columns,
+    check_classes,
     label_order,
     left_out,
     named,
@@ -229,10 +230,11 @@ def _guess_texts(
         del reasons[sole]
         texts = [sole]
     if not texts:
+        mend = "Give rows that hold text."
+        if len(rows.columns) == 1:
+            mend += " Where another mark parts its cells, say --delimiter."
         whys = "".join(f"; {column!r}: {reason}" for column, reason in reasons.items())
-        raise TaskError(
-            f"{rows.path}: no column with text; its columns: {some(rows.columns)}{whys}. Give rows that hold text."
-        )
+        raise TaskError(f"{rows.path}: no column with text; its columns: {some(rows.columns)}{whys}. {mend}")
     if any(wordy(others[column]) for column in texts):
         for column in [column for column in texts if not wordy(others[column])]:
             reasons[column] = "it has a word a row, where other columns have texts"
@@ -281,6 +283,7 @@ def _commented(path: Path, out: Path, rows: _Rows, label: str, splits: Sequence[
     if not any(value is not None for value in labels):
         raise TaskError(f"{path}: no row has a label in column {label!r}. Give rows with labels.")
     texts, reasons, words = _guess_texts(rows, label, labels)
+    check_classes(Counter(value for value in labels if value is not None), str(path))
     values = sorted({value for value in labels if value is not None}, key=label_order)
     name = re.sub(r"\W+", "_", Path(place).name.split(".")[0]).strip("_") or "task"
     files = ", ".join(f"{split} = {_quoted(os.path.join(place, split))}" for split in splits)
