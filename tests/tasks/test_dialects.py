@@ -60,6 +60,17 @@ def test_quotation_marks_that_swallow_rows_are_refused_where_they_also_enclose()
     assert chosen(text, given=FileFormat(quotes='"'))[1:] == (True, 5), "who says it is right is believed"
 
 
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_quotation_marks_that_may_swallow_rows_are_refused(mark):
+    text = f'text{mark}label\n"a b{mark}bad\nb c{mark}bad\nc d"{mark}good\nd e{mark}good\n'
+    with pytest.raises(TaskError, match="lines 2 to 4: a quotation mark opens a cell"):
+        chosen(text, mark)
+    assert chosen(text, mark, FileFormat(quotes=""))[2] == 5
+    assert chosen(text, mark, FileFormat(quotes='"'))[2] == 3
+    many = text + "".join(f'"Dear Sir{mark}\nthe {n}th"{mark}good\n' for n in range(9))
+    assert chosen(many, mark)[1:] == (True, 12), "among many cells of several lines one is so by chance"
+
+
 def test_a_damaged_row_among_quoted_ones_is_not_read_as_if_marks_were_text():
     text = "text,label\n" + '"quite good",x\n' * 9 + '"odd" one,y\n'
     assert chosen(text)[:2] == (Dialect(","), False)

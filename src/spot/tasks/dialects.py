@@ -77,6 +77,7 @@ class Audit:
         rows: the first records, for a look at the header.
         failure: why the reading does not account for every line; empty where it does.
         swallowed: (first line, last line) of records whose lines would each be a row by themselves.
+        unclear: the same of records whose lines have as many cells as rows, with other values.
         spaced: cells that hold a blank and then quotation marks around all the rest.
         opened, enclosed: cells that begin with the mark, and those of them that also end with it.
         single: whether some column holds nothing but cells between single quotation marks.
@@ -91,6 +92,7 @@ class Audit:
     rows: list[list[str]] = field(default_factory=list)
     failure: str = ""
     swallowed: list[tuple[int, int]] = field(default_factory=list)
+    unclear: list[tuple[int, int]] = field(default_factory=list)
     spaced: int = 0
     opened: int = 0
     enclosed: int = 0
@@ -99,7 +101,7 @@ class Audit:
     @property
     def is_right(self) -> bool:
         """Whether the reading accounts for every line."""
-        return not self.failure and not self.swallowed and self.records > 0
+        return not (self.failure or self.swallowed or self.unclear) and self.records > 0
 
 
 def records(
@@ -176,7 +178,7 @@ def audit(lines: Iterable[str], dialect: Dialect, limit: int, where: str, is_who
     result = Audit(dialect)
     values: list[set[str] | None] = []
     suspects: list[tuple[int, list[list[str]]]] = []
-    number = 0
+    number = wrapped = 0
     single: list[bool] = []
     try:
         for number, cells, own in records(lines, dialect, limit, where):
@@ -196,6 +198,7 @@ def audit(lines: Iterable[str], dialect: Dialect, limit: int, where: str, is_who
             if len(result.rows) < _SAMPLE_LINES:
                 result.rows.append(cells)
             result.continued += len(own) - 1
+            wrapped += len(own) > 1
             for column, cell in enumerate(cells):
                 seen = values[column]
                 if seen is not None:
@@ -214,8 +217,14 @@ def audit(lines: Iterable[str], dialect: Dialect, limit: int, where: str, is_who
             result.failure = str(error)
     result.single = not dialect.quote and result.records > 2 and any(single)
     for last, parts in suspects:
-        if dialect.delimiter == "\t" or _are_rows(parts, values):
-            result.swallowed.append((last - len(parts) + 1, last))
+        place = (last - len(parts) + 1, last)
+        if _are_rows(parts, values):
+            result.swallowed.append(place)
+        elif _may_be_rows(parts, dialect.delimiter):
+            result.unclear.append(place)
+    # Where most cells of several lines are none of this kind, one of them is so by chance.
+    if len(result.unclear) * 2 < wrapped:
+        result.unclear.clear()
     return result
 
 
@@ -253,10 +262,12 @@ def choose(
     candidates = named[:1] or several
     if len(candidates) > 1:
         candidates = [_arbiter(sample, candidates, usual, source)]
-    if candidates or right:
-        return audits[(candidates or right)[0]], True
-    if swallowing := [seen for seen in audits.values() if seen.swallowed and not seen.failure]:
+    if candidates:
+        return audits[candidates[0]], True
+    if swallowing := [seen for seen in audits.values() if (seen.swallowed or seen.unclear) and not seen.failure]:
         raise TaskError(_swallows(source, swallowing[0]))
+    if right:
+        return audits[right[0]], True
     return audits[delimiters[0]], False
 
 
@@ -348,7 +359,7 @@ def _best(lines: Lines, sample: list[str], is_whole: bool, given: FileFormat, ma
         right = [seen for seen in tried if not seen.failure]
         best = right[-1] if right and right[0].spaced else (right or tried)[0]
         # Who says how quotation marks are meant is taken at their word.
-        best.swallowed = []
+        best.swallowed, best.unclear = [], []
         return best
     quoted = look(Dialect(mark, QUOTE, bool(given.skip_space)))
     if quoted.is_right and not quoted.spaced:
@@ -363,6 +374,8 @@ def _best(lines: Lines, sample: list[str], is_whole: bool, given: FileFormat, ma
         if skipped.is_right and (skipped.columns > 1 or quoted.spaced):
             return skipped
     if quoted.is_right:
+        return quoted
+    if quoted.unclear and not quoted.swallowed and not quoted.failure:
         return quoted
     plain = look(Dialect(mark, "", bool(given.skip_space)))
     # Where most cells that open with a mark close with it, marks enclose, and a row is damaged.
@@ -398,6 +411,15 @@ def _are_rows(parts: Sequence[Sequence[str]], values: Sequence[set[str] | None])
     )
 
 
+def _may_be_rows(parts: Sequence[Sequence[str]], delimiter: str) -> bool:
+    """Whether the lines of a record could be rows: no cell is blank, nor begins with a blank, as prose does."""
+    return all(
+        cell.strip() and (delimiter == "\t" or not column or not cell[0].isspace())
+        for part in parts
+        for column, cell in enumerate(part)
+    )
+
+
 def _arbiter(sample: Sequence[str], candidates: Sequence[str], usual: str, source: Source) -> str:
     """The delimiter that clevercsv holds for right, of several that part a table evenly."""
     import clevercsv
@@ -418,8 +440,9 @@ def _arbiter(sample: Sequence[str], candidates: Sequence[str], usual: str, sourc
 
 def _swallows(source: Source, seen: Audit) -> str:
     """The message for quotation marks that swallow rows."""
-    first, last = seen.swallowed[0]
-    more = f", and {len(seen.swallowed) - 1} more such" if len(seen.swallowed) > 1 else ""
+    places = [*seen.swallowed, *seen.unclear]
+    first, last = places[0]
+    more = f", and {len(places) - 1} more such" if len(places) > 1 else ""
     return (
         f"{source}, lines {first} to {last}: a quotation mark opens a cell that holds all of them, and each looks like "
         f"a row of its own{more}. Write a mark that is text twice inside quotation marks; or say how marks are meant: "
