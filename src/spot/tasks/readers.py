@@ -140,7 +140,7 @@ def named_rows(place: Path | Source, rows: Iterable[Sequence[str]], has_header: 
 
 def _is_rule(cells: Sequence[str]) -> bool:
     """Whether a row is the line under the header of a table in Markdown."""
-    return any(cells) and all(re.fullmatch(r"\s*:?-{2,}:?\s*|\s*", cell) for cell in cells)
+    return any("--" in cell for cell in cells) and all(re.fullmatch(r"\s*:?-{2,}:?\s*|\s*", cell) for cell in cells)
 
 
 def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
