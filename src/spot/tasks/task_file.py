@@ -23,6 +23,7 @@ from spot.tasks.binary_rows import class_names, is_data_folder, saved_splits
 from spot.tasks.columns import (
     MISSING,
     Columns,
+    Fields,
     check_apart,
     check_classes,
     default_metrics,
@@ -194,7 +195,7 @@ def load_task(path: Path) -> Task:
     )
 
 
-def file_rows(path: Path, split: str) -> Rows:
+def file_rows(path: Path, split: str) -> Iterator[tuple[int, Fields]]:
     """The rows of one split of a task file that have a label, as its file has them, with their numbers."""
     spec = read_task_file(path)
     check_split(spec.name, split, spec.rows)
