@@ -1,6 +1,7 @@
 """Known tasks and task files on the command line: what is shown, counted and predicted, and rows that are refused."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -497,3 +498,33 @@ def test_tasks_init_writes_a_task_file_that_loads(spot: Spot, tuned_tasks: Tuned
     other = tmp_path / "named.toml"
     assert f"wrote {other}" in spot("tasks", "init", rows, "--out", other).out
     assert other.exists()
+
+
+def test_init_takes_what_is_said_of_a_file_and_check_says_how_it_is_read(spot: Spot, tmp_path: Path):
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes("a warm café~good\na cold hôtel~bad\nno word~\n".encode("cp1252"))
+    words = ("--delimiter", "~", "--no-header", "--encoding", "cp1252", "--format", "csv")
+    result = spot("tasks", "init", rows, *words)
+    assert result.code == 0 and 'delimiter = "~"' in result.out and "header = false" in result.out
+    result = spot("tasks", "check", tmp_path / "rows.toml")
+    assert result.code == 0
+    for part in ("encoding cp1252", "3 rows in 3 lines", "no header", "1 of 3 rows have no label", "every row can be"):
+        assert part in " ".join(result.out.split())
+    value = json.loads(spot("tasks", "check", tmp_path / "rows.toml", "--json").out)
+    assert value["faults"] == [] and len(value["files"]) == 2
+
+
+def test_case24_check_ends_with_2_where_the_input_tells_the_answer(spot: Spot, tmp_path: Path):
+    lines = [f"note x{n} of somebody,{n % 2},{'no yes'.split()[n % 2]}" for n in range(20)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label,label_text", *lines]))
+    (tmp_path / "t.toml").write_text('name = "t"\nrows = "rows.csv"\ninput = "{text} {label_text}"\n')
+    result = spot("tasks", "check", tmp_path / "t.toml")
+    assert result.code == 2 and "the input reads 'label_text', and it is the label in other words" in result.err
+    assert "every row can be read" in result.out
+
+
+def test_f8_rows_that_are_a_pipe_are_refused_at_once(spot: Spot, tmp_path: Path):
+    os.mkfifo(tmp_path / "rows.csv")
+    (tmp_path / "t.toml").write_text('name = "t"\nrows = "rows.csv"\n')
+    refused(spot("tasks", "init", tmp_path / "rows.csv"), "is a pipe: expected a regular file")
+    refused(spot("tasks", "check", tmp_path / "t.toml"), "is a pipe: expected a regular file")

@@ -60,6 +60,17 @@ def test_quotation_marks_that_swallow_rows_are_refused_where_they_also_enclose()
     assert chosen(text, given=FileFormat(quotes='"'))[1:] == (True, 5), "who says it is right is believed"
 
 
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_quotation_marks_that_may_swallow_rows_are_refused(mark):
+    text = f'text{mark}label\n"a b{mark}bad\nb c{mark}bad\nc d"{mark}good\nd e{mark}good\n'
+    with pytest.raises(TaskError, match="lines 2 to 4: a quotation mark opens a cell"):
+        chosen(text, mark)
+    assert chosen(text, mark, FileFormat(quotes=""))[2] == 5
+    assert chosen(text, mark, FileFormat(quotes='"'))[2] == 3
+    many = text + "".join(f'"Dear Sir{mark}\nthe {n}th"{mark}good\n' for n in range(9))
+    assert chosen(many, mark)[1:] == (True, 12), "among many cells of several lines one is so by chance"
+
+
 def test_a_damaged_row_among_quoted_ones_is_not_read_as_if_marks_were_text():
     text = "text,label\n" + '"quite good",x\n' * 9 + '"odd" one,y\n'
     assert chosen(text)[:2] == (Dialect(","), False)
@@ -87,6 +98,8 @@ def test_two_delimiters_that_both_fit_are_refused_unless_a_library_or_a_name_dec
         ([["a", "good"], ["b", "good"]], ("good",), True),
         ([["a", "b"], ["c", "d"]], ("column_1",), False),
         ([["only", "names"]], (), True),
+        ([["a warm wet day", "good"], ["a cold wet day", "bad"], ["no day at all", "fine"]], (), False),
+        ([["free text comment", "kind"], ["a cold wet day", "bad"], ["no day at all", "fine"]], (), True),
     ],
 )
 def test_case16_a_first_row_that_is_like_the_others_is_a_row(rows, expected, is_header):
@@ -119,4 +132,5 @@ def test_an_audit_counts_every_line():
 
 def test_case13_blank_names_are_called_by_their_place():
     assert column_names(["v1", "v2", "", " "]) == ["v1", "v2", "column_3", "column_4"]
+    assert column_names(["\ufefftext"]) == ["text"]
     assert (sep_line("sep=;\r\n"), sep_line("sep=;;"), sep_line("text")) == (";", "", "")

@@ -46,6 +46,10 @@ def test_a_guess_must_be_asked_for():
     assert see_encoding(Source(Path("x"), b"\xff"), FileFormat(encoding="cp1252")).name == "cp1252"
 
 
+def test_a_control_character_alone_is_no_encoding():
+    assert seen(b"a,\x1b$\nb,c\n", guess=False) == seen("a,\x1b$B é\n".encode(), guess=False) == "utf-8"
+
+
 def test_what_could_be_two_things_is_refused_with_both():
     with pytest.raises(TaskError, match=r"too little of it is telling.*'őrült'.*--encoding"):
         seen("text,label\na szoba őrült fű,jó\nelső idő ők,rossz\n".encode("cp1250"))

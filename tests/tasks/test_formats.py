@@ -80,6 +80,8 @@ def test_every_packing_is_seen_whatever_the_name(tmp_path, packing, name):
         ("a.csv", b"ARROW1\0\0", "arrow"),
         ("a.json", b'\xff\xfe[\0{\0"\0a\0"\0:\x001\0}\0]\0', "json"),
         ("a.tsv", b"", "tsv"),
+        ("a.xlsx", b"text,label\na,b\n", "csv"),
+        ("a.arrow", b'{"text": "a"}\n{"text": "b"}\n', "jsonl"),
     ],
 )
 def test_content_says_the_format_before_the_name(tmp_path, name, data, expected):

@@ -271,6 +271,7 @@ REFUSED = [
     (pd.DataFrame(with_label(1, pd.NA, 2)), {}, "1 of 3 rows have no label"),
     (pd.DataFrame(with_label("a", None, "b"), dtype="string"), {}, "1 of 3 rows have no label"),
     (with_label(np.float32("nan"), 1), {}, "1 of 2 rows have no label"),
+    (with_label("a", "nan", "b"), {}, "1 of 3 rows have no label in column 'stars', the first is row 2"),
     (with_label("a", ["a", "b"]), {}, r"row 2: column 'stars' holds \['a', 'b'\], expected one text or number: a "),
     (with_label("a", np.array([1, 2])), {}, "row 2: column 'stars' holds array.*expected one text or number"),
     (with_label("a", b"b"), {}, "row 2: field 'stars' holds b'b', expected text"),
@@ -327,3 +328,8 @@ def test_no_library_of_rows_is_imported_for_rows_of_ones_own():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "('0', '1') []"
+
+
+def test_a_label_that_is_spelled_like_nothing_counts_where_it_is_listed():
+    rows = [{"text": "a b", "label": "nan"}, {"text": "c d", "label": "naan"}]
+    assert Task.from_rows(rows, labels={"nan": "nan", "naan": "naan"}).labels == ("nan", "naan")

@@ -1,6 +1,8 @@
 """The task file that is written for a file of rows: its guesses, and what it refuses."""
 
+import csv
 import json
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spot.errors import TaskError
+from spot.tasks.columns import MISSING
 from spot.tasks.formats import UNSAID, FileFormat
 from spot.tasks.scaffold import init, usual_path
 from spot.tasks.task_file import load_task
@@ -86,11 +89,16 @@ def test_init_refuses_to_overwrite_and_rows_without_text(tmp_path):
 
 
 COLUMN = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="{}\0"), min_size=1, max_size=6)
-VALUE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(str.strip)
+VALUE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(
+    lambda value: value.strip().casefold() not in MISSING
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
-@given(columns=st.tuples(COLUMN, COLUMN).filter(lambda pair: pair[0] != pair[1]), values=st.tuples(VALUE, VALUE))
+@given(
+    columns=st.tuples(COLUMN, COLUMN).filter(lambda pair: pair[0] != pair[1]),
+    values=st.tuples(VALUE, VALUE).filter(lambda pair: pair[0].strip() != pair[1].strip()),
+)
 def test_what_init_writes_is_toml_whatever_the_names_and_values_are(tmp_path, columns, values):
     rows, out = tmp_path / "rows.jsonl", tmp_path / "task.toml"
     out.unlink(missing_ok=True)
@@ -99,9 +107,8 @@ def test_what_init_writes_is_toml_whatever_the_names_and_values_are(tmp_path, co
     rows.write_text("\n".join(lines))
     found = tomllib.loads(init(rows, out))
     assert found["rows"] == "rows.jsonl"
-    shown = {value.strip() for value in values}
-    if found["label"] == label and len(shown) == 2:
-        assert set(found["labels"]) == shown
+    if found["label"] == label:
+        assert set(found["labels"]) == {value.strip() for value in values}
         assert [row.texts for row in load_task(out).load("train")] == [(f"some text {n}",) for n in range(8)]
 
 
@@ -145,8 +152,8 @@ def test_case24_columns_that_tell_the_label_are_left_out_and_said(tmp_path):
 
 
 def test_case20_rows_without_a_label_are_counted_and_left_out(tmp_path, caplog):
-    csv = "text,label\nfine,nan\npoor,bad\nnice,good\nwarm,\ncold,N/A\nwet,bad\ndry,NULL\n"
-    keys, text = written(tmp_path, "rows.csv", csv)
+    table = "text,label\nfine,nan\npoor,bad\nnice,good\nwarm,\ncold,N/A\nwet,bad\ndry,NULL\n"
+    keys, text = written(tmp_path, "rows.csv", table)
     assert keys["labels"] == {"bad": "bad", "good": "good"}
     words = "4 of 7 rows have no label in column 'label' ('nan' 1, 'blank' 1, 'N/A' 1, 'NULL' 1) and are left out"
     assert words in text and words in caplog.text
@@ -268,3 +275,101 @@ def test_rows_without_text_are_said(tmp_path):
 )
 def test_a_task_file_stands_beside_its_rows(name, out):
     assert usual_path(Path("x") / name) == Path("x") / out
+
+
+def test_sixty_thousand_rows_are_read_in_ten_seconds(tmp_path):
+    words = "the room was warm and quiet, though a little small; we would come again, perhaps".split()
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows([" ".join(words[n % 7 :] + words), "good" if n % 3 else "bad"] for n in range(60_000))
+    begin = time.process_time()
+    init(tmp_path / "rows.csv", tmp_path / "new.toml")
+    assert sum(1 for _ in load_task(tmp_path / "new.toml").load("train")) == 60_000
+    assert time.process_time() - begin < 10
+
+
+def test_passages_that_hold_their_answers_are_texts(tmp_path):
+    rows = [
+        {"context": f"It was {n} people of {n} towns.", "question": f"How many at {n}?", "answer": f"{n} people"}
+        for n in range(60)
+    ]
+    assert written(tmp_path, "rows.jsonl", lines(rows))[0]["input"] == "context: {context} question: {question}"
+    more = [{**row, "same": row["answer"].upper()} for row in rows]
+    keys, text = written(tmp_path, "more.jsonl", lines(more))
+    assert "{same}" not in keys["input"] and 'Left out: "same", as it holds the label' in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"text": ["a b", "c d"], "label": ["x", "y"]}',
+        '{"text": {"0": "a b", "1": "c d"}, "label": {"0": "x", "1": "y"}}',
+        '{"version": "1", "data": [{"text": "a b", "label": "x"}]}',
+    ],
+)
+def test_one_object_with_all_rows_is_refused_with_the_way_out(tmp_path, content):
+    (tmp_path / "rows.json").write_text(content)
+    with pytest.raises(TaskError, match=r"holds one object with a list .*expected one object a row"):
+        init(tmp_path / "rows.json", tmp_path / "new.toml")
+
+
+def test_a_text_file_with_columns_is_a_table(tmp_path):
+    rows = 'ham\tIt\'s late, "they" said\nspam\tWin now; win\nham\t"Is it\nspam\tCall us now\n'
+    keys, _ = written(tmp_path, "SMS.txt", rows)
+    assert (keys["format"], keys["header"], keys["quotes"], keys["input"]) == (
+        "tsv",
+        False,
+        False,
+        "sentence: {column_2}",
+    )
+    assert len(list(load_task(tmp_path / "new.toml").load("train"))) == 4
+
+
+def test_blank_texts_are_said(tmp_path):
+    text = init_of(tmp_path, "text,label\na b,x\n ,y\nc d,x\n")
+    assert "1 rows are blank" in text
+
+
+def test_a_header_in_the_middle_is_no_row(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\na b,x\ntext,label\nc d,y\n")
+    with pytest.raises(TaskError, match="row 2: the header stands here again"):
+        init(tmp_path / "rows.csv", tmp_path / "new.toml")
+
+
+def init_of(tmp_path: Path, content: str) -> str:
+    (tmp_path / "rows.csv").write_text(content)
+    return init(tmp_path / "rows.csv", tmp_path / "new.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("rows.md", "| text | label |\n|---|---|\n| a b | x |\n", "is a table of Markdown"),
+        ("rows.csv", "text:label\na b:x\nc d:y\n", "another mark parts its cells, say --delimiter"),
+        ("rows.csv", "text,label\na b,x\nc d,x\n", "all 2 rows have the label 'x'"),
+        ("rows.json", '{\n "text": "a b",\n "label": "x"\n}\n', "Objects over several lines are read in an array"),
+        ("rows.csv", 'text,label\n"so \\"it\\" is, now",x\nc d,y\n', "no backslash before it counts"),
+    ],
+)
+def test_what_is_no_table_of_ours_is_refused_with_what_to_do(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(TaskError) as caught:
+        init(tmp_path / name, tmp_path / "new.toml")
+    assert words in str(caught.value)
+    assert not (tmp_path / "new.toml").exists()
+
+
+def test_a_row_of_json_without_the_column_has_no_label(tmp_path):
+    rows = [{"text": "a b", "label": "x"}, {"text": "c d"}, {"text": "e f", "label": "y"}]
+    _, text = written(tmp_path, "rows.jsonl", lines(rows))
+    assert "1 of 3 rows have no label" in text
+    assert len(list(load_task(tmp_path / "new.toml").load("train"))) == 2
+
+
+def test_texts_without_blanks_between_words_are_texts(tmp_path):
+    content = "text,label\n" + "".join(
+        f"\u90e8\u5c4b\u306f\u5bd2\u304b\u3063\u305f{n},{'xy'[n % 2]}\n" for n in range(9)
+    )
+    keys, _ = written(tmp_path, "rows.csv", content.encode("utf-16-le"))
+    assert (keys["input"], keys["encoding"]) == ("sentence: {text}", "utf-16-le")

@@ -21,6 +21,7 @@ from spot.tasks.formats import MAX_INPUT, MAX_UNPACKED, FileFormat, Source, open
 if TYPE_CHECKING:
     import pyarrow
 
+MAGIC = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 BATCH = 1000  # rows of Parquet that are read at once
 MAX_CELLS = 50_000_000  # of a workbook, blank ones among them: some 2 GB
 
@@ -216,7 +217,10 @@ def _opened(source: Source, form: FileFormat) -> Iterator[tuple["pyarrow.NativeF
     from_memory = source.data
     if packing_of(source):
         with open_bytes(source, form) as stream:
-            from_memory = stream.read(MAX_INPUT)  # packed as a whole: there is no other way to its end
+            head = stream.read(6)
+            if not head.startswith(MAGIC):  # nor is the rest unpacked then
+                raise TaskError(f"{source} holds neither Parquet nor Arrow, or is damaged. Write the rows again.")
+            from_memory = head + stream.read(MAX_INPUT)  # packed as a whole: there is no other way to its end
     if from_memory is not None:
         yield pyarrow.BufferReader(from_memory), len(from_memory)
         return

@@ -87,9 +87,9 @@ def row_texts(
         TaskError: a row lacks a column, has no text, or has no answer or one that is no label.
     """
     words = dict(reading.labels)
-    for number, row in rows:
+    for number, row, nothing in with_missing(rows, columns, words):
         where = f"{place}, row {number}"
-        if (nothing := no_label(row, columns, words)) is not None:
+        if nothing is not None:
             if unlabelled is not None:
                 unlabelled[nothing] += 1
             continue
@@ -156,6 +156,28 @@ def left_out(unlabelled: Counter[str], others: int, columns: Columns) -> str:
     )
 
 
+def with_missing(
+    rows: Iterable[tuple[int, Fields]], columns: Columns, words: Collection[str] = ()
+) -> Iterator[tuple[int, Fields, str | None]]:
+    """Rows with what stands in the label's place where they have none.
+
+    A row of JSON that lacks the column has no label where one before it has the column; the first row must have it, as
+    another name may be meant.
+
+    Args:
+        rows: with their numbers.
+        columns: the label's, and which values are none.
+        words: values that are labels, whatever they look like.
+    """
+    is_there = False
+    for number, row in rows:
+        if is_there and columns.missing and columns.label and columns.label not in row:
+            yield number, row, "absent"
+            continue
+        is_there = is_there or columns.label in row
+        yield number, row, no_label(row, columns, words)
+
+
 def several_labels(values: Collection[str]) -> str:
     """A value that holds several labels of those that stand by themselves elsewhere, or a list; empty without one.
 
@@ -215,7 +237,9 @@ def shown_labels(rows: Iterable[tuple[int, Fields]], place: str, columns: Column
         TaskError: there are more than MOST_LABELS, or a row has no value.
     """
     values = {
-        label_value(row, f"{place}, row {number}", columns) for number, row in rows if no_label(row, columns) is None
+        label_value(row, f"{place}, row {number}", columns)
+        for number, row, nothing in with_missing(rows, columns)
+        if nothing is None
     } - {""}
     if several := several_labels(values):
         raise TaskError(

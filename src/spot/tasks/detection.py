@@ -63,7 +63,12 @@ class Seen:
 
 
 def see(
-    place: Path | Source, given: FileFormat = UNSAID, expected: Collection[str] = (), *, guess: bool = False
+    place: Path | Source,
+    given: FileFormat = UNSAID,
+    expected: Collection[str] = (),
+    *,
+    guess: bool = False,
+    plain: bool = False,
 ) -> Seen:
     """See how a file of rows is read.
 
@@ -72,6 +77,7 @@ def see(
         given: what is said of it.
         expected: names of columns, where any are known: they tell a header and a delimiter.
         guess: whether an encoding may be guessed that is not certain, for somebody to look at; else it is refused.
+        plain: whether a file called `.txt` is a text a line; else it is a table like another.
 
     Raises:
         TaskError: the file cannot be read or holds no rows, two readings of it would do, or quotation marks swallow
@@ -91,11 +97,12 @@ def see(
         form = replace(given, format=content.format, encoding="utf-8", header=header.is_header)
         return Seen(form=form, packing=content.packing, header=header)
     encoding = see_encoding(source, given, guess=guess)
-    form = replace(given, format=content.format, encoding=encoding.name)
-    if content.format not in TABLES:
+    kind = "csv" if content.format == "txt" and not plain and not given.format else content.format
+    form = replace(given, format=kind, encoding=encoding.name)
+    if kind not in TABLES:
         form = replace(form, header=True)
         return Seen(form=form, packing=content.packing, encoding=encoding, is_usual=_as_named(source, form))
-    usual = "\t" if content.format == "tsv" else ","
+    usual = "\t" if kind == "tsv" else ","
 
     def lines() -> Iterator[str]:
         with open_text(source, form) as text:

@@ -5,6 +5,7 @@ stays open, and no cell swallows lines that are rows by themselves. Where two de
 them; where it disagrees with the ending of the name, nobody does, and the file is refused.
 """
 
+import contextlib
 import csv
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -76,6 +77,7 @@ class Audit:
         rows: the first records, for a look at the header.
         failure: why the reading does not account for every line; empty where it does.
         swallowed: (first line, last line) of records whose lines would each be a row by themselves.
+        unclear: the same of records whose lines have as many cells as rows, with other values.
         spaced: cells that hold a blank and then quotation marks around all the rest.
         opened, enclosed: cells that begin with the mark, and those of them that also end with it.
         single: whether some column holds nothing but cells between single quotation marks.
@@ -90,6 +92,7 @@ class Audit:
     rows: list[list[str]] = field(default_factory=list)
     failure: str = ""
     swallowed: list[tuple[int, int]] = field(default_factory=list)
+    unclear: list[tuple[int, int]] = field(default_factory=list)
     spaced: int = 0
     opened: int = 0
     enclosed: int = 0
@@ -98,7 +101,7 @@ class Audit:
     @property
     def is_right(self) -> bool:
         """Whether the reading accounts for every line."""
-        return not self.failure and not self.swallowed and self.records > 0
+        return not (self.failure or self.swallowed or self.unclear) and self.records > 0
 
 
 def records(
@@ -149,7 +152,8 @@ def records(
 
 def is_blank(cells: Sequence[str], columns: int) -> bool:
     """Whether a record is a blank line: no cells, or one of blanks where there should be several."""
-    return not cells or (len(cells) == 1 < columns and not cells[0].strip())
+    # The last character is what DOS ended files with.
+    return not cells or (len(cells) == 1 < columns and not cells[0].strip(" \t\r\n\x1a"))
 
 
 def sep_line(line: str) -> str:
@@ -174,7 +178,7 @@ def audit(lines: Iterable[str], dialect: Dialect, limit: int, where: str, is_who
     result = Audit(dialect)
     values: list[set[str] | None] = []
     suspects: list[tuple[int, list[list[str]]]] = []
-    number = 0
+    number = wrapped = 0
     single: list[bool] = []
     try:
         for number, cells, own in records(lines, dialect, limit, where):
@@ -194,6 +198,7 @@ def audit(lines: Iterable[str], dialect: Dialect, limit: int, where: str, is_who
             if len(result.rows) < _SAMPLE_LINES:
                 result.rows.append(cells)
             result.continued += len(own) - 1
+            wrapped += len(own) > 1
             for column, cell in enumerate(cells):
                 seen = values[column]
                 if seen is not None:
@@ -212,8 +217,14 @@ def audit(lines: Iterable[str], dialect: Dialect, limit: int, where: str, is_who
             result.failure = str(error)
     result.single = not dialect.quote and result.records > 2 and any(single)
     for last, parts in suspects:
-        if dialect.delimiter == "\t" or _are_rows(parts, values):
-            result.swallowed.append((last - len(parts) + 1, last))
+        place = (last - len(parts) + 1, last)
+        if _are_rows(parts, values):
+            result.swallowed.append(place)
+        elif _may_be_rows(parts, dialect.delimiter):
+            result.unclear.append(place)
+    # Where most cells of several lines are none of this kind, one of them is so by chance.
+    if len(result.unclear) * 2 < wrapped:
+        result.unclear.clear()
     return result
 
 
@@ -251,10 +262,12 @@ def choose(
     candidates = named[:1] or several
     if len(candidates) > 1:
         candidates = [_arbiter(sample, candidates, usual, source)]
-    if candidates or right:
-        return audits[(candidates or right)[0]], True
-    if swallowing := [seen for seen in audits.values() if seen.swallowed and not seen.failure]:
+    if candidates:
+        return audits[candidates[0]], True
+    if swallowing := [seen for seen in audits.values() if (seen.swallowed or seen.unclear) and not seen.failure]:
         raise TaskError(_swallows(source, swallowing[0]))
+    if right:
+        return audits[right[0]], True
     return audits[delimiters[0]], False
 
 
@@ -296,12 +309,16 @@ def see_header(rows: Sequence[Sequence[str]], expected: Collection[str] = ()) ->
             and sum(bool(_SENTENCE.fullmatch(value)) for value in filled) * 2 >= len(below)
         ):
             return Header(is_header=False, reason=f"{cell[:40]!r} is a sentence like those below it")
+        is_long = sum(len(value.split()) > 2 for value in filled) * 2 > len(below)
+        if not asks and is_long and len(cell.split()) > 2 and not USUAL_NAMES & set(cell.lower().split()):
+            return Header(is_header=False, reason=f"{cell[:40]!r} has several words like those below it")
     return Header(is_header=True)
 
 
 def column_names(header: Sequence[str]) -> list[str]:
     """The names of columns: a blank one is called by its place."""
-    return [name if name.strip() else f"column_{number}" for number, name in enumerate(header, start=1)]
+    names = [name.lstrip("\ufeff") for name in header]
+    return [name if name.strip() else f"column_{number}" for number, name in enumerate(names, start=1)]
 
 
 def _row_of(rows: Sequence[Sequence[str]], column: int, value: str) -> int:
@@ -342,7 +359,7 @@ def _best(lines: Lines, sample: list[str], is_whole: bool, given: FileFormat, ma
         right = [seen for seen in tried if not seen.failure]
         best = right[-1] if right and right[0].spaced else (right or tried)[0]
         # Who says how quotation marks are meant is taken at their word.
-        best.swallowed = []
+        best.swallowed, best.unclear = [], []
         return best
     quoted = look(Dialect(mark, QUOTE, bool(given.skip_space)))
     if quoted.is_right and not quoted.spaced:
@@ -357,6 +374,8 @@ def _best(lines: Lines, sample: list[str], is_whole: bool, given: FileFormat, ma
         if skipped.is_right and (skipped.columns > 1 or quoted.spaced):
             return skipped
     if quoted.is_right:
+        return quoted
+    if quoted.unclear and not quoted.swallowed and not quoted.failure:
         return quoted
     plain = look(Dialect(mark, "", bool(given.skip_space)))
     # Where most cells that open with a mark close with it, marks enclose, and a row is damaged.
@@ -392,13 +411,24 @@ def _are_rows(parts: Sequence[Sequence[str]], values: Sequence[set[str] | None])
     )
 
 
+def _may_be_rows(parts: Sequence[Sequence[str]], delimiter: str) -> bool:
+    """Whether the lines of a record could be rows: no cell is blank, nor begins with a blank, as prose does."""
+    return all(
+        cell.strip() and (delimiter == "\t" or not column or not cell[0].isspace())
+        for part in parts
+        for column, cell in enumerate(part)
+    )
+
+
 def _arbiter(sample: Sequence[str], candidates: Sequence[str], usual: str, source: Source) -> str:
     """The delimiter that clevercsv holds for right, of several that part a table evenly."""
     import clevercsv
 
     text = "".join(sample)[:_ARBITER_SIZE]
-    dialect = clevercsv.Detector().detect(text[: text.rfind("\n") + 1] or text, delimiters=list(candidates))
-    choice = getattr(dialect, "delimiter", "")
+    choice = ""
+    with contextlib.suppress(clevercsv.Error):  # a zero byte, or quotation marks that it cannot follow
+        dialect = clevercsv.Detector().detect(text[: text.rfind("\n") + 1] or text, delimiters=list(candidates))
+        choice = getattr(dialect, "delimiter", "")
     if choice in candidates and (choice == usual or usual not in candidates):
         return choice
     names = " and ".join(DELIMITERS.get(mark, repr(mark)) for mark in candidates)
@@ -410,8 +440,9 @@ def _arbiter(sample: Sequence[str], candidates: Sequence[str], usual: str, sourc
 
 def _swallows(source: Source, seen: Audit) -> str:
     """The message for quotation marks that swallow rows."""
-    first, last = seen.swallowed[0]
-    more = f", and {len(seen.swallowed) - 1} more such" if len(seen.swallowed) > 1 else ""
+    places = [*seen.swallowed, *seen.unclear]
+    first, last = places[0]
+    more = f", and {len(places) - 1} more such" if len(places) > 1 else ""
     return (
         f"{source}, lines {first} to {last}: a quotation mark opens a cell that holds all of them, and each looks like "
         f"a row of its own{more}. Write a mark that is text twice inside quotation marks; or say how marks are meant: "

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from spot.errors import TaskError
-from spot.tasks.formats import FileFormat, Source, byte_order, not_in_encoding, open_bytes
+from spot.tasks.formats import FileFormat, Source, byte_order, not_in_encoding, open_bytes, too_long
 
 UTF8 = "utf-8"
 
@@ -89,13 +89,16 @@ def see_encoding(source: Source, given: FileFormat, *, guess: bool = False) -> E
     seen = _walk(source, given)
     if sum(seen.nuls) > _NULS * seen.size:
         return _wide(source, seen)
-    if seen.is_utf8 and not seen.escapes:
+    shifted = _shifted(seen.telling) if seen.is_utf8 and seen.escapes and not seen.sequences else None
+    if seen.is_utf8 and shifted is None:
         return Encoding(UTF8)
-    if not guess and not seen.is_utf8:
-        likely = Encoding("cp1252")
+    if not guess:
+        likely = shifted or Encoding("cp1252")
         with contextlib.suppress(TaskError):
-            likely = _guess(source, seen.telling)
+            likely = shifted or _guess(source, seen.telling)
         raise TaskError(not_in_encoding(source, given, UTF8, likely.name, likely.sample))
+    if shifted:
+        return shifted
     if seen.sequences > seen.broken:
         raise TaskError(
             f"{source} is UTF-8 text but for {seen.broken} of its bytes: expected one encoding. Mend or leave out what "
@@ -110,6 +113,7 @@ def _walk(source: Source, given: FileFormat) -> _Bytes:
     decoder = codecs.getincrementaldecoder(UTF8)("strict")
     counter = codecs.getincrementaldecoder(UTF8)("surrogateescape")
     rest = b""
+    unbroken = 0  # bytes since the last line end
     with open_bytes(source, given) as stream:
         while True:
             block = stream.read(_BLOCK)
@@ -117,6 +121,11 @@ def _walk(source: Source, given: FileFormat) -> _Bytes:
                 seen.nuls[0] + block[seen.size % 2 :: 2].count(0),
                 seen.nuls[1] + block[1 - seen.size % 2 :: 2].count(0),
             )
+            end = block.rfind(b"\n")
+            unbroken = len(block) - end - 1 if end >= 0 else unbroken + len(block)
+            # A character has four bytes at most: what is longer is refused here, and not after a walk over all of it.
+            if unbroken > 4 * given.max_row:
+                raise TaskError(too_long(f"{source}, at byte {seen.size:,}", given.max_row))
             seen.size += len(block)
             seen.start += block[: max(0, _SHORT - len(seen.start))]
             seen.escapes += block.count(b"\x1b$")
@@ -150,6 +159,17 @@ def _wide(source: Source, seen: _Bytes) -> Encoding:
     if max(even, odd) > 20 * min(even, odd) and seen.size % 2 == 0:
         return Encoding("utf-16-be" if even > odd else "utf-16-le")
     raise TaskError(f"{source} is no text: {even + odd} of its {seen.size} bytes are zero. Give a file of rows.")
+
+
+def _shifted(sample: bytes) -> Encoding | None:
+    """ISO 2022, whose letters are ASCII between escapes that go out of it and back."""
+    if b"\x1b(B" not in sample:
+        return None
+    for name in ("iso2022_jp", "iso2022_jp_2", "iso2022_kr"):
+        text = _decoded(sample, name)
+        if text is not None and not text.isascii() and "\x1b" not in text:
+            return Encoding(name, _telling(text))
+    return None
 
 
 def _guess(source: Source, sample: bytes) -> Encoding:

@@ -11,8 +11,11 @@ _SURE = 0.9  # share of the rows that must hold their own label; the rest may be
 _LOOKED = 2000  # rows whose words are compared with the labels', evenly over the file
 _FEWEST = 4  # rows below which nothing can be told from chance
 _NUMBER = re.compile(r"\s*[-+]?[\d.,]*\s*")
-_CODE = re.compile(r"(?=.*[\d/_:-])\S+")  # such as a12, 2024-01-31, https://..
+_CODE = re.compile(r"(?=.*[\d/_:-])[!-~]+")  # such as a12, 2024-01-31, https://..
 _WORD = re.compile(r"\w+|[^\w\s]")
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]{4}"
+)  # scripts without blanks between words
 _EDGES = re.compile(r"^\W+|\W+$")
 _PARTING = frozenset("split fold set subset partition group dataset source origin lang language locale".split())
 
@@ -37,12 +40,17 @@ def tellers(
     for label in set(labels):
         spellings[label] |= {_plain(label), _plain((words or {}).get(label, label))}
     for column, values in columns.items():
-        if reason := _determines([_plain(value) for value in values], labels, values):
+        plain = [_plain(value) for value in values]
+        if all(value == _plain(label) for value, label in zip(plain, labels, strict=True)):
+            reasons[column] = "it holds the label"
+        elif reason := _determines(plain, labels, values):
             reasons[column] = reason
             # A column that names the labels in words is what a longer text may hold.
             if len(set(zip(values, labels, strict=True))) == len(set(labels)):
                 for value, label in set(zip(values, labels, strict=True)):
                     spellings[label].add(_plain(value))
+    if len(spellings) * 2 > len(labels):  # answers rather than labels, which a passage may well hold
+        return reasons
     spelled = {label: [_words(word) for word in words if word.strip()] for label, words in spellings.items()}
     step = -(-len(labels) // _LOOKED)
     for column, values in columns.items():
@@ -58,7 +66,7 @@ def no_text(column: str, values: Sequence[object]) -> str:
         column: its name.
         values: in each row.
     """
-    filled = [value for value in values if value is not None and value != ""]
+    filled = [value for value in values if value is not None and value != "" and value == value]  # nor NaN
     if not filled:
         return "it is blank"
     if other := [value for value in filled if not isinstance(value, str)]:
@@ -81,7 +89,7 @@ def no_text(column: str, values: Sequence[object]) -> str:
 def wordy(values: Iterable[object]) -> bool:
     """Whether most values have several words."""
     texts = [value for value in values if isinstance(value, str) and value]
-    return sum(" " in text.strip() for text in texts) * 2 >= max(1, len(texts))
+    return sum(" " in text.strip() or _UNSPACED.search(text) is not None for text in texts) * 2 >= max(1, len(texts))
 
 
 def _determines(plain: Sequence[str], labels: Sequence[str], values: Sequence[str]) -> str:
@@ -92,8 +100,6 @@ def _determines(plain: Sequence[str], labels: Sequence[str], values: Sequence[st
         return ""
     to_label, to_value = len(pairs) == different, len(pairs) == classes
     if to_label and to_value and len(labels) >= classes + 2:
-        if all(value == _plain(label) for value, label in pairs):
-            return "it holds the label"
         value, label = next(iter(zip(values, labels, strict=True)))
         return f"it is the label in other words ({value[:40]!r} for {label!r})"
     if to_label and different * 4 <= len(labels) and len(labels) >= 2 * _FEWEST:

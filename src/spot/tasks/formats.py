@@ -220,6 +220,8 @@ def recognise(place: Path | Source, given: FileFormat = UNSAID) -> Content:
         return Content("parquet", packing)
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return Content("arrow", packing)
+    if ending in BINARY and _is_lines(head):
+        ending = ""
     if ending in BINARY or not head.strip():
         return Content(ending or "csv", packing, is_known=bool(ending))
     form = _text_format(head, ending)
@@ -465,6 +467,20 @@ def _text_format(head: bytes, ending: str) -> str:
         except (ValueError, RecursionError):
             return "jsonl" if re.match(r'\{\s*"', text) and not ending else ""
     return ""
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether bytes are lines of text, whatever a name promises."""
+    return b"\n" in head.strip() and b"\0" not in head and _is_utf8(head[: head.rfind(b"\n")])
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether bytes are UTF-8."""
+    try:
+        data.decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _begins_array(text: str) -> bool:

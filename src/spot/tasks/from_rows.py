@@ -39,6 +39,9 @@ EXPECTED = (
     "dict of train, validation and test with one of these each"
 )
 
+# What pandas makes of missing values where a column is turned into text.
+SPELLED_MISSING = ("nan", "<NA>", "NaT")
+
 Labels = Mapping[Any, str]  # value in the rows -> label word
 
 
@@ -127,7 +130,7 @@ def read_contents(
         label="" if answer else label or "label", answer=answer, owner=OWNER, text_example='text="COLUMN"'
     )
     tables = {split: _table(rows, split) for split, rows in _splits(rows, splits).items()}
-    tables = {split: _answered(table, split, columns) for split, table in tables.items()}
+    tables = {split: _answered(table, split, columns, labels or ()) for split, table in tables.items()}
     first, table = next(iter(tables.items()))
     numbered = {split: list(enumerate(table.rows, start=1)) for split, table in tables.items()}
     if columns.answer:
@@ -288,15 +291,23 @@ def _transposed(columns: Mapping[Any, Any], place: str) -> list[Fields]:
     return [dict(zip(values, cells, strict=True)) for cells in zip(*values.values(), strict=True)]
 
 
-def _answered(table: Table, split: str, columns: Columns) -> Table:
-    """A table whose rows all have an answer, as text, number or truth value."""
+def _answered(table: Table, split: str, columns: Columns, known: Iterable[Any]) -> Table:
+    """A table whose rows all have an answer, as text, number or truth value.
+
+    Args:
+        table: of the split.
+        split: for messages.
+        columns: hold the answers.
+        known: values that are labels, whatever they look like.
+    """
     column = columns.label or columns.answer
     what, expected = ("label", "one text or number") if columns.label else ("answer", "one text")
     names = table.classes.get(column, ())
     rows, missing, lists = [], [], []
     for number, row in enumerate(table.rows, start=1):
         value = _plain(row[column]) if column in row else "?"
-        if _is_missing(value):
+        is_spelled = bool(columns.label) and isinstance(value, str) and value in SPELLED_MISSING and value not in known
+        if _is_missing(value) or is_spelled:
             missing.append(number)
         elif isinstance(value, list | tuple | set | dict) or getattr(value, "ndim", 0):
             lists.append((number, value))

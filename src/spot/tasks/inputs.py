@@ -92,7 +92,7 @@ def _rows(source: Source, reading: Reading, given: FileFormat) -> tuple[Seen, It
         given = replace(given, encoding=given.encoding or reading.encoding)
     if given.quotes is None and not reading.quotes:
         given = replace(given, quotes="")
-    seen = see(source, given, reading.fields)
+    seen = see(source, given, reading.fields, plain=True)
     if seen.form.format != LINES:
         return seen, read_rows(source, seen.form)
     lines = text_lines(source, seen.form)

@@ -50,7 +50,10 @@ def json_rows(place: Path | Source, form: FileFormat = UNSAID) -> Rows:
             try:
                 row = _DECODER.decode(line.strip(_BLANK))
             except (ValueError, RecursionError) as error:
-                message = f"{place}, line {number}: not JSON ({error}); expected one JSON object a line."
+                message = (
+                    f"{place}, line {number}: not JSON ({error}); expected one JSON object a line. Objects over "
+                    "several lines are read in an array: [{..}, {..}]."
+                )
                 raise TaskError(message) from error
             if not isinstance(row, dict):
                 raise TaskError(f"{place}, line {number}: found {line.strip()[:40]!r}, expected a JSON object.")
@@ -123,7 +126,21 @@ def named_rows(place: Path | Source, rows: Iterable[Sequence[str]], has_header: 
     if not has_header:
         yield 1, dict(zip(names, first, strict=True))
     for number, cells in enumerate(stream, start=1 if has_header else 2):
+        if has_header and number == 1 and len(cells) > 1 and _is_rule(cells):
+            raise TaskError(
+                f"{place} is a table of Markdown: expected rows, such as CSV. Leave out the line of dashes."
+            )
+        if has_header and len(cells) > 1 and cells == first:
+            raise TaskError(
+                f"{place}, row {number}: the header stands here again, as where files were put together. Leave it "
+                "out, or say that there is none: header = false in the task file, --no-header of a command."
+            )
         yield number, dict(zip(names, cells, strict=True))
+
+
+def _is_rule(cells: Sequence[str]) -> bool:
+    """Whether a row is the line under the header of a table in Markdown."""
+    return any("--" in cell for cell in cells) and all(re.fullmatch(r"\s*:?-{2,}:?\s*|\s*", cell) for cell in cells)
 
 
 def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
@@ -300,7 +317,8 @@ def _table_cells(source: Source, form: FileFormat, dialect: Dialect) -> Iterator
                 number += 1
         except csv.Error as error:
             raise TaskError(
-                f"{source}, {error}. A quotation mark inside a quoted cell is written twice; "
+                f"{source}, {error}. A quotation mark inside a quoted cell is written twice, and no "
+                "backslash before it counts; "
                 "where marks are plain text, write quotes = false in the task file, --no-quotes of a command."
             ) from error
 

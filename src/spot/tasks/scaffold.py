@@ -19,6 +19,7 @@ from spot.tasks.columns import (
     ONE_LABEL,
     TEXT_COLUMNS,
     Columns,
+    check_classes,
     label_order,
     left_out,
     named,
@@ -136,9 +137,26 @@ def _read(path: Path, given: FileFormat) -> _Rows:
                 values.append(None)
     if not columns:
         raise TaskError(f"{path} has columns but no rows: expected at least one row below the header.")
+    _check_columns(path, columns)
     for column, names in class_names(path, seen.form, seen.form.format).items():
         columns[column] = [named(value, names) for value in columns.get(column, ())]
     return _Rows(path, columns, seen)
+
+
+def _check_columns(path: Path, columns: dict[str, list[Any]]) -> None:
+    """Refuse an only row that holds whole columns, or all rows."""
+    values = [cells[0] for cells in columns.values() if len(cells) == 1]
+    if len(values) < len(columns):
+        return
+    lists = {len(value) for value in values if isinstance(value, list | dict)}
+    is_columns = len(values) > 1 and len(lists) == 1 and all(isinstance(value, list | dict) for value in values)
+    is_nested = any(isinstance(value, list) and value and isinstance(value[0], dict) for value in values)
+    if is_columns or (is_nested and not any(map(is_conversation, values))):
+        what = "a list or object for each column" if is_columns else "a list of rows inside an object"
+        raise TaskError(
+            f"{path} holds one object with {what}: expected one object a row, in an array or one a line. With pandas: "
+            'frame.to_json("rows.jsonl", orient="records", lines=True).'
+        )
 
 
 def _guess_label(rows: _Rows) -> str:
@@ -212,10 +230,11 @@ def _guess_texts(
         del reasons[sole]
         texts = [sole]
     if not texts:
+        mend = "Give rows that hold text."
+        if len(rows.columns) == 1:
+            mend += " Where another mark parts its cells, say --delimiter."
         whys = "".join(f"; {column!r}: {reason}" for column, reason in reasons.items())
-        raise TaskError(
-            f"{rows.path}: no column with text; its columns: {some(rows.columns)}{whys}. Give rows that hold text."
-        )
+        raise TaskError(f"{rows.path}: no column with text; its columns: {some(rows.columns)}{whys}. {mend}")
     if any(wordy(others[column]) for column in texts):
         for column in [column for column in texts if not wordy(others[column])]:
             reasons[column] = "it has a word a row, where other columns have texts"
@@ -264,6 +283,7 @@ def _commented(path: Path, out: Path, rows: _Rows, label: str, splits: Sequence[
     if not any(value is not None for value in labels):
         raise TaskError(f"{path}: no row has a label in column {label!r}. Give rows with labels.")
     texts, reasons, words = _guess_texts(rows, label, labels)
+    check_classes(Counter(value for value in labels if value is not None), str(path))
     values = sorted({value for value in labels if value is not None}, key=label_order)
     name = re.sub(r"\W+", "_", Path(place).name.split(".")[0]).strip("_") or "task"
     files = ", ".join(f"{split} = {_quoted(os.path.join(place, split))}" for split in splits)
@@ -332,12 +352,15 @@ def _settings(rows: _Rows) -> list[str]:
 
 def _blank_texts(rows: _Rows, texts: Sequence[str]) -> list[str]:
     """Comments on rows without text, which the task file will be refused for."""
-    blank = {column: sum(value is None for value in rows.columns[column]) for column in texts}
-    return [
+    missing = {column: sum(not isinstance(value, str) for value in rows.columns[column]) for column in texts}
+    lines = [
         f"# {count} rows have no text in {_quoted(column)}: fill it in or leave them out, as a row needs text."
-        for column, count in blank.items()
+        for column, count in missing.items()
         if count
     ]
+    values = zip(*(rows.columns[column] for column in texts), strict=True)
+    blank = sum(all(isinstance(text, str) and not text.strip() for text in row) for row in values)
+    return [*lines, *([f"# {blank} rows are blank: leave them out, as a row needs text."] if blank else [])]
 
 
 def _comment(text: str) -> str:

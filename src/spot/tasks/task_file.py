@@ -23,6 +23,7 @@ from spot.tasks.binary_rows import class_names, is_data_folder, saved_splits
 from spot.tasks.columns import (
     MISSING,
     Columns,
+    Fields,
     check_apart,
     check_classes,
     default_metrics,
@@ -31,9 +32,9 @@ from spot.tasks.columns import (
     left_out,
     name_mistakes,
     named,
-    no_label,
     row_texts,
     shown_labels,
+    with_missing,
 )
 from spot.tasks.detection import Seen, see
 from spot.tasks.formats import (
@@ -194,11 +195,12 @@ def load_task(path: Path) -> Task:
     )
 
 
-def file_rows(path: Path, split: str) -> Rows:
+def file_rows(path: Path, split: str) -> Iterator[tuple[int, Fields]]:
     """The rows of one split of a task file that have a label, as its file has them, with their numbers."""
     spec = read_task_file(path)
     check_split(spec.name, split, spec.rows)
-    return ((number, row) for number, row in _rows(spec, split) if no_label(row, spec.columns, spec.labels) is None)
+    rows = with_missing(_rows(spec, split), spec.columns, spec.labels)
+    return ((number, row) for number, row, nothing in rows if nothing is None)
 
 
 def read_words(path: Path) -> list[str]:
@@ -212,9 +214,8 @@ def read_words(path: Path) -> list[str]:
     for split, file in spec.rows.items():
         seen = _see(spec, split)
         words.append(f"{file}: {'; '.join(seen.words)}")
-        values = [
-            no_label(row, spec.columns, spec.labels) for _, row in _rows(replace(spec, seen={split: seen}), split)
-        ]
+        rows = _rows(replace(spec, seen={split: seen}), split)
+        values = [nothing for *_, nothing in with_missing(rows, spec.columns, spec.labels)]
         if unlabelled := Counter(value for value in values if value is not None):
             words.append(f"{file}: {left_out(unlabelled, len(values) - unlabelled.total(), spec.columns)}")
     return words
@@ -349,7 +350,10 @@ def _rows(spec: TaskFile, split: str) -> Rows:
     # Who lists the numbers as labels has names of his own for them.
     if not names or any(str(number) in spec.labels for number in range(len(names))):
         return rows
-    return ((number, {**row, spec.label: named(row.get(spec.label), names)}) for number, row in rows)
+    return (
+        (number, {**row, spec.label: named(row[spec.label], names)} if spec.label in row else row)
+        for number, row in rows
+    )
 
 
 def _no_rows(file: Path, unlabelled: Counter[str], columns: Columns) -> str:
