@@ -61,8 +61,14 @@ def loaded(folder: Path) -> PreTrainedModel:
     return load_model(locate(str(folder)), *placement("cpu", torch.float32))[0]
 
 
-def change(file: Path, **settings: object) -> None:
+def change(file: Path, **settings: object) -> Path:
+    """Set fields of a JSON file.
+
+    Returns:
+        Its folder.
+    """
     file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    return file.parent
 
 
 # Code of others
@@ -76,7 +82,7 @@ def test_code_of_a_model_folder_never_runs_whatever_stdin_says(tmp_path, monkeyp
     (tmp_path / "own" / "own.py").write_text(f"{WITNESS}from transformers import LlamaConfig as OwnConfig\n")
     config = {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
     (tmp_path / "own" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(BackboneError, match=r"the configuration .* of the backbone .* cannot be loaded"):
+    with pytest.raises(BackboneError, match=r"the configuration .*: it needs Python code .* is never run here"):
         Backbone.load("own")
     assert not Path("ran").exists()
 
@@ -97,7 +103,7 @@ def test_code_of_a_tokenizer_never_runs(folder, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     (folder / "own.py").write_text(f"{WITNESS}from transformers import PreTrainedTokenizerFast as Own\n")
     change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}, tokenizer_class="Own")
-    with pytest.raises(BackboneError, match="the tokenizer of the backbone 'model' cannot be loaded"):
+    with pytest.raises(BackboneError, match=r"the tokenizer .*: it needs Python code that comes with the model"):
         read_tokenizer(locate(str(folder)))
     assert not Path("ran").exists()
 
@@ -239,7 +245,7 @@ def test_a_package_that_only_the_pictures_need_is_not_needed(monkeypatch):
             raise ImportError("needs a package for pictures")
 
     monkeypatch.setattr(loading, "on_paper", lacking)
-    (first, *_) = loading.architectures_of(Gemma3Config(), "m")
+    (first, *_) = loading.buildable(loading.architectures_of(Gemma3Config(), "m"), "m", 1000)
     assert first.model.__name__ == "Gemma3ForCausalLM" and first.config == Gemma3Config().text_config
     monkeypatch.setattr(loading, "_class", lambda mapping, config: None)
     with pytest.raises(BackboneError, match="is a 'emu3' model; expected a sequence"):
@@ -252,7 +258,7 @@ def test_a_model_whose_package_is_missing_is_refused_in_words(monkeypatch):
 
     monkeypatch.setattr(loading, "on_paper", lacking)
     with pytest.raises(BackboneError, match="ImportError Using `bitsandbytes` 4-bit quantization requires"):
-        loading.architectures_of(LlavaConfig(), "m")
+        loading.buildable(loading.architectures_of(LlavaConfig(), "m"), "m", 1000)
 
 
 # Quantised models
@@ -331,12 +337,14 @@ def test_a_wrong_field_of_a_configuration_is_one_message_or_makes_no_difference(
 def test_absurd_numbers_of_layers_are_refused_before_anything_is_built(folder, monkeypatch):
     monkeypatch.setattr(loading, "AutoConfig", None)
     change(folder / "config.json", text_config={"inner": [{"n_layer": 1_000_000}]})
-    with pytest.raises(BackboneError, match=r"asks for 1,000,000 layers \(n_layer\); expected at most 1,024"):
+    with pytest.raises(BackboneError, match=r"asks for 1,000,000 layers \(n_layer\); expected at most 4,096"):
         locate(str(folder))
 
 
 def test_a_configuration_of_a_much_larger_model_is_refused_before_memory_is_taken(folder, monkeypatch):
     monkeypatch.setattr(PreTrainedModel, "from_pretrained", None)
+    with pytest.raises(BackboneError, match=r"asks for 1,000 layers \(num_hidden_layers\); expected at most 64, as"):
+        loaded(change(folder / "config.json", num_hidden_layers=1000))
     change(folder / "config.json", num_hidden_layers=50)
     with pytest.raises(BackboneError, match=r"asks for .* numbers, and its files hold .*: they belong to different"):
         loaded(folder)

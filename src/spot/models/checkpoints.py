@@ -9,7 +9,7 @@ from typing import Any
 
 from spot.errors import BackboneError, PromptError
 from spot.models import embedded
-from spot.models.loading import Architecture, Checkpoint, architectures_of, on_paper, read_config, read_gguf
+from spot.models.loading import Architecture, Checkpoint, architectures_of, buildable, read_config, read_gguf
 from spot.models.weights import fingerprints, folder_of, stored_file, stored_tensors, weight_files
 from spot.prompts.prompt import BackboneId
 from spot.storage.files import cache_dir, lock
@@ -124,13 +124,15 @@ def _check_named(backbone: BackboneId) -> None:
 
 def _identify(name: str, source: str, *, cached: bool = False, fingerprint: str | None = None) -> Checkpoint:
     """A checkpoint by its configuration and its weight files; the fingerprint is taken from them if it is not given."""
-    architectures = architectures_of(read_config(source, name, cached=cached), name)
+    candidates = architectures_of(read_config(source, name, cached=cached), name)
+    files = weight_files(source, cached=cached)
+    tensors = stored_tensors(files)
+    architectures = buildable(candidates, name, len(tensors))
     architecture = architectures[0]
     table, vocabulary = _sizes(architecture, name)
     width, former = table[1], ""
     if fingerprint is None:
-        files = weight_files(source, cached=cached)
-        if not architecture.is_quantised and table not in {tensor.shape for tensor in stored_tensors(files)}:
+        if not architecture.is_quantised and table not in {tensor.shape for tensor in tensors}:
             raise BackboneError(
                 f"the files of {source} hold no embedding of {table[0]} rows and width {width}; is the checkpoint "
                 "complete, and is config.json its own?"
@@ -144,7 +146,7 @@ def _identify(name: str, source: str, *, cached: bool = False, fingerprint: str 
 def _sizes(architecture: Architecture, name: str) -> tuple[tuple[int, int], int]:
     """Rows and width of the table of input vectors, and the vocabulary, which may have fewer words than it has rows."""
     try:
-        table: Any = on_paper(architecture).get_input_embeddings()  # its class is the model's own affair
+        table: Any = architecture.paper.get_input_embeddings()  # its class is the model's own affair
         rows, width = table.weight.shape
     except Exception as error:  # each class has its own ways to have no table
         raise BackboneError(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,16 @@ from spot.prompts.prompt import BackboneId
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # names of tensors in a message
-# Parts of any model that one would load; a larger number is damage, and building them takes for ever.
-MOST_PARTS = {"layers": 1024, "experts": 8192}
+FEW = 64  # layers that are built whatever the files hold; what is missing is refused by name
+# Of any model that one would load; a larger number is damage, and building them takes for ever.
+MOST_LAYERS, MOST_EXPERTS = 4096, 8192
 MOST_CONFIG = 16 * 2**20  # bytes of a config.json
 # Heads that answer otherwise than in words, and halves of models.
 _NO_WRITERS = re.compile(
     r"For(Sequence|Token|Image|Audio)\w*Classif|For(QuestionAns|MultipleCh|MaskedLM|Reward)|EncoderModel$"
 )
 _ATTENTIONS = (None, "eager", "sdpa")
-_PARTS = {"layers": re.compile(r"(^|_)(n_layers?|layers?|depth|blocks?)$"), "experts": re.compile(r"experts$")}
+_LAYERS, _EXPERTS = re.compile(r"(^|_)(n_layers?|layers?|depth|blocks?)$"), re.compile(r"experts$")
 _BUFFERS = re.compile(r"(attn\.(masked_)?bias|inv_freq|position_ids)$")  # that old files hold and models make anew
 # Where files of a model for pictures and text keep the text model, and where the text model alone has it.
 _TEXT_NAMES = {r"^(model\.language_model|language_model\.model)\.": "model.", r"^language_model\.lm_head\.": "lm_head."}
@@ -68,6 +70,11 @@ class Architecture:
     config: PreTrainedConfig
     kind: str
     renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def paper(self) -> PreTrainedModel:
+        """The model without its weights: names and shapes, for a few milliseconds and no memory."""
+        return on_paper(self)
 
     @property
     def is_quantised(self) -> bool:
@@ -127,7 +134,7 @@ def read_config(source: str, name: str, *, cached: bool = False) -> PreTrainedCo
 
 
 def architectures_of(config: PreTrainedConfig, name: str) -> tuple[Architecture, ...]:
-    """Choose what may load a configuration, the best first, which needs no package that is not here.
+    """Choose what may load a configuration, the best first.
 
     A model for pictures or sounds and text is loaded for its text; by a class for that alone, where there is one.
 
@@ -136,33 +143,52 @@ def architectures_of(config: PreTrainedConfig, name: str) -> tuple[Architecture,
         name: of the backbone, for messages.
 
     Raises:
-        BackboneError: it is no language model that writes, or what it needs is not installed.
+        BackboneError: it is no language model that writes.
     """
     with _one_message(name, "the model class"):
         declared = str(next(iter(config.architectures or []), ""))
-        reason, candidates = None, tuple(_candidates(config, declared))
+        candidates = tuple(_candidates(config, declared))
+        is_decoder = candidates and candidates[0].kind == "causal" and getattr(config, "is_decoder", False)
+        if candidates and _NO_WRITERS.search(declared) and not is_decoder:
+            raise BackboneError(
+                f"the backbone {name!r} is a {declared}, which writes no text; expected a sequence-to-sequence or a "
+                "causal language model"
+            )
+        if not candidates:
+            raise BackboneError(
+                f"the backbone {name!r} is a {config.model_type!r} model{f' ({declared})' if declared else ''}; "
+                "expected a sequence-to-sequence or a causal language model"
+            )
+    return candidates
+
+
+def buildable(candidates: Sequence[Architecture], name: str, tensors: int) -> tuple[Architecture, ...]:
+    """Architectures from the first one on that can be built here.
+
+    Args:
+        candidates: from `architectures_of`.
+        name: of the backbone, for messages.
+        tensors: how many the files hold; each layer has one or more.
+
+    Raises:
+        BackboneError: a package is missing, or the configuration asks for more layers than there are tensors.
+    """
+    with _one_message(name, "the model"):
+        _check_parts(name, candidates[0].config.to_dict(), max(tensors, FEW))
+        reason = None
         for number, architecture in enumerate(candidates):
-            if _NO_WRITERS.search(declared) and not (architecture.kind == "causal" and _is_decoder(config)):
-                raise BackboneError(
-                    f"the backbone {name!r} is a {declared}, which writes no text; expected a sequence-to-sequence or "
-                    "a causal language model"
-                )
             try:
-                on_paper(architecture)
+                _ = architecture.paper
             except ImportError as error:  # a part for pictures may need a package that its text does not
                 reason = reason or error
-                continue
-            return candidates[number:]
-        if reason is not None:
-            raise reason
-        raise BackboneError(
-            f"the backbone {name!r} is a {config.model_type!r} model{f' ({declared})' if declared else ''}; expected a "
-            "sequence-to-sequence or a causal language model"
-        )
+            else:
+                return tuple(candidates[number:])
+        assert reason is not None
+        raise reason
 
 
 def on_paper(architecture: Architecture) -> PreTrainedModel:
-    """The model without its weights: names and shapes, for a few milliseconds and no memory."""
+    """Build the model of an architecture without its weights."""
     with torch.device("meta"):
         return architecture.model(copy.deepcopy(architecture.config))
 
@@ -250,7 +276,7 @@ def _load(
         _Incomplete: the files lack tensors of it.
         BackboneError: memory is short.
     """
-    name, paper = checkpoint.id.name, on_paper(architecture)
+    name, paper = checkpoint.id.name, architecture.paper
     if not architecture.is_quantised:
         _check_sizes(name, paper, tensors)
     need = bytes_in(tensors) if architecture.is_quantised else _bytes_of(paper, precision)
@@ -318,10 +344,6 @@ def _config_for(model: type[PreTrainedModel], config: PreTrainedConfig) -> PreTr
     return text
 
 
-def _is_decoder(config: PreTrainedConfig) -> bool:
-    return bool(getattr(config, "is_decoder", False))
-
-
 def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Refuse what no configuration holds and transformers would follow: other files, kernels of the hub, endless work.
 
@@ -329,17 +351,28 @@ def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
         BackboneError: naming the setting.
     """
     for key, value in _settings(settings):
-        parts = next((part for part, pattern in _PARTS.items() if pattern.search(key)), None)
-        if parts and isinstance(value, int) and value > MOST_PARTS[parts]:
-            raise BackboneError(
-                f"the configuration of the backbone {name!r} asks for {value:,} {parts} ({key}); expected at most "
-                f"{MOST_PARTS[parts]:,}, more than any model that can be loaded has. Mend {key} in its config.json."
-            )
         is_path = isinstance(value, str) and ("/" in value or os.sep in value)
         if key == "transformers_weights" or ("_implementation" in key and is_path):
             raise BackboneError(
                 f"the configuration of the backbone {name!r} has {key} = {value!r:.80}, which leads to other files "
                 f"or to code; expected none. Delete {key} from its config.json, if you trust the rest."
+            )
+    _check_parts(name, settings, MOST_LAYERS)
+
+
+def _check_parts(name: str, settings: Mapping[str, Any], most_layers: int) -> None:
+    """Refuse endless work.
+
+    Raises:
+        BackboneError: naming the setting.
+    """
+    for key, value in _settings(settings):
+        layers, experts = _LAYERS.search(key), _EXPERTS.search(key)
+        most = most_layers if layers else MOST_EXPERTS if experts else None
+        if most is not None and isinstance(value, int) and value > most:
+            raise BackboneError(
+                f"the configuration of the backbone {name!r} asks for {value:,} {'layers' if layers else 'experts'} "
+                f"({key}); expected at most {most:,}, as a model with its files can have. Is config.json its own?"
             )
 
 
@@ -469,6 +502,8 @@ def _one_message(name: str, part: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """What an error says, on one line, with its kind where that alone says what is meant."""
+    if "trust_remote_code" in str(error):  # transformers recommends to run it
+        return "it needs Python code that comes with the model, which is never run here"
     line = " ".join(str(error).split())[:300]
     speaks = isinstance(error, OSError | ValueError | RuntimeError) or type(error) is Exception
     return line if speaks and line else f"{type(error).__name__} {line}"
