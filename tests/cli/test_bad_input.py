@@ -63,9 +63,11 @@ def library(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> Path
 
 
 def contents(*folders: Path) -> dict[str, bytes]:
-    """Every file but locks, which hold nothing, and the index, which is a cache."""
+    """Every file but locks, which hold nothing, and what is a cache: an index, and what is known of models."""
     files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in files if path.suffix != ".lock" and path.name != "index.sqlite"}
+    caches = ("fingerprints", "probes")
+    kept = (path for path in files if path.suffix != ".lock" and path.name != "index.sqlite")
+    return {str(path): path.read_bytes() for path in kept if path.parent.name not in caches}
 
 
 @pytest.fixture

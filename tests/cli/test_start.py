@@ -113,7 +113,7 @@ def test_a_file_never_gets_the_number_of_a_closed_stream(tmp_path: Path):
 @pytest.mark.parametrize("environment", ASCII, ids=["ioencoding", "locale"])
 def test_letters_that_a_stream_cannot_carry_are_written_as_escapes(environment: dict[str, str], tmp_path: Path):
     rows = tmp_path / "données.csv"
-    rows.write_text("texte,label\nnaïve,é\ngut,ö\n" * 30, encoding="utf-8")
+    rows.write_text("texte,label\n" + "".join(f"naïve {n},é\ngut {n},ö\n" for n in range(30)), encoding="utf-8")
     out = tmp_path / "task.toml"
     for words in (["tasks", "init", rows, "--out", out], ["tasks", "show", out]):
         done = subprocess.run(
@@ -131,7 +131,7 @@ def test_letters_that_a_stream_cannot_carry_are_written_as_escapes(environment: 
 def test_a_task_file_is_not_written_where_its_path_is_no_text(tmp_path: Path):
     rows = os.fsencode(tmp_path) + b"/caf\xe9.csv"
     with open(rows, "w") as file:
-        file.write("text,label\ngood,a\nbad,b\n" * 20)
+        file.write("text,label\n" + "good,a\nbad,b\n" * 20)
     words = ["tasks", "init", os.fsdecode(rows), "--out", str(tmp_path / "task.toml")]
     done = subprocess.run([*SPOT, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "no UTF-8" in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -152,8 +152,9 @@ def test_a_bad_table_is_one_message(
     assert re.search(message, result.err), result.err
 
 
-@pytest.mark.parametrize(("name", "message"), [("none.csv", "does not exist"), ("none.txt", "no known format of rows")])
+@pytest.mark.parametrize(("name", "message"), [("none.csv", "does not exist"), ("here.csv", "is a folder")])
 def test_a_missing_file_and_an_unknown_format_are_one_message(replay: Replay, tmp_path: Path, name: str, message: str):
+    (tmp_path / "here.csv").mkdir()
     result = replay(tmp_path / name)
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error: ") and result.err.count("\n") == 1 and message in result.err

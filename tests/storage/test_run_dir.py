@@ -143,6 +143,14 @@ def test_a_line_of_the_log_that_no_run_wrote_is_named(tmp_path: Path, line: str,
             assert named in str(refusal.value) and "Delete the folder" in str(refusal.value)
 
 
+def write_and_read(run: RunDir) -> None:
+    """Open all files of a run."""
+    with run:
+        run.create("", ONE)
+        run.load_checkpoint()
+        run.result()
+
+
 def test_no_file_that_is_a_users_too_is_changed(tmp_path: Path) -> None:
     """A log with another name is replaced and not written to; one behind a link is refused."""
     mine = tmp_path / "mine"
@@ -159,10 +167,8 @@ def test_no_file_that_is_a_users_too_is_changed(tmp_path: Path) -> None:
     for name in ("log.jsonl", "checkpoint", "result.json", "config.toml"):
         (run.path / name).unlink(missing_ok=True)
         (run.path / name).symlink_to(mine)
-        with pytest.raises(RunError, match="is a link"), run:
-            run.create("", ONE)
-            run.load_checkpoint()
-            run.result()
+        with pytest.raises(RunError, match="is a link"):
+            write_and_read(run)
         (run.path / name).unlink()
     assert mine.read_text() == '{"step": 1}\nnot mine to mend'
 

@@ -113,9 +113,15 @@ def read_config(source: str, name: str, *, cached: bool = False) -> PreTrainedCo
     _quieten()
     with _one_message(name, "the configuration (config.json)"):
         if (file := stored_file(source, "config.json", cached=cached)) is None:
+            if Path(source).is_dir():
+                raise BackboneError(
+                    f"{source} holds no config.json; expected a model saved with save_pretrained (config.json, "
+                    "model.safetensors, tokenizer files)"
+                )
             raise BackboneError(
-                f"{source} holds no config.json; expected a model saved with save_pretrained (config.json, "
-                "model.safetensors, tokenizer files)"
+                f"the backbone {name!r} cannot be loaded: there is no such folder here, and the hub did not give it; "
+                "expected 'embedded', a folder in Hugging Face layout, or a hub id that can be reached or is in the "
+                "hub's cache"
             )
         settings = read_json(file, MOST_CONFIG)
         _check_settings(name, settings)
