@@ -10,6 +10,7 @@ compares the ways of computing them on the model at hand, and the fastest exact 
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -240,10 +241,11 @@ class Backbone:
     def _ends(self, trained: int | None) -> Tensor:
         """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""
         own = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = {trained, *(own if isinstance(own, list) else [own])} - {None}
-        if not ends:
-            ends = {self.tokenizer.eos_token_id} - {None}
-        return torch.tensor(sorted(ends), dtype=torch.long, device=self.device)
+        named: list[Any] = [trained, *(own if isinstance(own, list) else [own])]
+        ends = [token for token in named if token is not None]
+        if not ends and self.tokenizer.eos_token_id is not None:
+            ends = [self.tokenizer.eos_token_id]
+        return torch.tensor(ends, dtype=torch.long, device=self.device)
 
     def _compared(self, beyond: int) -> Ways:
         """The ways for rows of more than so many tokens, from the user's cache or compared now."""

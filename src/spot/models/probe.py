@@ -10,7 +10,7 @@ Letters: B rows, T target tokens, P prompt tokens, D width, L tokens of a row, V
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -165,7 +165,7 @@ def _plain_ids(network: Network) -> list[int]:
     return sorted(spread - special)
 
 
-def _named_ids(config: Mapping[object, object]) -> Iterator[int]:
+def _named_ids(config: Mapping[Any, object]) -> Iterator[int]:
     """The token ids that a configuration names, such as those of its end or of an image."""
     for key, value in config.items():
         if isinstance(value, Mapping):

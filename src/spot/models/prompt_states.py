@@ -9,12 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedConfig
-from transformers.cache_utils import (
-    CacheLayerMixin,
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-    LinearAttentionCacheLayerMixin,
-)
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
 
 
 def empty_states(config: PreTrainedConfig) -> DynamicCache:
@@ -34,13 +29,13 @@ def states_of_rows(states: Cache, prompt_index: Tensor) -> Cache:
     return rows
 
 
-def _layer_of_rows(layer: Any, prompt_index: Tensor) -> CacheLayerMixin:
+def _layer_of_rows(layer: Any, prompt_index: Tensor) -> Any:
     """One layer's states for the rows; the layer itself stays as it is."""
     copied = copy(layer)
     for name, value in vars(layer).items():
         if isinstance(value, dict):
             setattr(copied, name, dict(value))
-    if type(layer) is DynamicLayer and layer.is_initialized and len(layer.keys) == 1:
+    if type(layer) is DynamicLayer and layer.keys is not None and len(layer.keys) == 1:
         rows = (len(prompt_index), -1, -1, -1)  # views, which the first new token copies
         copied.keys, copied.values = layer.keys.expand(rows), layer.values.expand(rows)
         return copied

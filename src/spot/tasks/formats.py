@@ -325,7 +325,10 @@ def open_plain(source: Source) -> BinaryIO:
     except OSError as error:
         raise TaskError(cannot_read(source, error)) from error
     except ValueError as error:  # a zero byte, or half a surrogate pair
-        raise TaskError(f"{str(source)!r} is no path ({error}): expected a file with rows. Check the path.") from error
+        raise TaskError(
+            f"{str(source)!r} is no path here ({error}): expected a file with rows. Check the path, or set PYTHONUTF8=1 "
+            "where its letters are the reason."
+        ) from error
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
