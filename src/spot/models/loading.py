@@ -49,7 +49,9 @@ _NO_WRITERS = re.compile(
     r"For(Sequence|Token|Image|Audio)\w*Classif|For(QuestionAns|MultipleCh|MaskedLM|Reward)|EncoderModel$"
 )
 _ATTENTIONS = (None, "eager", "sdpa")
-_LAYERS, _EXPERTS = re.compile(r"(^|_)(n_layers?|layers?|depth|blocks?)$"), re.compile(r"experts$")
+# Numbers of parts that are built; what is called `max_` bounds them and is no number of them.
+_LAYERS = re.compile(r"^(?!max_)(.*_)?(n_layers?|layers?|depth|blocks?)$")
+_EXPERTS = re.compile(r"^(?!max_).*experts$")
 _BUFFERS = re.compile(r"(attn\.(masked_)?bias|inv_freq|position_ids)$")  # that old files hold and models make anew
 # Where files of a model for pictures and text keep the text model, and where the text model alone has it.
 _TEXT_NAMES = {r"^(model\.language_model|language_model\.model)\.": "model.", r"^language_model\.lm_head\.": "lm_head."}

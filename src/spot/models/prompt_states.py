@@ -4,7 +4,7 @@ Letters: B rows, R prompts in one call.
 """
 
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -37,7 +37,8 @@ def _layer_of_rows(layer: Any, prompt_index: Tensor) -> Any:
             setattr(copied, name, dict(value))
     if type(layer) is DynamicLayer and layer.keys is not None and len(layer.keys) == 1:
         rows = (len(prompt_index), -1, -1, -1)  # views, which the first new token copies
-        copied.keys, copied.values = layer.keys.expand(rows), layer.values.expand(rows)
+        keys, values = cast(tuple[Tensor, Tensor], (layer.keys, layer.values))
+        copied.keys, copied.values = keys.expand(rows), values.expand(rows)
         return copied
     copied.reorder_cache(prompt_index)
     if isinstance(copied, LinearAttentionCacheLayerMixin) and torch.is_grad_enabled():

@@ -326,7 +326,7 @@ def open_plain(source: Source) -> BinaryIO:
         raise TaskError(cannot_read(source, error)) from error
     except ValueError as error:  # a zero byte, or half a surrogate pair
         raise TaskError(
-            f"{str(source)!r} is no path here ({error}): expected a file with rows. Check the path, or set PYTHONUTF8=1 "
+            f"{str(source)!r} is no path here ({error}): expected a file with rows. Check it, or set PYTHONUTF8=1 "
             "where its letters are the reason."
         ) from error
     mode = os.fstat(descriptor).st_mode
