@@ -191,7 +191,7 @@ def kill(folder: Path, scenario: Scenario, chance: random.Random) -> tuple[str, 
     code = waited(child, 60)
     expected = {start.INTERRUPTED if number == signal.SIGINT else -number, 0}
     if "ray" in scenario.words and number == signal.SIGTERM:
-        expected.add(1)  # Ray has a handler of its own, which ends its cluster first
+        expected |= {1, int(number)}  # Ray has a handler of its own, which ends its cluster first
     title = f"{number.name} at {moment:.2f} of {scenario.seconds:.2f} s"
     return title, "" if code in expected else f"ended with {code} after {number.name}"
 

@@ -4,6 +4,7 @@ A changed folder is either refused by one of our own errors, within twenty secon
 model, every number of its parameters stands in its files, and it reads a text.
 """
 
+import argparse
 import contextlib
 import copy
 import json
@@ -364,6 +365,10 @@ def run(trials: int, first: int = 0, tell: Callable[[str], None] | None = None) 
 
 if __name__ == "__main__":
     logging.disable(logging.ERROR)
-    failures = run(*map(int, sys.argv[1:3]), tell=lambda problem: print(problem, flush=True))
+    parser = argparse.ArgumentParser(description="Fuzz model folders.")
+    parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    failures = run(options.trials, options.seed, tell=lambda problem: print(problem, flush=True))
     print(f"{len(failures)} failures")
     sys.exit(bool(failures))
