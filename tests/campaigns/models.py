@@ -1,4 +1,4 @@
-"""Change the files of model folders at random and load them: `python -m tests.campaigns.models 2000 [FIRST SEED]`.
+"""Change the files of model folders at random and load them: `python -m tests.campaigns.models --trials 2000 --seed 1`.
 
 A changed folder is either refused by one of our own errors, within twenty seconds, or loaded; then two loads give one
 model, every number of its parameters stands in its files, and it reads a text.
