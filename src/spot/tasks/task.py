@@ -55,6 +55,7 @@ class Task:
         hidden_labels: splits that can be read but hold no answers: predictions of them are handed in.
         reading: how a row becomes text, and what may be answered.
         positive: the label that F1 is of; empty where none is named, None where it is the last one, as in benchmarks.
+        instruction: what is asked of a row, in plain words: a start of a prompt; no part of what a model reads of a row.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Task:
     hidden_labels: tuple[str, ...] = ()
     reading: Reading = field(default_factory=Reading)
     positive: str | None = None
+    instruction: str = ""
 
     def __post_init__(self) -> None:
         """The reading names the labels too, so that it can stand by itself in a prompt file."""
