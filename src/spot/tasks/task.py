@@ -55,7 +55,7 @@ class Task:
         hidden_labels: splits that can be read but hold no answers: predictions of them are handed in.
         reading: how a row becomes text, and what may be answered.
         positive: the label that F1 is of; empty where none is named, None where it is the last one, as in benchmarks.
-        instruction: what is asked of a row, in plain words: a start of a prompt; no part of what a model reads of a row.
+        instruction: what is asked of a row, in plain words: a start of prompts, no part of what is read of a row.
     """
 
     name: str
