@@ -247,19 +247,22 @@ class RecordFolder:
         self.records |= {record.digest: record for record in records}
 
     def on_other_rows(self, records: Sequence[Record]) -> str:
-        """Why records of one gang may not stand beside those that are there: arms share a target's report rows.
+        """Why records of one gang may not stand beside those that are there: arms share the report rows of a draw.
 
         Returns:
             Empty where they may.
         """
         task = records[0].task
-        ours = {record.data for record in records if record.data and record.kind != "source"}
+        ours = {record.rows_seed: record.data for record in records if record.data and record.kind != "source"}
         others = [
             record
             for record in self.records.values()
-            if record.task == task and record.kind != "source" and record.data and record.data not in ours
+            if record.task == task
+            and record.kind != "source"
+            and record.data
+            and record.data != ours.get(record.rows_seed, record.data)
         ]
-        if not ours or not others:
+        if not others:
             return ""
         return (
             f"its report rows are not those of {len(others)} finished cells of {task}: the data differ, or a "

@@ -145,6 +145,11 @@ class Record:
         return self._setting("eval_every")
 
     @property
+    def rows_seed(self) -> int:
+        """The seed that its rows were drawn by; records of one task and draw were measured on the same rows."""
+        return self._setting("rows_seed")
+
+    @property
     def backbone_parameters(self) -> int:
         """Parameters of the frozen model; 0 where the settings do not say."""
         return self._setting("backbone_parameters")

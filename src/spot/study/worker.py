@@ -72,27 +72,31 @@ def work(backbone: Backbone, item: Work) -> Done:
 def _work_on_prompts(backbone: Backbone, item: Work) -> Done:
     """Tune the prompts of a gang, then open its report rows."""
     cells = item.gang.cells
-    members, name = members_of(cells[0].config, _data(item))
-    unreported = tuple(member.unreported for member in members)
+    draws = {cell.config.rows_seed: cell for cell in reversed(cells)}  # each by the first of its cells
+    members = {draw: members_of(cell.config, _data(item)) for draw, cell in draws.items()}
     mixtures = _tune_mixtures(backbone, item) if cells[0].kind == "mixture" else []
-    if mixtures:
-        pairs = zip(cells, mixtures, strict=True)
-        runs = [prepare_run_from(cell.config, unreported, backbone, (mixture.prompt,)) for cell, mixture in pairs]
-    elif item.starts:
-        runs = [
-            prepare_run_from(
-                cell.config, unreported, backbone, [from_bytes(content) for content in contents], _of(item.weights, at)
-            )
-            for at, (cell, contents) in enumerate(zip(cells, item.starts, strict=True))
-        ]
-    else:
-        run = prepare_run(cells[0].config, unreported, backbone, name=name)
-        runs = [replace(run, config=cell.config) for cell in cells]
+    runs: list[Run] = []
+    for at, cell in enumerate(cells):
+        parts, name = members[cell.config.rows_seed]
+        unreported = tuple(part.unreported for part in parts)
+        if mixtures:
+            runs.append(prepare_run_from(cell.config, unreported, backbone, (mixtures[at].prompt,)))
+        elif item.starts:
+            sources = [from_bytes(content) for content in item.starts[at]]
+            runs.append(prepare_run_from(cell.config, unreported, backbone, sources, _of(item.weights, at)))
+        else:  # seeds of one draw share their start, which is then evaluated once
+            twin = next((run for run in runs if run.config.rows_seed == cell.config.rows_seed), None)
+            run = twin or prepare_run(cell.config, unreported, backbone, name=name)
+            runs.append(replace(run, config=cell.config))
     tuned = _tune_gang(runs, backbone, runs_folder() / item.gang.digest)
-    evaluator = _open_report(members, item.sketches, backbone)
+    evaluators = {
+        draw: _open_report(members[draw][0], _of(item.sketches, cells.index(cell)), backbone)
+        for draw, cell in draws.items()
+    }
     records: list[Record] = []
     prompts: list[bytes] = []
     for at, (cell, run, entry) in enumerate(zip(cells, runs, tuned, strict=True)):
+        evaluator = evaluators[cell.config.rows_seed]
         mixture = mixtures[at].result if mixtures else None
         reason = (mixture.diverged if mixture else None) or entry.result.diverged
         measured = _Measured(reason=reason) if reason else _measured(evaluator, cell, run, entry)
@@ -116,7 +120,7 @@ def _work_on_model(backbone: Backbone, item: Work) -> Done:
     run = prepare_run(cell.config, [member.unreported for member in members], begin)
     folder = runs_folder() / item.gang.digest
     tuned = _fresh(folder, lambda: tune_model_run(run, begin, folder))
-    evaluator = _open_report(members, item.sketches, load(str(tuned.path)))
+    evaluator = _open_report(members, _of(item.sketches, 0), load(str(tuned.path)))
     measured = _scored(evaluator, run, run.start, tuned.result)
     record = _record(evaluator, cell, tuned.result, mixture, measured, backbone.parameters)
     shutil.rmtree(folder, ignore_errors=True)
