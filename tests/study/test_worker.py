@@ -264,3 +264,4 @@ def test_each_seed_draws_rows_of_its_own_unless_all_share_one(planned, backbone)
         for cell, record, prompt in ends:
             assert record.rows_seed == (cell.seed if rows == "per_seed" else 0)
             assert record.score == measured(backbone, cell, prompt.value)[0]
+            assert record.answers and 100 * record.answers.right().mean() == pytest.approx(record.scores["accuracy"])

@@ -184,6 +184,10 @@ def _mistakes_of_score(record: Record, cell: Expected) -> list[str]:
         mistakes.append(f"the field 'steps' holds {record.steps}; expected at most {steps}")
     if missing := [name for name in ROWS if name not in record.rows]:
         mistakes.append(f"the field 'rows' lacks {', '.join(missing)}")
+    if record.answers is not None and (problem := record.answers.problem):
+        mistakes.append(f"the field 'answers' contradicts itself: {problem}")
+    elif record.answers is not None and len(record.answers.correct) != record.rows.get("report"):
+        mistakes.append(f"the field 'answers' has {len(record.answers.correct)} rows; expected those of 'rows.report'")
     if not record.data:
         mistakes.append("the field 'data' is empty; expected the digest of the rows")
     if cell.kind == "pair" and record.similarity.keys() != set(SIMILARITIES):

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from spot.config import TuneConfig
 from spot.errors import RunError, SpotError, StorageError, TaskError
-from spot.evaluation.scoring import Evaluation, evaluate_rows, interval
+from spot.evaluation.scoring import LIKELIHOOD, Evaluation, evaluate_rows, interval
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
 from spot.prompts.prompt import from_bytes, to_bytes
 from spot.retrieval.embeddings import recorded_summaries
+from spot.study.answers import RowAnswers, row_answers
 from spot.study.cells import Cell, Done, Work, record_of
 from spot.study.records import Record, runs_folder
 from spot.tasks import registry
@@ -121,7 +122,7 @@ def _work_on_model(backbone: Backbone, item: Work) -> Done:
     folder = runs_folder() / item.gang.digest
     tuned = _fresh(folder, lambda: tune_model_run(run, begin, folder))
     evaluator = _open_report(members, _of(item.sketches, 0), load(str(tuned.path)))
-    measured = _scored(evaluator, run, run.start, tuned.result)
+    measured = _scored(evaluator, cell, run, run.start, tuned.result)
     record = _record(evaluator, cell, tuned.result, mixture, measured, backbone.parameters)
     shutil.rmtree(folder, ignore_errors=True)
     return Done((record,), (b"",))
@@ -188,6 +189,7 @@ class _Measured:
     scores: Mapping[str, float] = field(default_factory=dict)
     score: float = math.nan
     interval: tuple[float, float] | None = None
+    answers: RowAnswers | None = None
     frozen: float | None = None
     as_is: float | None = None
     embedding: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -216,7 +218,7 @@ def _open_report(members: Sequence[Member], sketches: Sequence[Sketch], backbone
 def _measured(evaluator: _Evaluator, cell: Cell, run: Run, tuned: TunedPrompt) -> _Measured:
     """What a tuned prompt is worth, and what its start or the bare model was."""
     prompt = tuned.prompt
-    measured = _scored(evaluator, run, torch.tensor(prompt.value), tuned.result)
+    measured = _scored(evaluator, cell, run, torch.tensor(prompt.value), tuned.result)
     nothing = torch.zeros(0, evaluator.backbone.id.width)
     return replace(
         measured,
@@ -226,16 +228,19 @@ def _measured(evaluator: _Evaluator, cell: Cell, run: Run, tuned: TunedPrompt) -
     )
 
 
-def _scored(evaluator: _Evaluator, run: Run, prompt: Tensor, result: RunResult) -> _Measured:
+def _scored(evaluator: _Evaluator, cell: Cell, run: Run, prompt: Tensor, result: RunResult) -> _Measured:
     """Scores on the report rows; where there are none, those that chose the checkpoint."""
     if not evaluator.opened:
         return _Measured(scores=result.selection, score=result.best_score)
     evaluations = evaluator.evaluate(run, prompt)
     first, is_mixture = evaluator.opened[0], len(run.members) > 1
+    is_told = not is_mixture and cell.kind != "source" and first.task.metrics != (LIKELIHOOD,)
+    given = [prediction.text if prediction.is_answered else None for prediction in evaluations[0].predictions]
     return _Measured(
         scores=named_scores([member.task for member in evaluator.opened], evaluations, is_mixture),
         score=_mean_score(evaluations),
         interval=None if is_mixture else interval(evaluations, first.task, first.splits.report),
+        answers=row_answers(first.splits.report, given, first.task.labels) if is_told else None,
     )
 
 
@@ -276,6 +281,7 @@ def _record(
         scores=measured.scores,
         score=measured.score,
         interval=measured.interval,
+        answers=measured.answers,
         frozen=measured.frozen,
         as_is=measured.as_is,
         embedding=measured.embedding,
