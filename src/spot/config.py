@@ -82,7 +82,9 @@ class TuneConfig(BaseModel):
         min_length=1, description="name of a known task, `mixture:NAME`, or path of a task or mixture file"
     )
     backbone: str = Field(
-        default="embedded", min_length=1, description="`embedded`, a Hugging Face id or a local folder; never trained"
+        default="embedded",
+        min_length=1,
+        description="`embedded`, a Hugging Face id, a folder or a GGUF file; never trained",
     )
     method: Literal["prompt", "model"] = Field(
         default="prompt", description="what trains: a `prompt`, or all weights of a copy of the `model`, the baseline"
