@@ -63,23 +63,23 @@ def card(record: BuildRecord, entries: Sequence[Entry], folder: str) -> str:
         f"batches of {recipe.batch_size}, inputs of up to {recipe.max_input_tokens} tokens, keys at step "
         f"{recipe.key_step}.",
         "## Sources",
-        f"Scores are percent, the mean where a task has several metrics, on up to {recipe.report_rows} rows that chose "
-        "nothing; `frozen` is the model without a prompt, ranking the same labels.",
+        f"Scores are percent, the mean where a task has several metrics, on up to {recipe.report_rows} rows that "
+        "chose nothing; `frozen` is the model without a prompt, ranking the same labels.",
         table_text(
             ("task", "metrics", "frozen", "prompt", "steps", "text tokens", "licence of the data", "digest"), sources
         ),
         *_behind(entries),
         *(f"- {source.task}: {line}" for source in record.sources for line in source.diagnosis),
         *(f"- {name} is not here: {reason}" for name, reason in record.missing.items()),
-        "Licences are those generally stated for the data sets; what they allow for prompts trained on them is yours to "
-        "judge. The model has a licence of its own.",
+        "Licences are those generally stated for the data sets; what they allow for prompts trained on them is yours "
+        "to judge. The model has a licence of its own.",
         "## How the setting was found",
-        f"Settings raced on {', '.join(check.task for check in record.checks) or 'the tasks'}; the worse half stopped at "
-        f"each rung, by {recipe.select_rows} rows that choose. The rms of the model's input embeddings is "
+        f"Settings raced on {', '.join(check.task for check in record.checks)}; the worse half stopped at each rung, "
+        f"by {recipe.select_rows} rows that choose. The rms of the model's input embeddings is "
         f"{record.rms:.3g}, which rates are multiples of.",
         table_text(("setting", "score at the start", "best score", "steps", "text tokens", "ended"), trials),
-        "The one that is kept, on rows that chose nothing; `gain` is over the better of the frozen model and a constant "
-        "answer, with its 95 % interval:",
+        "The one that is kept, on rows that chose nothing; `gain` is over the better of the frozen model and a "
+        "constant answer, with its 95 % interval:",
         table_text(("task", "frozen", "constant", "tuned", "gain", "rows"), checks),
         "## Whether similarity ranks here",
         *nearness_sentences(record.nearness, recipe.key_step),

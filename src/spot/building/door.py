@@ -4,9 +4,11 @@ Killed at any moment and started again, a build goes on: a job that is done is o
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from spot.errors import LibraryError, RunError, StorageError
 from spot.library.library import PACKAGED, Library
 from spot.models.backbone import Backbone
 from spot.models.checkpoints import locate
+from spot.models.embedded import NAME as EMBEDDED
 from spot.prompts.prompt import SoftPrompt, from_bytes
 from spot.retrieval.embeddings import embedding_of, similarity
 from spot.storage.files import cache_dir, lock
@@ -149,7 +152,7 @@ def plan_addition(
     where = None if data is None else Path(data)
     plan = BuildPlan(
         recipe=recipe,
-        backbone=wanted if isinstance(wanted, str) else name or record.backbone,
+        backbone=_lasting(wanted if isinstance(wanted, str) else name or record.backbone),
         identity=model.id,
         data=None if where is None else str(where),
         settings=(record.setting,),
@@ -186,7 +189,8 @@ def build_library(
     """
     place = Path(library)
     _check_disk(plan, place)
-    with lock(cache_dir() / "libraries" / f"{plan.identity.fingerprint}.build", cache_dir()):
+    locked = cache_dir() / "libraries" / sha256(os.fsencode(place.absolute())).hexdigest()[:16]
+    with lock(locked, cache_dir()):
         building = _Building(plan, place, say or (lambda line: None))
         setup = (lambda: backbone) if backbone is not None and executor is serial else _Loading(plan.backbone)
         for job, done in executor(setup, jobs.work, building.jobs()):
@@ -229,9 +233,8 @@ class _Building:
     def jobs(self) -> Iterator[Job | None]:
         """What is to be done next, as an executor asks for it; None while what is at work must end first."""
         self.record = read_record(self.place)
-        if self.record is None:
-            if not (yield from self._calibrate()):
-                return
+        if self.record is None and not (yield from self._calibrate()):
+            return
         assert self.record is not None
         setting = self.record.setting
         self.trials, self.checks = self.record.trials, self.record.checks
@@ -429,8 +432,7 @@ def check_library(recipe: LibraryRecipe, library: Path | str, backbone: Backbone
         backbone: the model, or its name, whose files alone are looked at.
 
     Raises:
-        LibraryError: the folder holds other things, another model's library or another recipe's, or one that was made by
-            hand.
+        LibraryError: the folder holds other things, another model's library, another recipe's, or one made by hand.
     """
     place = Path(library)
     if str(library) == PACKAGED:
@@ -442,8 +444,8 @@ def check_library(recipe: LibraryRecipe, library: Path | str, backbone: Backbone
         if exists(place / "prompts"):
             if Library(place).entries():
                 raise LibraryError(
-                    f"{place} holds prompts and no build.json, so another recipe made it: name a new folder, or add to it "
-                    "with `spot library add`."
+                    f"{place} holds prompts and no build.json, so another recipe made it: name a new folder, or add "
+                    "to it with `spot library add`."
                 )
         elif place.is_dir() and any(place.iterdir()):
             raise LibraryError(f"cannot build a library at {place}: the folder holds other things. Name a new folder.")
@@ -452,8 +454,8 @@ def check_library(recipe: LibraryRecipe, library: Path | str, backbone: Backbone
     differences = differing_fields(recipe, recipe_of(record, place))
     if differences:
         raise LibraryError(
-            f"{place} was built by another recipe: {'; '.join(differences)}. Its prompts could not be compared with new "
-            "ones: name another folder, or give the recipe that it was built by."
+            f"{place} was built by another recipe: {'; '.join(differences)}. Its prompts could not be compared with "
+            "new ones: name another folder, or give the recipe that it was built by."
         )
     return record
 
@@ -510,7 +512,7 @@ def _plan(
     rms = rms_of(model) if record is None else record.rms
     plan = BuildPlan(
         recipe=recipe,
-        backbone=name,
+        backbone=_lasting(name),
         identity=model.id,
         data=None if data is None else str(data),
         settings=settings_of(recipe, model.id.kind, rms) if record is None else (record.setting,),
@@ -521,6 +523,11 @@ def _plan(
         measured=Measured(seconds=0.0, memory=0, rms=rms),
     )
     return replace(plan, measured=measure(plan, model))
+
+
+def _lasting(name: str) -> str:
+    """A model's name such that it holds in other folders too."""
+    return str(Path(name).resolve()) if name != EMBEDDED and Path(name).is_dir() else name
 
 
 def _check_disk(plan: BuildPlan, place: Path) -> None:

@@ -13,10 +13,10 @@ import torch
 from pydantic import with_config
 
 from spot.building.jobs import Race, Source
-from spot.building.recipe import LibraryRecipe, Setting, is_mixture, run_config, settings_of
+from spot.building.recipe import MOST_STEPS, LibraryRecipe, Setting, is_mixture, run_config
 from spot.collator import Collator
 from spot.config import read_budget
-from spot.errors import ConfigError, SpotError, TaskError
+from spot.errors import ConfigError, TaskError
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import BackboneId
 from spot.storage.values import STRICT
@@ -299,14 +299,14 @@ def find_tasks(
     for reference in recipe.tasks:
         try:
             found.append(plan_task(recipe, reference, backbone, data))
-        except SpotError as error:
+        except TaskError as error:
             missing[reference] = str(error)
     if len(found) < 2:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in islice(missing.items(), 5))
         more = f"\n  and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise TaskError(
-            f"the rows of {len(found) or 'none'} of the {len(recipe.tasks)} tasks of the recipe {recipe.name} are here; "
-            f"expected two or more. Give a data folder with --data DIR, or a recipe with your own task files.{reasons}"
+            f"the rows of {len(found) or 'none'} of the {len(recipe.tasks)} tasks of the recipe {recipe.name} are "
+            f"here; expected two or more. Give a data folder with --data DIR, or a recipe with your own task files.{reasons}"
             f"{more}"
         )
     return tuple(found), missing
@@ -323,6 +323,10 @@ def plan_task(recipe: LibraryRecipe, reference: str, backbone: Backbone, data: P
     lengths = [_mean_tokens(task, backbone, recipe.max_input_tokens) for task in tasks]
     length = sum(lengths) / len(lengths)
     following = math.ceil(recipe.tokens / (recipe.batch_size * length))
+    if following > MOST_STEPS:
+        raise ConfigError(
+            f"tokens = {recipe.tokens:,} are {following:,} steps; expected {MOST_STEPS:,} at most: give fewer"
+        )
     known = [registry.TABLE[task.name].licence if task.name in registry.TABLE else "yours" for task in tasks]
     return PlannedTask(
         reference=reference,
@@ -347,7 +351,7 @@ def _mean_tokens(task: Task, backbone: Backbone, longest: int) -> float:
 
 
 def tasks_to_calibrate(recipe: LibraryRecipe, found: Sequence[PlannedTask]) -> tuple[PlannedTask, ...]:
-    """The tasks that settings are tried on: those that the recipe names, as far as they are here, else the first two."""
+    """The tasks that settings are tried on: those that the recipe names and whose rows are here, else the first two."""
     single = [task for task in found if not is_mixture(task.reference)]
     named = [task for task in single if task.reference in recipe.calibrate]
     chosen = tuple(named or single[:2])

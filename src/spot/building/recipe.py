@@ -7,6 +7,7 @@
 Paths are relative to the recipe's file. Recipes that ship go by name: `starter`, `paper`.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ SHIPPED = ("starter", "paper")
 STARTER = SHIPPED[0]
 # Fields that say which sources there are and on what the settings are found, not what settings and keys are.
 WHICH_SOURCES = ("name", "tasks", "calibrate", "tokens", "steps", "report_rows", "micro_batch", "evaluations")
-CALIBRATED_ON = 2  # tasks, where the recipe names none
+MOST_STEPS = 10_000_000  # of a run, as in `TuneConfig`
 Optimiser = Literal["adamw", "adafactor"]
 
 
@@ -63,7 +64,9 @@ class LibraryRecipe(BaseModel):
     steps: dict[str, int] = Field(
         default_factory=dict, description="steps of single sources, where they are not to follow from `tokens`"
     )
-    key_step: int = Field(24, ge=1, description="step at which task embeddings are read; no source trains less")
+    key_step: int = Field(
+        24, ge=1, le=MOST_STEPS, description="step at which task embeddings are read; no source trains less"
+    )
     batch_size: int = Field(16, ge=1, le=100_000, description="rows a step")
     micro_batch: int | None = Field(None, ge=1, description="rows in memory at a time; left out: those of one run")
     max_input_tokens: int = Field(96, ge=1, description="longest input in tokens; longer ones are cut")
@@ -75,7 +78,9 @@ class LibraryRecipe(BaseModel):
         200, ge=10, description="rows on which the calibrated settings must beat the frozen model and a constant answer"
     )
     evaluations: int = Field(4, ge=1, le=1000, description="of each source on its selection rows, at equal distances")
-    calibration_steps: int = Field(32, ge=1, description="steps of the settings that come to the end of the race")
+    calibration_steps: int = Field(
+        32, ge=1, le=MOST_STEPS, description="steps of the settings that come to the end of the race"
+    )
     starts: tuple[str, ...] = Field(
         ("vocabulary",),
         strict=False,
@@ -120,8 +125,8 @@ class LibraryRecipe(BaseModel):
     def _steps(cls, steps: dict[str, int]) -> dict[str, int]:
         """Steps are one or more."""
         for task, count in steps.items():
-            if not 1 <= count <= 10_000_000:
-                raise ValueError(f"should hold numbers of steps from 1 to 10,000,000, not {count} of {task!r}")
+            if not 1 <= count <= MOST_STEPS:
+                raise ValueError(f"should hold numbers of steps from 1 to {MOST_STEPS:,}, not {count} of {task!r}")
         return steps
 
     @field_validator("rates", "learning_rates")
@@ -266,8 +271,12 @@ def settings_of(recipe: LibraryRecipe, kind: str, rms: float) -> tuple[Setting, 
         rms: root mean square of the numbers that the model's first layer is given for its vocabulary.
 
     Raises:
-        ConfigError: the recipe leaves nothing to try.
+        ConfigError: the recipe leaves nothing to try, or the model's embeddings have no size.
     """
+    if not (rms > 0 and math.isfinite(rms)):
+        raise ConfigError(
+            f"the rms of the model's input embeddings is {rms}; expected a number above 0: are its weights whole?"
+        )
     usual = GRIDS[kind]
     rates = recipe.rates if recipe.rates is not None else usual.rates if recipe.learning_rates is None else ()
     as_they_are = recipe.learning_rates if recipe.learning_rates is not None else ()
@@ -313,7 +322,7 @@ def run_config(recipe: LibraryRecipe, backbone: str, task: str, setting: Setting
 
 
 def differing_fields(ours: LibraryRecipe, theirs: LibraryRecipe) -> list[str]:
-    """How two recipes differ in what decides settings and keys: a clause a field; none where one library serves both."""
+    """How two recipes differ in what decides settings and keys, a clause a field."""
     pairs = ((name, getattr(ours, name), getattr(theirs, name)) for name in LibraryRecipe.model_fields)
     return [
         f"{name} is {mine!r} here and {other!r} there"

@@ -272,8 +272,8 @@ def _built(outcome: "BuildOutcome") -> list["str | Table"]:
         return [
             *shown,
             f"\n{outcome.plan.identity.name} learns nothing here: of {len(outcome.trials)} settings the best does not "
-            "beat the frozen model and a constant answer by more than chance on any task. No library was made. Give the "
-            "recipe other rates, starts or lengths, more calibration_steps, or tasks that this model can do.",
+            "beat the frozen model and a constant answer by more than chance on any task. No library was made. Give "
+            "the recipe other rates, starts or lengths, more calibration_steps, or tasks that this model can do.",
         ]
     from spot.library.library import Library
 
