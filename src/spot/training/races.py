@@ -3,8 +3,7 @@
 `learning_rate = "auto"` is settled so, and whoever calibrates a recipe races starts, rates, lengths and networks:
 
     configs = variants(config, init=("classes", "instruction"), learning_rate=(0.005, 0.02))
-    found = race([prepare_run(one, members, backbone) for one in configs], backbone, folder)
-    found.best.run.config
+    race([prepare_run(one, members, backbone) for one in configs], backbone, folder).best.run.config
 """
 
 import logging
@@ -123,25 +122,22 @@ def with_rates(runs: Sequence[Run], backbone: Backbone, out: Path, progress: Pro
     Raises:
         RunError: every rate diverged.
     """
-    found: dict[str, Race] = {}
+    raced: dict[str, Race] = {}
     settled = []
     for run in runs:
         if run.config.learning_rate != "auto":
             settled.append(run)
             continue
         alike = replace(run, config=run.config.model_copy(update={"seed": 0})).digest
-        if alike not in found:
-            found[alike] = race(_raced(run), backbone, out, progress)
-            _say(run, found[alike])
-        best = found[alike].best
-        changes = {"learning_rate": best.run.config.rate}
-        settled.append(
-            replace(run, config=run.config.model_copy(update=changes), spent=run.spent + found[alike].tokens)
-        )
+        if alike not in raced:
+            raced[alike] = race(_at_each_rate(run), backbone, out, progress)
+            _say(run, raced[alike])
+        config = run.config.model_copy(update={"learning_rate": raced[alike].best.run.config.rate})
+        settled.append(replace(run, config=config, spent=run.spent + raced[alike].tokens))
     return settled
 
 
-def _raced(run: Run) -> list[Run]:
+def _at_each_rate(run: Run) -> list[Run]:
     """A run at each rate, cut short; a rate that falls does so within these steps."""
     config = run.config
     steps = max(1, round(config.steps * RACED_SHARE))
@@ -158,25 +154,25 @@ def _raced(run: Run) -> list[Run]:
     return [replace(run, config=config.model_copy(update={**short, "learning_rate": rate})) for rate in rates]
 
 
-def _say(run: Run, found: Race) -> None:
+def _say(run: Run, rates: Race) -> None:
     """Log what a race of rates came to.
 
     Raises:
         RunError: every rate diverged.
     """
-    if found.best.result.diverged:
-        rates = ", ".join(str(trial.run.config.rate) for trial in found.trials)
+    if rates.best.result.diverged:
+        tried = ", ".join(str(trial.run.config.rate) for trial in rates.trials)
         raise RunError(
-            f"learning_rate = 'auto' tried {rates} on {run.title}, and training diverged at each of them "
-            f"({found.best.result.diverged}); give a lower learning_rate"
+            f"learning_rate = 'auto' tried {tried} on {run.title}, and training diverged at each of them "
+            f"({rates.best.result.diverged}); give a lower learning_rate"
         )
     log.info(
         "%s: learning rate %g, chosen among %s by %d steps of each (%d text tokens)",
         run.title,
-        found.best.run.config.rate,
-        ", ".join(f"{trial.run.config.rate:g} ({trial.rank[1]:.1f})" for trial in found.trials),
-        found.best.run.config.steps,
-        found.tokens,
+        rates.best.run.config.rate,
+        ", ".join(f"{trial.run.config.rate:g} ({trial.rank[1]:.1f})" for trial in rates.trials),
+        rates.best.run.config.steps,
+        rates.tokens,
     )
 
 
