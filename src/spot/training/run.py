@@ -19,6 +19,7 @@ from spot.models.backbone import Backbone
 from spot.prompts.prompt import KeyRecipe, Parent, SoftPrompt, check_fits
 from spot.reading import Reading
 from spot.tasks import mixtures, registry
+from spot.tasks.instructions import proposed_instruction
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Example, Task, data_digest
 from spot.tokenization import Part, Tokenization
@@ -155,8 +156,7 @@ def prepare_run(
     Raises:
         ConfigError: a model is to be tuned from a prompt, or a mixture by a token budget.
         PromptError: the source belongs to another backbone.
-        TaskError: a label has no tokens, or two labels have the same; or the start is an instruction or demonstrations,
-            and there are none.
+        TaskError: a label has no tokens, or two labels have the same; or no row can be a demonstration.
     """
     if len(members) > 1 and config.batch_tokens is not None:
         raise ConfigError("batch_tokens is for one task: the rows of a mixture are drawn one by one; give batch_size")
@@ -205,7 +205,6 @@ def prepare_run_from(
 
     Raises:
         PromptError: a source belongs to another backbone.
-        TaskError: an instruction is to follow, and the task has none.
     """
     for source in sources:
         check_fits(source, backbone.id)
@@ -298,17 +297,9 @@ def _start(
 
 
 def _instruction_ids(members: Sequence[Member], backbone: Backbone) -> tuple[int, ...]:
-    """Token ids of what is asked of the rows, of each task once.
-
-    Raises:
-        TaskError: a task has no instruction.
-    """
-    if missing := [member.task.name for member in members if not member.task.instruction.strip()]:
-        raise TaskError(
-            f'init is to be the instruction of a task, and {missing[0]} has none; expected `instruction = "..."` in '
-            "its task file, or init = 'text:WORDS'"
-        )
-    texts = dict.fromkeys(member.task.instruction for member in members)
+    """Token ids of what is asked of the rows, of each task once; where nobody has said it, as its labels propose it."""
+    tasks = [member.task for member in members]
+    texts = dict.fromkeys(task.instruction or proposed_instruction(task) for task in tasks)
     encoded = Tokenization(backbone.tokenizer).encode([(Part(text),) for text in texts])
     return tuple(token for ids in encoded for token in ids)
 
