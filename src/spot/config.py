@@ -314,7 +314,7 @@ class TransferConfig(BaseModel):
     )
     steps: int = Field(default=36, ge=1, description="optimiser steps of every tuned arm")
     seeds: int = Field(default=3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
-    starts: tuple[Literal["vocabulary", "classes", "uniform"], ...] = Field(
+    starts: tuple[Literal["vocabulary", "classes", "uniform", "instruction"], ...] = Field(
         default=("vocabulary",),
         min_length=1,
         description="starts of the plain arms; the task embedding is read from the first",
