@@ -17,7 +17,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -394,9 +394,9 @@ def _foreign(source: Origin, first: TuneConfig, backbone: str) -> list[str]:
     differences = []
     if not os.path.isdir(backbone) and content["backbone"]["name"] != backbone:
         differences.append(f"{source.task} belongs to {content['backbone']['name']}, and the study to {backbone}")
-    recipe = content["key_recipe"]
-    if recipe is None:
+    if content["key_recipe"] is None:
         return [*differences, f"{source.task} ({source.reference}) has no key of a known recipe"]
+    recipe = asdict(KeyRecipe(**content["key_recipe"]))
     wanted = {field.name: getattr(first, field.name, None) for field in fields(KeyRecipe)} | {"step": first.key_step}
     differences += [
         f"{name} is {recipe[name]!r} in {source.task} ({source.reference}) and {value!r} on targets"
