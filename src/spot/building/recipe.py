@@ -71,7 +71,9 @@ class LibraryRecipe(BaseModel):
     micro_batch: int | None = Field(None, ge=1, description="rows in memory at a time; left out: those of one run")
     max_input_tokens: int = Field(96, ge=1, description="longest input in tokens; longer ones are cut")
     max_target_tokens: int = Field(64, ge=2, description="longest open answer in tokens")
-    train_rows: int | None = Field(None, ge=1, description="rows of a task to train on; left out: all")
+    train_rows: int | None = Field(
+        None, ge=1, description="rows of a task to train on; left out: as many as a run draws, of a mixture all"
+    )
     select_rows: int = Field(100, ge=1, description="rows that choose settings and checkpoints")
     report_rows: int = Field(400, ge=1, description="rows of the scores of sources; they choose nothing")
     confirm_rows: int = Field(
@@ -305,13 +307,15 @@ def run_config(recipe: LibraryRecipe, backbone: str, task: str, setting: Setting
         backbone: by its name.
         task: by its reference.
         setting: that is tried, or that the calibration chose.
-        changes: what is this run's own, such as its steps.
+        changes: what is this run's own: its steps, and more.
     """
-    shared = ("batch_size", "micro_batch", "max_input_tokens", "max_target_tokens", "train_rows", "select_rows")
+    shared = ("batch_size", "micro_batch", "max_input_tokens", "max_target_tokens", "select_rows")
+    drawn = None if is_mixture(task) else recipe.batch_size * changes["steps"]
     values: dict[str, Any] = {
         "task": task,
         "backbone": backbone,
         **{name: getattr(recipe, name) for name in shared},
+        "train_rows": recipe.train_rows or drawn,
         "optimiser": setting.optimiser,
         "learning_rate": setting.learning_rate,
         "weight_decay": setting.weight_decay,
