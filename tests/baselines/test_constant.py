@@ -1,0 +1,37 @@
+"""A constant answer is what most training rows have."""
+
+import pytest
+
+from spot.baselines.arms import Unsuitable
+from spot.baselines.constant import fit_constant
+from spot.tasks.task import Example
+from tests.support.toy_terms import REPORT, toy_rows, toy_task
+
+
+def test_the_most_frequent_answer_is_given_to_every_row(terms):
+    fitted = fit_constant(terms(train=(*toy_rows(1, 2), *toy_rows(3))))  # fine bad fine bad, and fine
+    train = (*toy_rows(1, 2), *toy_rows(3))
+    assert [row.answers[0] for row in train].count("bad") == 2 == [row.answers[0] for row in train].count("fine")
+    assert fitted.setting == {"answer": "bad"}, "of equally frequent ones the first label"
+    fitted = fit_constant(terms(train=(*train, *toy_rows(1, 2))))
+    assert {prediction.text for prediction in fitted.on(REPORT).predictions} == {"fine"}
+    assert fitted.selection == 50.0
+
+
+def test_its_probabilities_are_the_shares_of_the_training_rows_with_one_row_more_of_each(terms):
+    [prediction, *_] = fit_constant(terms(train=(*toy_rows(4), *toy_rows(1, 2)))).on(REPORT).predictions
+    assert prediction.probabilities == pytest.approx({"bad": 3 / 7, "fine": 4 / 7})
+
+
+def test_open_answers_have_a_most_frequent_one_too(terms):
+    rows = tuple(Example(str(n), f"q: {n}", (answer,)) for n, answer in enumerate(("Rome", "Oslo", "Rome")))
+    task = toy_task(labels=(), metrics=("exact_match",), kind="text")
+    fitted = fit_constant(terms(task=task, train=rows, selection=rows))
+    assert fitted.setting == {"answer": "Rome"} and fitted.selection == pytest.approx(200 / 3)
+    assert fitted.on(rows).evaluation(task, rows).correct == (True, False, True)
+
+
+def test_unlabelled_text_has_none(terms):
+    task = toy_task(labels=(), metrics=("likelihood",), kind="text")
+    with pytest.raises(Unsuitable, match="unlabelled text"):
+        fit_constant(terms(task=task))
