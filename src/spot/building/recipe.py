@@ -28,6 +28,7 @@ STARTER = SHIPPED[0]
 WHICH_SOURCES = ("name", "tasks", "calibrate", "tokens", "steps", "report_rows", "micro_batch", "evaluations")
 MOST_STEPS = 10_000_000  # of a run, as in `TuneConfig`
 Optimiser = Literal["adamw", "adafactor"]
+Network = Literal["none", "residual", "mlp"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ class LibraryRecipe(BaseModel):
         None, strict=False, min_length=1, description="prompt tokens to try; left out: 20, of a seq2seq model 100"
     )
     weight_decay: float | None = Field(None, ge=0, lt=1, description="pull towards zero a step")
+    reparameterise: tuple[Network, ...] = Field(
+        ("none",), strict=False, min_length=1, description="networks over the prompt to try: none, residual, mlp"
+    )
 
     @field_validator("tasks")
     @classmethod
@@ -114,7 +118,9 @@ class LibraryRecipe(BaseModel):
             raise ValueError("should hold two tasks or more: with fewer there is nothing to choose a source from")
         return tasks
 
-    @field_validator("tasks", "calibrate", "starts", "rates", "learning_rates", "lengths", "optimisers")
+    @field_validator(
+        "tasks", "calibrate", "starts", "rates", "learning_rates", "lengths", "optimisers", "reparameterise"
+    )
     @classmethod
     def _each_once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         """Twins would be trained twice."""
@@ -173,11 +179,13 @@ class Setting:
     weight_decay: float
     length: int
     init: str
+    reparameterise: Network = "none"
 
     def __str__(self) -> str:
         """For people."""
         decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
-        return f"{self.optimiser} at {self.learning_rate:g}{decay}, {self.length} tokens, {self.init} start"
+        network = f", {self.reparameterise} network" if self.reparameterise != "none" else ""
+        return f"{self.optimiser} at {self.learning_rate:g}{decay}, {self.length} tokens, {self.init} start{network}"
 
 
 def read_recipe(path: Path | str = STARTER, overrides: Sequence[str] = ()) -> LibraryRecipe:
@@ -290,10 +298,11 @@ def settings_of(recipe: LibraryRecipe, kind: str, rms: float) -> tuple[Setting, 
     decay = usual.weight_decay if recipe.weight_decay is None else recipe.weight_decay
     return tuple(
         dict.fromkeys(
-            Setting(optimiser, learning_rate, decay, length, start)
+            Setting(optimiser, learning_rate, decay, length, start, network)
             for length in recipe.lengths or usual.lengths
             for optimiser in recipe.optimisers or usual.optimisers
             for start in recipe.starts
+            for network in recipe.reparameterise
             for learning_rate in learning_rates
         )
     )
@@ -321,6 +330,7 @@ def run_config(recipe: LibraryRecipe, backbone: str, task: str, setting: Setting
         "weight_decay": setting.weight_decay,
         "length": setting.length,
         "init": setting.init,
+        "reparameterise": setting.reparameterise,
     }
     return TuneConfig(**{**values, **changes})
 
