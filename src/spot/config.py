@@ -288,10 +288,11 @@ class TransferConfig(BaseModel):
         "between them and starts from scratch, `oracle`: all of them, `none`: plain tuning alone, or `auto`, which "
         "picks one and says why",
     )
-    rank_by: Literal["mean", "token", "max", "learned"] = Field(
+    rank_by: Literal["mean", "token", "max", "learned", "record"] = Field(
         default="mean",
         serialization_alias="metric",  # its name in `digest`, which names files of transfers
-        description="similarity of task embeddings, or `learned`: what past transfers lead to expect",
+        description="similarity of task embeddings; or what past transfers lead to expect: `learned` by similarity and "
+        "past gains, `record` by past gains alone",
     )
     k: int | None = Field(
         default=None,

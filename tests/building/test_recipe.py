@@ -6,15 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spot.building.recipe import (
-    SHIPPED,
-    LibraryRecipe,
-    Setting,
-    differing_fields,
-    read_recipe,
-    run_config,
-    settings_of,
-)
+from spot.building.recipe import SHIPPED, LibraryRecipe, Setting, differing_fields, read_recipe, run_config, settings_of
 from spot.errors import ConfigError
 
 LIBRARY_SH = Path(__file__).parents[2] / "recipes" / "library.sh"
@@ -70,6 +62,13 @@ def test_settings_are_all_combinations_and_each_is_there_once():
     settings = settings_of(tried, "causal", rms=3.0)
     assert len(settings) == len(set(settings)) == 2 * 2 * 2
     assert {setting.learning_rate for setting in settings} == {2.0, 3.0}
+
+
+def test_networks_over_the_prompt_are_tried_and_named():
+    settings = settings_of(recipe(rates=[1.0], reparameterise=["none", "residual"]), "causal", rms=1.0)
+    assert [setting.reparameterise for setting in settings] == ["none", "residual"]
+    assert [str(setting).endswith("residual network") for setting in settings] == [False, True]
+    assert run_config(recipe(), "model", "trec", settings[1], steps=1).reparameterise == "residual"
 
 
 def test_nothing_to_try_is_refused():

@@ -239,7 +239,7 @@ class _Building:
         setting = self.record.setting
         self.trials, self.checks = self.record.trials, self.record.checks
         sources = {task.title: self.plan.source(task, setting) for task in self.plan.sources}
-        missing = [task for task in self.plan.sources if not self._has(task)]
+        missing = [task for task in self.plan.sources if not self._has(task, sources[task.title])]
         again = [self.plan.source(task, setting, again=True) for task in self._to_check()]
         yield from self._all([*(sources[task.title] for task in missing), *again])
         self._compare_seeds(setting)
@@ -355,9 +355,12 @@ class _Building:
         write_record(self.place, record)
         write_card(library, record)
 
-    def _has(self, task: PlannedTask) -> bool:
-        """Whether the library has a prompt of the task."""
-        return any(entry.task == task.title for entry in Library(self.place).entries())
+    def _has(self, task: PlannedTask, job: Job) -> bool:
+        """Whether the library has a prompt of the task, and the record knows of it where this build trained it."""
+        assert self.record is not None
+        is_there = any(entry.task == task.title for entry in Library(self.place).entries())
+        is_known = any(source.task == task.title for source in self.record.sources)
+        return is_there and (is_known or find_done(job) is None)
 
     def _to_check(self) -> list[PlannedTask]:
         """The tasks whose second seed is still to be compared."""

@@ -24,7 +24,7 @@ from spot.strategies.halving import Rung, mean_best_so_far, survivors
 from spot.tasks.splits import Splits
 from spot.tasks.task import Example, Task
 from spot.training.loop import Diverged, Rule, gang_digest
-from spot.training.result import RunResult
+from spot.training.result import CurvePoint, RunResult
 from spot.training.run import Member, members_of, prepare_run
 from spot.training.tuning import tune_runs
 
@@ -203,9 +203,14 @@ def racing(results: Sequence[RunResult], tasks: int, rungs: Sequence[Rung], step
         if rung.step > step:
             break
         alive = tuple(number for number in alive if (at := lost[number]) is None or at >= rung.step)
-        ranks = [mean_best_so_far([result.curve for result in by_setting[number]], rung.step) for number in alive]
+        ranks = [mean_best_so_far(learned_curves(by_setting[number]), rung.step) for number in alive]
         alive = survivors(alive, ranks, rung.keep)
     return tuple(number for number in alive if (at := lost[number]) is None or at >= step)
+
+
+def learned_curves(results: Sequence[RunResult]) -> list[Sequence[CurvePoint]]:
+    """The curves of runs without their starts, which all settings of one start share; a lone start stays."""
+    return [result.curve[1:] or result.curve for result in results]
 
 
 def split_choosing(member: Member, select_rows: int, confirm_rows: int) -> tuple[Member, Sequence[Example]]:

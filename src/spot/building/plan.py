@@ -306,8 +306,8 @@ def find_tasks(
         more = f"\n  and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise TaskError(
             f"the rows of {len(found) or 'none'} of the {len(recipe.tasks)} tasks of the recipe {recipe.name} are "
-            f"here; expected two or more. Give a data folder with --data DIR, or a recipe with your own task files.{reasons}"
-            f"{more}"
+            "here; expected two or more. Give a data folder with --data DIR, or a recipe with your own task files."
+            f"{reasons}{more}"
         )
     return tuple(found), missing
 

@@ -47,7 +47,9 @@ TEXTS = {
     "found on report rows: take the best of them with caution.",
     "Similarity against gain": "One point a source, means over seeds. With few sources a large r is common by chance.",
     "How well similarities rank": "Rank correlation of similarities with gains on report rows, target by target. The "
-    "row learned adds how the sources did on selection rows of the other targets; a target's own gains are not seen. "
+    "row learned adds how the sources did on selection rows of the other targets; record goes by that alone, without "
+    "any similarity; a target's own gains are seen by neither. Steps from every source rank by the score on selection "
+    "rows after a quarter of each run. What the first source loses is the gain of the best one less its own. "
     "The row selection rows is a yardstick: it ranks by the tuned runs' own scores there, so that what it lacks to +1 "
     "is the noise of selection and report rows, and no similarity can be blamed for it.",
     "How alike the tasks are": "Cosine of the average tokens of task embeddings, average over seeds, in the order of "
