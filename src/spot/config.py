@@ -113,8 +113,8 @@ class TuneConfig(BaseModel):
     )
     learning_rate: float | Literal["auto"] = Field(
         default=0.005,
-        description="step size; too high diverges, too low leaves the prompt where it began; `auto` lets a short race "
-        "on the selection rows choose it",
+        description="step size; too high diverges, too low leaves the prompt where it began; `auto` trains with "
+        "each of two and keeps the better by selection rows",
     )
     warmup_steps: int = Field(
         default=0, ge=0, le=10_000_000, description="first steps, over which the learning rate rises from 0 to its peak"

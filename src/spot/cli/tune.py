@@ -43,6 +43,7 @@ def tune(
 
     from spot.models.backbone import Backbone
     from spot.training.model_tuning import tune_model_run
+    from spot.training.rates import RACED_RATES
     from spot.training.run import members_of, prepare_run
     from spot.training.tuning import TunedPrompt, tune_runs
 
@@ -77,8 +78,8 @@ def tune(
         else f"on the {selecting} rows that chose the step: no rows are kept for a report"
     )
     raced = (
-        f"learning rate {tuned.prompt.config['learning_rate']}: the best of a race that took "
-        f"{result.curve[0].tokens:,} of the text tokens above"
+        f"learning rate {tuned.prompt.config['learning_rate']}: the best of "
+        f"{' and '.join(map(str, RACED_RATES[resolved.optimiser]))} on the selection rows; the text tokens are of both"
         if isinstance(tuned, TunedPrompt) and resolved.learning_rate == "auto"
         else ""
     )

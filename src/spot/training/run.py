@@ -57,7 +57,6 @@ class Run:
         fingerprint: of the backbone.
         keep: which checkpoint the prompt is: the `best` by selection score, or the `last`.
         is_instructed: whether the task's instruction follows the parents in `start`.
-        spent: text tokens that choosing its settings has trained already, which count as its own.
     """
 
     config: TuneConfig
@@ -68,7 +67,6 @@ class Run:
     fingerprint: str = ""
     keep: Literal["best", "last"] = "best"
     is_instructed: bool = False
-    spent: int = 0
 
     @property
     def initialiser(self) -> str:
