@@ -6,15 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spot.building.recipe import (
-    SHIPPED,
-    LibraryRecipe,
-    Setting,
-    differing_fields,
-    read_recipe,
-    run_config,
-    settings_of,
-)
+from spot.building.recipe import SHIPPED, LibraryRecipe, Setting, differing_fields, read_recipe, run_config, settings_of
 from spot.errors import ConfigError
 
 LIBRARY_SH = Path(__file__).parents[2] / "recipes" / "library.sh"
