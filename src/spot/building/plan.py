@@ -160,7 +160,7 @@ class BuildPlan:
             "seed": int(again),
         }
         config = run_config(recipe, self.backbone, task.reference, setting, **changes)
-        return Source(config=config, again=again, origin=self.origin((task,)), data=self.data)
+        return Source(config=config, task=task.title, again=again, origin=self.origin((task,)), data=self.data)
 
     @property
     def calibration(self) -> Amount:
