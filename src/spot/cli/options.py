@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from spot.cli.output import progress
+from spot.cli.output import note, progress
 
 if TYPE_CHECKING:
+    from spot.config import TuneConfig
     from spot.library.library import Library
     from spot.models.backbone import Backbone
     from spot.prompts.prompt import BackboneId, SoftPrompt
@@ -105,6 +106,32 @@ def load_backbone(wanted: "str | BackboneId") -> "Backbone":
     name = wanted if isinstance(wanted, str) else wanted.name
     with progress(f"loading {name if name.isprintable() else repr(name)}"):
         return Backbone.load(wanted)
+
+
+def warn_of_memory(config: "TuneConfig") -> None:
+    """Say before a model is loaded that a run may need more memory than there is; it stops nobody.
+
+    A model that takes less than a quarter of what is free is not looked at: counting takes seconds.
+    """
+    from spot.models.checkpoints import architecture_named
+    from spot.models.device import placement
+    from spot.models.estimate import Way, Work, estimates
+    from spot.models.memory import free_on, gigabytes
+
+    place, precision = placement()
+    free = free_on(place)
+    architecture = architecture_named(config.backbone)
+    weights = sum(parameter.numel() for parameter in architecture.paper.parameters()) * precision.itemsize
+    if free is None or 4 * weights < free:
+        return
+    way = Way(checkpoints=config.gradient_checkpointing)
+    found = estimates(architecture, Work.of(config, config.max_target_tokens), precision, [way]).get(way)
+    if found is not None and found.memory > free:
+        note(
+            f"{config.backbone} may not fit: the run is estimated to take {gigabytes(found.memory)}, and "
+            f"{gigabytes(free)} are free. `spot doctor --backbone {config.backbone} --steps {config.steps}` shows what "
+            "takes less, such as --set micro_batch=4, --set gradient_checkpointing=true, or SPOT_DTYPE=bfloat16."
+        )
 
 
 def open_sources(name: str) -> "Library":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example, overrides, setting
+from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example, overrides, setting, warn_of_memory
 from spot.cli.output import emit, progress, scores
 from spot.config import TuneConfig, load_config
 from spot.storage.files import cache_dir
@@ -47,6 +47,7 @@ def tune(
     from spot.training.tuning import TunedPrompt, tune_runs
 
     members, name = members_of(resolved, data)
+    warn_of_memory(resolved)
     with progress(f"loading {resolved.backbone}"):
         model = Backbone.load(resolved.backbone, gradient_checkpointing=resolved.gradient_checkpointing)
     run = prepare_run(resolved, members, model, name=name)
