@@ -94,7 +94,7 @@ def test_what_a_run_takes_is_said_before_anything_is_loaded(spot: Spot, tiny_fol
         (folder / "elsewhere").rename(folder / "model.safetensors")
     assert result.code == 0
     ways = {row["way"]: row for row in result.json}
-    assert list(ways)[0] == "plain" and "4bit, gradient checkpointing" in ways
+    assert next(iter(ways)) == "plain" and "4bit, gradient checkpointing" in ways
     assert all(row["memory"] > row["weights"] > 0 and row["seconds"] > 0 and row["fits"] for row in ways.values())
     bad = spot("doctor", "--backbone", folder, "--steps", 10, "--length", 0)
     assert bad.code == 2 and "length" in bad.err

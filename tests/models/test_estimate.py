@@ -56,8 +56,10 @@ def test_each_way_takes_what_it_is_for():
 
 @pytest.mark.parametrize(
     ("name", "billions"),
-    [("t5-small", 0.077), ("t5-base", 0.248), ("t5-large", 0.783), ("t5-xl", 2.85), ("t5-xxl", 11.1)]
-    + [("llama-1b", 1.24), ("llama-8b", 8.03), ("llama-70b", 70.6), ("gemma-270m", 0.268)],
+    [
+        *(("t5-small", 0.077), ("t5-base", 0.248), ("t5-large", 0.783), ("t5-xl", 2.85), ("t5-xxl", 11.1)),
+        *(("llama-1b", 1.24), ("llama-8b", 8.03), ("llama-70b", 70.6), ("gemma-270m", 0.268)),
+    ],
 )
 def test_shapes_have_the_sizes_that_their_makers_say(name, billions):
     paper = architecture_named(name).paper
