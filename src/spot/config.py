@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from spot.errors import ConfigError, StorageError, did_you_mean
 from spot.storage.opening import read_bounded
 
-INITS = ("vocabulary", "classes", "uniform")
+INITS = ("vocabulary", "classes", "uniform", "instruction")
+BEHIND = "+instruction"  # behind another start: its tokens first, then those of the task's instruction
+LARGEST_RATE = 3e37  # of learning rates: the optimisers take no larger one
 INSTEAD: tuple["Instead", ...] = (
     "constant",
     "tfidf",
@@ -80,7 +82,9 @@ class TuneConfig(BaseModel):
         min_length=1, description="name of a known task, `mixture:NAME`, or path of a task or mixture file"
     )
     backbone: str = Field(
-        default="embedded", min_length=1, description="`embedded`, a Hugging Face id or a local folder; never trained"
+        default="embedded",
+        min_length=1,
+        description="`embedded`, a Hugging Face id, a folder or a GGUF file; never trained",
     )
     method: Literal["prompt", "model"] = Field(
         default="prompt", description="what trains: a `prompt`, or all weights of a copy of the `model`, the baseline"
@@ -107,11 +111,22 @@ class TuneConfig(BaseModel):
     optimiser: Literal["adamw", "adafactor"] = Field(
         default="adamw", description="`adafactor` is the paper's, with T5's scale of learning rates (0.3)"
     )
-    learning_rate: float = Field(
+    learning_rate: float | Literal["auto"] = Field(
         default=0.005,
-        gt=0,
-        le=3e37,
-        description="step size; too high diverges, too low leaves the prompt where it began",
+        description="step size; too high diverges, too low leaves the prompt where it began; `auto` lets a short race "
+        "on the selection rows choose it",
+    )
+    warmup_steps: int = Field(
+        default=0, ge=0, le=10_000_000, description="first steps, over which the learning rate rises from 0 to its peak"
+    )
+    decay: Literal["none", "linear", "cosine"] = Field(
+        default="none", description="how the learning rate falls to 0 behind its peak"
+    )
+    decay_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="last step of a falling learning rate, behind which it is 0; left out: the run's last one",
     )
     weight_decay: float = Field(
         default=0.0,
@@ -125,8 +140,18 @@ class TuneConfig(BaseModel):
     init: str = Field(
         default="vocabulary",
         min_length=1,
-        description="initial value: vocabulary, classes, uniform, text:WORDS, or a prompt: its file, the folder of a "
-        "run, packaged:TASK",
+        description="initial value: vocabulary, classes, uniform, instruction (the task's), demonstrations:K (rows "
+        "that train), text:WORDS, or a prompt: its file, the folder of a run, packaged:TASK; with `+instruction` "
+        "behind it the task's instruction follows",
+    )
+    reparameterise: Literal["none", "residual", "mlp"] = Field(
+        default="none",
+        description="what trains beside the prompt: a `residual` bottleneck over it, or an `mlp` over codes that is "
+        "added to it; both are folded into the prompt",
+    )
+    bottleneck: int = Field(default=128, ge=1, le=100_000, description="inner width of a reparameterisation")
+    network_learning_rate: float = Field(
+        default=0.001, gt=0, le=LARGEST_RATE, description="step size of a reparameterisation's network"
     )
     init_seed: int = Field(default=0, ge=0, lt=_SEED_LIMIT, description="seed of the initial value alone")
     seed: int = Field(default=0, ge=0, lt=_SEED_LIMIT, description="seed of the order of the rows")
@@ -181,13 +206,43 @@ class TuneConfig(BaseModel):
     @classmethod
     def _known_init(cls, init: str) -> str:
         """A bare word that is neither a kind nor names a prompt is a typing mistake."""
-        kind, _, words = init.partition(":")
+        first = init.removesuffix(BEHIND)
+        kind, _, words = first.partition(":")
         is_named = kind in ("text", "packaged") and words.strip()
-        is_path = "/" in init or init.endswith(".safetensors") or os.path.exists(os.path.expanduser(init))
-        if init in INITS or is_named or is_path:
+        is_counted = kind == "demonstrations" and words.isascii() and words.isdecimal() and 0 < int(words[:9]) < 10**6
+        is_path = "/" in first or first.endswith(".safetensors") or os.path.exists(os.path.expanduser(first))
+        if first in INITS or is_named or is_counted or (is_path and kind != "demonstrations"):
             return init
-        accepted = [*INITS, "text:WORDS", "PATH.safetensors", "packaged:TASK"]
+        accepted = [*INITS, "demonstrations:K", "text:WORDS", "PATH.safetensors", "packaged:TASK"]
         raise ValueError(f"should be one of {', '.join(accepted)}; {did_you_mean(init, accepted)}")
+
+    @field_validator("learning_rate", mode="plain")
+    @classmethod
+    def _number_or_auto(cls, rate: Any, info: ValidationInfo) -> float | str:
+        """One message for what is neither; only prompts race."""
+        if rate == "auto" and info.data.get("method") != "model":
+            return rate
+        if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate <= LARGEST_RATE:
+            return float(rate)
+        choice = "" if info.data.get("method") == "model" else ", or 'auto'"
+        raise ValueError(f"should be a number above 0 and at most {LARGEST_RATE:g}{choice}")
+
+    @field_validator("reparameterise")
+    @classmethod
+    def _of_prompts(cls, reparameterise: str, info: ValidationInfo) -> str:
+        """Only a prompt is made by a network."""
+        if reparameterise != "none" and info.data.get("method") == "model":
+            raise ValueError("should be 'none' where method is 'model', which trains no prompt")
+        return reparameterise
+
+    @field_validator("decay_steps")
+    @classmethod
+    def _behind_warmup(cls, decay_steps: int | None, info: ValidationInfo) -> int | None:
+        """The rate falls behind its rise, if it falls at all."""
+        warmup_steps = info.data.get("warmup_steps", 0)
+        if decay_steps is not None and decay_steps < warmup_steps:
+            raise ValueError(f"should be at least warmup_steps = {warmup_steps}, where the rate begins to fall")
+        return decay_steps
 
     @field_validator("key_step")
     @classmethod
@@ -206,6 +261,17 @@ class TuneConfig(BaseModel):
             raise ValueError("should be false where dropout is above 0: what is computed twice would be dropped anew")
         return checkpointing
 
+    @property
+    def rate(self) -> float:
+        """The learning rate as a number.
+
+        Raises:
+            ConfigError: a race is to choose it first.
+        """
+        if self.learning_rate == "auto":
+            raise ConfigError("learning_rate is 'auto' where it must be known; expected a number: tune by `tune_runs`")
+        return self.learning_rate
+
 
 SELECT_ROWS: int = TuneConfig.model_fields["select_rows"].default
 REPORT_ROWS: int = TuneConfig.model_fields["report_rows"].default
@@ -222,10 +288,11 @@ class TransferConfig(BaseModel):
         "between them and starts from scratch, `oracle`: all of them, `none`: plain tuning alone, or `auto`, which "
         "picks one and says why",
     )
-    rank_by: Literal["mean", "token", "max", "learned"] = Field(
+    rank_by: Literal["mean", "token", "max", "learned", "record"] = Field(
         default="mean",
         serialization_alias="metric",  # its name in `digest`, which names files of transfers
-        description="similarity of task embeddings, or `learned`: what past transfers lead to expect",
+        description="similarity of task embeddings; or what past transfers lead to expect: `learned` by similarity and "
+        "past gains, `record` by past gains alone",
     )
     k: int | None = Field(
         default=None,
@@ -248,7 +315,7 @@ class TransferConfig(BaseModel):
     )
     steps: int = Field(default=36, ge=1, description="optimiser steps of every tuned arm")
     seeds: int = Field(default=3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
-    starts: tuple[Literal["vocabulary", "classes", "uniform"], ...] = Field(
+    starts: tuple[Literal["vocabulary", "classes", "uniform", "instruction"], ...] = Field(
         default=("vocabulary",),
         min_length=1,
         description="starts of the plain arms; the task embedding is read from the first",
@@ -286,7 +353,9 @@ class TransferConfig(BaseModel):
     @property
     def without_baselines(self) -> "TransferConfig":
         """The same where nothing is compared beside prompts: what decides the runs."""
-        return self.model_copy(update={name: type(self).model_fields[name].default for name in LATER})
+        return self.model_copy(
+            update={name: known.default for name, known in type(self).model_fields.items() if name in LATER}
+        )
 
     @property
     def baselines(self) -> tuple[Instead, ...]:
@@ -306,7 +375,10 @@ class TransferConfig(BaseModel):
 
 
 # Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
-LATER = ("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules")
+LATER = (
+    *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
+    *("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules"),
+)
 
 
 def read_budget(text: str) -> tuple[float, str]:
@@ -325,6 +397,12 @@ def read_budget(text: str) -> tuple[float, str]:
     if match is None or not float(match[1]):
         raise ValueError("should be a multiple of one plain run such as 2x, or a time such as 90s, 10min or 1.5h")
     return float(match[1]) * _SECONDS.get(match[2], 1), "x" if match[2] == "x" else "s"
+
+
+def names_prompt(init: str) -> bool:
+    """Whether runs of an `init` begin with another prompt: its file, the folder of its run, or one of the package."""
+    first = init.removesuffix(BEHIND)
+    return first not in INITS and first.partition(":")[0] not in ("text", "demonstrations")
 
 
 def load_config(model: type[Config], path: Path | str | None = None, overrides: Sequence[str] = ()) -> Config:

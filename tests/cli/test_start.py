@@ -47,9 +47,9 @@ def test_an_interrupt_at_any_moment_of_a_start_ends_in_one_line(tuned_tasks: Tun
     clock = random.Random(5)
     for number in range(12):
         out = tmp_path / str(number)
-        words = ["tune", tuned_tasks.task(), *tuned_tasks.model, *FAST, "--steps", "2000", "--out", out]
+        words = ["tune", tuned_tasks.task(), *tuned_tasks.model, *FAST, "--steps", "100000", "--out", out]
         code, err = interrupted(words, clock.uniform(0.0, 6.0))
-        assert code == INTERRUPTED, err  # 2,000 steps are never done by then
+        assert code == INTERRUPTED, err  # so many steps are never done by then
         check_end(code, "\n".join(line for line in err.splitlines() if not line.startswith(("loading", "tuning"))))
 
 

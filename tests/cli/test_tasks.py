@@ -71,6 +71,16 @@ def wsc(number: int, label: int) -> dict[str, Any]:
 # Showing.
 
 
+def test_show_says_what_is_asked_and_where_nothing_is_said(spot: Spot, tmp_path: Path):
+    (tmp_path / "rows.csv").write_text("text,label\nwell made,good\nfell apart,bad\n")
+    task = tmp_path / "task.toml"
+    task.write_text('name = "mine"\nrows = "rows.csv"\ninstruction = "Judge it:\\ngood or bad."\n')
+    assert spot("tasks", "show", task, "--json").json["instruction"] == "Judge it:\ngood or bad."
+    assert r"asked    Judge it:\ngood or bad." in spot("tasks", "show", task).out
+    task.write_text('name = "mine"\nrows = "rows.csv"\n')
+    assert "asked    nothing is said: no instruction" in spot("tasks", "show", task).out
+
+
 @pytest.mark.parametrize("family", ["t5", "llama"])
 @pytest.mark.parametrize("prefix", [False, True])
 def test_show_gives_rows_as_they_are_and_as_the_model_reads_them(
@@ -107,6 +117,7 @@ def test_show_gives_rows_as_they_are_and_as_the_model_reads_them(
             f"tokens   {counts[0]} in, {counts[1]} out",
         ]
         assert "\n".join(["", *block, ""]) in text
+    assert "asked    Does sentence2 follow from sentence1? Say entailment if it does, else not_entailment.\n" in text
     assert "labels   entailment, not_entailment" in text and "splits   train, validation" in text
 
 
@@ -173,7 +184,9 @@ def test_the_list_holds_every_known_task_and_every_member_of_a_mixture(spot: Spo
     names = [task["name"] for task in found]
     assert names == sorted(TABLE) and len(set(names)) == len(names)
     assert {name for mixture in mixtures.MIXTURES.values() for name in mixture.tasks} <= set(names)
-    assert all(set(task) == {"name", "title", "splits", "labels", "metrics", "revision"} for task in found)
+    assert all(
+        set(task) == {"name", "title", "splits", "labels", "metrics", "revision", "instruction"} for task in found
+    )
     by_name = {task["name"]: task for task in found}
     assert by_name["superglue/record"]["labels"] == [] and by_name["glue/rte"]["labels"] == list(RTE)
     text = spot("tasks", "list").out

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, CpmAntConfig
 from spot.errors import BackboneError
 from spot.models import embedded
 from spot.models.backbone import Backbone
-from spot.models.checkpoints import ensure_embedded, locate
+from spot.models.checkpoints import locate
+from spot.models.converted import ensure_embedded
 from spot.prompts.prompt import BackboneId
 from tests.support.tiny_models import FAMILIES, SEQ2SEQ, VOCABULARY, tiny_config
 
@@ -71,7 +72,7 @@ def test_a_missing_shard_is_named(folder, tiny):
 
 @pytest.mark.parametrize("name", ["no/such/folder", "a b", "C:\\models"])
 def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(name):
-    with pytest.raises(BackboneError, match=r"no folder .*, and it is no hub id; expected 'embedded', a folder or"):
+    with pytest.raises(BackboneError, match=r"no folder .*, and it is no hub id; expected 'embedded', a folder, a"):
         locate(name)
 
 

@@ -171,12 +171,6 @@ def test_a_weight_file_with_anything_but_tensors_is_refused_and_nothing_of_it_ru
     assert "ran" not in capsys.readouterr().out
 
 
-def test_a_folder_of_gguf_is_told_how_to_convert_it(tmp_path):
-    (tmp_path / "model.Q4.gguf").write_bytes(b"GGUF")
-    with pytest.raises(BackboneError, match=r"holds its weights as GGUF \(model.Q4.gguf\).* Convert it: "):
-        weight_files(str(tmp_path))
-
-
 def test_a_gigabyte_takes_at_most_two_seconds(tmp_path):
     megabytes = 64
     save_file({f"t{number}": torch.rand(2**18 * 4) for number in range(megabytes // 4)}, tmp_path / "model.safetensors")

@@ -292,7 +292,7 @@ def test_the_header_alone(tmp_path: Path) -> None:
         "seed": 3,
         "initialiser": "vocabulary",
         "parents": [{"digest": "0123456789abcdef", "weight": 1.0}],
-        "key_recipe": vars(RECIPE),
+        "key_recipe": RECIPE.to_json(),
         "config": {"steps": 20, "nested": {"list": [1, None, True, "é"]}},
         "scores": {"accuracy": 90.0},
         "frozen_scores": {"accuracy": 50.0},
@@ -304,6 +304,19 @@ def test_the_header_alone(tmp_path: Path) -> None:
     bare = header(path)
     assert set(bare) == set(found)
     assert (bare["parents"], bare["key_recipe"], bare["config"], bare["arrays"]) == ([], None, {}, ["value"])
+
+
+def test_a_recipe_says_in_a_file_what_is_not_by_default_and_comes_back(tmp_path: Path) -> None:
+    """So that prompts of recipes that came before keep their digests."""
+    first = ("step", "length", "init", "init_seed", "optimiser", "learning_rate", "weight_decay", "batch_size")
+    assert tuple(RECIPE.to_json()) == (*first, "max_input_tokens")
+    changed = replace(RECIPE, reparameterise="residual", bottleneck=64, decay="linear", decay_steps=96)
+    prompt = small(key_recipe=changed)
+    save(prompt, tmp_path / "p.safetensors")
+    stored = header(tmp_path / "p.safetensors")["key_recipe"]
+    assert stored.keys() - RECIPE.to_json().keys() == {"reparameterise", "bottleneck", "decay", "decay_steps"}
+    assert load(tmp_path / "p.safetensors").key_recipe == changed == KeyRecipe(**stored)
+    assert prompt.digest != small().digest
 
 
 def test_a_flipped_bit_in_the_header_is_seen_without_the_arrays(tmp_path: Path) -> None:
@@ -350,6 +363,8 @@ def test_prompts_are_values() -> None:
         ({"task": 3}, "the field 'task' holds 3; it should be a valid string"),
         ({"step": -1}, "the field 'step' holds -1; it should be greater than or equal to 0"),
         ({"step": True}, "the field 'step' holds True; it should be a valid integer"),
+        ({"key_recipe": replace(RECIPE, decay="steep")}, "decay is 'steep'; it should be 'none', 'linear' or 'cosine'"),
+        ({"key_recipe": replace(RECIPE, bottleneck=0)}, "bottleneck is 0; it should be greater than or equal to 1"),
         ({"key_recipe": replace(RECIPE, step=-5)}, "key_step is -5; it should be greater than or equal to 1"),
         ({"backbone": replace(BACKBONE, kind="other")}, "the field 'backbone.kind' holds 'other'"),
     ],

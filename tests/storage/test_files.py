@@ -1,8 +1,10 @@
 """Whole files, locks and the cache folder."""
 
+import contextlib
 import errno
 import fcntl
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -239,6 +241,22 @@ def test_lock_is_exclusive_and_ends(tmp_path: Path) -> None:
         raise KeyError
     with lock(path):
         pass
+
+
+def test_a_writer_of_the_same_waits_for_the_one_that_was_first(tmp_path: Path) -> None:
+    """Whoever waits gets the lock when its holder lets it go, and not before."""
+    code = (
+        "import sys\nfrom spot.storage.files import lock\n"
+        "with lock(sys.argv[1], waits=True):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    path = tmp_path / "model"
+    held = contextlib.ExitStack()
+    held.enter_context(lock(path))
+    with python(code, path) as waiting:
+        assert waiting.stdout is not None
+        assert not select.select([waiting.stdout], [], [], 1)[0]
+        held.close()
+        assert waiting.stdout.readline() == "held\n"
 
 
 def test_lock_of_another_process(tmp_path: Path) -> None:

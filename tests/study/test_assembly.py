@@ -70,17 +70,20 @@ def test_averages_and_mixtures_use_the_nearest(planned, worker):
 
 
 def test_report_rows_are_compared_with_what_other_sources_train_on(planned, worker):
-    made = planned('strategies=["best"]', "source={key_step=4, steps=6, train_rows=5}")
+    made = planned("rows=per_seed", 'strategies=["best"]', "source={key_step=4, steps=6, train_rows=5}")
     worker.run(made)
     texts = {word: [f"a {word} row with the number {number:04d}" for number in range(30)] for word in WORDS}
+    draws: dict[int, set[str]] = {}  # seed -> texts that sources train on
     for item in worker.items:
-        first = item.gang.cells[0]
-        seen = {
-            word: sum(any(contains(sketch, text) for sketch in item.sketches) for text in texts[word]) for word in WORDS
-        }
-        # A source's run asks nobody; a target's own rows are not in the way of its report.
-        expected = dict.fromkeys({"red", "green", "blue"} - {first.task}, 5) if first.kind != "source" else {}
-        assert seen == {word: expected.get(word, 0) for word in WORDS}
+        for cell, sketches in zip(item.gang.cells, item.sketches, strict=True):
+            seen = {
+                word: {text for text in texts[word] if any(contains(part, text) for part in sketches)} for word in WORDS
+            }
+            # A source's run asks nobody; a target's own rows are not in the way of its report.
+            expected = dict.fromkeys({"red", "green", "blue"} - {cell.task}, 5) if cell.kind != "source" else {}
+            assert {word: len(part) for word, part in seen.items()} == {word: expected.get(word, 0) for word in WORDS}
+            draws.setdefault(cell.seed, set()).update(*seen.values())
+    assert len(draws[0]) == len(draws[1]) == 15 and draws[0] != draws[1]
 
 
 def test_existing_prompts_are_taken_as_they_are(planned, worker, tmp_path):

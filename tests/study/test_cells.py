@@ -75,7 +75,7 @@ def test_settings_are_those_of_the_table_of_each_kind(planned):
     assert {cell.config.steps for cell in made.cells if cell.kind != "source"} == {48}
     assert [cell.init_seed for cell in of(made, kind="plain", task="cr", seed=0)] == [0, 0, 1]
     [mixture] = of(made, kind="mixture", task="cr", seed=1)
-    assert mixture.before == TuneConfig(task="mixture", steps=40, seed=1)
+    assert mixture.before == TuneConfig(task="mixture", steps=40, seed=1, rows_seed=1)
     alone, before = of(made, kind="model", task="cr", seed=1)
     assert alone.config.method == "model" and alone.config.learning_rate == 0.001 and alone.before is None
     assert before.sources == ("mixture:nli",) and before.before.task == "mixture:nli"
@@ -121,6 +121,18 @@ def test_gangs_are_cells_that_differ_in_their_seeds(planned):
     assert sorted(cell.digest for gang in found for cell in gang.cells) == sorted(cell.digest for cell in made.cells)
     assert [gang.digest for gang in gangs(made.cells)] == [gang.digest for gang in found]
     assert gangs(made.cells[1:])[0].digest != found[0].digest
+
+
+def test_each_seed_has_a_draw_of_rows_of_its_own(planned):
+    made = planned("target={steps=48, eval_every=12, rows_seed=7}")
+    for cell in made.cells:
+        assert cell.config.rows_seed == cell.seed + (0 if cell.kind == "source" else 7)
+        assert cell.before is None or cell.before.rows_seed == cell.seed
+    fixed = planned("rows=fixed", "target={steps=48, eval_every=12, rows_seed=7}")
+    assert {cell.config.rows_seed for cell in fixed.cells if cell.kind != "source"} == {7}
+    assert [len(gang.cells) for gang in gangs(fixed.cells)] == [len(gang.cells) for gang in gangs(made.cells)]
+    first = {cell.digest for cell in made.cells if cell.seed == 0}
+    assert first == {cell.digest for cell in fixed.cells if cell.seed == 0}
 
 
 def test_gangs_do_not_grow_with_the_seeds(planned):

@@ -46,7 +46,7 @@ def refused(folder: Path, text: str, *parts: str) -> None:
 def test_a_study_has_defaults_and_its_tables_are_those_of_runs(tmp_path):
     config = read_study(write(tmp_path, STUDY + "steps = 60\n[target]\nsteps = 48\n"))
     assert config.strategies == ("best", "none") and config.seeds == 3 and config.k == (1,)
-    assert config.tuning("source", "cr", seed=2) == TuneConfig(task="cr", steps=60, key_step=24, seed=2)
+    assert config.tuning("source", "cr", seed=2) == TuneConfig(task="cr", steps=60, key_step=24, seed=2, rows_seed=2)
     assert config.tuning("target", "cr") == TuneConfig(task="cr", steps=48, key_step=24)
     assert config.out == str(tmp_path / "studies" / "toy")
 

@@ -9,6 +9,7 @@ import pytest
 
 from spot.errors import StudyError
 from spot.library.history import encode_summary
+from spot.study.answers import RowAnswers
 from spot.study.records import RECORD_FORMAT, Record, read_record, read_records, write_record
 from spot.training.result import CurvePoint
 
@@ -30,6 +31,7 @@ RECORD = Record(
     tokens=100,
     rows={"report": 8},
     needs=("ef", "01"),
+    answers=RowAnswers(rows="AAAA", given="AA==", correct="1"),
     config={"steps": 4},
 )
 

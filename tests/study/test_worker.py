@@ -171,15 +171,18 @@ def test_report_rows_that_a_source_has_seen_are_left_out(planned, backbone):
     gang = gang_of(planned(), "plain", "blue")
     [member], _ = members_of(gang.cells[0].config, None)
     known, rest = member.splits.report[:5], member.splits.report[5:]
-    item = Work(gang, sketches=(build(row.texts[0] for row in known[:2]), build(row.texts[0] for row in known[2:])))
-    cell, record, prompt = done(backbone, item)[0]
+    sketches = (build(row.texts[0] for row in known[:2]), build(row.texts[0] for row in known[2:]))
+    item = Work(gang, sketches=(sketches, ()))
+    (cell, record, prompt), (_, other, _) = done(backbone, item)
+    assert other.rows["overlap"] == 0, "another seed's sources have not seen these rows"
     assert record.rows["overlap"] == 5 and record.rows["report"] == len(rest) == 11
     run = prepare_run(cell.config, (member,), backbone)
     found = evaluate_rows(backbone, torch.tensor(prompt.value), member.task, run.collator_of(member, backbone), rest)
     assert record.score == found.primary
     clean = done(backbone, Work(gang))[0][1]
     assert clean.data != record.data and clean.rows["overlap"] == 0
-    all_seen = work(backbone, Work(gang, sketches=(build(row.texts[0] for row in member.splits.report),)))
+    sketch = build(row.texts[0] for row in member.splits.report)
+    all_seen = work(backbone, Work(gang, sketches=((sketch,), ())))
     assert "all 16 report rows of blue" in all_seen.reason and all_seen.records == ()
 
 
@@ -246,5 +249,19 @@ def test_a_study_with_real_workers_finishes_and_starts_transfers_where_it_should
             source = from_bytes(prompt_file(cell.needs[0]).read_bytes())
             np.testing.assert_array_equal(prompt.start, source.value)
             assert set(found[cell.digest].similarity) == {"mean", "token", "max"}
-    report_rows = {record.data for record in found.values() if record.kind != "source"}
-    assert len(report_rows) == 1, "all arms of a target share their report rows"
+    for seed in range(2):
+        report_rows = {record.data for record in found.values() if record.kind != "source" and record.seed == seed}
+        assert len(report_rows) == 1, "all arms of a target and seed share their report rows"
+
+
+def test_each_seed_draws_rows_of_its_own_unless_all_share_one(planned, backbone):
+    for rows, draws in (("per_seed", 2), ("fixed", 1)):
+        [gang] = [gang for gang in gangs(planned(f"rows={rows}").cells) if gang.cells[0].start == "classes"]
+        ends = done(backbone, Work(gang))
+        assert (
+            len({record.data for _, record, _ in ends}) == len({prompt.data_digest for _, _, prompt in ends}) == draws
+        )
+        for cell, record, prompt in ends:
+            assert record.rows_seed == (cell.seed if rows == "per_seed" else 0)
+            assert record.score == measured(backbone, cell, prompt.value)[0]
+            assert record.answers and 100 * record.answers.right().mean() == pytest.approx(record.scores["accuracy"])

@@ -19,6 +19,7 @@ name = "toy"
 sources = ["red.toml", "green.toml", "blue.toml"]
 targets = ["blue.toml", "pink.toml"]
 seeds = 2
+rows = "fixed"
 starts = ["vocabulary"]
 strategies = ["best", "average", "mixture"]
 k = [2]

@@ -25,7 +25,7 @@ def pair(source: str, target: str, seed: int, score: float, selected: float, sim
 
 def plain(target: str, seed: int, score: float, selected: float, start: str = "vocabulary", draw: int = 0) -> Record:
     key = {"embedding": {"mean": np.ones(2, "<f4")}} if (start, draw) == ("vocabulary", 0) else {}
-    config = CONFIG if key else {**CONFIG, "key_step": None}
+    config = {**CONFIG, "rows_seed": seed, **({} if key else {"key_step": None})}
     return record(
         "plain",
         target,

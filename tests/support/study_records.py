@@ -42,7 +42,7 @@ def record(kind: str, task: str, seed: int, score: float, **changes: Any) -> Rec
         "rows": ROWS,
         "tuned": PROMPT,
         "shipped": PROMPT,
-        "config": CONFIG,
+        "config": {**CONFIG, "rows_seed": seed},
         "data": f"rows of {task} {seed}",
     }
     return Record(name.replace("/", "."), kind, task, seed, **{**fields, **changes})

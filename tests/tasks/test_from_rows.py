@@ -234,6 +234,25 @@ def test_the_revision_follows_rows_and_form():
     ]
     assert len({task.revision for task in tasks}) == len(tasks)
     assert Task.from_rows([{**row, "id": 0} for row in ROWS], **form).revision == tasks[0].revision
+    asked = Task.from_rows(ROWS, **form, instruction="Count the stars.")
+    assert (asked.instruction, tasks[0].instruction) == ("Count the stars.", "")
+    assert asked.revision == tasks[0].revision, "an instruction is no part of the rows"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "words"),
+    [
+        (" ", "instruction is blank"),
+        (3, "instruction is 3, expected text"),
+        (None, "instruction is None, expected text"),
+        ("x" * 100_000, "instruction has 100,000 characters, expected at most 2,000"),
+        ("a\x07b", r"instruction is a\x07b, expected printable text"),
+    ],
+)
+def test_an_instruction_that_is_none_is_refused(instruction, words):
+    with pytest.raises(TaskError) as caught:
+        Task.from_rows(ROWS, text="review", label="stars", instruction=instruction)
+    assert words in str(caught.value)
 
 
 FORM = {"text": "review", "label": "stars"}

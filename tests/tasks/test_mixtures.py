@@ -12,6 +12,7 @@ from spot.config import TuneConfig, load_config
 from spot.errors import ConfigError, TaskError
 from spot.tasks import registry
 from spot.tasks.mixtures import MIXTURES, Mixture, find_mixture, mixing_rates, tasks_of
+from spot.tasks.registry import TABLE
 from spot.tasks.splits import split_rows
 from spot.training.run import members_of
 
@@ -80,6 +81,12 @@ def problem(path: Path) -> list[str]:
 
 
 # The paper's mixtures
+
+
+def test_the_members_of_a_mixture_keep_what_is_asked_of_their_rows():
+    members = tasks_of(MIXTURES["superglue"])
+    asked = [member.instruction for member in members]
+    assert asked == [TABLE[member.name].instruction for member in members] and all(asked)
 
 
 def test_the_mixtures_of_table_1_have_the_papers_members():

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spot.errors import TaskError
-from spot.tasks.columns import MISSING
+from spot.tasks.columns import MISSING, several_labels
 from spot.tasks.formats import UNSAID, FileFormat
+from spot.tasks.instructions import proposed_instruction
 from spot.tasks.scaffold import init, usual_path
 from spot.tasks.task_file import load_task
 
@@ -36,12 +37,14 @@ def test_init_writes_a_task_file_that_works_as_it_is(tmp_path):
         "quotes": True,
         "header": True,
         "input": "sentence: {review}",
+        "instruction": "Read the sentence and say which of these it is: 0, 1, 2.",
         "label": "label",
         "labels": {"0": "0", "1": "1", "2": "2"},
     }
     assert text.count("\n#") + text.startswith("#") >= 6
     task = load_task(out)
     assert task.labels == ("0", "1", "2")
+    assert task.instruction == proposed_instruction(task)
     assert next(task.load("train")).inputs == "sentence: Review number 0, long enough"
 
 
@@ -97,7 +100,9 @@ VALUE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(
     columns=st.tuples(COLUMN, COLUMN).filter(lambda pair: pair[0] != pair[1]),
-    values=st.tuples(VALUE, VALUE).filter(lambda pair: pair[0].strip() != pair[1].strip()),
+    values=st.tuples(VALUE, VALUE).filter(
+        lambda pair: pair[0].strip() != pair[1].strip() and not several_labels({value.strip() for value in pair})
+    ),
 )
 def test_what_init_writes_is_toml_whatever_the_names_and_values_are(tmp_path, columns, values):
     rows, out = tmp_path / "rows.jsonl", tmp_path / "task.toml"

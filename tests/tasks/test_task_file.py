@@ -136,6 +136,50 @@ def test_the_revision_follows_the_bytes_of_rows_and_task_file(make, tmp_path):
     assert load_task(make('rows = "rows.csv" # changed')).revision != first
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'instruction = "Judge it."\n',
+        "instruction = 'Judge it.'\n",
+        'instruction="Say \\"good\\" or # bad." # a guess\n',
+        '"instruction"\t= """\nJudge it:\ninstruction = \'none\'\ngood or bad.\n"""\n',
+        "  'instruction' = '''Judge ''it''.'''\r\n",
+        'instruction = """Judge \\\n\n   "it\\""."""\n',
+    ],
+)
+@pytest.mark.parametrize(
+    "others", ['rows = "rows.csv"\n', 'title = """\ninstruction = \'x\'\nend"""\nrows = "rows.csv"\n']
+)
+def test_an_instruction_is_read_and_leaves_the_revision_as_it_is(make, lines, others):
+    plain, asked = load_task(make(others)), load_task(make(others + lines))
+    assert plain.instruction == "" and asked.instruction.startswith(("Judge", "Say"))
+    assert asked.revision == plain.revision
+    assert load_task(make(lines + others)).revision == plain.revision
+    assert list(asked.load("train")) == list(plain.load("train"))
+
+
+def test_an_instruction_that_cannot_be_told_from_the_rest_counts_as_bytes_do(make):
+    lines = "\n".join(f"instruction = '{number}'" for number in range(1000))
+    others = f'title = """\n{lines}\n"""\nrows = "rows.csv"\n'
+    first, second = (load_task(make(f'{others}instruction = "{word}"')) for word in ("Judge it.", "Judge."))
+    assert (first.instruction, second.instruction) == ("Judge it.", "Judge.")
+    assert first.revision != second.revision
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('instruction = ""', "instruction is empty: write a value or leave the key out"),
+        ('instruction = " "', "instruction is blank, expected words"),
+        ("instruction = 3", "instruction is 3, expected text"),
+        (f'instruction = "{"x" * 100_000}"', "instruction has 100,000 characters, expected at most 2,000"),
+        ('instruction = "a\\u001bb"', "instruction is a\\x1bb, expected printable text"),
+    ],
+)
+def test_an_instruction_that_is_none_is_refused(make, line, message):
+    assert message in refusal(make(f'rows = "rows.csv"\n{line}'))
+
+
 def test_all_mistakes_in_a_task_file_come_at_once(make):
     message = refusal(
         make(

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from transformers.optimization import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from spot.training.optimisers import ParameterGroup, make_optimiser
+from spot.training.optimisers import ParameterGroup, make_optimiser, set_rates, share_at
 
 
 def t5x_adafactor(prompt, gradients, *, rate, decay, first_step):
@@ -61,3 +62,36 @@ def test_adamw_is_torchs():
     optimiser = make_optimiser("adamw", [group])
     assert type(optimiser) is torch.optim.AdamW
     assert optimiser.param_groups[0]["lr"] == 0.5 and optimiser.param_groups[0]["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("decay", "oracle"), [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)]
+)
+def test_a_rate_that_falls_is_that_of_transformers(decay, oracle):
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = oracle(optimiser, num_warmup_steps=0, num_training_steps=9)
+    for step in range(1, 10):
+        share = share_at(step, warmup_steps=0, decay=decay, decay_steps=9)
+        assert share == pytest.approx(scheduler.get_last_lr()[0], abs=1e-12)
+        optimiser.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("decay", ["none", "linear", "cosine"])
+def test_a_rate_rises_to_its_peak_and_the_last_step_still_learns(decay):
+    shares = [share_at(step, warmup_steps=4, decay=decay, decay_steps=9) for step in range(1, 11)]
+    assert shares[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert shares[8] > 0 and shares[9] == (1.0 if decay == "none" else pytest.approx(0.0, abs=1e-12))
+    assert share_at(1, warmup_steps=1, decay=decay, decay_steps=1) == 1.0
+
+
+def test_each_run_of_a_gang_has_a_rate_of_its_own_and_without_a_schedule_exactly_its_own():
+    tensors = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    groups = [
+        ParameterGroup(tensors=[tensors[0]], learning_rate=0.3, weight_decay=0.0),
+        ParameterGroup(tensors=[tensors[1]], learning_rate=0.5, weight_decay=0.0, share=lambda step: step / 4),
+    ]
+    optimiser = make_optimiser("adamw", groups)
+    for step in (1, 2):
+        set_rates(optimiser, step)
+        assert [group["lr"] for group in optimiser.param_groups] == [0.3, 0.5 * step / 4]

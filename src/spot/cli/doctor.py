@@ -51,7 +51,9 @@ class Check:
 
 Model = Annotated[
     str | None,
-    typer.Option("--backbone", help="Compare ways to compute rows on this model: 'embedded', a folder or a hub id."),
+    typer.Option(
+        "--backbone", help="Compare ways to compute rows on this model: 'embedded', a folder, a GGUF file or a hub id."
+    ),
 ]
 
 

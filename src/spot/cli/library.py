@@ -2,12 +2,28 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.options import PACKAGED, Json, LibraryName, PromptName, example, read_prompt
-from spot.cli.output import emit, scores, table
+from spot.cli.options import (
+    PACKAGED,
+    Data,
+    Json,
+    LibraryName,
+    PromptName,
+    Settings,
+    example,
+    load_backbone,
+    read_prompt,
+)
+from spot.cli.output import emit, note, progress, scores, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from spot.building.door import BuildOutcome
+    from spot.building.plan import BuildPlan
 
 app = typer.Typer(help="Keep prompts of one frozen model that can be compared with each other.", no_args_is_help=True)
 
@@ -134,3 +150,141 @@ def verify(library: LibraryName = PACKAGED, as_json: Json = False) -> None:
     emit({"prompts": len(opened.entries()), "problems": problems}, as_json, *(problems or [good]))
     if problems:
         raise typer.Exit(PROBLEMS)
+
+
+@app.command(
+    epilog=example(
+        "spot library build starter --backbone google/t5-base-lm-adapt --library my_library --data DIR --plan",
+        "spot library build recipe.toml --backbone models/mine --library my_library --budget 2h",
+        "spot library build --add reviews.toml --library my_library",
+    )
+)
+def build(
+    library: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or one that was built before.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="[RECIPE]", help="A TOML file, or a recipe that ships: starter, paper.")
+    ] = "starter",
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="embedded, a Hugging Face id or a folder.  [default: that of the library]"),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="AMOUNT", help="A time such as 2h, or text tokens; sources beyond it are left out."),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it takes in tokens, time, memory and disk, and train nothing.")
+    ] = False,
+    add: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Train one more source, by the library's own recipe.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Work on this Ray cluster; auto: the one of this machine.")
+    ] = None,
+    settings: Settings = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make a library for a model of your own: find settings that learn there, train sources by them, check, describe.
+
+    Settings race on a task or two. The one that wins must beat the frozen model and a constant answer on rows that
+    chose nothing, else the model is said to learn nothing here, the exit code is 2 and no library is made. A build that
+    was interrupted goes on when the same command is given again.
+    """
+    from spot.building.door import build_library, check_addition, check_library, plan_addition, plan_library
+    from spot.building.plan import parse_budget
+    from spot.building.recipe import read_recipe
+    from spot.errors import ConfigError
+    from spot.study.executors import executor_named
+
+    if budget is not None:
+        parse_budget(budget)
+    if add is not None:
+        name = backbone or check_addition(add, library, backbone).backbone
+        check_addition(add, library, name)
+        model = load_backbone(name)
+        with progress("measuring a few steps"):
+            planned = plan_addition(add, library, backbone=model, data=data, name=name).within(budget)
+    else:
+        wanted = read_recipe(recipe, settings or ())
+        name = backbone or ""
+        if not name:
+            raise ConfigError("no model is named; give --backbone NAME: embedded, a Hugging Face id or a folder")
+        check_library(wanted, library, name)
+        model = load_backbone(name)
+        with progress("measuring a few steps"):
+            planned = plan_library(wanted, model, library, data=data, budget=budget, name=name)
+    if plan:
+        emit(planned.to_json(), as_json, *_planned(planned))
+        return
+    for line in _planned(planned)[:-1]:
+        note(line)
+    executor = executor_named("serial", address)
+    with progress(f"building {library}"):
+        outcome = build_library(planned, library, backbone=None if address else model, executor=executor, say=note)
+    emit(outcome.to_json(), as_json, *_built(outcome))
+    if outcome.record is None:
+        raise typer.Exit(PROBLEMS)
+
+
+def _planned(plan: "BuildPlan") -> list["str | Table"]:
+    """A plan for people."""
+    total = plan.total
+    lines = [f"recipe {plan.recipe.name} on {plan.identity}: {len(plan.sources)} sources"]
+    if not plan.calibrated:
+        lines.append(
+            f"calibration: {len(plan.settings)} settings race on {' and '.join(task.title for task in plan.calibrate)}"
+        )
+    lines += [f"passed over: {name}: {reason}" for name, reason in plan.missing.items()]
+    if plan.left_out:
+        lines.append(f"beyond the budget: {', '.join(plan.left_out)}")
+    lines.append(
+        f"about {total.tokens:,} text tokens, {total.seconds / 60:.0f} minutes here, "
+        f"{plan.measured.memory / 2**30:.1f} GiB of memory, {plan.disk / 1e6:,.0f} MB of disk"
+    )
+    parts = [] if plan.calibrated else [("calibration", None, plan.calibration)]
+    parts += [(task.title, task.steps, plan.amount_of(task)) for task in plan.sources]
+    parts += [] if not plan.check.tokens else [("second seeds", plan.recipe.key_step, plan.check)]
+    rows = [(name, steps, amount.tokens, amount.seconds / 60) for name, steps, amount in parts]
+    return [*lines, table(("part", "steps", "text tokens", "minutes"), rows)]
+
+
+def _built(outcome: "BuildOutcome") -> list["str | Table"]:
+    """What came of a build, for people."""
+    from spot.building.card import nearness_sentences
+
+    trials = [
+        (str(trial.setting), trial.start, trial.score, trial.steps, trial.tokens, trial.ended)
+        for trial in outcome.trials
+    ]
+    checks = [
+        (check.task, check.frozen, check.constant, check.tuned, f"{check.low:+.1f} to {check.high:+.1f}", check.rows)
+        for check in outcome.checks
+    ]
+    shown: list[str | Table] = [
+        table(("setting", "at the start", "best", "steps", "text tokens", "ended"), trials),
+        "\nthe best setting on rows that chose nothing, with the interval of its gain over the better of frozen and "
+        "constant",
+        table(("task", "frozen", "constant", "tuned", "gain", "rows"), checks),
+    ]
+    record = outcome.record
+    if record is None:
+        return [
+            *shown,
+            f"\n{outcome.plan.identity.name} learns nothing here: of {len(outcome.trials)} settings the best does not "
+            "beat the frozen model and a constant answer by more than chance on any task. No library was made. Give "
+            "the recipe other rates, starts or lengths, more calibration_steps, or tasks that this model can do.",
+        ]
+    from spot.library.library import Library
+
+    rows = [
+        (entry.task, scores(entry.frozen_scores), scores(entry.scores)) for entry in Library(outcome.library).entries()
+    ]
+    return [
+        *shown,
+        f"\nsetting: {record.setting}",
+        table(("source", "frozen", "prompt"), rows),
+        *nearness_sentences(record.nearness, outcome.plan.recipe.key_step),
+        *(f"no prompt of {name}: {reason}" for name, reason in outcome.failed.items()),
+        f"library: {outcome.library}, with a card in README.md",
+    ]

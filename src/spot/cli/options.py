@@ -37,7 +37,9 @@ Data = Annotated[
 BackboneName = Annotated[
     str | None,
     typer.Option(
-        "--backbone", metavar="NAME", help="embedded, a Hugging Face id or a folder.  [default: the prompt's, if here]"
+        "--backbone",
+        metavar="NAME",
+        help="embedded, a Hugging Face id, a folder or a GGUF file.  [default: the prompt's, if here]",
     ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting.")]

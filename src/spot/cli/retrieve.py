@@ -30,7 +30,7 @@ SHOWN = 5
 def retrieve(
     task: TaskName,
     library: LibraryName = PACKAGED,
-    rank_by: Annotated[str, setting(TransferConfig, "rank_by", "mean|token|max|learned")] = "mean",
+    rank_by: Annotated[str, setting(TransferConfig, "rank_by", "mean|token|max|learned|record")] = "mean",
     metric: OldRankBy = None,
     k: Annotated[
         int | None,
@@ -45,7 +45,8 @@ def retrieve(
     """Rank the prompts of a library by how much their tasks resemble a new task.
 
     The new task is tuned up to the library's key step, and no further, to compare it with the keys of the library.
-    `learned` ranks by what past transfers lead to expect, in standard deviations of result, once there are enough.
+    `learned` and `record` rank by what past transfers lead to expect, once there are enough: `learned` by similarity
+    and past gains, in standard deviations of result, `record` by past gains alone, in points.
     """
     from spot.retrieval import ranking, search
     from spot.tasks import registry

@@ -12,7 +12,7 @@ from types import FrameType
 
 from spot.cli import GOES_ON, INTERRUPTED
 
-SECONDS_TO_STOP = 10  # after Ctrl-C; then the process ends, whatever has swallowed the interrupt
+SECONDS_TO_STOP = 5  # after Ctrl-C; then the process ends, whatever has swallowed the interrupt, as C code may
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 
@@ -26,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always: 0; 2 for a mistake that the user can mend; 130 after Ctrl-C; 1 where a reader of stdout
             has gone.
     """
-    mind_interrupts()
-    mend_streams()
     try:
+        mind_interrupts()
+        mend_streams()
         from spot.cli.app import main as run
 
         run(arguments)

@@ -26,6 +26,7 @@ from spot.cli.options import (
 )
 from spot.cli.output import emit, progress, table
 from spot.errors import TaskError
+from spot.storage.text import printable
 
 if TYPE_CHECKING:
     from spot.tasks.task import Task
@@ -41,7 +42,7 @@ app = typer.Typer(help="List, show and check tasks; write a task file for rows o
 
 def _plain(task: "Task") -> dict[str, Any]:
     """A task as plain values."""
-    names = ("name", "title", "splits", "labels", "metrics", "revision")
+    names = ("name", "title", "splits", "labels", "metrics", "revision", "instruction")
     return {name: getattr(task, name) for name in names}
 
 
@@ -88,6 +89,7 @@ def show(
     facts = [
         f"{chosen.name}: {chosen.title or 'no title'}",
         f"labels   {', '.join(chosen.labels) or 'none: open answers'}",
+        f"asked    {printable(chosen.instruction) or 'nothing is said: no instruction'}",
         f"metrics  {', '.join(chosen.metrics)}",
         f"splits   {', '.join(chosen.splits)}",
     ]

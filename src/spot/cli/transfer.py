@@ -68,7 +68,7 @@ def transfer(
     strategy: Annotated[
         str | None, setting(TransferConfig, "strategy", "best|average|mixture|race|oracle|none|auto")
     ] = None,
-    rank_by: Annotated[str | None, setting(TransferConfig, "rank_by", "mean|token|max|learned")] = None,
+    rank_by: Annotated[str | None, setting(TransferConfig, "rank_by", "mean|token|max|learned|record")] = None,
     metric: OldRankBy = None,
     k: Annotated[str | None, optional("k", "K", "-k")] = None,
     budget: Annotated[str | None, optional("budget", "BUDGET")] = None,

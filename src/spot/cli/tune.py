@@ -44,7 +44,7 @@ def tune(
     from spot.models.backbone import Backbone
     from spot.training.model_tuning import tune_model_run
     from spot.training.run import members_of, prepare_run
-    from spot.training.tuning import tune_runs
+    from spot.training.tuning import TunedPrompt, tune_runs
 
     members, name = members_of(resolved, data)
     with progress(f"loading {resolved.backbone}"):
@@ -76,12 +76,19 @@ def tune(
         if reported
         else f"on the {selecting} rows that chose the step: no rows are kept for a report"
     )
+    raced = (
+        f"learning rate {tuned.prompt.config['learning_rate']}: the best of a race that took "
+        f"{result.curve[0].tokens:,} of the text tokens above"
+        if isinstance(tuned, TunedPrompt) and resolved.learning_rate == "auto"
+        else ""
+    )
     emit(
         value,
         as_json,
         f"{run.title}: {scores(result.scores)} {about}",
         f"best step {result.step} of {result.steps}, chosen on {selecting} {'other ' if reported else ''}rows; "
         f"{result.tokens:,} text tokens in {result.seconds:.1f} s",
+        *([raced] if raced else []),
         f"{kind}: {tuned.path}",
         *(f"diagnosis: {line}" for line in result.diagnosis),
     )

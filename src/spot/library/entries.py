@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, with_config
 
-from spot.config import INITS
+from spot import config
 from spot.errors import LibraryError, PromptError
 from spot.prompts.prompt import BackboneId, Count, KeyRecipe, Percent, SoftPrompt, check_recipe
 from spot.storage.values import STRICT, check_value, to_json
@@ -67,7 +67,7 @@ def entry_of(path: Path, text: str | bytes) -> Entry:
 
 def names_prompt(recipe: KeyRecipe) -> bool:
     """Whether runs of a recipe start from a prompt, which is a file of whoever follows it."""
-    return recipe.init not in INITS and not recipe.init.startswith("text:")
+    return config.names_prompt(recipe.init)
 
 
 def differing_settings(ours: KeyRecipe | None, theirs: KeyRecipe | None) -> str:

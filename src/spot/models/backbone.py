@@ -99,8 +99,9 @@ class Backbone:
         """Load a frozen model.
 
         Args:
-            name: `embedded`, a local folder in Hugging Face layout, or a hub id, as a user gives it; or what a prompt
-                says of its backbone, for which nothing is fetched, see `checkpoints.locate`.
+            name: `embedded`, a local folder in Hugging Face layout, a GGUF file or a folder with one, or a hub id, as a
+                user gives it; or what a prompt says of its backbone, for which nothing is
+                fetched, see `checkpoints.locate`.
             device: where it runs, see `device.placement`.
             dtype: of the weights, likewise. Prompts are float32 everywhere.
             gradient_checkpointing: trade time for memory in training.

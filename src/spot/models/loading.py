@@ -10,20 +10,22 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
+    GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -33,6 +35,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging as transformers_logging
 
 from spot.errors import BackboneError, SpotError, lacks_memory
+from spot.models.gguf import GgufHeader, read_header
 from spot.models.memory import check_room
 from spot.models.weights import StoredTensor, bytes_in, read_json, stored_file, stored_tensors, weight_files
 from spot.prompts.prompt import BackboneId
@@ -40,6 +43,10 @@ from spot.prompts.prompt import BackboneId
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # names of tensors in a message
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")  # one of which a tokenizer needs
+OTHER_WORDS = 0.05  # of a vocabulary: what may be spelled otherwise in a GGUF file
+SPLITS = frozenset({"", "default", "gpt-2", *GGUF_PRE_TOKENIZER_SPLITS})  # rules for the ends of words
+SPECIMEN = "The film of 1984 was good, wasn't it?\nYes: 10/10"
 FEW = 64  # layers that are built whatever the files hold; what is missing is refused by name
 # Of any model that one would load; a larger number is damage, and building them takes for ever.
 MOST_LAYERS, MOST_EXPERTS = 4096, 8192
@@ -93,12 +100,16 @@ class Checkpoint:
         id: the identity that prompts are checked against.
         architectures: what may load it, the best first; another one is needed where that lacks tensors in the files.
         cached: only what the hub's cache holds may be read, because a file named the model and not the user.
+        words: the folder of the tokenizer, where that is not the source.
+        packed: the GGUF file that the source was made from, where a tokenizer stands beside it.
     """
 
     source: str
     id: BackboneId
     architectures: tuple[Architecture, ...] = field(repr=False)
     cached: bool = False
+    words: str = ""
+    packed: str = ""
 
 
 def read_config(source: str, name: str, *, cached: bool = False) -> PreTrainedConfig:
@@ -211,9 +222,11 @@ def read_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     _quieten()
     with _one_message(name, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint.source, trust_remote_code=False, local_files_only=checkpoint.cached
+            checkpoint.words or checkpoint.source, trust_remote_code=False, local_files_only=checkpoint.cached
         )
         _check_words(checkpoint, tokenizer)
+        if checkpoint.packed:
+            check_same_words(checkpoint.words, tokenizer, read_header(Path(checkpoint.packed)))
     return tokenizer
 
 
@@ -247,24 +260,129 @@ def load_model(
         raise BackboneError(str(lacking)) if isinstance(lacking, _Incomplete) else lacking
 
 
-def read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The float32 model and the tokenizer of a GGUF file, ready for `save_pretrained`.
+def gguf_architectures(file: Path, header: GgufHeader) -> tuple[Architecture, ...]:
+    """What may load the model of a GGUF file, the best first; nothing of it is built.
+
+    Args:
+        file: the GGUF file.
+        header: of it.
 
     Raises:
-        BackboneError: the file cannot be read.
+        BackboneError: transformers reads no such architecture out of GGUF, or the file asks for endless work.
     """
     _quieten()
-    with _one_message(str(file), "the GGUF file"):
-        arguments: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-        tokenizer = AutoTokenizer.from_pretrained(**arguments, trust_remote_code=False)
-        quantised = AutoModelForCausalLM.from_pretrained(**arguments, dtype=torch.float32, trust_remote_code=False)
+    with _one_message(file.name, "the GGUF file"):
+        try:
+            config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
+        except (ValueError, KeyError) as error:
+            raise BackboneError(
+                f"the GGUF file {file} holds a model of the architecture {header.architecture!r:.80}, which "
+                f"transformers {transformers.__version__} does not read out of GGUF ({_reason(error):.120}); expected "
+                "one of those that it does, such as llama, qwen2, qwen3, gemma2, gemma3, phi3 or falcon. Take the "
+                "safetensors that the file was made from."
+            ) from error
+        _check_settings(file.name, config.to_dict())
+        return buildable(architectures_of(config, file.name), file.name, len(header.tensors))
+
+
+def read_gguf(
+    file: Path, header: GgufHeader, architectures: Sequence[Architecture]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+    """The float32 model and the tokenizer of a GGUF file, ready for `save_pretrained`.
+
+    Args:
+        file: the GGUF file.
+        header: of it.
+        architectures: from `gguf_architectures`.
+
+    Returns:
+        The model without its quantisation, and the tokenizer; None where tokenizer files beside the file must serve.
+
+    Raises:
+        BackboneError: the file cannot be read, or there is no room for it.
+    """
+    architecture, name = architectures[0], file.name
+    with _one_message(name, "the GGUF file"):
+        _check_sizes(name, architecture.paper, header.tensors)
+        # All its numbers as float32, and once more as those of the model.
+        check_room(name, 2 * header.bytes_whole, bytes_in(header.tensors), torch.device("cpu"))
+        tokenizer = _gguf_tokenizer(file, header)
+        model_class: Any = architecture.model
+        packed, report = model_class.from_pretrained(
+            str(file.parent),
+            gguf_file=name,
+            config=architecture.config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            quantization_config=GgufConfig(dequantize=True),  # else kernels of the hub would be fetched, and run
+        )
+        try:
+            _check_complete(name, architecture, report)
+        except _Incomplete as error:
+            raise BackboneError(str(error)) from error
         # A model loaded from GGUF refuses save_pretrained, so its weights go into one that never heard of quantisation.
         unwanted = ("quantization_config", "_name_or_path")
-        settings = {key: value for key, value in quantised.config.to_dict().items() if key not in unwanted}
-        config = type(quantised.config)(**settings)
-        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
-        plain.load_state_dict(quantised.state_dict())
+        settings = {key: value for key, value in packed.config.to_dict().items() if key not in unwanted}
+        plain = on_paper(replace(architecture, config=type(packed.config)(**settings)))
+        plain.load_state_dict(packed.state_dict(), assign=True)
+        plain.tie_weights()
     return plain, tokenizer
+
+
+def _gguf_tokenizer(file: Path, header: GgufHeader) -> PreTrainedTokenizerBase | None:
+    """The tokenizer within a GGUF file; None where it cannot be read and files beside the file must serve.
+
+    Raises:
+        BackboneError: it cannot be read, and there are no such files.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
+        check_same_words(str(file), tokenizer, header)
+        _check_reads(tokenizer)
+    except Exception as error:
+        if any((file.parent / words).is_file() for words in TOKENIZERS):
+            log.warning("%s: its own tokenizer cannot be read, the one beside it is taken", file.name)
+            return None
+        raise BackboneError(
+            f"the tokenizer within the GGUF file {file}, of the kind {header.tokenizer!r:.40}, cannot be read "
+            f"({_reason(error)}); expected one of the kinds gpt2, llama or t5. Put the tokenizer files of the model "
+            "(tokenizer.json, tokenizer_config.json) beside the GGUF file."
+        ) from error
+    return tokenizer
+
+
+def check_same_words(name: str, tokenizer: PreTrainedTokenizerBase, header: GgufHeader) -> None:
+    """Refuse a tokenizer whose words have other ids than those of a GGUF file.
+
+    Raises:
+        BackboneError: naming the first that differs.
+    """
+    words = header.words
+    if not words:
+        return
+    known = tokenizer.convert_ids_to_tokens(list(range(min(len(words), len(tokenizer)))))
+    # Spellings of blanks and of special tokens differ between the two; the words do not.
+    others = [number for number, (word, own) in enumerate(zip(words, known, strict=False)) if word != own]
+    if not known or len(others) > len(known) * OTHER_WORDS:
+        first = f", such as token {others[0]}: {known[others[0]]!r:.40} and {words[others[0]]!r:.40}" if others else ""
+        raise BackboneError(
+            f"the tokenizer of {name} has other words than the GGUF file{first}; expected that of one model. Take the "
+            "tokenizer files away, or put those of the model there."
+        )
+
+
+def _check_reads(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that was put together wrongly: what it makes of a text does not give the text back.
+
+    Raises:
+        ValueError: with what it gave.
+    """
+    ids = tokenizer(SPECIMEN, add_special_tokens=False)["input_ids"]
+    again = str(tokenizer.decode(ids))
+    if "".join(again.split()).lower() != "".join(SPECIMEN.split()).lower():
+        raise ValueError(f"{SPECIMEN!r} comes back as {again!r:.80}")
 
 
 class _Incomplete(Exception):
@@ -421,7 +539,7 @@ def _check_words(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def _has(checkpoint: Checkpoint, file: str) -> bool:
-    return stored_file(checkpoint.source, file, cached=checkpoint.cached) is not None
+    return stored_file(checkpoint.words or checkpoint.source, file, cached=checkpoint.cached) is not None
 
 
 def _check_sizes(name: str, paper: PreTrainedModel, tensors: Sequence[StoredTensor]) -> None:

@@ -29,7 +29,7 @@ def check_room(name: str, need: int, mapped: int, place: torch.device) -> None:
     for what, needed, free in _rooms(need, mapped, place):
         if needed > free:
             raise BackboneError(
-                f"the backbone {name!r} needs {_gigabytes(needed)} of {what}, and {_gigabytes(free)} are free: end "
+                f"the backbone {name!r} needs {gigabytes(needed)} of {what}, and {gigabytes(free)} are free: end "
                 "other programs, choose a smaller model or another machine, raise the limit, or halve the need with "
                 "SPOT_DTYPE=bfloat16"
             )
@@ -98,6 +98,6 @@ def _number(file: Path) -> int | None:
         return None
 
 
-def _gigabytes(size: int) -> str:
+def gigabytes(size: int) -> str:
     """Bytes for people."""
     return f"{size / 2**30:.1f} GiB"

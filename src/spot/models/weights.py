@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -121,12 +121,6 @@ def weight_files(source: str, *, cached: bool = False) -> list[str]:
             return [file]
         if index := stored_file(source, f"{whole}.index.json", cached=cached):
             return [_shard(source, name, index, cached) for name in _shard_names(index)]
-    if Path(source).is_dir() and (packed := sorted(path.name for path in Path(source).glob("*.gguf"))):
-        raise BackboneError(
-            f"{source} holds its weights as GGUF ({packed[0]}), which spot reads of the embedded model alone; expected "
-            "model.safetensors. Convert it: AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE) gives the "
-            "weights to save with save_pretrained, or download the repository that the GGUF file was made from."
-        )
     raise BackboneError(f"{source} holds neither model.safetensors nor pytorch_model.bin; expected one of them")
 
 
@@ -149,14 +143,43 @@ def fingerprints(files: Sequence[str], vocabulary: int) -> Fingerprints:
     Raises:
         BackboneError: a file cannot be read.
     """
+    return _remembered(files, [vocabulary], lambda: _fingerprints(files, vocabulary))
+
+
+def file_digest(file: str) -> str:
+    """The sha256 of a whole file, 16 hexadecimal digits; cached as `fingerprints` are.
+
+    Raises:
+        BackboneError: it cannot be read.
+    """
+
+    def taken() -> Fingerprints:
+        with _readable(file), Path(file).open("rb") as opened:
+            return Fingerprints(hashlib.file_digest(opened, "sha256").hexdigest()[:16], "")
+
+    return _remembered([file], ["whole"], taken).current
+
+
+def _fingerprints(files: Sequence[str], vocabulary: int) -> Fingerprints:
+    tensors = stored_tensors(files)
+    return Fingerprints(_current(tensors, vocabulary), _former(tensors, vocabulary))
+
+
+def _remembered(files: Sequence[str], of: Sequence[object], take: Callable[[], Fingerprints]) -> Fingerprints:
+    """What identifies files, from the user's cache or taken now.
+
+    Args:
+        files: the files.
+        of: what else it depends on.
+        take: takes it.
+    """
     state = [_state(file) for file in files]
-    key = hashlib.sha256(json.dumps([vocabulary, *sorted(path for path, *_ in state)]).encode("utf-8", "surrogatepass"))
+    key = hashlib.sha256(json.dumps([*of, *sorted(path for path, *_ in state)]).encode("utf-8", "surrogatepass"))
     with suppress(StorageError):
         kept = _kept(_records() / f"{key.hexdigest()[:32]}.json")
         if kept is not None and kept.files == state and kept.is_settled:
             return kept.fingerprints
-    tensors = stored_tensors(files)
-    result = Fingerprints(_current(tensors, vocabulary), _former(tensors, vocabulary))
+    result = take()
     if state == [_state(file) for file in files]:
         record = _Record(os.path.realpath(os.path.dirname(os.path.abspath(files[0]))), state, time.time_ns(), result)
         with suppress(StorageError):

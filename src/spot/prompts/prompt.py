@@ -74,7 +74,8 @@ class BackboneId:
 class KeyRecipe:
     """How a prompt's key was trained and at which step it was taken; keys of one recipe can be compared.
 
-    The bounds of its numbers are those of `TuneConfig`.
+    The bounds of its numbers are those of `TuneConfig`. Files leave out what has a default here. A rate that falls does
+    so over `decay_steps`, so that a run that ends at the key step has the key of a longer one.
     """
 
     step: int
@@ -86,6 +87,16 @@ class KeyRecipe:
     weight_decay: float
     batch_size: int
     max_input_tokens: int
+    reparameterise: str = TuneConfig.model_fields["reparameterise"].default
+    bottleneck: int = TuneConfig.model_fields["bottleneck"].default
+    network_learning_rate: float = TuneConfig.model_fields["network_learning_rate"].default
+    warmup_steps: int = TuneConfig.model_fields["warmup_steps"].default
+    decay: str = TuneConfig.model_fields["decay"].default
+    decay_steps: int | None = TuneConfig.model_fields["decay_steps"].default
+
+    def to_json(self) -> dict[str, Any]:
+        """What files say of it."""
+        return {entry.name: value for entry in fields(self) if (value := getattr(self, entry.name)) != entry.default}
 
 
 @with_config(STRICT)
@@ -431,10 +442,8 @@ def _spelled(prompt: SoftPrompt, arrays: str) -> str:
             value = [asdict(parent) for parent in value]
         elif isinstance(value, Reading):
             value = {part.name: got for part in fields(value) if (got := getattr(value, part.name)) != part.default}
-        elif isinstance(value, BackboneId):
+        elif isinstance(value, BackboneId | KeyRecipe):
             value = value.to_json()
-        elif isinstance(value, KeyRecipe):
-            value = asdict(value)
         if value != _default(entry):
             content[entry.name] = value
     return _canonical(content)

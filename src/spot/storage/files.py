@@ -168,7 +168,7 @@ def cache_dir() -> Path:
 
 
 @contextlib.contextmanager
-def lock(path: Path | str, inside: Path | str | None = None) -> Iterator[None]:
+def lock(path: Path | str, inside: Path | str | None = None, *, waits: bool = False) -> Iterator[None]:
     """Hold an exclusive lock, in the file `path` + `.lock`, between processes and between threads.
 
     The lock ends with the process that holds it, however that ends; the small lock file stays, because
@@ -177,13 +177,14 @@ def lock(path: Path | str, inside: Path | str | None = None) -> Iterator[None]:
     Args:
         path: what is being written, for example a library folder.
         inside: the folder, maybe a stranger's, that the lock file belongs to: no link below it is followed.
+        waits: for the writer that holds it, where all writers write the same.
 
     Yields:
         Nothing; the lock is held inside the `with`.
 
     Raises:
-        StorageError: another writer holds the lock (said at once), or the lock file cannot be made, is a link, or holds
-            what no lock file holds, and so stays as it is.
+        StorageError: another writer holds the lock, which is said at once but where this one waits; or the lock file
+            cannot be made, is a link, or holds what no lock file holds, and so stays as it is.
     """
     lock_path = Path(f"{path}.lock")
     try:
@@ -196,7 +197,7 @@ def lock(path: Path | str, inside: Path | str | None = None) -> Iterator[None]:
         ) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise StorageError(

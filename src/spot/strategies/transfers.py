@@ -21,8 +21,8 @@ from spot.library.library import Entry, Library
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
 from spot.prompts.prompt import KeyRecipe, SoftPrompt
-from spot.retrieval.embeddings import encoded_summaries
-from spot.retrieval.ranking import LEARNED, Ranking, rank_by_history, read_ranking, remember, retrieve, write_ranking
+from spot.retrieval.embeddings import SIMILARITIES, encoded_summaries
+from spot.retrieval.ranking import Ranking, rank_by_history, read_ranking, remember, retrieve, write_ranking
 from spot.retrieval.search import check_k
 from spot.storage.files import cache_dir
 from spot.strategies.auto import choose_strategy, nothing_near
@@ -273,14 +273,14 @@ def _ranked(target: SoftPrompt, library: Library, config: TransferConfig, out: P
     prompts = {entry.digest for entry in library.entries(target.backbone) if entry.task != target.task}
     is_open = (config.strategy, config.rank_by) == ("auto", "mean")
     path = out / f"ranking-{digest(config.without_baselines)[:8]}.json"
-    if not is_open and config.rank_by != LEARNED:
+    if not is_open and config.rank_by in SIMILARITIES:
         return retrieve(target, library, k=len(prompts), rank_by=config.rank_by, without={target.task})
     if (ranking := read_ranking(path, prompts)) is not None:
         return ranking
     if is_open:
         ranking = rank_by_history(target, library, k=len(prompts), without={target.task})
     else:
-        ranking = retrieve(target, library, k=len(prompts), rank_by=LEARNED, without={target.task})
+        ranking = retrieve(target, library, k=len(prompts), rank_by=config.rank_by, without={target.task})
     write_ranking(path, ranking)
     return ranking
 
@@ -316,7 +316,7 @@ def _chosen_plan(
             budget=limit,
             learned=bool(ranking.expected),
         )
-        strategy, k, reason = choice.strategy, choice.k, choice.reason
+        strategy, k, reason = choice.strategy, choice.k, f"{choice.reason} {ranking.why}".rstrip()
     plan = plan_transfer(
         strategy,
         ranking.sources,

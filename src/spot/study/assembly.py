@@ -56,41 +56,42 @@ class _CellStart:
 
 @dataclass(frozen=True)
 class SourceSketches:
-    """What the sources of a study were trained on; each task's rows are read once.
+    """What the sources of a study were trained on; each draw of a task's rows is read once.
 
     Attributes:
         study: whose sources.
         data: where the known data sets are.
-        by_reference: the sketches that have been made.
+        by_draw: the sketches that have been made, by reference and seed of the rows.
     """
 
     study: Study
     data: Path | None
-    by_reference: dict[str, tuple[Sketch, ...]] = field(default_factory=dict)
+    by_draw: dict[tuple[str, int], tuple[Sketch, ...]] = field(default_factory=dict)
 
-    def beside(self, target: str) -> tuple[Sketch, ...]:
-        """Sketches of the texts that the sources of a target train on, but for its own."""
+    def beside(self, target: str, seed: int) -> tuple[Sketch, ...]:
+        """Sketches of the texts that the sources of a target train on under one seed, but for its own."""
         return tuple(
             sketch
             for origin in self.study.sources
             if origin.task != target
             for reference in origin.members or (origin.reference,)
             if reference != target
-            for sketch in self._of(origin, reference)
+            for sketch in self._of(origin, reference, seed)
         )
 
-    def _of(self, origin: Origin, reference: str) -> tuple[Sketch, ...]:
+    def _of(self, origin: Origin, reference: str, seed: int) -> tuple[Sketch, ...]:
         """The sketch of one task's train rows, or of an existing prompt; none where a prompt has none."""
-        if reference not in self.by_reference:
+        config = self.study.config.tuning("source", reference, seed=seed)
+        draw = (reference, config.rows_seed)
+        if draw not in self.by_draw:
             if origin.prompt:
                 sketch = load(origin.reference).sketch
-                self.by_reference[reference] = () if sketch is None else (sketch,)
+                self.by_draw[draw] = () if sketch is None else (sketch,)
             else:
-                config = self.study.config.tuning("source", reference)
                 task = registry.get(reference, self.data, config.task_prefix)
                 train = split_rows(task, config.train_rows, config.select_rows, 0, config.rows_seed).train
-                self.by_reference[reference] = (build(text for row in train for text in row.texts),)
-        return self.by_reference[reference]
+                self.by_draw[draw] = (build(text for row in train for text in row.texts),)
+        return self.by_draw[draw]
 
 
 def assemble(plan: StudyPlan, gang: Gang, records: Mapping[str, Record], sketches: SourceSketches) -> Assembly:
@@ -107,19 +108,20 @@ def assemble(plan: StudyPlan, gang: Gang, records: Mapping[str, Record], sketche
     starts: dict[Cell, _CellStart] = {}
     refused: list[Record] = []
     try:
-        seen = () if first.kind == "source" else sketches.beside(first.task)
         for cell in gang.cells if first.needs else ():
             start = _refusal(cell, records, titles) or _start(cell, plan.study)
             if isinstance(start, _CellStart):
                 starts[cell] = start
             else:
                 refused.append(record_of(cell, reason=start))
+        if first.needs and not starts:
+            return Assembly(refused=tuple(refused))
+        gang = Gang(tuple(starts)) if starts else gang
+        seen = tuple(() if first.kind == "source" else sketches.beside(first.task, cell.seed) for cell in gang.cells)
     except SpotError as error:
         return Assembly(refused=tuple(refused), reason=str(error))
-    if first.needs and not starts:
-        return Assembly(refused=tuple(refused))
     work = Work(
-        gang=Gang(tuple(starts)) if starts else gang,
+        gang=gang,
         starts=tuple(start.prompts for start in starts.values()),
         sources=tuple(start.tasks for start in starts.values()),
         weights=tuple(start.weights for start in starts.values()),

@@ -84,7 +84,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Gang:
-    """Cells that differ in their seeds alone and walk in step; what one worker does at a time."""
+    """Cells that differ in their seeds and draws of rows alone and walk in step; what one worker does at a time."""
 
     cells: tuple[Cell, ...]
 
@@ -111,7 +111,7 @@ class Work:
         sources: of each cell the tasks of these prompts, or of those that are mixed.
         weights: of each cell, where it starts from an average.
         mixed: of each cell the references of the tasks that are mixed with the target.
-        sketches: of the texts that sources were trained on: report rows with one of them are left out.
+        sketches: of each cell, of the texts that its sources were trained on: report rows with one are left out.
         data: where the known data sets are.
     """
 
@@ -120,7 +120,7 @@ class Work:
     sources: tuple[tuple[str, ...], ...] = ()
     weights: tuple[tuple[float, ...], ...] = ()
     mixed: tuple[tuple[str, ...], ...] = ()
-    sketches: tuple[Sketch, ...] = ()
+    sketches: tuple[tuple[Sketch, ...], ...] = ()
     data: str | None = None
 
 
@@ -203,7 +203,7 @@ def gangs(cells: Iterable[Cell]) -> list[Gang]:
     for cell in cells:
         # What a gang would have to share between its runs belongs to one of them: see `training.check_gang`.
         alone = cell.seed if cell.config.dropout or cell.config.method == "model" else None
-        settings = cell.settings.model_copy(update={"seed": 0})
+        settings = cell.settings.model_copy(update={"seed": 0, "rows_seed": 0})
         key = (cell.kind, cell.task, cell.sources, cell.start, cell.init_seed, cell.k, alone, digest(settings))
         by_key.setdefault(key, []).append(cell)
     return [

@@ -17,7 +17,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ KEY_SETTINGS = (
 )
 EMBEDDED = TuneConfig.model_fields["backbone"].default
 STARTS = ("vocabulary", "classes")  # of the plain arm, unless the study says others
+SEEDS = 2**32  # that rows can be drawn from
 
 
 class StudyConfig(BaseModel):
@@ -71,6 +72,11 @@ class StudyConfig(BaseModel):
     )
     targets: tuple[str, ...] = Field(strict=False, min_length=1, description="tasks or task files to transfer to")
     seeds: int = Field(3, ge=1, le=100, description="runs of everything; cells of one seed belong together")
+    rows: Literal["per_seed", "fixed"] = Field(
+        "per_seed",
+        description="whether each seed draws rows of its own to train, select and report, so that intervals hold the "
+        "draw, or all seeds share one draw",
+    )
     starts: tuple[str, ...] = Field(
         STARTS,
         strict=False,
@@ -162,9 +168,11 @@ class StudyConfig(BaseModel):
         Args:
             table: whose settings; a target's first run takes its key where the sources' runs do.
             task: what is tuned on: a name, a path or a mixture.
-            changes: settings that differ.
+            changes: settings that differ; with a seed among them the run has that seed's draw of rows.
         """
         shared = {"key_step": self.source.get("key_step"), **self.target} if table == "target" else self.source
+        if self.rows == "per_seed" and "seed" in changes:
+            changes["rows_seed"] = (shared.get("rows_seed", 0) + changes["seed"]) % SEEDS
         return TuneConfig(**{"task": task, "backbone": self.backbone, **shared, **changes})
 
 
@@ -386,9 +394,9 @@ def _foreign(source: Origin, first: TuneConfig, backbone: str) -> list[str]:
     differences = []
     if not os.path.isdir(backbone) and content["backbone"]["name"] != backbone:
         differences.append(f"{source.task} belongs to {content['backbone']['name']}, and the study to {backbone}")
-    recipe = content["key_recipe"]
-    if recipe is None:
+    if content["key_recipe"] is None:
         return [*differences, f"{source.task} ({source.reference}) has no key of a known recipe"]
+    recipe = asdict(KeyRecipe(**content["key_recipe"]))
     wanted = {field.name: getattr(first, field.name, None) for field in fields(KeyRecipe)} | {"step": first.key_step}
     differences += [
         f"{name} is {recipe[name]!r} in {source.task} ({source.reference}) and {value!r} on targets"

@@ -25,6 +25,7 @@ PROBE_STEPS = 20
 SAMPLE_ROWS = 256  # whose tokens are counted
 POINT_BYTES = 120  # of a point of a curve in a record
 RECORD_BYTES = 2500  # of the rest
+ANSWER_BYTES = 8  # of a report row in a record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,4 +186,5 @@ def _bytes(cell: Cell, width: int) -> int:
     array = 4 * cell.config.length * width
     points = 1 + math.ceil(cell.config.steps / cell.config.eval_every)
     embedding = 2 * 4 * width * 4 // 3 if cell.config.key_step is not None else 0
-    return 2 * 3 * array + RECORD_BYTES + POINT_BYTES * points + embedding
+    answers = 0 if cell.kind == "source" else ANSWER_BYTES * cell.config.report_rows
+    return 2 * 3 * array + RECORD_BYTES + POINT_BYTES * points + embedding + answers

@@ -184,6 +184,10 @@ def _mistakes_of_score(record: Record, cell: Expected) -> list[str]:
         mistakes.append(f"the field 'steps' holds {record.steps}; expected at most {steps}")
     if missing := [name for name in ROWS if name not in record.rows]:
         mistakes.append(f"the field 'rows' lacks {', '.join(missing)}")
+    if record.answers is not None and (problem := record.answers.problem):
+        mistakes.append(f"the field 'answers' contradicts itself: {problem}")
+    elif record.answers is not None and len(record.answers.correct) != record.rows.get("report"):
+        mistakes.append(f"the field 'answers' has {len(record.answers.correct)} rows; expected those of 'rows.report'")
     if not record.data:
         mistakes.append("the field 'data' is empty; expected the digest of the rows")
     if cell.kind == "pair" and record.similarity.keys() != set(SIMILARITIES):
@@ -247,19 +251,22 @@ class RecordFolder:
         self.records |= {record.digest: record for record in records}
 
     def on_other_rows(self, records: Sequence[Record]) -> str:
-        """Why records of one gang may not stand beside those that are there: arms share a target's report rows.
+        """Why records of one gang may not stand beside those that are there: arms share the report rows of a draw.
 
         Returns:
             Empty where they may.
         """
         task = records[0].task
-        ours = {record.data for record in records if record.data and record.kind != "source"}
+        ours = {record.rows_seed: record.data for record in records if record.data and record.kind != "source"}
         others = [
             record
             for record in self.records.values()
-            if record.task == task and record.kind != "source" and record.data and record.data not in ours
+            if record.task == task
+            and record.kind != "source"
+            and record.data
+            and record.data != ours.get(record.rows_seed, record.data)
         ]
-        if not ours or not others:
+        if not others:
             return ""
         return (
             f"its report rows are not those of {len(others)} finished cells of {task}: the data differ, or a "

@@ -32,6 +32,7 @@ from spot.library.history import decode_summary, encode_summary
 from spot.storage.files import cache_dir, write_whole
 from spot.storage.opening import read_bounded
 from spot.storage.values import STRICT, read_value
+from spot.study.answers import RowAnswers
 from spot.training.result import Count, Curve, Percent, Seconds
 
 RECORD_FORMAT = 1
@@ -98,6 +99,7 @@ class Record:
         seconds: of training, the mixture before included.
         rows: `train`, `select`, `report` -> number of rows; `overlap` -> report rows left out.
         data: digest of the rows.
+        answers: to the report rows; None of a source, of a mixture's rows, and in records of earlier versions.
         tuned: parameters that were trained; `shipped` are kept for the task.
         config: settings of the run.
         needs: digests of the cells that it started from.
@@ -127,6 +129,7 @@ class Record:
     seconds: Seconds = 0.0
     rows: Mapping[str, Count] = field(default_factory=dict)
     data: str = ""
+    answers: RowAnswers | None = field(default=None, repr=False)
     tuned: Count = 0
     shipped: Count = 0
     config: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
@@ -143,6 +146,11 @@ class Record:
     def eval_every(self) -> int:
         """Steps between the run's evaluations; 0 where its settings do not say."""
         return self._setting("eval_every")
+
+    @property
+    def rows_seed(self) -> int:
+        """The seed that its rows were drawn by; records of one task and draw were measured on the same rows."""
+        return self._setting("rows_seed")
 
     @property
     def backbone_parameters(self) -> int:
@@ -171,6 +179,8 @@ def write_record(record: Record, folder: Path) -> Path:
     values = asdict(replace(record, embedding={}))
     values["score"] = None if math.isnan(record.score) else record.score
     values["embedding"] = {name: encode_summary(row) for name, row in record.embedding.items()}
+    if record.answers is None:  # as records were before
+        del values["answers"]
     text = json.dumps({"format": RECORD_FORMAT, **values}, indent=1, sort_keys=True, allow_nan=False)
     path = folder / f"{record.digest}.json"
     write_whole(path, f"{text}\n".encode())

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from spot.config import TuneConfig
 from spot.errors import RunError, SpotError, StorageError, TaskError
-from spot.evaluation.scoring import Evaluation, evaluate_rows, interval
+from spot.evaluation.scoring import LIKELIHOOD, Evaluation, evaluate_rows, interval
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import Sketch, seen_by_any
 from spot.prompts.prompt import from_bytes, to_bytes
 from spot.retrieval.embeddings import recorded_summaries
+from spot.study.answers import RowAnswers, row_answers
 from spot.study.cells import Cell, Done, Work, record_of
 from spot.study.records import Record, runs_folder
 from spot.tasks import registry
@@ -72,27 +73,31 @@ def work(backbone: Backbone, item: Work) -> Done:
 def _work_on_prompts(backbone: Backbone, item: Work) -> Done:
     """Tune the prompts of a gang, then open its report rows."""
     cells = item.gang.cells
-    members, name = members_of(cells[0].config, _data(item))
-    unreported = tuple(member.unreported for member in members)
+    draws = {cell.config.rows_seed: cell for cell in reversed(cells)}  # each by the first of its cells
+    members = {draw: members_of(cell.config, _data(item)) for draw, cell in draws.items()}
     mixtures = _tune_mixtures(backbone, item) if cells[0].kind == "mixture" else []
-    if mixtures:
-        pairs = zip(cells, mixtures, strict=True)
-        runs = [prepare_run_from(cell.config, unreported, backbone, (mixture.prompt,)) for cell, mixture in pairs]
-    elif item.starts:
-        runs = [
-            prepare_run_from(
-                cell.config, unreported, backbone, [from_bytes(content) for content in contents], _of(item.weights, at)
-            )
-            for at, (cell, contents) in enumerate(zip(cells, item.starts, strict=True))
-        ]
-    else:
-        run = prepare_run(cells[0].config, unreported, backbone, name=name)
-        runs = [replace(run, config=cell.config) for cell in cells]
+    runs: list[Run] = []
+    for at, cell in enumerate(cells):
+        parts, name = members[cell.config.rows_seed]
+        unreported = tuple(part.unreported for part in parts)
+        if mixtures:
+            runs.append(prepare_run_from(cell.config, unreported, backbone, (mixtures[at].prompt,)))
+        elif item.starts:
+            sources = [from_bytes(content) for content in item.starts[at]]
+            runs.append(prepare_run_from(cell.config, unreported, backbone, sources, _of(item.weights, at)))
+        else:  # seeds of one draw share their start, which is then evaluated once
+            twin = next((run for run in runs if run.config.rows_seed == cell.config.rows_seed), None)
+            run = twin or prepare_run(cell.config, unreported, backbone, name=name)
+            runs.append(replace(run, config=cell.config))
     tuned = _tune_gang(runs, backbone, runs_folder() / item.gang.digest)
-    evaluator = _open_report(members, item.sketches, backbone)
+    evaluators = {
+        draw: _open_report(members[draw][0], _of(item.sketches, cells.index(cell)), backbone)
+        for draw, cell in draws.items()
+    }
     records: list[Record] = []
     prompts: list[bytes] = []
     for at, (cell, run, entry) in enumerate(zip(cells, runs, tuned, strict=True)):
+        evaluator = evaluators[cell.config.rows_seed]
         mixture = mixtures[at].result if mixtures else None
         reason = (mixture.diverged if mixture else None) or entry.result.diverged
         measured = _Measured(reason=reason) if reason else _measured(evaluator, cell, run, entry)
@@ -116,8 +121,8 @@ def _work_on_model(backbone: Backbone, item: Work) -> Done:
     run = prepare_run(cell.config, [member.unreported for member in members], begin)
     folder = runs_folder() / item.gang.digest
     tuned = _fresh(folder, lambda: tune_model_run(run, begin, folder))
-    evaluator = _open_report(members, item.sketches, load(str(tuned.path)))
-    measured = _scored(evaluator, run, run.start, tuned.result)
+    evaluator = _open_report(members, _of(item.sketches, 0), load(str(tuned.path)))
+    measured = _scored(evaluator, cell, run, run.start, tuned.result)
     record = _record(evaluator, cell, tuned.result, mixture, measured, backbone.parameters)
     shutil.rmtree(folder, ignore_errors=True)
     return Done((record,), (b"",))
@@ -184,6 +189,7 @@ class _Measured:
     scores: Mapping[str, float] = field(default_factory=dict)
     score: float = math.nan
     interval: tuple[float, float] | None = None
+    answers: RowAnswers | None = None
     frozen: float | None = None
     as_is: float | None = None
     embedding: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -212,7 +218,7 @@ def _open_report(members: Sequence[Member], sketches: Sequence[Sketch], backbone
 def _measured(evaluator: _Evaluator, cell: Cell, run: Run, tuned: TunedPrompt) -> _Measured:
     """What a tuned prompt is worth, and what its start or the bare model was."""
     prompt = tuned.prompt
-    measured = _scored(evaluator, run, torch.tensor(prompt.value), tuned.result)
+    measured = _scored(evaluator, cell, run, torch.tensor(prompt.value), tuned.result)
     nothing = torch.zeros(0, evaluator.backbone.id.width)
     return replace(
         measured,
@@ -222,16 +228,19 @@ def _measured(evaluator: _Evaluator, cell: Cell, run: Run, tuned: TunedPrompt) -
     )
 
 
-def _scored(evaluator: _Evaluator, run: Run, prompt: Tensor, result: RunResult) -> _Measured:
+def _scored(evaluator: _Evaluator, cell: Cell, run: Run, prompt: Tensor, result: RunResult) -> _Measured:
     """Scores on the report rows; where there are none, those that chose the checkpoint."""
     if not evaluator.opened:
         return _Measured(scores=result.selection, score=result.best_score)
     evaluations = evaluator.evaluate(run, prompt)
     first, is_mixture = evaluator.opened[0], len(run.members) > 1
+    is_told = not is_mixture and cell.kind != "source" and first.task.metrics != (LIKELIHOOD,)
+    given = [prediction.text if prediction.is_answered else None for prediction in evaluations[0].predictions]
     return _Measured(
         scores=named_scores([member.task for member in evaluator.opened], evaluations, is_mixture),
         score=_mean_score(evaluations),
         interval=None if is_mixture else interval(evaluations, first.task, first.splits.report),
+        answers=row_answers(first.splits.report, given, first.task.labels) if is_told else None,
     )
 
 
@@ -272,6 +281,7 @@ def _record(
         scores=measured.scores,
         score=measured.score,
         interval=measured.interval,
+        answers=measured.answers,
         frozen=measured.frozen,
         as_is=measured.as_is,
         embedding=measured.embedding,

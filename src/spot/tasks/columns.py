@@ -10,9 +10,11 @@ from typing import Any
 
 from spot.errors import TaskError, did_you_mean
 from spot.reading import Reading
+from spot.storage.text import printable
 from spot.tasks.readers import shown, some, text_field
 
 TEXT_COLUMNS = ("text", "sentence")
+MOST_INSTRUCTION = 2000  # characters, some 500 tokens: longer than any prompt that is tuned here
 MOST_LABELS = 200  # more different values than this are open answers, not labels
 # Spellings of no label at all, as pandas, R, spreadsheets and databases write it; case is passed over.
 MISSING = ("", "nan", "n/a", "na", "#n/a", "<na>", "nat", "null", "none")
@@ -274,6 +276,22 @@ def name_mistakes(name: str) -> list[str]:
     if _NAME.fullmatch(name):
         return []
     return [f"name is {name!r}, expected letters, digits and . _ - /, such as 'my/reviews'"]
+
+
+def instruction_mistakes(instruction: str) -> list[str]:
+    """What is wrong with an instruction, which is printable text of one line or more; nothing of an empty one."""
+    if not instruction:
+        return []
+    if not instruction.strip():
+        return ["instruction is blank, expected words; write them or leave it out"]
+    if len(instruction) > MOST_INSTRUCTION:
+        return [
+            f"instruction has {len(instruction):,} characters, expected at most {MOST_INSTRUCTION:,}; say in a "
+            "sentence what is asked of a row"
+        ]
+    if (shown := printable(instruction, lines=True)) != instruction:
+        return [f"instruction is {printable(shown):.60s}, expected printable text; take the control characters out"]
+    return []
 
 
 def template_of(columns: Sequence[str]) -> str:

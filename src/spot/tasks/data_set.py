@@ -5,7 +5,7 @@ from is `spot.tasks.origins`' business.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +84,13 @@ THREE_WAY = ("entailment", "neutral", "contradiction")
 POLARITY = ("negative", "positive")
 DUPLICATE = ("not_duplicate", "duplicate")
 SIMILARITIES = tuple(f"{step / 5:.1f}" for step in range(26))  # from 0.0 to 5.0, as T5 writes them
+FOLLOWS = "Does the hypothesis follow from the premise? Say entailment if it does, else not_entailment."
+FOLLOWS_THREE_WAY = (
+    "Does the hypothesis follow from the premise? Say entailment if it does, contradiction if it cannot be true, and "
+    "neutral otherwise."
+)
+SAME_QUESTION = "Do the two questions ask the same? Say duplicate if they do, else not_duplicate."
+ALIKE = "Say how alike the two sentences are in meaning, from 0.0 for not at all to 5.0 for the same."
 SENTINEL = re.compile(r"<extra_id_\d+>")  # stands for a span that was taken out (T5)
 ALL_SPLITS = ("train", "validation", "test")
 
@@ -96,6 +103,7 @@ class DataSet:
 
     Attributes:
         title: one line for people.
+        instruction: what is asked of a row, in plain words of ours, with the label words as they are answered.
         form: row and whether it trains -> its texts.
         revisions: a word that stands for the examples that the set makes, and one for those with the task's name in
             front. Records of studies name them, so both get a new word (any that the set has not had) whenever its
@@ -132,6 +140,12 @@ class DataSet:
     kind: str = "label"
     name: str | None = None
     has_sentinels: bool = False
+    instruction: str = ""
+
+
+def either(words: Sequence[str]) -> str:
+    """Words as an instruction lists them: `negative, neutral or positive`."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def sentinels_of(text: Text) -> tuple[str, ...]:

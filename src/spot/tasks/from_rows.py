@@ -23,6 +23,7 @@ from spot.tasks.columns import (
     check_classes,
     default_metrics,
     default_template,
+    instruction_mistakes,
     label_mistakes,
     name_mistakes,
     row_texts,
@@ -52,12 +53,14 @@ class Settings(TypedDict, total=False):
         title: one line for people.
         metrics: names from `spot.metrics.scores.METRICS`.
         positive: the label word that F1 is of.
+        instruction: what is asked of a row, in plain words; no part of what a model reads of it.
         cue, separator, decode, end: as in `spot.reading.Reading`.
     """
 
     title: str
     metrics: str | Sequence[str]
     positive: str
+    instruction: str
     cue: str | None
     separator: str | None
     decode: Literal["rank", "generate"]
@@ -123,6 +126,11 @@ def read_contents(
     if unknown := sorted(set(settings) - set(Settings.__annotations__)):
         names = ("text", "template", "label", "answer", "labels", "name", *Settings.__annotations__)
         raise TaskError(f"{OWNER}: unknown keyword {unknown[0]!r}; {did_you_mean(unknown[0], names)}")
+    instruction = settings.get("instruction", "")
+    if not isinstance(instruction, str):
+        raise TaskError(f"{OWNER}: instruction is {instruction!r:.60}, expected text.")
+    if mistakes := instruction_mistakes(instruction):
+        raise TaskError(f"{OWNER}: {mistakes[0]}.")
     if answer and (label or labels):
         raise TaskError(f"{OWNER}: answer stands beside label or labels. It is for open answers: drop one of the two.")
     template = _template(text, template)

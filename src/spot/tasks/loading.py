@@ -36,6 +36,7 @@ def task_of(name: str, data_set: DataSet, data: Path | None = None, prefix: bool
         kind=data_set.kind,
         hidden_labels=hidden_labels,
         reading=Reading(form=name, task_prefix=prefix),
+        instruction=data_set.instruction,
     )
 
 

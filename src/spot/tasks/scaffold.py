@@ -30,6 +30,7 @@ from spot.tasks.columns import (
 from spot.tasks.detection import Seen, see
 from spot.tasks.faults import no_text, tellers, wordy
 from spot.tasks.formats import MAX_RATIO, MAX_ROW, PACKED, UNSAID, FileFormat, check_form, ending_format
+from spot.tasks.instructions import proposed_sentence
 from spot.tasks.readers import is_conversation, read_rows, shown, some
 
 LABEL_COLUMNS = (
@@ -286,6 +287,7 @@ def _commented(path: Path, out: Path, rows: _Rows, label: str, splits: Sequence[
     check_classes(Counter(value for value in labels if value is not None), str(path))
     values = sorted({value for value in labels if value is not None}, key=label_order)
     name = re.sub(r"\W+", "_", Path(place).name.split(".")[0]).strip("_") or "task"
+    asked = () if len(values) > MOST_LABELS else tuple(dict.fromkeys(words.get(value, value) for value in values))
     files = ", ".join(f"{split} = {_quoted(os.path.join(place, split))}" for split in splits)
     lines = [
         "# A task: which rows, what the model reads, which words it answers with.",
@@ -303,6 +305,9 @@ def _commented(path: Path, out: Path, rows: _Rows, label: str, splits: Sequence[
         *(f"# Left out: {_quoted(column)}, as {_comment(reason)}." for column, reason in reasons.items()),
         *_blank_texts(rows, texts),
         f"input = {_quoted(template_of(texts))}",
+        "",
+        "# What is asked of a row, in plain words, for prompts that start from them: a guess, and yours may be better.",
+        f"instruction = {_quoted(proposed_sentence(template_of(texts), asked))}",
         "",
     ]
     if len(values) > MOST_LABELS:

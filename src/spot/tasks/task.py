@@ -55,7 +55,7 @@ class Task:
         hidden_labels: splits that can be read but hold no answers: predictions of them are handed in.
         reading: how a row becomes text, and what may be answered.
         positive: the label that F1 is of; empty where none is named, None where it is the last one, as in benchmarks.
-        instruction: what is asked of a row, in plain words: a start of a prompt; no part of what a model reads of a row.
+        instruction: what is asked of a row, in plain words; a prompt may start so, but no model reads it with a row.
     """
 
     name: str
@@ -105,8 +105,8 @@ class Task:
                 are those of the first split.
             template: how a row becomes text, such as `"review: {title} | {body}"`, instead of `text`.
             name: of the task.
-            **settings: `title`, `metrics`, `positive` (the label that F1 is of), and `cue`, `separator`, `decode` and
-                `end` of `Reading`.
+            **settings: `title`, `metrics`, `positive` (the label that F1 is of), `instruction` (what is asked of a
+                row), and `cue`, `separator`, `decode` and `end` of `Reading`.
 
         Raises:
             TaskError: the rows are of no known kind, or there are none; a column is missing; a row has no text, or no
@@ -127,6 +127,7 @@ class Task:
             kind="label" if contents.reading.words else "text",
             reading=contents.reading,
             positive=settings.get("positive", ""),
+            instruction=settings.get("instruction", ""),
         )
 
 

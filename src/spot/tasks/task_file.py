@@ -7,12 +7,15 @@ test file stays closed until its rows are reported; `spot tasks check` reads it.
 
 import logging
 import os
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,6 +31,7 @@ from spot.tasks.columns import (
     check_classes,
     default_metrics,
     default_template,
+    instruction_mistakes,
     label_mistakes,
     left_out,
     name_mistakes,
@@ -54,6 +58,7 @@ from spot.tasks.task import SPLITS, Example, Task, check_split
 KEYS = (
     "name",
     "title",
+    "instruction",
     "rows",
     "input",
     "cue",
@@ -81,6 +86,13 @@ Word = TypeVar("Word", bound=str)
 MAY_BE_EMPTY = ("cue", "separator", "missing")  # word for word, also where that is nothing
 MAX_FILE = 10 << 20  # bytes of a task file
 
+# The lines of an instruction, in each of the ways that TOML writes a text, with the comment behind it.
+_TEXTS = (r'"{3}(?:[^\\]|\\.)*?"{3,5}', r"'{3}.*?'{3,5}", r'"(?:[^"\\\n]|\\.)*"', r"'[^'\n]*'")
+_INSTRUCTION = re.compile(
+    rf"""^[ \t]*(["']?)instruction\1[ \t]*=[ \t]*(?:{"|".join(_TEXTS)})[ \t]*(?:\#[^\n]*)?(?:\r?\n|\Z)""",
+    re.MULTILINE | re.DOTALL,
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -92,6 +104,7 @@ class TaskFile:
         path: of the task file.
         name: of the task.
         title: one line for people.
+        instruction: what is asked of a row, in plain words; empty where nothing is said.
         rows: split -> file.
         template: the input's, with columns in braces; empty for the default.
         cue, separator: as in `Reading`; None for the default.
@@ -109,6 +122,7 @@ class TaskFile:
     path: Path
     name: str
     title: str
+    instruction: str
     rows: dict[str, Path]
     template: str
     cue: str | None
@@ -192,6 +206,7 @@ def load_task(path: Path) -> Task:
         kind=kind,
         reading=reading,
         positive=spec.positive,
+        instruction=spec.instruction,
     )
 
 
@@ -247,6 +262,7 @@ def read_task_file(path: Path) -> TaskFile:
         path=path,
         name=keys.get("name", "unnamed"),
         title=keys.get("title", ""),
+        instruction=keys.get("instruction", ""),
         rows=_row_files(path.parent, keys.get("rows", {}), mistakes),
         template=_template(keys.get("input", ""), mistakes),
         cue=keys.get("cue"),
@@ -261,7 +277,7 @@ def read_task_file(path: Path) -> TaskFile:
         missing=_missing(keys.get("missing", MISSING), mistakes),
         form=_form(keys, mistakes),
     )
-    mistakes += name_mistakes(spec.name)
+    mistakes += name_mistakes(spec.name) + instruction_mistakes(spec.instruction)
     if spec.answer and ("label" in keys or "labels" in keys):
         mistakes.append("answer stands beside label or labels: answer is for open answers, drop one of the two")
     words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
@@ -434,9 +450,24 @@ def _label_words(labels: dict[str, Any] | list[Any], mistakes: list[str]) -> dic
     return dict(labels) if isinstance(labels, dict) else {word: word for word in labels}
 
 
+def _without_instruction(content: bytes) -> bytes:
+    """A task file as it would be without the lines of its instruction."""
+    text = content.decode("utf-8")
+    keys = {key: value for key, value in tomllib.loads(text).items() if key != "instruction"}
+    for match in islice(_INSTRUCTION.finditer(text), 10):
+        rest = text[: match.start()] + text[match.end() :]
+        with suppress(ValueError):
+            if tomllib.loads(rest) == keys:  # else these lines stand inside the text of another key
+                return rest.encode("utf-8")
+    return content
+
+
 def _revision(spec: TaskFile) -> str:
-    """Sixteen hex digits over the bytes of the task file and of its rows; a test file must only be there."""
-    digest = blake2b(spec.path.read_bytes(), digest_size=8)
+    """Sixteen hex digits over the bytes of the task file and of its rows; a test file must only be there.
+
+    The instruction does not count: it changes nothing of the rows.
+    """
+    digest = blake2b(_without_instruction(spec.path.read_bytes()), digest_size=8)
     for split, file in spec.rows.items():
         digest.update(f"\0{split}\0".encode())
         for part in sorted(file.iterdir()) if is_data_folder(file) else [file]:

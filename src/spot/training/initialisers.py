@@ -64,6 +64,35 @@ def text(embeddings: Tensor, token_ids: Sequence[int], length: int) -> Tensor:
     return embeddings[[token_ids[i % len(token_ids)] for i in range(length)]].clone()
 
 
+def demonstrations(embeddings: Tensor, rows: Sequence[Sequence[int]], length: int) -> Tensor:
+    """The embeddings of the tokens of whole rows with their answers, the last of which ends the prompt.
+
+    What has no room is left out; what is left of the room repeats the end of what has, in front.
+
+    Args:
+        embeddings: [V, D].
+        rows: token ids of each, the most wanted first.
+        length: P.
+
+    Raises:
+        ConfigError: no row has room, or there is none.
+    """
+    kept: list[Sequence[int]] = []
+    for row in rows:
+        if row and sum(map(len, kept)) + len(row) <= length:
+            kept.append(row)
+    if not kept:
+        shortest = min(map(len, rows), default=0)
+        raise ConfigError(
+            f"init = 'demonstrations:{len(rows)}': 0 of {len(rows)} rows fit a prompt of {length} tokens, the shortest "
+            f"takes {shortest}; expected length = {shortest} or more, or init = 'instruction'"
+        )
+    if len(kept) < len(rows):
+        log.warning("%d of %d demonstrations fit a prompt of %d tokens", len(kept), len(rows), length)
+    ids = [token for row in kept for token in row]
+    return embeddings[[ids[(place - length) % len(ids)] for place in range(length)]].clone()
+
+
 def resized(prompt: Tensor, length: int) -> Tensor:
     """A prompt of another length: repeated from its beginning, or cut, with a log line."""
     if len(prompt) != length:

@@ -8,8 +8,9 @@ bytes as one left alone.
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,12 +23,28 @@ from spot.models.backbone import Backbone
 from spot.models.dropout import dropout
 from spot.storage.run_dir import RunDir
 from spot.tasks.task import Task
-from spot.training.optimisers import ParameterGroup, make_optimiser
+from spot.training.optimisers import ParameterGroup, make_optimiser, set_rates, share_at
+from spot.training.reparameterisation import PROMPT
 from spot.training.result import CurvePoint, RunResult
 from spot.training.run import Run
 from spot.training.state import Drawn, State, first_states, restore_states, save_states
 
 log = logging.getLogger(__name__)
+
+WALKED_IN_STEP = (  # settings that runs of one gang share
+    "backbone",
+    "steps",
+    "length",
+    "batch_size",
+    "batch_tokens",
+    "micro_batch",
+    "optimiser",
+    "eval_every",
+    "checkpoint_every",
+    "patience",
+    "method",
+    "dropout",
+)
 
 
 @dataclass(frozen=True)
@@ -139,21 +156,7 @@ def check_gang(runs: Sequence[Run]) -> None:
     Raises:
         ConfigError: they have unlike settings, or settings that a gang cannot keep apart.
     """
-    shared = (
-        "backbone",
-        "steps",
-        "length",
-        "batch_size",
-        "batch_tokens",
-        "micro_batch",
-        "optimiser",
-        "eval_every",
-        "checkpoint_every",
-        "patience",
-        "method",
-        "dropout",
-    )
-    for name in shared:
+    for name in WALKED_IN_STEP:
         values = {getattr(run.config, name) for run in runs}
         if len(values) > 1:
             listed = sorted(values, key=str)
@@ -185,16 +188,29 @@ def named_scores(tasks: Sequence[Task], evaluations: Sequence[Evaluation], is_mi
 
 def _optimiser(states: Sequence[State]) -> torch.optim.Optimizer:
     """One optimiser over all runs, each with its own settings."""
-    groups = [
-        ParameterGroup(
-            tensors=list(state.trained.values()),
-            learning_rate=state.run.config.learning_rate,
-            weight_decay=state.run.config.weight_decay,
-            first_step=state.run.config.first_step,
-        )
-        for state in states
-    ]
+    groups = [group for state in states for group in _parameter_groups(state)]
     return make_optimiser(states[0].run.config.optimiser, groups)
+
+
+def _parameter_groups(state: State) -> Iterator[ParameterGroup]:
+    """What a run trains, and what the network over its prompt trains, where there is one."""
+    config = state.run.config
+    network = [tensor for name, tensor in state.trained.items() if PROMPT in state.trained and name != PROMPT]
+    itself = [state.trained[PROMPT]] if PROMPT in state.trained else list(state.trained.values())
+    for tensors, rate in ((itself, config.rate), (network, config.network_learning_rate)):
+        if tensors:
+            yield ParameterGroup(
+                tensors=tensors,
+                learning_rate=rate,
+                weight_decay=config.weight_decay,
+                first_step=config.first_step,
+                share=partial(
+                    share_at,
+                    warmup_steps=config.warmup_steps,
+                    decay=config.decay,
+                    decay_steps=config.decay_steps or config.steps,
+                ),
+            )
 
 
 def _step(states: Sequence[State], backbone: Backbone, optimiser: torch.optim.Optimizer, step: int) -> list[State]:
@@ -203,6 +219,7 @@ def _step(states: Sequence[State], backbone: Backbone, optimiser: torch.optim.Op
     losses = _backward(states, backbone, step)
     for state, loss in zip(states, losses, strict=True):
         _check_numbers(state, loss, step, backbone)
+    set_rates(optimiser, step)
     optimiser.step()
     return [state for state in states if not state.diverged]
 

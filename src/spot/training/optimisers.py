@@ -1,8 +1,9 @@
 """Optimise prompts: by the paper's Adafactor, exactly as T5X computes it, or by torch's AdamW."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -65,21 +66,29 @@ class ParameterGroup:
 
     Attributes:
         tensors: that train.
-        learning_rate: step size.
+        learning_rate: step size at its peak.
         weight_decay: pull towards zero a step.
         first_step: that `Adafactor` counts from.
+        share: step -> share of the learning rate that it is taken with.
     """
 
     tensors: Sequence[Tensor]
     learning_rate: float
     weight_decay: float
     first_step: int = 0
+    share: Callable[[int], float] = lambda step: 1.0
 
 
 def make_optimiser(kind: str, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
     """One optimiser over the tensors of all groups: `adafactor`, or `adamw` (torch's), which counts from 0."""
     parameters = [
-        {"params": list(group.tensors), "lr": group.learning_rate, "weight_decay": group.weight_decay}
+        {
+            "params": list(group.tensors),
+            "lr": group.learning_rate,
+            "weight_decay": group.weight_decay,
+            "peak": group.learning_rate,
+            "share": group.share,
+        }
         for group in groups
     ]
     if kind == "adafactor":
@@ -87,3 +96,27 @@ def make_optimiser(kind: str, groups: Sequence[ParameterGroup]) -> torch.optim.O
             [{**named, "first_step": group.first_step} for named, group in zip(parameters, groups, strict=True)]
         )
     return torch.optim.AdamW(parameters)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, step: int) -> None:
+    """Give every group the learning rate of a step, counted from 1."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * group["share"](step)
+
+
+def share_at(step: int, *, warmup_steps: int, decay: Literal["none", "linear", "cosine"], decay_steps: int) -> float:
+    """The share of its peak that the learning rate has at a step: it rises in a line, then stays or falls.
+
+    Args:
+        step: counted from 1; the first one at the peak is `warmup_steps`, or 1.
+        warmup_steps: steps of the rise.
+        decay: `none`, `linear` or half a `cosine`.
+        decay_steps: the last step that is taken with more than nothing of the rate; not below the peak's.
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    peak = max(1, warmup_steps)
+    gone = min(1.0, (step - peak) / (decay_steps + 1 - peak))
+    if decay == "linear":
+        return 1 - gone
+    return (1 + math.cos(math.pi * gone)) / 2 if decay == "cosine" else 1.0

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spot.collator import Collator, collator_for
-from spot.config import INITS, TuneConfig, digest
+from spot.config import BEHIND, TuneConfig, digest, names_prompt
 from spot.errors import ConfigError, TaskError
 from spot.library.library import resolve
 from spot.metrics.scores import spelled_metrics
@@ -18,11 +19,14 @@ from spot.models.backbone import Backbone
 from spot.prompts.prompt import KeyRecipe, Parent, SoftPrompt, check_fits
 from spot.reading import Reading
 from spot.tasks import mixtures, registry
+from spot.tasks.instructions import proposed_instruction
 from spot.tasks.splits import Splits, split_rows
-from spot.tasks.task import Task, data_digest
+from spot.tasks.task import Example, Task, data_digest
+from spot.tokenization import Part, Tokenization
 from spot.training import initialisers
 
 WITHOUT_EFFECT = ("report_rows", "checkpoint_every", "gradient_checkpointing")  # on what is learned
+DEMONSTRATION_END = "\n\n"  # behind each row that a prompt starts with
 UNKEYED = ("dropout", "first_step", "batch_tokens", "truncate", "task_prefix")  # at their defaults in a key recipe
 
 
@@ -52,6 +56,8 @@ class Run:
         name: of the task or the mixture.
         fingerprint: of the backbone.
         keep: which checkpoint the prompt is: the `best` by selection score, or the `last`.
+        is_instructed: whether the task's instruction follows the parents in `start`.
+        spent: text tokens that choosing its settings has trained already, which count as its own.
     """
 
     config: TuneConfig
@@ -61,6 +67,13 @@ class Run:
     name: str = ""
     fingerprint: str = ""
     keep: Literal["best", "last"] = "best"
+    is_instructed: bool = False
+    spent: int = 0
+
+    @property
+    def initialiser(self) -> str:
+        """The kind of its initial value."""
+        return f"prompt{BEHIND * self.is_instructed}" if self.parents else self.config.init
 
     @property
     def title(self) -> str:
@@ -92,16 +105,22 @@ class Run:
             return None
         if any(getattr(config, name) != TuneConfig.model_fields[name].default for name in UNKEYED):
             return None
+        network = {name: getattr(config, name) for name in ("bottleneck", "network_learning_rate")}
         return KeyRecipe(
             step=config.key_step,
             length=config.length,
             init=config.init,
             init_seed=config.init_seed,
             optimiser=config.optimiser,
-            learning_rate=config.learning_rate,
+            learning_rate=config.rate,
             weight_decay=config.weight_decay,
             batch_size=config.batch_size,
             max_input_tokens=config.max_input_tokens,
+            reparameterise=config.reparameterise,
+            warmup_steps=config.warmup_steps,
+            decay=config.decay,
+            decay_steps=None if config.decay == "none" else config.decay_steps or config.steps,
+            **(network if config.reparameterise != "none" else {}),
         )
 
     @property
@@ -137,7 +156,7 @@ def prepare_run(
     Raises:
         ConfigError: a model is to be tuned from a prompt, or a mixture by a token budget.
         PromptError: the source belongs to another backbone.
-        TaskError: a label has no tokens, or two labels have the same.
+        TaskError: a label has no tokens, or two labels have the same; or no row can be a demonstration.
     """
     if len(members) > 1 and config.batch_tokens is not None:
         raise ConfigError("batch_tokens is for one task: the rows of a mixture are drawn one by one; give batch_size")
@@ -149,16 +168,17 @@ def prepare_run(
             "cue, separator, end and decode. Write the same in their task files."
         )
     label_tokens = [choice for member in members for choice in collator_for(backbone, member.task).choices]
-    if source is None and config.init not in INITS and not config.init.startswith("text:"):
-        source = resolve(config.init)
+    is_instructed = source is None and config.init.endswith(BEHIND)
+    if source is None and names_prompt(config.init):
+        source = resolve(config.init.removesuffix(BEHIND))
     if config.method == "model":
         if source is not None:
             raise ConfigError(f"method = 'model' trains no prompt and cannot start from one ({config.init}): drop it")
         start = torch.zeros(0, backbone.id.width)
     elif source is not None:
-        return prepare_run_from(config, members, backbone, (source,), name=name)
+        return prepare_run_from(config, members, backbone, (source,), name=name, is_instructed=is_instructed)
     else:
-        start = _start(config, backbone, label_tokens)
+        start = _start(config, members, backbone, label_tokens)
     return Run(config, tuple(members), start, name=name, fingerprint=backbone.id.fingerprint)
 
 
@@ -169,6 +189,7 @@ def prepare_run_from(
     sources: Sequence[SoftPrompt],
     weights: Sequence[float] = (),
     name: str = "",
+    is_instructed: bool = False,
 ) -> Run:
     """A run that starts from a prompt, or from the weighted mean of several (SPoT section 3.3).
 
@@ -179,14 +200,23 @@ def prepare_run_from(
         sources: one prompt, or as many as there are weights.
         weights: of the mean, positive in sum; left out for one prompt.
         name: of the mixture.
+        is_instructed: the task's instruction follows the sources: in what `length` leaves behind them, else in the
+            place of their last tokens, of half of them at most.
 
     Raises:
         PromptError: a source belongs to another backbone.
     """
     for source in sources:
         check_fits(source, backbone.id)
-    values = [initialisers.resized(torch.from_numpy(source.value.copy()), config.length) for source in sources]
-    start = initialisers.weighted(values, weights) if weights else values[0]
+    behind = torch.zeros(0, backbone.id.width)
+    if is_instructed:
+        ids = _instruction_ids(members, backbone)
+        longest = max(source.length for source in sources)
+        room = config.length - longest if config.length > longest else min(len(ids), config.length // 2)
+        behind = initialisers.text(backbone.embeddings().cpu(), ids, room)
+    length = config.length - len(behind)
+    values = [initialisers.resized(torch.from_numpy(source.value.copy()), length) for source in sources]
+    start = torch.cat([initialisers.weighted(values, weights) if weights else values[0], behind])
     shares = weights or (1.0,)
     parents = tuple(Parent(source.digest, float(share)) for source, share in zip(sources, shares, strict=True))
     return Run(
@@ -196,6 +226,7 @@ def prepare_run_from(
         parents=parents,
         name=name,
         fingerprint=backbone.id.fingerprint,
+        is_instructed=is_instructed,
     )
 
 
@@ -237,16 +268,71 @@ def mixed(parts: Sequence[tuple[Task, Splits]], config: TuneConfig, rates: Seque
     return tuple(Member(task, splits, share) for (task, splits), share in zip(parts, shares, strict=True))
 
 
-def _start(config: TuneConfig, backbone: Backbone, label_tokens: Sequence[Sequence[int]]) -> Tensor:
+def _start(
+    config: TuneConfig, members: Sequence[Member], backbone: Backbone, label_tokens: Sequence[Sequence[int]]
+) -> Tensor:
     """The initial prompt [P, D] of a run that starts from no other prompt."""
     embeddings = backbone.embeddings().cpu()
+    if config.init.endswith(BEHIND):
+        ids = _instruction_ids(members, backbone)
+        behind = initialisers.text(embeddings, ids, min(len(ids), config.length // 2))
+        first = {"init": config.init.removesuffix(BEHIND), "length": config.length - len(behind)}
+        return torch.cat([_start(config.model_copy(update=first), members, backbone, label_tokens), behind])
     special = backbone.tokenizer.all_special_ids
     length, seed = config.length, config.init_seed
-    if config.init == "uniform":
+    kind, _, words = config.init.partition(":")
+    if kind == "uniform":
         return initialisers.uniform(length, backbone.id.width, seed)
-    if config.init == "classes":
+    if kind == "classes":
         return initialisers.classes(embeddings, label_tokens, length, seed, special)
-    if config.init.startswith("text:"):
-        ids = backbone.tokenizer(config.init.removeprefix("text:"), add_special_tokens=False)["input_ids"]
+    if kind == "instruction":
+        return initialisers.text(embeddings, _instruction_ids(members, backbone), length)
+    if kind == "demonstrations":
+        rows = _demonstrations(config, members, backbone, int(words))
+        return initialisers.demonstrations(embeddings, rows, length)
+    if kind == "text":
+        ids = backbone.tokenizer(words, add_special_tokens=False)["input_ids"]
         return initialisers.text(embeddings, ids, length)
     return initialisers.vocabulary(embeddings, length, seed, special)
+
+
+def _instruction_ids(members: Sequence[Member], backbone: Backbone) -> tuple[int, ...]:
+    """Token ids of what is asked of the rows, of each task once; where nobody has said it, as its labels propose it."""
+    tasks = [member.task for member in members]
+    texts = dict.fromkeys(task.instruction or proposed_instruction(task) for task in tasks)
+    encoded = Tokenization(backbone.tokenizer).encode([(Part(text),) for text in texts])
+    return tuple(token for ids in encoded for token in ids)
+
+
+def _demonstrations(
+    config: TuneConfig, members: Sequence[Member], backbone: Backbone, count: int
+) -> list[tuple[int, ...]]:
+    """Token ids of rows that train, with their answers, as a batch of them holds these; special tokens are left out.
+
+    The rows are drawn in turn from each label of each member, whose order the seed draws too.
+
+    Raises:
+        TaskError: no row has an answer.
+    """
+    generator = torch.Generator().manual_seed(config.init_seed)
+    by_answer: dict[tuple[int, str], list[tuple[Member, Example]]] = {}
+    for number, member in enumerate(members):
+        for place in torch.randperm(len(member.splits.train), generator=generator).tolist():
+            row = member.splits.train[place]
+            if row.answers:
+                answer = row.answers[0] if member.task.labels else ""
+                by_answer.setdefault((number, answer), []).append((member, row))
+    if not by_answer:
+        raise TaskError(f"init is {config.init!r}, and no row of {members[0].task.name} that trains has an answer")
+    kinds = sorted(by_answer)
+    turns = [by_answer[kinds[place]] for place in torch.randperm(len(kinds), generator=generator).tolist()]
+    drawn = [pair for turn in zip_longest(*turns) for pair in turn if pair is not None][:count]
+    special = set(backbone.tokenizer.all_special_ids)
+    end = Tokenization(backbone.tokenizer).encode([(Part(DEMONSTRATION_END, is_row=False),)])[0]
+    demonstrations = []
+    for member, row in drawn:
+        reading = member.task.reading.with_limits(config)
+        [encoded] = collator_for(backbone, member.task, length=config.length, reading=reading).encode([row])
+        tokens = (*encoded.input_ids, *encoded.target_ids, *end)
+        demonstrations.append(tuple(token for token in tokens if token not in special))
+    return demonstrations

@@ -18,6 +18,7 @@ from spot.errors import RunError
 from spot.models.backbone import Backbone
 from spot.storage.run_dir import RunDir
 from spot.storage.values import read_value
+from spot.training.reparameterisation import PROMPT, folded, parameters
 from spot.training.result import CurvePoint, RunResult
 from spot.training.run import Member, Run
 from spot.training.sampling import Draw, sample_draws
@@ -52,7 +53,7 @@ class State:
         run: that trains.
         members: its rows as token ids.
         batches: the draws of each step.
-        trained: `prompt` [P, D], or the model's parameters.
+        trained: `prompt` [P, D] and the network over it, if there is one; or the model's parameters.
         best: the same at the checkpoint that is kept.
         key: [P, D] at the key step; None before.
         best_step: of the checkpoint that is kept.
@@ -61,7 +62,7 @@ class State:
         curve: the evaluations.
         constant: whether every selection row got the same answer at the best step.
         first_gradient: size of the first step's gradient.
-        tokens: text tokens trained.
+        tokens: text tokens trained, with those that chose its settings.
         seconds: of training.
         waited: evaluations since the best one.
         last_step: taken; a run may stop before its steps are done.
@@ -92,8 +93,13 @@ class State:
 
     @property
     def prompt(self) -> Tensor:
-        """[P, D] as it is now; P = 0 where the model trains."""
-        return self.trained.get("prompt", self.run.start)
+        """[P, D] as it is now, its network folded in; P = 0 where the model trains."""
+        return folded(self.trained) if PROMPT in self.trained else self.run.start
+
+    @property
+    def best_prompt(self) -> Tensor:
+        """[P, D] at the checkpoint that is kept."""
+        return folded(self.best)
 
     @property
     def stopped(self) -> bool:
@@ -324,9 +330,12 @@ def _first_state(run: Run, backbone: Backbone, encoded: dict[tuple[int, int, str
             encoded[rows] = EncodedMember(member, collator, train, selection)
         members.append(encoded[rows])
     lengths = [[len(row.input_ids) for row in member.train] for member in members]
-    trained: Mapping[str, Tensor] = {"prompt": run.start.to(backbone.device).clone().requires_grad_()}
-    if run.config.method == "model":
-        trained = dict(backbone.model.named_parameters())
+    config = run.config
+    if config.method == "model":
+        trained: Mapping[str, Tensor] = dict(backbone.model.named_parameters())
+    else:
+        initial = parameters(config.reparameterise, run.start, bottleneck=config.bottleneck, seed=config.init_seed)
+        trained = {name: tensor.to(backbone.device).requires_grad_() for name, tensor in initial.items()}
     return State(
         run=run,
         members=tuple(members),
@@ -334,4 +343,5 @@ def _first_state(run: Run, backbone: Backbone, encoded: dict[tuple[int, int, str
         trained=trained,
         best={name: tensor.detach().clone() for name, tensor in trained.items()},
         drawn=[Drawn() for _ in members],
+        tokens=run.spent,
     )

@@ -18,6 +18,7 @@ from spot.storage.run_dir import RunDir
 from spot.tasks.splits import Splits
 from spot.tasks.task import Task, data_digest
 from spot.training.loop import Rule, check_gang, gang_digest, train
+from spot.training.races import with_rates
 from spot.training.reporting import diagnosed_results, report_runs
 from spot.training.result import RunResult, read_results, write_results
 from spot.training.run import Member, Run, prepare_run
@@ -48,7 +49,8 @@ def tune_runs(
     Args:
         runs: of one backbone; steps, length, batch size, optimiser and evaluation steps must be equal.
         backbone: the frozen model.
-        out: the run's folder; `prompt.safetensors` (of a gang `prompt-0.safetensors`, ...), `result.json`.
+        out: the run's folder; `prompt.safetensors` (of a gang `prompt-0.safetensors`, ...), `result.json`, and
+            `rates` where a race chooses the learning rate, which a run that goes on reads again.
         progress: called after every step, then with the report rows that are scored.
         rule: which runs stop before their end.
 
@@ -65,6 +67,7 @@ def tune_runs(
     paths = prompt_paths(out, len(runs))
     with RunDir(out) as folder:
         folder.create("\n".join(to_toml(run.config) for run in runs), gang_digest(runs, rule))
+        runs = with_rates(runs, backbone, out / "rates", progress)
         results = read_results(folder, [run.digest for run in runs])
         if results is None:
             states = train(runs, backbone, folder, progress, rule)
@@ -153,11 +156,11 @@ def _prompt(state: State, backbone: Backbone) -> SoftPrompt:
     run, config = state.run, state.run.config
     used = sorted({draw for batch in state.batches[: state.last_step] for draw in batch})
     texts = (text for member, row in used for text in run.members[member].splits.train[row].texts)
-    initialiser = "prompt" if run.parents else config.init
+    initialiser = run.initialiser
     task = run.members[0].task if len(run.members) == 1 else None
     rows = [row for member in run.members for row in member.splits.train]
     return SoftPrompt(
-        value=state.best["prompt"].cpu().numpy(),
+        value=state.best_prompt.cpu().numpy(),
         backbone=backbone.id,
         task=run.title,
         step=state.best_step,

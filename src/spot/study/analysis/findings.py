@@ -71,7 +71,8 @@ class TargetFindings:
         missing: pairs without a record, over the seeds that have one.
         rows: `train`, `select`, `report` and `overlap`, as its records have them.
         starts: initial value -> seeds in which plain tuning was better from it.
-        mixed: whether its records were measured on different rows.
+        draws: of rows; one that all seeds share leaves what another would add out of the intervals.
+        mixed: whether records of one draw were measured on different rows.
     """
 
     name: str
@@ -80,6 +81,7 @@ class TargetFindings:
     missing: int
     rows: Mapping[str, int]
     starts: Mapping[str, int]
+    draws: int
     mixed: bool
 
 
@@ -355,13 +357,16 @@ def _failed_cell(record: Record) -> FailedCell:
 def _target(name: str, groups: Sequence[TargetSeed]) -> TargetFindings:
     """What is there of one target."""
     seeds = [group for group in groups if group.target == name]
-    runs = [[*group.plain, *group.pairs.values()] for group in seeds]
+    runs = [record for group in seeds for record in (*group.plain, *group.pairs.values())]
+    data: dict[int, set[str]] = {}  # seed of the rows -> digests of the report rows
+    for record in runs:
+        data.setdefault(record.rows_seed, set()).update([record.data] if record.data else [])
     starts: dict[str, int] = {}
     for group in seeds:
         if group.complete:
             start = from_scratch(group, group.starts).start
             starts[start] = starts.get(start, 0) + 1
-    rows = next((record.rows for records in runs for record in records), {})
+    rows = next((record.rows for record in runs), {})
     return TargetFindings(
         name=name,
         seeds=sum(group.complete for group in seeds),
@@ -369,8 +374,8 @@ def _target(name: str, groups: Sequence[TargetSeed]) -> TargetFindings:
         missing=sum(len(group.lacking) for group in seeds),
         rows=dict(rows),
         starts=starts,
-        # Rows are drawn anew for a seed, so they must agree within one only.
-        mixed=any(len({record.data for record in records if record.data}) > 1 for records in runs),
+        draws=len(data),
+        mixed=any(len(digests) > 1 for digests in data.values()),
     )
 
 

@@ -47,7 +47,9 @@ TEXTS = {
     "found on report rows: take the best of them with caution.",
     "Similarity against gain": "One point a source, means over seeds. With few sources a large r is common by chance.",
     "How well similarities rank": "Rank correlation of similarities with gains on report rows, target by target. The "
-    "row learned adds how the sources did on selection rows of the other targets; a target's own gains are not seen. "
+    "row learned adds how the sources did on selection rows of the other targets; record goes by that alone, without "
+    "any similarity; a target's own gains are seen by neither. Steps from every source rank by the score on selection "
+    "rows after a quarter of each run. What the first source loses is the gain of the best one less its own. "
     "The row selection rows is a yardstick: it ranks by the tuned runs' own scores there, so that what it lacks to +1 "
     "is the noise of selection and report rows, and no similarity can be blamed for it.",
     "How alike the tasks are": "Cosine of the average tokens of task embeddings, average over seeds, in the order of "
@@ -168,6 +170,11 @@ def _negative_transfer(findings: Findings) -> list[str]:
 def _gaps(findings: Findings) -> list[str]:
     """What is missing, diverged or not comparable."""
     lines = []
+    if findings.targets and len(findings.seeds) > 1 and all(target.draws == 1 for target in findings.targets):
+        lines.append(
+            f"All {len(findings.seeds)} seeds share one draw of rows: they vary the runs alone, and no interval holds "
+            "what other rows to train, select and report would have changed."
+        )
     pair = findings.counts["pair"]
     if pair.missing:
         lines.append(f"{pair.finished} of {pair.finished + pair.missing} pair cells are there.")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from spot.errors import TaskError
 from spot.tasks.columns import Text
-from spot.tasks.data_set import ALL_SPLITS, DataSet, Form, RawRow, keyed
+from spot.tasks.data_set import ALL_SPLITS, DataSet, Form, RawRow, either, keyed
 
 CHOICES = ("choice1", "choice2", "choice3", "choice4", "choice5")
 LETTERS = ("A", "B", "C", "D", "E")
@@ -114,11 +114,17 @@ def _without_markers(text: str) -> str:
     return _TWO_STOPS.sub(". ", plain.strip())
 
 
+def _answering(count: int, on: str = "") -> str:
+    """The instruction of a question with some choices, on a text or by itself."""
+    return f"Say which choice answers the question{on}: {either(CHOICES[:count])}."
+
+
 ARC_LICENCE = "CC BY-SA 4.0"
 
 TABLE: dict[str, DataSet] = {
     "race_middle": DataSet(
         title="reading comprehension from middle school examinations",
+        instruction=_answering(4, " on the context"),
         form=race,
         folder="race_middle",
         hub="ehovy/race:middle",
@@ -130,6 +136,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "cosmos_qa": DataSet(
         title="causes and effects in everyday stories",
+        instruction=_answering(4, " on the context"),
         form=cosmos_qa,
         folder="cosmos_qa",
         labels=CHOICES[:4],
@@ -140,6 +147,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "hellaswag": DataSet(
         title="the likelier ending of a scene",
+        instruction=f"Say which choice is the likeliest ending of the context: {either(CHOICES[:4])}.",
         form=hellaswag,
         folder="hellaswag",
         hub="Rowan/hellaswag",
@@ -151,6 +159,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "winogrande": DataSet(
         title="which noun fills the blank",
+        instruction=f"Say which choice fills the blank in the sentence: {either(CHOICES[:2])}.",
         form=winogrande,
         folder="winogrande",
         hub="allenai/winogrande:winogrande_xl",
@@ -162,6 +171,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "piqa": DataSet(
         title="the practical way to a goal",
+        instruction=f"Say which choice is the better way to reach the goal: {either(CHOICES[:2])}.",
         form=piqa,
         folder="piqa",
         hub="baber/piqa",
@@ -173,6 +183,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "social_i_qa": DataSet(
         title="motives and reactions of people",
+        instruction=_answering(3, " on the context"),
         form=social_i_qa,
         folder="social_i_qa",
         hub="lighteval/siqa",
@@ -184,6 +195,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "commonsense_qa": DataSet(
         title="everyday knowledge, five choices",
+        instruction=_answering(5),
         form=lettered("question"),
         folder="commonsense_qa",
         hub="tau/commonsense_qa",
@@ -195,6 +207,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "openbookqa": DataSet(
         title="elementary science, four choices",
+        instruction=_answering(4),
         form=lettered("question_stem"),
         folder="openbookqa",
         hub="allenai/openbookqa:main",
@@ -207,6 +220,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "arc_easy": DataSet(
         title="school science, the easier questions",
+        instruction=_answering(5),
         form=lettered("question"),
         folder="arc_easy",
         hub="allenai/ai2_arc:ARC-Easy",
@@ -219,6 +233,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "arc_challenge": DataSet(
         title="school science, the harder questions",
+        instruction=_answering(5),
         form=lettered("question"),
         folder="arc_challenge",
         hub="allenai/ai2_arc:ARC-Challenge",
@@ -231,6 +246,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "art": DataSet(
         title="the hypothesis between two observations (abductive inference)",
+        instruction=f"Say which choice explains better how one observation led to the other: {either(CHOICES[:2])}.",
         form=art,
         folder="art",
         hub="allenai/art:anli",

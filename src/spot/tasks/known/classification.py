@@ -9,7 +9,19 @@ from typing import Any
 
 from spot.errors import TaskError
 from spot.tasks.columns import Text
-from spot.tasks.data_set import ALL_SPLITS, DUPLICATE, POLARITY, THREE_WAY, DataSet, Form, RawRow, keyed
+from spot.tasks.data_set import (
+    ALL_SPLITS,
+    DUPLICATE,
+    FOLLOWS_THREE_WAY,
+    POLARITY,
+    SAME_QUESTION,
+    THREE_WAY,
+    DataSet,
+    Form,
+    RawRow,
+    either,
+    keyed,
+)
 
 Keys = tuple[tuple[str, str], ...]  # (key in the input, field of the row), in the order of the input
 
@@ -140,6 +152,7 @@ def _tweets(
     name: str,
     *,
     title: str,
+    asked: str,
     labels: tuple[str, ...],
     size: int,
     splits: tuple[str, ...] = ALL_SPLITS,
@@ -149,6 +162,7 @@ def _tweets(
     """One set of TweetEval."""
     return DataSet(
         title=title,
+        instruction=f"{asked}: {either(labels)}.",
         form=numbered_classes(TEXT, labels),
         folder=f"tweet_eval_{name}",
         hub=f"cardiffnlp/tweet_eval:{name}",
@@ -162,16 +176,23 @@ def _tweets(
     )
 
 
-def _ratings(domain: str, *, title: str, revisions: tuple[str, str]) -> DataSet:
+def _ratings(domain: str, *, title: str, what: str, revisions: tuple[str, str]) -> DataSet:
     """One domain of the VADER ratings."""
     return DataSet(
-        title=title, form=rated_texts(domain), folder="vader", labels=POLARITY, licence="MIT", revisions=revisions
+        title=title,
+        instruction=f"Say whether the {what} is {either(POLARITY)}.",
+        form=rated_texts(domain),
+        folder="vader",
+        labels=POLARITY,
+        licence="MIT",
+        revisions=revisions,
     )
 
 
 TABLE: dict[str, DataSet] = {
     "trec": DataSet(
         title="type of a question's answer",
+        instruction=f"Say what the question asks for: {either(QUESTION_TYPES)}.",
         form=numbered_classes(TEXT, QUESTION_TYPES, "coarse_label"),
         folder="trec",
         labels=QUESTION_TYPES,
@@ -181,6 +202,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "ag_news": DataSet(
         title="topic of a news item",
+        instruction=f"Say what the news item is about: {either(TOPICS)}.",
         form=numbered_classes(TEXT, TOPICS),
         folder="ag_news",
         hub="fancyzhx/ag_news",
@@ -193,6 +215,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "dbpedia_14": DataSet(
         title="kind of thing an article is on",
+        instruction=f"Say what the article is on: {either(CATEGORIES)}.",
         form=numbered_classes(ARTICLE, CATEGORIES),
         folder="dbpedia_14",
         hub="fancyzhx/dbpedia_14",
@@ -205,6 +228,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "banking77": DataSet(
         title="intent of a bank customer's question",
+        instruction=f"Say which of {len(INTENTS)} intents the bank customer has, such as {either(INTENTS[12:15])}.",
         form=named_classes(TEXT, INTENTS, "label_text"),
         folder="banking77",
         hub="mteb/banking77",
@@ -217,6 +241,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "cr": DataSet(
         title="sentiment of product review sentences",
+        instruction=f"Say whether the sentence from a product review is {either(POLARITY)}.",
         form=numbered_classes(TEXT, POLARITY),
         folder="cr",
         labels=POLARITY,
@@ -225,6 +250,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "mr": DataSet(
         title="sentiment of film review sentences",
+        instruction=f"Say whether the sentence from a film review is {either(POLARITY)}.",
         form=numbered_classes(TEXT, POLARITY),
         folder="mr",
         hub="cornell-movie-review-data/rotten_tomatoes",
@@ -236,6 +262,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "mpqa": DataSet(
         title="sentiment of opinion phrases",
+        instruction=f"Say whether the opinion in the phrase is {either(POLARITY)}.",
         form=numbered_classes(TEXT, POLARITY),
         folder="mpqa",
         labels=POLARITY,
@@ -244,6 +271,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "sst5": DataSet(
         title="sentiment of film sentences, five steps",
+        instruction=f"Say how the sentence from a film review judges: {either(FIVE_WAY)}.",
         form=numbered_classes(TEXT, FIVE_WAY),
         folder="sst5",
         labels=FIVE_WAY,
@@ -254,6 +282,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "imdb": DataSet(
         title="sentiment of whole film reviews",
+        instruction=f"Say whether the film review is {either(POLARITY)}.",
         form=numbered_classes(TEXT, POLARITY),
         folder="imdb",
         hub="stanfordnlp/imdb",
@@ -266,6 +295,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "yelp_polarity": DataSet(
         title="sentiment of local reviews",
+        instruction=f"Say whether the review of a local business is {either(POLARITY)}.",
         form=numbered_classes(TEXT, POLARITY),
         folder="yelp_polarity",
         hub="fancyzhx/yelp_polarity",
@@ -279,6 +309,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "yelp_review_full": DataSet(
         title="stars of local reviews",
+        instruction=f"Say how many stars the review of a local business gives: {either(STARS)}.",
         form=numbered_classes(TEXT, STARS),
         folder="yelp_review_full",
         hub="Yelp/yelp_review_full",
@@ -291,6 +322,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "amazon_polarity": DataSet(
         title="sentiment of product reviews",
+        instruction=f"Say whether the product review is {either(POLARITY)}.",
         form=numbered_classes(ARTICLE, POLARITY),
         folder="amazon_polarity",
         hub="fancyzhx/amazon_polarity",
@@ -302,11 +334,17 @@ TABLE: dict[str, DataSet] = {
         revisions=("36e2c446", "47a1765b"),
     ),
     "tweet_eval/emotion": _tweets(
-        "emotion", title="emotion of tweets", labels=EMOTIONS, size=3_257, revisions=("8640e7a2", "50aa682c")
+        "emotion",
+        title="emotion of tweets",
+        asked="Say which emotion the tweet shows",
+        labels=EMOTIONS,
+        size=3_257,
+        revisions=("8640e7a2", "50aa682c"),
     ),
     "tweet_eval/hate": _tweets(
         "hate",
         title="hate against women and immigrants in tweets",
+        asked="Say whether the tweet is hate against women or immigrants",
         labels=("not hate", "hate"),
         size=9_000,
         revisions=("3a3373b6", "65601130"),
@@ -314,6 +352,7 @@ TABLE: dict[str, DataSet] = {
     "tweet_eval/offensive": _tweets(
         "offensive",
         title="offensive tweets",
+        asked="Say whether the tweet offends",
         labels=("not offensive", "offensive"),
         size=11_916,
         revisions=("bbf185a0", "d65c8d0d"),
@@ -321,22 +360,37 @@ TABLE: dict[str, DataSet] = {
     "tweet_eval/sentiment": _tweets(
         "sentiment",
         title="sentiment of tweets",
+        asked="Say what feeling the tweet shows",
         labels=("negative", "neutral", "positive"),
         splits=("train", "validation"),
         licence="CC BY 3.0; Twitter terms",
         size=45_615,
         revisions=("49a705b2", "afd53488"),
     ),
-    "vader/tweets": _ratings("tweets", title="rated sentiment of tweets", revisions=("b0142c37", "fc7c82c9")),
-    "vader/amazon": _ratings(
-        "amazon", title="rated sentiment of product review sentences", revisions=("5eeaecbf", "d27cc0dc")
+    "vader/tweets": _ratings(
+        "tweets", title="rated sentiment of tweets", what="tweet", revisions=("b0142c37", "fc7c82c9")
     ),
-    "vader/nyt": _ratings("nyt", title="rated sentiment of newspaper editorials", revisions=("0016585b", "3f445c1b")),
+    "vader/amazon": _ratings(
+        "amazon",
+        title="rated sentiment of product review sentences",
+        what="sentence from a product review",
+        revisions=("5eeaecbf", "d27cc0dc"),
+    ),
+    "vader/nyt": _ratings(
+        "nyt",
+        title="rated sentiment of newspaper editorials",
+        what="sentence from an editorial",
+        revisions=("0016585b", "3f445c1b"),
+    ),
     "vader/movie": _ratings(
-        "movies", title="rated sentiment of film review sentences", revisions=("36e459c2", "15f92dc8")
+        "movies",
+        title="rated sentiment of film review sentences",
+        what="sentence from a film review",
+        revisions=("36e459c2", "15f92dc8"),
     ),
     "snli": DataSet(
         title="three-way inference on image captions",
+        instruction=FOLLOWS_THREE_WAY,
         form=numbered_classes(INFERENCE, THREE_WAY),
         folder="snli",
         hub="stanfordnlp/snli",
@@ -348,6 +402,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "quora_pairs": DataSet(
         title="duplicate questions, a balanced partition",
+        instruction=SAME_QUESTION,
         form=numbered_classes(QUESTIONS, DUPLICATE),
         folder="quora_pairs",
         labels=DUPLICATE,

@@ -154,6 +154,7 @@ def _wmt(language: str, *, year: int, size: int, revisions: tuple[str, str]) -> 
     """One WMT pair, from English."""
     return DataSet(
         title=f"English to {LANGUAGES[language]}, WMT {year}",
+        instruction=f"Translate the text from English to {LANGUAGES[language]}.",
         form=translation(language),
         folder=f"wmt_en_{language}",
         hub=f"wmt/wmt{year % 100}:{language}-en",
@@ -168,6 +169,7 @@ def _gem(
     name: str,
     *,
     title: str,
+    instruction: str,
     form: Form,
     hub: str = "",
     metrics: tuple[str, ...],
@@ -177,6 +179,7 @@ def _gem(
     """One GEM set, in the fields of GEM 1.1."""
     return DataSet(
         title=title,
+        instruction=instruction,
         form=form,
         folder=f"gem_{name}",
         hub=hub,
@@ -196,6 +199,7 @@ TABLE: dict[str, DataSet] = {
     "wmt/en_ro": _wmt("ro", year=2016, size=610_320, revisions=("beb4f050", "768f59d4")),
     "aeslc": DataSet(
         title="subject lines of mails",
+        instruction="Write the subject line of the mail.",
         form=summary("email_body", "subject_line"),
         folder="aeslc",
         hub="Yale-LILY/aeslc",
@@ -207,6 +211,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "billsum": DataSet(
         title="summaries of bills (the hub has no validation split: its test split stands in)",
+        instruction="Summarize the bill in a paragraph.",
         form=summary("text", "summary"),
         folder="billsum",
         hub="FiscalNote/billsum",
@@ -219,6 +224,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "cnn_dailymail": DataSet(
         title="highlights of news",
+        instruction="Write the highlights of the news article in a few sentences.",
         form=summary("article", "highlights"),
         folder="cnn_dailymail",
         hub="abisee/cnn_dailymail:3.0.0",
@@ -229,6 +235,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "wiki_lingua": DataSet(
         title="summaries of how-to pages, English (the hub has a train split only)",
+        instruction="Summarize the steps of the how-to page.",
         form=wiki_lingua,
         folder="wiki_lingua",
         hub="esdurmus/wiki_lingua:english",
@@ -241,6 +248,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "gigaword": DataSet(
         title="headlines of news",
+        instruction="Write the headline of the news text.",
         form=summary("document", "summary"),
         folder="gigaword",
         metrics=("rouge",),
@@ -251,6 +259,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "multi_news": DataSet(
         title="summaries of several news items",
+        instruction="Summarize what the news articles say together.",
         form=summary("document", "summary"),
         folder="multi_news",
         metrics=("rouge",),
@@ -261,6 +270,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "newsroom": DataSet(
         title="summaries written in newsrooms",
+        instruction="Summarize the news article in a sentence or two.",
         form=summary("text", "summary"),
         folder="newsroom",
         metrics=("rouge",),
@@ -271,6 +281,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "samsum": DataSet(
         title="summaries of chats",
+        instruction="Summarize the chat in a sentence or two.",
         form=summary("dialogue", "summary"),
         folder="samsum",
         hub="knkarthick/samsum",
@@ -282,6 +293,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "xsum": DataSet(
         title="one-sentence summaries of news",
+        instruction="Summarize the news article in one sentence.",
         form=summary("document", "summary"),
         folder="xsum",
         hub="EdinburghNLP/xsum",
@@ -294,6 +306,7 @@ TABLE: dict[str, DataSet] = {
     "gem/common_gen": _gem(
         "common_gen",
         title="a sentence from concepts",
+        instruction="Write a sentence of everyday life that uses all the concepts.",
         form=gem("concepts", concepts),
         hub="allenai/common_gen",
         metrics=DATA_TO_TEXT,
@@ -303,6 +316,7 @@ TABLE: dict[str, DataSet] = {
     "gem/dart": _gem(
         "dart",
         title="text from triples of many sources",
+        instruction="Say in sentences what the triples state.",
         form=gem("triples", triples),
         metrics=DATA_TO_TEXT,
         size=62_659,
@@ -311,6 +325,7 @@ TABLE: dict[str, DataSet] = {
     "gem/e2e_nlg": _gem(
         "e2e_nlg",
         title="restaurants from attributes",
+        instruction="Describe the restaurant that has these attributes.",
         form=gem("meaning", field("meaning_representation")),
         metrics=DATA_TO_TEXT,
         size=33_525,
@@ -319,6 +334,7 @@ TABLE: dict[str, DataSet] = {
     "gem/schema_guided_dialog": _gem(
         "schema_guided_dialog",
         title="a reply from dialogue acts",
+        instruction="Write the reply to the prompt that does what the acts say.",
         form=gem("acts", dialogue),
         metrics=DATA_TO_TEXT,
         size=164_982,
@@ -327,6 +343,7 @@ TABLE: dict[str, DataSet] = {
     "gem/web_nlg": _gem(
         "web_nlg",
         title="text from DBpedia triples, English",
+        instruction="Say in sentences what the triples state.",
         form=gem("triples", joined_triples),
         metrics=DATA_TO_TEXT,
         size=35_426,
@@ -335,6 +352,7 @@ TABLE: dict[str, DataSet] = {
     "gem/wiki_auto": _gem(
         "wiki_auto",
         title="simpler sentences",
+        instruction="Say the same in simpler words.",
         form=gem("simplify", field("source")),
         metrics=("bleu",),
         size=483_801,
@@ -343,6 +361,7 @@ TABLE: dict[str, DataSet] = {
     "gem/xsum": _gem(
         "xsum",
         title="one-sentence summaries, GEM's part of XSum",
+        instruction="Summarize the news article in one sentence.",
         form=gem("summarize", field("document")),
         metrics=("rouge",),
         size=23_206,
@@ -351,6 +370,7 @@ TABLE: dict[str, DataSet] = {
     "gem/wiki_lingua": _gem(
         "wiki_lingua",
         title="summaries of how-to pages, into English",
+        instruction="Summarize the steps of the how-to page in English.",
         form=gem("summarize", field("source")),
         metrics=("rouge",),
         revisions=("e09e3b98", "0130eec2"),

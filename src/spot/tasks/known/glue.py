@@ -8,14 +8,18 @@ from collections.abc import Iterator
 
 from spot.tasks.columns import Text
 from spot.tasks.data_set import (
+    ALIKE,
     ALL_SPLITS,
     DUPLICATE,
+    FOLLOWS_THREE_WAY,
     POLARITY,
+    SAME_QUESTION,
     SIMILARITIES,
     THREE_WAY,
     DataSet,
     Form,
     RawRow,
+    either,
     keyed,
     rated_pair,
 )
@@ -51,6 +55,7 @@ BENCHMARK = "arXiv:1804.07461"
 TABLE: dict[str, DataSet] = {
     "glue/cola": DataSet(
         title="grammatical acceptability of sentences",
+        instruction=f"Say whether the grammar of the sentence is {either(ACCEPTABLE)}.",
         form=classes(ACCEPTABLE, "sentence"),
         folder="cola",
         hub="nyu-mll/glue:cola",
@@ -64,6 +69,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/sst2": DataSet(
         title="sentiment of film review phrases",
+        instruction=f"Say whether the phrase from a film review is {either(POLARITY)}.",
         form=classes(POLARITY, "sentence"),
         folder="sst2",
         hub="nyu-mll/glue:sst2",
@@ -78,6 +84,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/mrpc": DataSet(
         title="paraphrase of news sentences",
+        instruction=f"Say whether the two sentences are {either(EQUIVALENT)} in meaning.",
         form=classes(EQUIVALENT, "sentence1", "sentence2"),
         folder="mrpc",
         hub="nyu-mll/glue:mrpc",
@@ -93,6 +100,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/qqp": DataSet(
         title="duplicate questions",
+        instruction=SAME_QUESTION,
         form=classes(DUPLICATE, "question1", "question2"),
         folder="qqp",
         hub="nyu-mll/glue:qqp",
@@ -106,6 +114,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/stsb": DataSet(
         title="similarity of two sentences from 0.0 to 5.0",
+        instruction=ALIKE,
         form=rated_pair("label"),
         folder="stsb",
         hub="nyu-mll/glue:stsb",
@@ -122,6 +131,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/mnli": DataSet(
         title="three-way inference over genres",
+        instruction=FOLLOWS_THREE_WAY,
         form=classes(THREE_WAY, "hypothesis", "premise"),
         folder="mnli",
         hub="nyu-mll/glue:mnli",
@@ -135,6 +145,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/mnli_mismatched": DataSet(
         title="three-way inference over genres that MNLI's train rows lack; for evaluation",
+        instruction=FOLLOWS_THREE_WAY,
         form=classes(THREE_WAY, "hypothesis", "premise"),
         folder="mnli_mismatched",
         hub="nyu-mll/glue:mnli",
@@ -149,6 +160,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/qnli": DataSet(
         title="does the sentence answer the question",
+        instruction="Does the sentence answer the question? Say entailment if it does, else not_entailment.",
         form=classes(TWO_WAY, "question", "sentence"),
         folder="qnli",
         hub="nyu-mll/glue:qnli",
@@ -161,6 +173,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/rte": DataSet(
         title="two-way inference on news",
+        instruction="Does sentence2 follow from sentence1? Say entailment if it does, else not_entailment.",
         form=classes(TWO_WAY, "sentence1", "sentence2", other=("premise", "hypothesis")),  # SuperGLUE's copy
         folder="rte",
         hub="nyu-mll/glue:rte",
@@ -173,6 +186,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/wnli": DataSet(
         title="what a pronoun refers to, as inference",
+        instruction="Does sentence2 say rightly whom or what sentence1 means? Say entailment or not_entailment.",
         form=classes(REFERENCE, "sentence1", "sentence2"),
         folder="wnli",
         hub="nyu-mll/glue:wnli",
@@ -184,6 +198,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "glue/ax": DataSet(
         title="three-way inference by linguistic phenomenon (diagnostic set, test only)",
+        instruction=FOLLOWS_THREE_WAY,
         form=classes(THREE_WAY, "hypothesis", "premise"),
         folder="ax",
         hub="nyu-mll/glue:ax",

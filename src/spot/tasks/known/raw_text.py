@@ -115,6 +115,7 @@ def text_task(name: str, path: Path, spans: bool = False) -> Task:
         title,
         kind="text",
         reading=reading,
+        instruction=FILL_IN if spans else CONTINUE,
     )
 
 
@@ -181,6 +182,8 @@ def _packed(words: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
+CONTINUE = "Continue the text."
+FILL_IN = "Write the words that are missing at each mark of the text."
 C4_DOCUMENTS = 364_868_892
 C4_LICENCE = "ODC-BY; Common Crawl terms"
 NLTK_LICENCE = "per corpus (see NLTK index): ABC non-commercial, speeches public domain, webtext non-commercial"
@@ -188,6 +191,7 @@ NLTK_LICENCE = "per corpus (see NLTK index): ABC non-commercial, speeches public
 TABLE: dict[str, DataSet] = {
     "c4": DataSet(
         title="continuation of web pages",
+        instruction=CONTINUE,
         form=_form(prefix_split),
         folder="c4",
         hub="allenai/c4:en",
@@ -201,6 +205,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "c4/spans": DataSet(
         title="missing spans of web pages",
+        instruction=FILL_IN,
         form=_form(corrupt),
         folder="c4",
         hub="allenai/c4:en",
@@ -215,6 +220,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "nltk_text": DataSet(
         title="continuation of news, speeches and chat",
+        instruction=CONTINUE,
         form=_form(prefix_split),
         folder="nltk_text",
         metrics=("likelihood",),
@@ -225,6 +231,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "nltk_text/spans": DataSet(
         title="missing spans of news, speeches and chat",
+        instruction=FILL_IN,
         form=_form(corrupt),
         folder="nltk_text",
         metrics=("likelihood",),

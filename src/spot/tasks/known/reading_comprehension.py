@@ -10,7 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 
 from spot.errors import TaskError
 from spot.tasks.columns import Text
-from spot.tasks.data_set import SIMILARITIES, THREE_WAY, DataSet, Form, RawRow, keyed, rated_pair
+from spot.tasks.data_set import (
+    ALIKE,
+    FOLLOWS,
+    FOLLOWS_THREE_WAY,
+    SIMILARITIES,
+    THREE_WAY,
+    DataSet,
+    Form,
+    RawRow,
+    either,
+    keyed,
+    rated_pair,
+)
 
 _MARK = re.compile(r"(\W)", re.ASCII)
 _BLANKS = re.compile(r"[\t\n\f\r ]+")  # what the regular expressions of T5 (RE2) call white space
@@ -167,12 +179,14 @@ EMOTIONS = (
     "neutral",
 )
 ANSWER = ("squad",)
+FROM_CONTEXT = "Answer the question in few words, which the context holds."
 
 
 def _mrqa(name: str, *, title: str, subset: str, size: int, revisions: tuple[str, str]) -> DataSet:
     """One set of MRQA 2019, whose contexts are cut to 800 tokens in the data itself."""
     return DataSet(
         title=title,
+        instruction=FROM_CONTEXT,
         form=mrqa(subset),
         folder=f"mrqa_{name}",
         hub="mrqa-workshop/mrqa",
@@ -188,6 +202,7 @@ def _anli(number: int, *, size: int, revisions: tuple[str, str]) -> DataSet:
     """One round of adversarial inference."""
     return DataSet(
         title=f"adversarial three-way inference, round {number}",
+        instruction=FOLLOWS_THREE_WAY.replace("premise", "context"),
         form=inference("context", THREE_WAY),
         folder=f"anli_r{number}",
         hub="facebook/anli",
@@ -203,6 +218,7 @@ def _anli(number: int, *, size: int, revisions: tuple[str, str]) -> DataSet:
 TABLE: dict[str, DataSet] = {
     "squad": DataSet(
         title="questions on Wikipedia paragraphs",
+        instruction=FROM_CONTEXT,
         form=squad,
         folder="squad",
         hub="rajpurkar/squad",
@@ -215,6 +231,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "drop": DataSet(
         title="questions that need counting and arithmetic on paragraphs",
+        instruction="Answer the question by the context, in few words; count or calculate where it takes that.",
         form=drop,
         folder="drop",
         hub="ucinlp/drop",
@@ -268,6 +285,7 @@ TABLE: dict[str, DataSet] = {
     "anli/r3": _anli(3, size=100_459, revisions=("c0b1fa5f", "d1c6ed7e")),
     "docnli": DataSet(
         title="two-way inference on documents (the hub's copy has 861,708 train rows)",
+        instruction=FOLLOWS,
         form=inference("premise", TWO_WAY),
         folder="docnli",
         hub="tasksource/doc-nli",
@@ -278,6 +296,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "cxc": DataSet(
         title="similarity of two image captions from 0.0 to 5.0 (fields sentence1, sentence2, score)",
+        instruction=ALIKE,
         form=rated_pair("score"),
         folder="cxc",
         labels=SIMILARITIES,
@@ -289,6 +308,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "goemotions": DataSet(
         title="emotions of comments, 28 classes",
+        instruction=f"Say which emotion the comment shows: {either(EMOTIONS)}.",
         form=emotions,
         folder="goemotions",
         hub="google-research-datasets/go_emotions:simplified",
@@ -299,6 +319,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "sentiment140": DataSet(
         title="sentiment of tweets, labelled by their emoticons",
+        instruction="Say whether the tweet is negative or positive.",
         form=tweet_polarity,
         folder="sentiment140",
         labels=("negative", "positive"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from spot.errors import TaskError
 from spot.tasks.columns import Text
-from spot.tasks.data_set import DataSet, RawRow, keyed
+from spot.tasks.data_set import FOLLOWS, FOLLOWS_THREE_WAY, DataSet, RawRow, either, keyed
 from spot.tasks.known.glue import TEST, TWO_WAY, classes
 
 _BREAK = re.compile(r"<br>")
@@ -101,6 +101,7 @@ BENCHMARK = "arXiv:1905.00537"
 TABLE: dict[str, DataSet] = {
     "superglue/boolq": DataSet(
         title="yes-or-no questions on a passage",
+        instruction="Answer the question by the passage: True for yes, False for no.",
         form=classes(TRUTH, "passage", "question"),
         folder="boolq",
         hub="aps/super_glue:boolq",
@@ -113,6 +114,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/cb": DataSet(
         title="three-way inference on embedded clauses",
+        instruction=FOLLOWS_THREE_WAY,
         form=classes(COMMITMENT, "hypothesis", "premise"),
         folder="cb",
         hub="aps/super_glue:cb",
@@ -126,6 +128,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/copa": DataSet(
         title="the likelier cause or effect",
+        instruction=f"Say which is the likelier cause or effect of the premise, as is asked: {either(CHOICES)}.",
         form=classes(CHOICES, *CHOICES, "premise", "question"),
         folder="copa",
         hub="aps/super_glue:copa",
@@ -138,6 +141,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/multirc": DataSet(
         title="is an answer to a question on a paragraph right",
+        instruction="Is this answer to the question right, by the paragraph? Say True or False.",
         form=multirc,
         folder="multirc",
         hub="aps/super_glue:multirc",
@@ -151,6 +155,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/record": DataSet(
         title="the entity that a query on news lacks",
+        instruction="Say which of the entities stands at @placeholder in the query, by the passage.",
         form=record,
         folder="record",
         hub="aps/super_glue:record",
@@ -164,6 +169,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/rte": DataSet(
         title="two-way inference on news",
+        instruction=FOLLOWS,
         form=classes(TWO_WAY, "hypothesis", "premise"),
         folder="rte",
         hub="aps/super_glue:rte",
@@ -176,6 +182,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/wic": DataSet(
         title="does a word have one sense in two sentences",
+        instruction="Does the word mean the same in both sentences? Say True or False.",
         form=classes(TRUTH, "sentence1", "sentence2", "word"),
         folder="wic",
         hub="aps/super_glue:wic",
@@ -188,6 +195,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/wsc": DataSet(
         title="what a pronoun refers to (only true pairs train)",
+        instruction="Say whom or what the pronoun between asterisks stands for, in words of the text.",
         form=wsc,
         folder="wsc",
         hub="aps/super_glue:wsc.fixed",
@@ -202,6 +210,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/axb": DataSet(
         title="two-way inference by linguistic phenomenon (diagnostic set, test only)",
+        instruction=FOLLOWS,
         form=classes(TWO_WAY, "hypothesis", "premise", other=("sentence2", "sentence1")),  # the published names
         folder="axb",
         hub="aps/super_glue:axb",
@@ -215,6 +224,7 @@ TABLE: dict[str, DataSet] = {
     ),
     "superglue/axg": DataSet(
         title="two-way inference on pronouns of either gender (diagnostic set, test only)",
+        instruction=FOLLOWS,
         form=classes(TWO_WAY, "hypothesis", "premise"),
         folder="axg",
         hub="aps/super_glue:axg",

@@ -1,0 +1,246 @@
+"""What a prompt learns from the same rows by other starts, rates, schedules and networks, at equal text tokens.
+
+    python recipes/learning.py --data DIR run --arms classes,instruction --targets mpqa,trec --seeds 0,1,2
+    python recipes/learning.py table                      # of the cells that are there, in Markdown
+
+The targets and limits are those of studies/smollm2.toml, with TREC beside them. Rows are drawn anew for each seed.
+Selection rows choose the checkpoint, and the arm where several stand in one; report rows judge. A finished cell is one
+line of learning.jsonl and is not measured again.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+CELLS = Path(__file__).with_suffix(".jsonl")
+TARGETS = ("mpqa", "cr", "tweet_eval/sentiment", "superglue/cb", "dbpedia_14", "trec")
+INSTRUCTIONS = {
+    "mpqa": "Decide whether the opinion that the phrase expresses is positive or negative.",
+    "cr": "Decide whether the sentence from a product review is positive or negative about the product.",
+    "tweet_eval/sentiment": "Read the tweet and say whether its sentiment is negative, neutral or positive.",
+    "superglue/cb": "Say whether the premise makes the hypothesis true (entailment), false (contradiction) or neither "
+    "(neutral).",
+    "dbpedia_14": "Say what kind of thing the text describes: a company, school, artist, athlete, politician, "
+    "transportation, building, nature, village, animal, plant, album, film or book.",
+    "trec": "Read the question and say what kind of answer it asks for: an abbreviation, an entity, a description, a "
+    "human being, a location or a number.",
+}
+SOURCES = {  # that fits a target, of the package
+    "mpqa": "glue/sst2",
+    "cr": "glue/sst2",
+    "tweet_eval/sentiment": "tweet_eval/emotion",
+    "superglue/cb": "glue/mnli",
+    "dbpedia_14": "ag_news",
+}
+SETTINGS: dict[str, Any] = {
+    "steps": 32,
+    "length": 40,
+    "batch_size": 16,
+    "max_input_tokens": 96,
+    "eval_every": 8,
+    "checkpoint_every": 32,
+    "train_rows": 256,
+    "select_rows": 100,
+    "report_rows": 300,
+}
+INSTRUCTION = {"init": "instruction"}
+RESIDUAL = {"reparameterise": "residual"}
+LINEAR = {"decay": "linear"}
+ARMS: dict[str, dict[str, Any]] = {
+    "vocabulary 0.005": {"init": "vocabulary"},
+    "classes 0.005": {"init": "classes"},
+    **{
+        f"{init} {rate}{' linear' if decay else ''}": {"init": init, "learning_rate": rate, **decay}
+        for init in ("vocabulary", "classes", "instruction")
+        for rate in (0.005, 0.01, 0.02, 0.03)
+        for decay in ({}, LINEAR)
+    },
+    "instruction 0.02 cosine": {**INSTRUCTION, "learning_rate": 0.02, "decay": "cosine"},
+    "instruction 0.02 warm-up linear": {**INSTRUCTION, "learning_rate": 0.02, "warmup_steps": 4, **LINEAR},
+    "instruction 0.005 residual": {**INSTRUCTION, **RESIDUAL},
+    "instruction 0.02 residual linear": {**INSTRUCTION, **RESIDUAL, "learning_rate": 0.02, **LINEAR},
+    "instruction 0.01 residual linear": {**INSTRUCTION, **RESIDUAL, "learning_rate": 0.01, **LINEAR},
+    "instruction 0.005 mlp": {**INSTRUCTION, "reparameterise": "mlp"},
+    "demonstrations 0.01 linear": {"init": "demonstrations:8", "learning_rate": 0.01, **LINEAR},
+    "classes+instruction 0.02 linear": {"init": "classes+instruction", "learning_rate": 0.02, **LINEAR},
+    **{
+        f"{start} {rate}{' linear' if decay else ''}": {"init": init, "learning_rate": rate, **decay}
+        for start, init in (("source", "SOURCE"), ("source+instruction", "SOURCE+instruction"))
+        for rate in (0.005, 0.01, 0.02)
+        for decay in ({}, LINEAR)
+    },
+    "source+instruction 80 0.01 linear": {"init": "SOURCE+instruction", "learning_rate": 0.01, "length": 80, **LINEAR},
+}
+TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning is held to
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run came to."""
+
+    target: str
+    arm: str
+    seed: int
+    score: float
+    selection: float
+    nats: float
+    step: int
+    tokens: int
+    seconds: float
+    curve: list[list[float]]
+    dtype: str
+
+
+def main() -> None:
+    """Measure the arms that are named, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=Path, default=CELLS)
+    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in ("run", "table"):
+        named = commands.add_parser(command)
+        named.add_argument("--arms", type=_listed, default=list(ARMS))
+        named.add_argument("--targets", type=_listed, default=list(TARGETS))
+        named.add_argument("--seeds", type=_listed, default=["0", "1", "2"])
+        named.add_argument("--best-of", type=_listed, action="append", default=[], help="arms that stand in one")
+    given = parser.parse_args()
+    seeds = [int(seed) for seed in given.seeds]
+    if given.command == "run":
+        measure(given.cells, given.data, given.arms, given.targets, seeds)
+    else:
+        print(table(read(given.cells), given.arms, given.targets, seeds, given.best_of))
+
+
+def measure(path: Path, data: Path | None, arms: Sequence[str], targets: Sequence[str], seeds: Sequence[int]) -> None:
+    """Measure the cells that are not there yet, each of which is written when it is done."""
+    from spot.models.backbone import Backbone
+    from spot.tasks import registry
+
+    backbone = Backbone.load()
+    for seed in seeds:
+        for target in targets:
+            task = replace(registry.get(target, data), instruction=INSTRUCTIONS[target])
+            for arm in arms:
+                is_there = (target, arm, seed) in read(path)
+                if not is_there and not ("SOURCE" in str(ARMS[arm]["init"]) and target not in SOURCES):
+                    cell = run_cell(task, arm, seed, backbone)
+                    with path.open("a") as file:
+                        file.write(json.dumps(asdict(cell)) + "\n")
+                    print(f"{target} {arm} seed {seed}: {cell.score:.1f} ({cell.selection:.1f})", flush=True)
+
+
+def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
+    """Tune and score one arm of a target on the rows of a seed."""
+    from spot.config import TuneConfig
+    from spot.evaluation.scoring import evaluate_rows
+    from spot.library.library import resolve
+    from spot.prompts.overlap import seen_by_any
+    from spot.tasks.splits import split_rows
+    from spot.training.run import Member, prepare_run
+    from spot.training.tuning import tune_runs
+
+    settings = {**SETTINGS, **ARMS[arm], "rows_seed": seed, "seed": seed}
+    source = SOURCES.get(task.name, "")
+    settings["init"] = settings["init"].replace("SOURCE", f"packaged:{source}")
+    config = TuneConfig(task=task.name, **settings)
+    rows = split_rows(task, config.train_rows, config.select_rows, config.report_rows, config.rows_seed)
+    report = list(rows.report)
+    if source:  # no arm is judged by rows that the source has seen
+        sketch = resolve(f"packaged:{source}").sketch
+        seen = seen_by_any([sketch] if sketch else [], [row.texts for row in report])
+        report = [row for row, is_seen in zip(report, seen, strict=True) if not is_seen]
+    run = prepare_run(config, (Member(task, rows).unreported,), backbone)
+    with tempfile.TemporaryDirectory() as folder:
+        [tuned] = tune_runs([run], backbone, Path(folder))
+    result = tuned.result
+    collator = run.collator_of(run.members[0], backbone)
+    prompt = torch.tensor(tuned.prompt.value)
+    scored = evaluate_rows(backbone, prompt, task, collator, report, collator.encode(report))
+    kept = next(point for point in result.curve if point.step == result.step)
+    return Cell(
+        target=task.name,
+        arm=arm,
+        seed=seed,
+        score=scored.primary,
+        selection=kept.score,
+        nats=kept.nats or 0.0,
+        step=result.step,
+        tokens=result.tokens,
+        seconds=round(result.seconds, 1),
+        curve=[[point.step, round(point.score, 2), round(point.nats or 0.0, 4)] for point in result.curve],
+        dtype=os.environ.get("SPOT_DTYPE", "float32"),
+    )
+
+
+def read(path: Path) -> dict[tuple[str, str, int], Cell]:
+    """The cells that are there, by target, arm and seed."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    cells = [Cell(**json.loads(line)) for line in lines]
+    return {(cell.target, cell.arm, cell.seed): cell for cell in cells}
+
+
+def chosen(
+    cells: Mapping[tuple[str, str, int], Cell], arms: Sequence[str], targets: Sequence[str], seeds: Sequence[int]
+) -> np.ndarray:
+    """Report scores [targets, seeds] of the arm that selection rows prefer; NaN where one of them is not there."""
+    scores = np.full((len(targets), len(seeds)), np.nan)
+    for row, target in enumerate(targets):
+        for column, seed in enumerate(seeds):
+            found = [cells.get((target, arm, seed)) for arm in arms]
+            if all(found):
+                best = max((cell for cell in found if cell), key=lambda cell: (cell.selection, -cell.nats))
+                scores[row, column] = best.score
+    return scores
+
+
+def paired_interval(differences: np.ndarray) -> tuple[float, float]:
+    """95 % of the mean of differences [targets, seeds]: targets drawn anew, then their seeds."""
+    random = np.random.default_rng(0)
+    targets, seeds = differences.shape
+    rows = random.integers(0, targets, (RESAMPLES, targets))
+    columns = random.integers(0, seeds, (RESAMPLES, targets, seeds))
+    means = differences[rows[:, :, None], columns].mean(axis=(1, 2))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def table(
+    cells: Mapping[tuple[str, str, int], Cell],
+    arms: Sequence[str],
+    targets: Sequence[str],
+    seeds: Sequence[int],
+    best_of: Sequence[Sequence[str]] = (),
+) -> str:
+    """Means over seeds of each arm that is whole, and its difference from today's plain tuning, as Markdown."""
+    today = chosen(cells, TODAY, targets, seeds)
+    lines = ["| arm | " + " | ".join(targets) + " | mean | less today's |", "|---|" + "--:|" * (len(targets) + 2)]
+    named = [("today's plain: " + " or ".join(TODAY), TODAY), *((arm, (arm,)) for arm in arms)]
+    for name, parts in (*named, *((" or ".join(parts), parts) for parts in best_of)):
+        scores = chosen(cells, parts, targets, seeds)
+        if np.isnan(scores).any():
+            continue
+        difference = ""
+        if not np.isnan(today).any() and parts != TODAY:
+            low, high = paired_interval(scores - today)
+            difference = f"{(scores - today).mean():+.1f} ({low:+.1f} to {high:+.1f})"
+        means = " | ".join(f"{mean:.1f}" for mean in scores.mean(axis=1))
+        lines.append(f"| {name} | {means} | {scores.mean():.1f} | {difference} |")
+    return "\n".join(lines)
+
+
+def _listed(text: str) -> list[str]:
+    """Names that commas part."""
+    return text.split(",")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""A recipe of three tasks of users, a worker that makes up what it finds, and the skills of the sandbox."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.tuned_tasks import LABELS, write_task
+
+RECIPE = """
+name = "toy"
+tasks = ["mood.toml", "answer.toml", "animal.toml"]
+tokens = 2000
+key_step = 4
+batch_size = 4
+select_rows = 8
+report_rows = 10
+confirm_rows = 10
+calibration_steps = 8
+lengths = [3]
+rates = [0.1, 1.0]
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """The recipe's file, with its tasks beside it."""
+    for name, labels in LABELS.items():
+        write_task(tmp_path, name, labels, rows=90)
+    path = tmp_path / "toy.toml"
+    path.write_text(RECIPE)
+    return path
