@@ -178,7 +178,7 @@ def test_a_further_plain_start_that_diverges_is_no_arm(run, monkeypatch, caplog)
 
 def test_the_instruction_of_the_task_starts_a_plain_arm(run):
     report = run("none", starts=("vocabulary", "instruction"))
-    assert [one.arm for one in report.arms] == ["frozen", "plain:vocabulary", "plain:instruction"]
+    assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "plain:instruction"]
 
 
 def test_a_plain_arm_without_one_of_its_seeds_is_nothing_to_compare_with(run, monkeypatch):

@@ -12,6 +12,8 @@ from pydantic import with_config
 from spot.baselines.arms import Baseline, Fitted, Terms, fitted_as
 from spot.baselines.constant import fit_constant
 from spot.baselines.embedding import check_embedding, fit_embedding
+from spot.baselines.icl import fit_icl
+from spot.baselines.lora import check_lora, fit_lora
 from spot.baselines.probe import fit_probe
 from spot.baselines.tfidf import fit_tfidf
 from spot.config import INSTEAD, digest
@@ -28,8 +30,10 @@ FITS: Mapping[str, Callable[[Terms], Fitted]] = {
     "tfidf": fit_tfidf,
     "probe": fit_probe,
     "embedding": fit_embedding,
+    "icl": fit_icl,
+    "lora": fit_lora,
 }
-CHECKS: Mapping[str, Callable[[Terms], None]] = {"embedding": check_embedding}
+CHECKS: Mapping[str, Callable[[Terms], None]] = {"embedding": check_embedding, "lora": check_lora}
 # What decides an arm beside the rows, the reading and the model.
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "embedding": ("embedding_model",),
