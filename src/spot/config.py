@@ -354,6 +354,13 @@ class TransferConfig(BaseModel):
         return listed(value)
 
     @property
+    def without_baselines(self) -> "TransferConfig":
+        """The same where nothing is compared beside prompts: what decides the runs."""
+        return self.model_copy(
+            update={name: known.default for name, known in type(self).model_fields.items() if name in LATER}
+        )
+
+    @property
     def baselines(self) -> tuple[Instead, ...]:
         """The arms of `INSTEAD` that run, in its order."""
         asked = (FREE if self.strategy == "auto" else ()) if self.instead is None else self.instead

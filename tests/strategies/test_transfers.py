@@ -32,8 +32,8 @@ SHORT = TransferConfig(steps=4, seeds=2, eval_every=2)
 
 def test_the_arms_are_measured_on_the_same_untouched_rows(backbone, library, tmp_path):
     report = transfer_rows(named("toy"), word_splits("toy"), backbone, library, SHORT, out=tmp_path)
-    assert [entry.arm for entry in report.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
-    frozen, plain, source, spot = report.arms
+    assert [entry.arm for entry in report.arms] == ["constant", "frozen", "plain:vocabulary", "source", "spot"]
+    _, frozen, plain, source, spot = report.arms
     assert frozen.steps == source.steps == 0 and plain.steps == spot.steps == 4
     assert (frozen.parameters, spot.parameters) == (0, 3 * 32)
     assert len(plain.scores) == len(spot.scores) == 2
@@ -86,7 +86,7 @@ def test_average_starts_from_the_weighted_mean(backbone, library, tmp_path):
 def test_none_is_plain_tuning_alone(backbone, library, tmp_path):
     config = SHORT.model_copy(update={"strategy": "none"})
     report = transfer_rows(named("toy"), word_splits("toy"), backbone, library, config, out=tmp_path)
-    assert [arm.arm for arm in report.arms] == ["frozen", "plain:vocabulary"]
+    assert [arm.arm for arm in report.arms] == ["constant", "frozen", "plain:vocabulary"]
     assert report.gain is None and report.ranking == () and "plain prompt tuning" in report.verdict
 
 
@@ -172,13 +172,13 @@ def test_a_further_plain_start_that_diverges_is_no_arm(run, monkeypatch, caplog)
 
     monkeypatch.setattr(transfers, "tune_plain", diverging)
     report = run("best", starts=("vocabulary", "uniform"))
-    assert [one.arm for one in report.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
+    assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "source", "spot"]
     assert "no arm of plain tuning from 'uniform': the loss is nan" in caplog.text
 
 
 def test_the_instruction_of_the_task_starts_a_plain_arm(run):
     report = run("none", starts=("vocabulary", "instruction"))
-    assert [one.arm for one in report.arms] == ["frozen", "plain:vocabulary", "plain:instruction"]
+    assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "plain:instruction"]
 
 
 def test_a_plain_arm_without_one_of_its_seeds_is_nothing_to_compare_with(run, monkeypatch):

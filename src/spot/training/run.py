@@ -305,7 +305,7 @@ def _start(
     if kind == "instruction":
         return initialisers.text(embeddings, _instruction_ids(members, backbone), length)
     if kind == "demonstrations":
-        rows = _demonstrations(config, members, backbone, int(words))
+        rows = demonstration_ids(config, members, backbone, int(words))
         return initialisers.demonstrations(embeddings, rows, length)
     if kind == "text":
         ids = backbone.tokenizer(words, add_special_tokens=False)["input_ids"]
@@ -321,7 +321,7 @@ def _instruction_ids(members: Sequence[Member], backbone: Backbone) -> tuple[int
     return tuple(token for ids in encoded for token in ids)
 
 
-def _demonstrations(
+def demonstration_ids(
     config: TuneConfig, members: Sequence[Member], backbone: Backbone, count: int
 ) -> list[tuple[int, ...]]:
     """Token ids of rows that train, with their answers, as a batch of them holds these; special tokens are left out.
