@@ -186,6 +186,11 @@ class TuneConfig(BaseModel):
         default=64, ge=2, description="longest open answer in tokens, trained on or generated; longer ones are cut"
     )
     truncate: Literal["right", "left"] = Field(default="right", description="side on which a long input is cut")
+    chat: bool | None = Field(
+        default=None,
+        description="whether an input stands in the model's chat template as what a user says; left out: as the task "
+        "says",
+    )
     eval_every: int = Field(default=20, ge=1, description="steps between evaluations on the selection rows")
     patience: int | None = Field(
         default=None,
@@ -380,7 +385,7 @@ class TransferConfig(BaseModel):
 # Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
 LATER = (
     *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
-    "quantise",
+    *("quantise", "chat"),
     *("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules"),
 )
 
