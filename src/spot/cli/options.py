@@ -43,6 +43,14 @@ BackboneName = Annotated[
         help="embedded, a Hugging Face id, a folder or a GGUF file.  [default: the prompt's, if here]",
     ),
 ]
+Quantise = Annotated[
+    str | None,
+    typer.Option(
+        "--quantise",
+        metavar="4bit|8bit",
+        help="Bits of the frozen model's linear layers; needs bitsandbytes.  [default: all]",
+    ),
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again and again.")
@@ -95,8 +103,12 @@ def read_prompt(name: str) -> "SoftPrompt":
     return resolve(name)
 
 
-def load_backbone(wanted: "str | BackboneId") -> "Backbone":
+def load_backbone(wanted: "str | BackboneId", quantise: str | None = None) -> "Backbone":
     """The frozen model that the user names, or that a prompt says it belongs to, shown while it loads.
+
+    Args:
+        wanted: the model.
+        quantise: as `Backbone.load` takes it.
 
     Raises:
         BackboneError: it cannot be had.
@@ -105,7 +117,7 @@ def load_backbone(wanted: "str | BackboneId") -> "Backbone":
 
     name = wanted if isinstance(wanted, str) else wanted.name
     with progress(f"loading {name if name.isprintable() else repr(name)}"):
-        return Backbone.load(wanted)
+        return Backbone.load(wanted, quantise=quantise)
 
 
 def warn_of_memory(config: "TuneConfig") -> None:
@@ -124,13 +136,13 @@ def warn_of_memory(config: "TuneConfig") -> None:
     weights = sum(parameter.numel() for parameter in architecture.paper.parameters()) * precision.itemsize
     if free is None or 4 * weights < free:
         return
-    way = Way(checkpoints=config.gradient_checkpointing)
+    way = Way(config.quantise, config.gradient_checkpointing)
     found = estimates(architecture, Work.of(config, config.max_target_tokens), precision, [way]).get(way)
     if found is not None and found.memory > free:
         note(
             f"{config.backbone} may not fit: the run is estimated to take {gigabytes(found.memory)}, and "
             f"{gigabytes(free)} are free. `spot doctor --backbone {config.backbone} --steps {config.steps}` shows what "
-            "takes less, such as --set micro_batch=4, --set gradient_checkpointing=true, or SPOT_DTYPE=bfloat16."
+            "takes less, such as --set micro_batch=4, --set gradient_checkpointing=true or --quantise 4bit."
         )
 
 
