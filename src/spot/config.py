@@ -113,8 +113,8 @@ class TuneConfig(BaseModel):
     )
     learning_rate: float | Literal["auto"] = Field(
         default=0.005,
-        description="step size; too high diverges, too low leaves the prompt where it began; `auto` lets a short race "
-        "on the selection rows choose it",
+        description="step size; too high diverges, too low leaves the prompt where it began; `auto` trains with "
+        "each of two and keeps the better by selection rows",
     )
     warmup_steps: int = Field(
         default=0, ge=0, le=10_000_000, description="first steps, over which the learning rate rises from 0 to its peak"
@@ -201,6 +201,9 @@ class TuneConfig(BaseModel):
         default=20, ge=1, description="steps between checkpoints; a killed run loses at most these"
     )
     gradient_checkpointing: bool = Field(default=False, description="less memory for more time")
+    quantise: Literal["4bit", "8bit"] | None = Field(
+        default=None, description="bits of the linear layers of the frozen model (bitsandbytes); left out: all"
+    )
 
     @field_validator("init")
     @classmethod
@@ -378,6 +381,7 @@ class TransferConfig(BaseModel):
 # Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
 LATER = (
     *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
+    "quantise",
     *("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules"),
 )
 

@@ -304,6 +304,33 @@ def test_tokens_of_the_plan_are_those_that_are_trained(planned: BuildPlan, backb
     assert result.tokens == pytest.approx(planned.amount_of(planned.sources[0]).tokens, rel=0.02)
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7])
+def test_a_race_that_is_killed_goes_on_and_ends_the_same(
+    planned: BuildPlan, backbone: Backbone, monkeypatch, tmp_path: Path, step: int
+):
+    from spot.building.jobs import work
+
+    class Killed(BaseException):
+        """Nobody catches it."""
+
+    def kill(done: int, total: int) -> None:
+        if done == step:
+            raise Killed
+
+    [race] = planned.races
+    whole = work(backbone, race)
+    monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "another"))
+    with pytest.raises(Killed):
+        work(backbone, race, kill)
+    again = work(backbone, race)
+    assert again.prompts == whole.prompts
+    assert [[(point.step, point.score) for point in result.curve] for result in again.results] == [
+        [(point.step, point.score) for point in result.curve] for result in whole.results
+    ]
+    assert [result.dropped for result in again.results] == [result.dropped for result in whole.results]
+    assert any(result.dropped for result in whole.results)
+
+
 def test_disk_of_the_plan_holds_what_is_written(
     planned: BuildPlan, own_cache: Path, backbone: Backbone, tmp_path: Path
 ):

@@ -220,8 +220,9 @@ def build(
     for line in _planned(planned)[:-1]:
         note(line)
     executor = executor_named("serial", address)
-    with progress(f"building {library}"):
-        outcome = build_library(planned, library, backbone=None if address else model, executor=executor, say=note)
+    held = None if address else model
+    with progress(f"building {library}") as step:
+        outcome = build_library(planned, library, backbone=held, executor=executor, say=note, progress=step)
     emit(outcome.to_json(), as_json, *_built(outcome))
     if outcome.record is None:
         raise typer.Exit(PROBLEMS)

@@ -13,6 +13,7 @@ from spot.cli.options import (
     Data,
     Json,
     LibraryName,
+    Quantise,
     ReportRows,
     SelectRows,
     Settings,
@@ -83,6 +84,7 @@ def transfer(
     report_rows: ReportRows = REPORT_ROWS,
     data: Data = None,
     backbone: BackboneName = None,
+    quantise: Quantise = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of all runs.  [default: in the cache]")
     ] = None,
@@ -119,7 +121,7 @@ def transfer(
 
     model_id = opened.backbone
     assert model_id is not None, "`open_sources` refuses such a library"
-    model = load_backbone(backbone or model_id)
+    model = load_backbone(backbone or model_id, quantise)
     with progress(f"tuning {target.name} from scratch and from the library") as step, news("strategies"):
         report = transfer_task(
             target, model, library=opened, rows=rows, data=data, out=out, progress=step, **dict(resolved)

@@ -57,7 +57,6 @@ class Run:
         fingerprint: of the backbone.
         keep: which checkpoint the prompt is: the `best` by selection score, or the `last`.
         is_instructed: whether the task's instruction follows the parents in `start`.
-        spent: text tokens that choosing its settings has trained already, which count as its own.
     """
 
     config: TuneConfig
@@ -68,7 +67,6 @@ class Run:
     fingerprint: str = ""
     keep: Literal["best", "last"] = "best"
     is_instructed: bool = False
-    spent: int = 0
 
     @property
     def initialiser(self) -> str:
@@ -179,7 +177,26 @@ def prepare_run(
         return prepare_run_from(config, members, backbone, (source,), name=name, is_instructed=is_instructed)
     else:
         start = _start(config, members, backbone, label_tokens)
-    return Run(config, tuple(members), start, name=name, fingerprint=backbone.id.fingerprint)
+    return Run(as_loaded(config, backbone), tuple(members), start, name=name, fingerprint=backbone.id.fingerprint)
+
+
+def as_loaded(config: TuneConfig, backbone: Backbone) -> TuneConfig:
+    """The settings of a run on a backbone, which say how its weights are held: that enters digests and prompt files.
+
+    Raises:
+        ConfigError: they say otherwise than the backbone is, or a model of quantised weights is to be tuned.
+    """
+    if config.quantise not in (None, backbone.quantise):
+        raise ConfigError(
+            f"quantise is {config.quantise!r}, and the backbone is loaded with {backbone.quantise!r}; expected one. "
+            f"Load it so: Backbone.load(NAME, quantise={config.quantise!r})."
+        )
+    if config.method == "model" and not backbone.trains:
+        raise ConfigError(
+            f"method = 'model' trains all weights, and those of {backbone.id.name} are quantised; expected whole "
+            "numbers. Leave quantise out, or tune a prompt."
+        )
+    return config.model_copy(update={"quantise": backbone.quantise})
 
 
 def prepare_run_from(
@@ -220,7 +237,7 @@ def prepare_run_from(
     shares = weights or (1.0,)
     parents = tuple(Parent(source.digest, float(share)) for source, share in zip(sources, shares, strict=True))
     return Run(
-        config=config,
+        config=as_loaded(config, backbone),
         members=tuple(members),
         start=start,
         parents=parents,

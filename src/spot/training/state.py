@@ -62,7 +62,7 @@ class State:
         curve: the evaluations.
         constant: whether every selection row got the same answer at the best step.
         first_gradient: size of the first step's gradient.
-        tokens: text tokens trained, with those that chose its settings.
+        tokens: text tokens trained.
         seconds: of training.
         waited: evaluations since the best one.
         last_step: taken; a run may stop before its steps are done.
@@ -344,5 +344,4 @@ def _first_state(run: Run, backbone: Backbone, encoded: dict[tuple[int, int, str
         trained=trained,
         best={name: tensor.detach().clone() for name, tensor in trained.items()},
         drawn=[Drawn() for _ in members],
-        tokens=run.spent,
     )
