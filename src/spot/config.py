@@ -326,7 +326,8 @@ class TransferConfig(BaseModel):
     starts: tuple[Literal["vocabulary", "classes", "uniform", "instruction"], ...] = Field(
         default=("vocabulary",),
         min_length=1,
-        description="starts of the plain arms; the task embedding is read from the first",
+        description="starts of the plain arms; the task embedding is read from the first; a task's own instruction is "
+        "added",
     )
     model_learning_rate: float | None = Field(
         default=None,

@@ -181,6 +181,13 @@ def test_the_instruction_of_the_task_starts_a_plain_arm(run):
     assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "plain:instruction"]
 
 
+def test_a_task_that_says_what_is_asked_has_that_start_in_every_transfer(backbone, library, tmp_path, few_resamples):
+    asked = replace(named("toy"), instruction="Say yes or no.")
+    config = CONFIG.model_copy(update={"strategy": "none"})
+    report = transfer_rows(asked, word_splits("toy"), backbone, library, config, out=tmp_path)
+    assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "plain:instruction"]
+
+
 def test_a_plain_arm_without_one_of_its_seeds_is_nothing_to_compare_with(run, monkeypatch):
     tune_plain = transfers.tune_plain
 
@@ -261,7 +268,7 @@ def test_prompts_of_another_backbone_are_passed_over_and_counted(run, library, p
 def test_the_first_start_must_be_that_of_the_keys(run):
     with pytest.raises(ConfigError, match=r"the first of starts is 'uniform'.*expected 'vocabulary'"):
         run("best", starts=("uniform", "vocabulary"))
-    assert [one.arm for one in run("none", starts=("uniform",)).arms] == ["frozen", "plain:uniform"]
+    assert [one.arm for one in run("none", starts=("uniform",)).arms] == ["constant", "frozen", "plain:uniform"]
 
 
 def test_an_average_of_unlike_sources_is_refused(run, monkeypatch):
@@ -279,7 +286,7 @@ def test_an_average_of_unlike_sources_is_refused(run, monkeypatch):
 def test_every_arm_says_what_it_cost(run):
     found = run("best", k=2).to_json()["arms"]
     assert all({"tokens", "relative_cost", "parameters", "shipped"} <= set(one) for one in found)
-    frozen, plain, source, spot = found
-    assert frozen["relative_cost"] == 0 and plain["relative_cost"] == 1
+    constant, frozen, plain, source, spot = found
+    assert constant["relative_cost"] == frozen["relative_cost"] == 0 and plain["relative_cost"] == 1
     assert all(before["tokens"] < after["tokens"] for before, after in pairwise((frozen, source, spot)))
     assert 2 < spot["relative_cost"] < 3

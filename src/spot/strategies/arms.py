@@ -10,7 +10,7 @@ from spot.strategies.plans import Kind
 BASELINES = {  # arms that are no prompts, for people
     "constant": "a constant answer",
     "tfidf": "TF-IDF and logistic regression",
-    "probe": "logistic regression on the frozen model's states",
+    "probe": "a linear probe of the frozen model",
     "embedding": "sentence embeddings and logistic regression",
     "icl": "demonstrations in context",
     "lora": "LoRA",

@@ -128,7 +128,7 @@ def transfer_rows(
     early = fit_arms(target, config, [name for name in config.baselines if name not in LATE])
     frozen = PreparedArm(arm="frozen", prompts=(torch.zeros(0, backbone.id.width),))
     _say_as_is(target, "the frozen model without a prompt", frozen.prompts[0])
-    plains = _tune_plain_starts(target, config.starts)
+    plains = _tune_plain_starts(target, _starts(task, config))
     for start, plain in plains.items():
         log.info("plain prompt tuning from %s: %.1f on selection rows at its best step", start, plain.selection)
     first = plains[config.starts[0]]
@@ -239,6 +239,12 @@ def _checked_recipe(config: TransferConfig, entries: Sequence[Entry], place: str
                 f"{recipe.init!r}, the start of the library's keys. Put that first."
             )
     return recipe
+
+
+def _starts(task: Task, config: TransferConfig) -> tuple[str, ...]:
+    """The starts of plain arms: those asked for, and the task's instruction, because a gain over less is no gain."""
+    is_left_out = task.instruction and "instruction" not in config.starts
+    return (*config.starts, "instruction") if is_left_out else config.starts
 
 
 def _tune_plain_starts(target: TargetRuns, starts: Sequence[str]) -> dict[str, Candidate]:
