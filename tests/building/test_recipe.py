@@ -64,6 +64,13 @@ def test_settings_are_all_combinations_and_each_is_there_once():
     assert {setting.learning_rate for setting in settings} == {2.0, 3.0}
 
 
+def test_networks_over_the_prompt_are_tried_and_named():
+    settings = settings_of(recipe(rates=[1.0], reparameterise=["none", "residual"]), "causal", rms=1.0)
+    assert [setting.reparameterise for setting in settings] == ["none", "residual"]
+    assert [str(setting).endswith("residual network") for setting in settings] == [False, True]
+    assert run_config(recipe(), "model", "trec", settings[1], steps=1).reparameterise == "residual"
+
+
 def test_nothing_to_try_is_refused():
     with pytest.raises(ConfigError, match="no rates and no learning_rates"):
         settings_of(recipe(rates=[], learning_rates=[]), "causal", rms=1.0)

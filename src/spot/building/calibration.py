@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import with_config
 
-from spot.building.jobs import Done, Race, racing
+from spot.building.jobs import Done, Race, learned_curves, racing
 from spot.building.recipe import Setting
 from spot.storage.values import STRICT
 from spot.strategies.halving import mean_best_so_far
@@ -18,8 +18,8 @@ class Trial:
 
     Attributes:
         setting: that was tried.
-        score: its best selection score up to where it stopped, percent, mean over the tasks.
-        start: the same before its first step.
+        score: its best selection score after the first step and up to where it stopped, percent, mean over the tasks.
+        start: the same before the first step.
         steps: that it walked.
         tokens: text tokens that it trained, all tasks together.
         ended: `kept`, `dropped` at a rung, `lost` at the end, or why it diverged.
@@ -64,7 +64,7 @@ def settle(
         for number, setting in enumerate(tried):
             runs = tuple(range(number * race.tasks, (number + 1) * race.tasks))
             results = [done.results[run] for run in runs]
-            rank = mean_best_so_far([result.curve for result in results], race.configs[0].steps)
+            rank = mean_best_so_far(learned_curves(results), race.configs[0].steps)
             diverged = next((result.diverged for result in results if result.diverged), None)
             trials.append(
                 Trial(

@@ -1,6 +1,6 @@
 """Write the card of a library: README.md in its folder, for whoever is to use it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spot.building.records import BuildRecord, Nearness, recipe_of
@@ -117,16 +117,15 @@ def nearness_sentences(nearness: Sequence[Nearness], key_step: int) -> list[str]
 
 def _behind(entries: Sequence[Entry]) -> list[str]:
     """Sources that do not beat the frozen model."""
+    pairs = [(entry.task, _mean(entry.scores), _mean(entry.frozen_scores)) for entry in entries]
     lines = [
-        f"- {entry.task} does not beat the frozen model ({_mean(entry.scores):.1f} against "
-        f"{_mean(entry.frozen_scores):.1f})."
-        for entry in entries
-        if (_mean(entry.scores) or 0.0) <= (_mean(entry.frozen_scores) or 0.0)
+        f"- {task} does not beat the frozen model ({ours:.1f} against {frozen:.1f})."
+        for task, ours, frozen in pairs
+        if ours is not None and frozen is not None and ours <= frozen
     ]
     return ["\n".join(lines)] if lines else []
 
 
-def _mean(scores: object) -> float | None:
+def _mean(scores: Mapping[str, float]) -> float | None:
     """The mean of scores by metric, percent."""
-    values = list(dict(scores).values())  # pyright: ignore
-    return sum(values) / len(values) if values else None
+    return sum(scores.values()) / len(scores) if scores else None

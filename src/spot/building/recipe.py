@@ -28,6 +28,7 @@ STARTER = SHIPPED[0]
 WHICH_SOURCES = ("name", "tasks", "calibrate", "tokens", "steps", "report_rows", "micro_batch", "evaluations")
 MOST_STEPS = 10_000_000  # of a run, as in `TuneConfig`
 Optimiser = Literal["adamw", "adafactor"]
+Network = Literal["none", "residual", "mlp"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Grid:
 
 
 GRIDS: Mapping[str, Grid] = {
-    "causal": Grid(("adamw",), (0.03, 0.1, 0.3, 1.0), (), (20,), 0.0),
+    "causal": Grid(("adamw",), (0.03, 0.1, 0.3, 1.0, 3.0), (), (20,), 0.0),
     # The paper's settings come first (SPoT, footnote 7), then others in the model's own unit.
     "seq2seq": Grid(("adafactor",), (0.03, 0.1, 0.3), (0.3,), (100,), 1e-5),
 }
@@ -67,11 +68,13 @@ class LibraryRecipe(BaseModel):
     key_step: int = Field(
         24, ge=1, le=MOST_STEPS, description="step at which task embeddings are read; no source trains less"
     )
-    batch_size: int = Field(16, ge=1, le=100_000, description="rows a step")
+    batch_size: int = Field(8, ge=1, le=100_000, description="rows a step")
     micro_batch: int | None = Field(None, ge=1, description="rows in memory at a time; left out: those of one run")
     max_input_tokens: int = Field(96, ge=1, description="longest input in tokens; longer ones are cut")
     max_target_tokens: int = Field(64, ge=2, description="longest open answer in tokens")
-    train_rows: int | None = Field(None, ge=1, description="rows of a task to train on; left out: all")
+    train_rows: int | None = Field(
+        None, ge=1, description="rows of a task to train on; left out: as many as a run draws, of a mixture all"
+    )
     select_rows: int = Field(100, ge=1, description="rows that choose settings and checkpoints")
     report_rows: int = Field(400, ge=1, description="rows of the scores of sources; they choose nothing")
     confirm_rows: int = Field(
@@ -103,6 +106,9 @@ class LibraryRecipe(BaseModel):
         None, strict=False, min_length=1, description="prompt tokens to try; left out: 20, of a seq2seq model 100"
     )
     weight_decay: float | None = Field(None, ge=0, lt=1, description="pull towards zero a step")
+    reparameterise: tuple[Network, ...] = Field(
+        ("none",), strict=False, min_length=1, description="networks over the prompt to try: none, residual, mlp"
+    )
 
     @field_validator("tasks")
     @classmethod
@@ -112,7 +118,9 @@ class LibraryRecipe(BaseModel):
             raise ValueError("should hold two tasks or more: with fewer there is nothing to choose a source from")
         return tasks
 
-    @field_validator("tasks", "calibrate", "starts", "rates", "learning_rates", "lengths", "optimisers")
+    @field_validator(
+        "tasks", "calibrate", "starts", "rates", "learning_rates", "lengths", "optimisers", "reparameterise"
+    )
     @classmethod
     def _each_once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         """Twins would be trained twice."""
@@ -171,11 +179,13 @@ class Setting:
     weight_decay: float
     length: int
     init: str
+    reparameterise: Network = "none"
 
     def __str__(self) -> str:
         """For people."""
         decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
-        return f"{self.optimiser} at {self.learning_rate:g}{decay}, {self.length} tokens, {self.init} start"
+        network = f", {self.reparameterise} network" if self.reparameterise != "none" else ""
+        return f"{self.optimiser} at {self.learning_rate:g}{decay}, {self.length} tokens, {self.init} start{network}"
 
 
 def read_recipe(path: Path | str = STARTER, overrides: Sequence[str] = ()) -> LibraryRecipe:
@@ -288,10 +298,11 @@ def settings_of(recipe: LibraryRecipe, kind: str, rms: float) -> tuple[Setting, 
     decay = usual.weight_decay if recipe.weight_decay is None else recipe.weight_decay
     return tuple(
         dict.fromkeys(
-            Setting(optimiser, learning_rate, decay, length, start)
+            Setting(optimiser, learning_rate, decay, length, start, network)
             for length in recipe.lengths or usual.lengths
             for optimiser in recipe.optimisers or usual.optimisers
             for start in recipe.starts
+            for network in recipe.reparameterise
             for learning_rate in learning_rates
         )
     )
@@ -305,18 +316,21 @@ def run_config(recipe: LibraryRecipe, backbone: str, task: str, setting: Setting
         backbone: by its name.
         task: by its reference.
         setting: that is tried, or that the calibration chose.
-        changes: what is this run's own, such as its steps.
+        changes: what is this run's own: its steps, and more.
     """
-    shared = ("batch_size", "micro_batch", "max_input_tokens", "max_target_tokens", "train_rows", "select_rows")
+    shared = ("batch_size", "micro_batch", "max_input_tokens", "max_target_tokens", "select_rows")
+    drawn = None if is_mixture(task) else recipe.batch_size * changes["steps"]
     values: dict[str, Any] = {
         "task": task,
         "backbone": backbone,
         **{name: getattr(recipe, name) for name in shared},
+        "train_rows": recipe.train_rows or drawn,
         "optimiser": setting.optimiser,
         "learning_rate": setting.learning_rate,
         "weight_decay": setting.weight_decay,
         "length": setting.length,
         "init": setting.init,
+        "reparameterise": setting.reparameterise,
     }
     return TuneConfig(**{**values, **changes})
 

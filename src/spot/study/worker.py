@@ -42,9 +42,9 @@ Tuned = TypeVar("Tuned")
 Value = TypeVar("Value")
 
 
-def load(backbone: str, gradient_checkpointing: bool = False) -> Backbone:
+def load(backbone: str, gradient_checkpointing: bool = False, quantise: str | None = None) -> Backbone:
     """What a worker holds: the frozen model of the study."""
-    return Backbone.load(backbone, gradient_checkpointing=gradient_checkpointing)
+    return Backbone.load(backbone, gradient_checkpointing=gradient_checkpointing, quantise=quantise)
 
 
 def work(backbone: Backbone, item: Work) -> Done:
