@@ -2,6 +2,7 @@
 
     python recipes/learning.py --data DIR run --arms classes,instruction --targets mpqa,trec --seeds 0,1,2
     python recipes/learning.py table                      # of the cells that are there, in Markdown
+    python recipes/learning.py --data DIR keys --arms "instruction 0.005" --targets mpqa,trec,cr  # similarity
 
 The targets and limits are those of studies/smollm2.toml, with TREC beside them. Rows are drawn anew for each seed.
 Selection rows choose the checkpoint, and the arm where several stand in one; report rows judge. A finished cell is one
@@ -19,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from spot.tasks.instructions import proposed_instruction
 
 CELLS = Path(__file__).with_suffix(".jsonl")
 TARGETS = ("mpqa", "cr", "tweet_eval/sentiment", "superglue/cb", "dbpedia_14", "trec")
@@ -79,8 +82,14 @@ ARMS: dict[str, dict[str, Any]] = {
     },
     "source+instruction 80 0.01 linear": {"init": "SOURCE+instruction", "learning_rate": 0.01, "length": 80, **LINEAR},
 }
+WORDS = {  # arms whose start is not the sentence above
+    "instruction of the table 0.005": lambda task: task.instruction,
+    "instruction as proposed 0.005": proposed_instruction,
+}
+ARMS |= dict.fromkeys(WORDS, INSTRUCTION)
 TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning is held to
 RESAMPLES = 10_000
+KEY_STEP = 24  # of the packaged library's recipe
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,7 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, default=CELLS)
     parser.add_argument("--data", type=Path, help="folder with the data sets")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in ("run", "table"):
+    for command in ("run", "table", "keys"):
         named = commands.add_parser(command)
         named.add_argument("--arms", type=_listed, default=list(ARMS))
         named.add_argument("--targets", type=_listed, default=list(TARGETS))
@@ -114,7 +123,10 @@ def main() -> None:
         named.add_argument("--best-of", type=_listed, action="append", default=[], help="arms that stand in one")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds]
-    if given.command == "run":
+    if given.command == "keys":
+        for arm in given.arms:
+            print(similarities(given.data, arm, given.targets, seeds), flush=True)
+    elif given.command == "run":
         measure(given.cells, given.data, given.arms, given.targets, seeds)
     else:
         print(table(read(given.cells), given.arms, given.targets, seeds, given.best_of))
@@ -128,8 +140,10 @@ def measure(path: Path, data: Path | None, arms: Sequence[str], targets: Sequenc
     backbone = Backbone.load()
     for seed in seeds:
         for target in targets:
-            task = replace(registry.get(target, data), instruction=INSTRUCTIONS[target])
+            known = registry.get(target, data)
             for arm in arms:
+                words = WORDS[arm](known) if arm in WORDS else INSTRUCTIONS[target]
+                task = replace(known, instruction=words)
                 is_there = (target, arm, seed) in read(path)
                 if not is_there and not ("SOURCE" in str(ARMS[arm]["init"]) and target not in SOURCES):
                     cell = run_cell(task, arm, seed, backbone)
@@ -179,6 +193,39 @@ def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
         curve=[[point.step, round(point.score, 2), round(point.nats or 0.0, 4)] for point in result.curve],
         dtype=os.environ.get("SPOT_DTYPE", "float32"),
     )
+
+
+def similarities(data: Path | None, arm: str, targets: Sequence[str], seeds: Sequence[int]) -> str:
+    """How alike keys of one task and of two tasks are by an arm's recipe, as Markdown."""
+    from spot.config import TuneConfig
+    from spot.models.backbone import Backbone
+    from spot.retrieval.embeddings import SIMILARITIES, embedding_of, similarity
+    from spot.tasks import registry
+    from spot.tasks.splits import split_rows
+    from spot.training.run import Member, prepare_run
+    from spot.training.tuning import tune_runs
+
+    backbone = Backbone.load()
+    keys = {}
+    for target in targets:
+        task = replace(registry.get(target, data), instruction=INSTRUCTIONS[target])
+        for seed in seeds:
+            short = {"steps": KEY_STEP, "key_step": KEY_STEP, "eval_every": KEY_STEP, "report_rows": 1}
+            settings = {**SETTINGS, **ARMS[arm], **short, "rows_seed": seed, "seed": seed}
+            config = TuneConfig(task=target, **settings)
+            rows = split_rows(task, config.train_rows, config.select_rows, config.report_rows, config.rows_seed)
+            with tempfile.TemporaryDirectory() as folder:
+                run = prepare_run(config, (Member(task, rows).unreported,), backbone)
+                keys[target, seed] = embedding_of(tune_runs([run], backbone, Path(folder))[0].prompt)
+    lines = [f"| {arm} | one task | two tasks | nearest is the same task |", "|---|--:|--:|--:|"]
+    for kind in SIMILARITIES:
+        pairs = {(a, b): similarity(keys[a], keys[b], kind) for a in keys for b in keys if a != b}
+        same = [value for (a, b), value in pairs.items() if a[0] == b[0]]
+        other = [value for (a, b), value in pairs.items() if a[0] != b[0]]
+        nearest = [max((b for b in keys if b != a), key=lambda b: pairs[a, b])[0] == a[0] for a in keys]
+        found = f"{np.mean(same):.3f} | {np.mean(other):.3f} | {sum(nearest)} of {len(nearest)}"
+        lines.append(f"| {kind} | {found} |")
+    return "\n".join(lines)
 
 
 def read(path: Path) -> dict[tuple[str, str, int], Cell]:

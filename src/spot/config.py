@@ -113,8 +113,8 @@ class TuneConfig(BaseModel):
     )
     learning_rate: float | Literal["auto"] = Field(
         default=0.005,
-        description="step size; too high diverges, too low leaves the prompt where it began; `auto` lets a short race "
-        "on the selection rows choose it",
+        description="step size; too high diverges, too low leaves the prompt where it began; `auto` trains with "
+        "each of two and keeps the better by selection rows",
     )
     warmup_steps: int = Field(
         default=0, ge=0, le=10_000_000, description="first steps, over which the learning rate rises from 0 to its peak"
@@ -186,6 +186,11 @@ class TuneConfig(BaseModel):
         default=64, ge=2, description="longest open answer in tokens, trained on or generated; longer ones are cut"
     )
     truncate: Literal["right", "left"] = Field(default="right", description="side on which a long input is cut")
+    chat: bool | None = Field(
+        default=None,
+        description="whether an input stands in the model's chat template as what a user says; left out: as the task "
+        "says",
+    )
     eval_every: int = Field(default=20, ge=1, description="steps between evaluations on the selection rows")
     patience: int | None = Field(
         default=None,
@@ -201,6 +206,9 @@ class TuneConfig(BaseModel):
         default=20, ge=1, description="steps between checkpoints; a killed run loses at most these"
     )
     gradient_checkpointing: bool = Field(default=False, description="less memory for more time")
+    quantise: Literal["4bit", "8bit"] | None = Field(
+        default=None, description="bits of the linear layers of the frozen model (bitsandbytes); left out: all"
+    )
 
     @field_validator("init")
     @classmethod
@@ -288,10 +296,11 @@ class TransferConfig(BaseModel):
         "between them and starts from scratch, `oracle`: all of them, `none`: plain tuning alone, or `auto`, which "
         "picks one and says why",
     )
-    rank_by: Literal["mean", "token", "max", "learned"] = Field(
+    rank_by: Literal["mean", "token", "max", "learned", "record"] = Field(
         default="mean",
         serialization_alias="metric",  # its name in `digest`, which names files of transfers
-        description="similarity of task embeddings, or `learned`: what past transfers lead to expect",
+        description="similarity of task embeddings; or what past transfers lead to expect: `learned` by similarity and "
+        "past gains, `record` by past gains alone",
     )
     k: int | None = Field(
         default=None,
@@ -314,10 +323,11 @@ class TransferConfig(BaseModel):
     )
     steps: int = Field(default=36, ge=1, description="optimiser steps of every tuned arm")
     seeds: int = Field(default=3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
-    starts: tuple[Literal["vocabulary", "classes", "uniform"], ...] = Field(
+    starts: tuple[Literal["vocabulary", "classes", "uniform", "instruction"], ...] = Field(
         default=("vocabulary",),
         min_length=1,
-        description="starts of the plain arms; the task embedding is read from the first",
+        description="starts of the plain arms; the task embedding is read from the first; a task's own instruction is "
+        "added",
     )
     model_learning_rate: float | None = Field(
         default=None,
@@ -350,6 +360,13 @@ class TransferConfig(BaseModel):
         return listed(value)
 
     @property
+    def without_baselines(self) -> "TransferConfig":
+        """The same where nothing is compared beside prompts: what decides the runs."""
+        return self.model_copy(
+            update={name: known.default for name, known in type(self).model_fields.items() if name in LATER}
+        )
+
+    @property
     def baselines(self) -> tuple[Instead, ...]:
         """The arms of `INSTEAD` that run, in its order."""
         asked = (FREE if self.strategy == "auto" else ()) if self.instead is None else self.instead
@@ -369,6 +386,7 @@ class TransferConfig(BaseModel):
 # Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
 LATER = (
     *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
+    *("quantise", "chat"),
     *("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules"),
 )
 

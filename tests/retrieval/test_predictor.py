@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spot.errors import LibraryError
 from spot.retrieval import predictor
-from spot.retrieval.predictor import FEWEST_RESULTS, Gain, expected, fit, predict
+from spot.retrieval.predictor import FEWEST_RESULTS, FEWEST_TARGETS, Gain, expected, fit, predict, proven, recorded
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -193,3 +193,81 @@ def test_bad_numbers_are_refused():
     for bad in (np.nan, np.inf):
         with pytest.raises(LibraryError, match="a similarity is NaN or infinite"):
             predict(learnt, np.full(8, bad), np.ones(9))
+
+
+def gains_of(results: np.ndarray) -> list[Gain]:
+    return [
+        Gain(f"s{source}", f"t{target}", points)
+        for target, row in enumerate(results)
+        for source, points in enumerate(row)
+        if points == points
+    ]
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_the_record_alone_is_the_mean_gain_next_to_the_others(seed: int):
+    results = record(seed=seed, untried=0.4)
+    names = [f"s{source}" for source in range(results.shape[1])]
+    found = recorded(gains_of(results), names)
+    for source, name in enumerate(names):
+        above, tried = 0.0, 0
+        for row in results:
+            known = [points for points in row if points == points]
+            if len(known) >= 3 and row[source] == row[source]:
+                above, tried = above + row[source] - sum(known) / len(known), tried + 1
+        assert found.scores[name] == pytest.approx(above / (1 + tried))
+    assert found.results == sum(len(row[row == row]) for row in results if np.sum(row == row) >= 3)
+
+
+def test_the_record_alone_counts_only_the_sources_that_are_wanted():
+    gains = gains_of(np.array([[9.0, 3, 2, 1], [9.0, 3, 2, 1]]))
+    assert recorded(gains, ["s1", "s2", "s3"]).scores == pytest.approx({"s1": 2 / 3, "s2": 0, "s3": -2 / 3})
+    assert recorded(gains, ["s1", "new"]).scores == {"s1": 0, "new": 0}
+
+
+def similar(rows: int, columns: int, seed: int, names: tuple[str, str]) -> dict[str, dict[str, float]]:
+    table = np.random.default_rng(seed).normal(size=(rows, columns))
+    first, second = names
+    return {f"{first}{row}": {f"{second}{at}": float(table[row, at]) for at in range(columns)} for row in range(rows)}
+
+
+def test_what_lost_least_on_past_targets_ranks_where_it_does_so_beyond_noise():
+    targets, sources = 40, 6
+    draws = np.random.default_rng(0)
+    to_sources, to_targets = similar(targets, sources, 1, ("t", "s")), similar(targets, targets, 2, ("t", "t"))
+    near = np.array([[50.0 * to_sources[f"t{t}"][f"s{s}"] for s in range(sources)] for t in range(targets)])
+    # One past target outweighs all others, and what helped there says nothing.
+    misled = {name: {other: 5 * value for other, value in row.items()} for name, row in to_targets.items()}
+    by_mean = proven(gains_of(near), to_sources, misled)
+    assert by_mean.rank_by == "mean" and by_mean.regrets["mean"] == 0 < by_mean.regrets["learned"]
+    assert "ranked by `mean`: over 40 past targets" in by_mean.why
+    # One source helps everywhere, and another, drawn at random, stands out by its similarity.
+    always = np.tile(np.arange(sources) * 10.0, (targets, 1)) + draws.normal(size=(targets, sources))
+    astray = {f"t{t}": {f"s{s}": float(s == t % sources) for s in range(sources)} for t in range(targets)}
+    by_record = proven(gains_of(always), astray, to_targets)
+    assert by_record.rank_by == "record" and by_record.regrets["record"] < by_record.regrets["learned"]
+    # Where nothing foretells anything, `learned` is mostly kept.
+    noise = [proven(gains_of(draws.normal(size=(12, sources))), to_sources, to_targets) for _ in range(30)]
+    assert sum(proof.rank_by == "learned" for proof in noise) >= 24
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds)
+def test_the_regret_of_the_record_leaves_the_target_out(seed: int):
+    results = record(8, 6, seed, untried=0)
+    proof = proven(gains_of(results), similar(8, 6, seed, ("t", "s")), similar(8, 8, seed, ("t", "t")))
+    lost = []
+    for target, row in enumerate(results):
+        others = np.delete(results, target, axis=0)
+        mean = (others - others.mean(axis=1, keepdims=True)).mean(axis=0)
+        lost.append(row.max() - row[np.argmax(mean)])
+    assert proof.regrets["record"] == pytest.approx(np.mean(lost)) and proof.targets == 8
+
+
+def test_few_targets_prove_nothing_and_say_so():
+    few = FEWEST_TARGETS - 1
+    results = np.tile(np.arange(9.0), (few, 1))
+    proof = proven(gains_of(results), similar(few, 9, 0, ("t", "s")), similar(few, few, 0, ("t", "t")))
+    assert proof.rank_by == "learned" and not proof.regrets and f"{few} targets are too few" in proof.why
+    assert proven([], {}, {}).targets == 0

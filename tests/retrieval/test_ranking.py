@@ -234,10 +234,10 @@ def test_a_damaged_record_ends_a_ranking_by_the_record(library, own_cache, place
     with pytest.raises(LibraryError, match=rf"{place}: line {number} is no record of a transfer"):
         retrieve(target(), library, k=2, rank_by="learned")
     assert retrieve(target(), library, k=2, rank_by="mean").sources
-    assert RANK_BY == ("mean", "token", "max", "learned")
+    assert RANK_BY == ("mean", "token", "max", "learned", "record")
 
 
-@pytest.mark.parametrize("rank_by", ["learned", "mean"])
+@pytest.mark.parametrize("rank_by", ["learned", "record", "mean"])
 def test_a_ranking_that_is_kept_outlives_what_is_learned_later(library, tmp_path, rank_by):
     taught(library)
     prompts = [library.get(source).digest for source in SOURCES]
@@ -340,3 +340,31 @@ def test_what_the_front_door_refuses(library, tmp_path):
             retrieve(target(), library, k=7, rank_by=rank_by)
         with pytest.raises(LibraryError, match="the key of 'new' cannot be compared"):
             retrieve(library_prompt("new", key_recipe=replace(RECIPE, step=60)), library, k=1, rank_by=rank_by)
+
+
+def test_the_record_alone_ranks_by_past_gains_whatever_the_task(library):
+    _, gains = taught(library)
+    found = retrieve(target(), library, k=len(SOURCES), rank_by="record")
+    wanted = (gains - gains.mean(axis=1, keepdims=True)).sum(axis=0) / (1 + len(gains))
+    order = np.argsort(-wanted)
+    assert [one.task for one in found.sources] == [SOURCES[number] for number in order]
+    assert found.expected == pytest.approx(wanted[order]) and found.rank_by == "record"
+    assert retrieve(target("another", 7), library, k=2, rank_by="record").sources[0].task == found.sources[0].task
+
+
+def test_a_small_record_alone_ranks_by_similarity_and_says_so(library, caplog):
+    taught(library, targets=2)
+    found = retrieve(target(), library, k=3, rank_by="record")
+    assert found.rank_by == "mean" and found.sources == tuple(nearest(target(), library, k=3))
+    assert "`record` takes 40" in caplog.text
+
+
+def test_the_history_says_which_ranking_has_proven_best(library, tmp_path):
+    taught(library)
+    found = rank_by_history(target(), library, k=6)
+    assert found.rank_by in ("mean", "learned", "record") and "over 8 past targets" in found.why
+    write_ranking(tmp_path / "ranking.json", found)
+    again = read_ranking(tmp_path / "ranking.json", [source.prompt for source in found.sources])
+    assert again is not None and again.why == found.why
+    taught(library, targets=3)
+    assert "too few" in rank_by_history(target(), library, k=6).why

@@ -67,7 +67,7 @@ def test_auto_says_why_and_does_what_it_says(run, monkeypatch):
     assert tight.strategy == "none" and tight.gain is None and [one.arm for one in tight.arms][-1] != "spot"
     assert tight.ranking and "No source was used" in tight.verdict
     for report in (few, race, tight):
-        assert len(re.findall(r"\.(?=\s|$)", report.reason)) == 2
+        assert len(re.findall(r"\.(?=\s|$)", report.reason)) == 3  # what, why, and what ranks the sources
 
 
 def test_auto_goes_by_past_transfers_where_they_are_enough(run, library, backbone, monkeypatch):

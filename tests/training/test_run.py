@@ -11,6 +11,7 @@ from spot.errors import ConfigError, TaskError
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import load
 from spot.reading import Reading
+from spot.tasks.instructions import proposed_instruction
 from spot.tasks.task import Example, Task
 from spot.training.run import Member, Run, prepare_run, prepare_run_from
 from spot.training.tuning import tune_runs
@@ -80,11 +81,11 @@ def test_a_mixture_starts_from_what_each_task_asks_once(backbone):
     assert torch.equal(start[: sum(map(len, texts))], torch.cat(texts))
 
 
-@pytest.mark.parametrize("init", ["instruction", "classes+instruction"])
-def test_a_task_without_an_instruction_says_what_to_write(backbone, init):
-    for nothing in ("", "  "):
-        with pytest.raises(TaskError, match=r"and toy has none; expected `instruction = .*` in its task file"):
-            started(backbone, init, replace(TASK, instruction=nothing))
+def test_where_nobody_says_what_is_asked_the_labels_do(backbone):
+    words = proposed_instruction(TASK)
+    assert "no, yes" in words
+    start = started(backbone, "instruction", TASK, length=len(words)).start
+    assert torch.equal(start, toy_run(backbone, init=f"text:{words}", length=len(words)).start)
 
 
 def test_an_instruction_follows_another_start_and_takes_half_at_most(backbone):

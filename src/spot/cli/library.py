@@ -229,7 +229,7 @@ def build(
 
 
 def _planned(plan: "BuildPlan") -> list[str]:
-    """What a plan takes in all, for people."""
+    """A plan for people, in lines."""
     total = plan.total
     lines = [f"recipe {plan.recipe.name} on {plan.identity}: {len(plan.sources)} sources"]
     if not plan.calibrated:

@@ -10,6 +10,7 @@ from spot.cli.options import (
     Data,
     Json,
     LibraryName,
+    Quantise,
     SelectRows,
     TaskName,
     TrainRows,
@@ -30,7 +31,7 @@ SHOWN = 5
 def retrieve(
     task: TaskName,
     library: LibraryName = PACKAGED,
-    rank_by: Annotated[str, setting(TransferConfig, "rank_by", "mean|token|max|learned")] = "mean",
+    rank_by: Annotated[str, setting(TransferConfig, "rank_by", "mean|token|max|learned|record")] = "mean",
     metric: OldRankBy = None,
     k: Annotated[
         int | None,
@@ -40,12 +41,14 @@ def retrieve(
     train_rows: TrainRows = None,
     select_rows: SelectRows = SELECT_ROWS,
     backbone: BackboneName = None,
+    quantise: Quantise = None,
     as_json: Json = False,
 ) -> None:
     """Rank the prompts of a library by how much their tasks resemble a new task.
 
     The new task is tuned up to the library's key step, and no further, to compare it with the keys of the library.
-    `learned` ranks by what past transfers lead to expect, in standard deviations of result, once there are enough.
+    `learned` and `record` rank by what past transfers lead to expect, once there are enough: `learned` by similarity
+    and past gains, in standard deviations of result, `record` by past gains alone, in points.
     """
     from spot.retrieval import ranking, search
     from spot.tasks import registry
@@ -63,7 +66,7 @@ def retrieve(
 
     model_id, recipe = opened.backbone, opened.key_recipe
     assert model_id is not None and recipe is not None, "`open_sources` refuses such a library"
-    model = load_backbone(backbone or model_id)
+    model = load_backbone(backbone or model_id, quantise)
     with progress(f"tuning {new_task.name} up to step {recipe.step}") as step:
         target = embed_target(new_task, rows, model, recipe, progress=step)
     ranked = ranking.retrieve(target, opened, k=k, rank_by=rank_by, without={new_task.name})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example, overrides, setting
+from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example, overrides, setting, warn_of_memory
 from spot.cli.output import emit, progress, scores
 from spot.config import TuneConfig, load_config
 from spot.storage.files import cache_dir
@@ -27,6 +27,7 @@ def tune(
     length: Annotated[str | None, setting(TuneConfig, "length", "P")] = None,
     init: Annotated[str | None, setting(TuneConfig, "init", "KIND")] = None,
     seed: Annotated[str | None, setting(TuneConfig, "seed", "S")] = None,
+    quantise: Annotated[str | None, setting(TuneConfig, "quantise", "4bit|8bit")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder.  [default: in the cache]")] = None,
@@ -39,16 +40,21 @@ def tune(
     that was interrupted goes on when the same command is given again, and one that is finished is only read.
     """
     given = overrides(task=task, backbone=backbone, method=method, steps=steps, length=length, init=init, seed=seed)
+    given += overrides(quantise=quantise)
     resolved = load_config(TuneConfig, config, [*(settings or []), *given])
 
     from spot.models.backbone import Backbone
     from spot.training.model_tuning import tune_model_run
+    from spot.training.rates import RACED_RATES
     from spot.training.run import members_of, prepare_run
-    from spot.training.tuning import tune_runs
+    from spot.training.tuning import TunedPrompt, tune_runs
 
     members, name = members_of(resolved, data)
+    warn_of_memory(resolved)
     with progress(f"loading {resolved.backbone}"):
-        model = Backbone.load(resolved.backbone, gradient_checkpointing=resolved.gradient_checkpointing)
+        model = Backbone.load(
+            resolved.backbone, gradient_checkpointing=resolved.gradient_checkpointing, quantise=resolved.quantise
+        )
     run = prepare_run(resolved, members, model, name=name)
     folder = out or cache_dir() / "runs" / run.digest
     with progress(f"tuning {run.title}") as step:
@@ -76,12 +82,19 @@ def tune(
         if reported
         else f"on the {selecting} rows that chose the step: no rows are kept for a report"
     )
+    raced = (
+        f"learning rate {tuned.prompt.config['learning_rate']}: the best of "
+        f"{' and '.join(map(str, RACED_RATES[resolved.optimiser]))} on the selection rows; the text tokens are of both"
+        if isinstance(tuned, TunedPrompt) and resolved.learning_rate == "auto"
+        else ""
+    )
     emit(
         value,
         as_json,
         f"{run.title}: {scores(result.scores)} {about}",
         f"best step {result.step} of {result.steps}, chosen on {selecting} {'other ' if reported else ''}rows; "
         f"{result.tokens:,} text tokens in {result.seconds:.1f} s",
+        *([raced] if raced else []),
         f"{kind}: {tuned.path}",
         *(f"diagnosis: {line}" for line in result.diagnosis),
     )

@@ -14,8 +14,12 @@ does. The second is the source's track record, in which targets like the new one
 target of average similarity and average result: it draws the record of a source that was rarely tried towards 0.
 Nothing is fitted besides means and standard deviations: slopes that were learned by ridge regression ranked worse
 than these equal ones on both public matrices.
+
+The record alone, without any similarity, is `recorded`: what a source gained on average. Which of the two foretells
+more differs from library to library, so that `proven` asks the library's own record.
 """
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +27,7 @@ import numpy as np
 
 from spot.errors import LibraryError
 
+LEARNED, RECORD = "learned", "record"  # rankings by what past transfers showed: with similarity, and without
 BASIS = "mean"  # the similarity that the numbers below were chosen with, and that expectations start from
 # `NEARNESS` and the scale of the exponent are round numbers near the best of both public matrices together; chosen on
 # one matrix alone, the gain over `mean` on the other is +0.07 and +0.08, where these give +0.11 on the two.
@@ -33,6 +38,7 @@ FEWEST_SOURCES = 3  # on a target: the results of two are always +1 and -1, what
 # sources (about 42 results) raise the mean Spearman by 0.06 and 1 (14) by 0.02; 5 sources on each of 8 targets
 # (40) raise it by 0.03, and on fewer targets they change it by -0.014 to +0.007, which is nothing.
 FEWEST_RESULTS = 40
+FEWEST_TARGETS = 6  # on fewer, five rankings of equal worth agree by chance too often
 _FAR = 100.0  # standard deviations; keeps exp() in range
 
 
@@ -91,6 +97,100 @@ def expected(gains: Sequence[Gain], to_sources: Mapping[str, float], to_targets:
     similarities = np.array(list(to_sources.values()), np.float64)
     scores = predict(predictor, similarities, np.array([to_targets[target] for target in targets], np.float64))
     return Expectation(dict(zip(to_sources, scores.tolist(), strict=True)), predictor.results)
+
+
+def recorded(gains: Sequence[Gain], sources: Collection[str]) -> Expectation:
+    """What each source gained on past targets on average, next to the others that were tried there.
+
+        score = sum over u of (gain of s on target u - mean gain on u) / (1 + number of targets that s was tried on)
+
+    The 1 below the line is an imaginary target on which the source was average: it draws the record of a source that
+    was rarely tried towards 0. An empirical Bayes weight in its place ranks no better on four matrices (docs/log.md).
+
+    Args:
+        gains: of past transfers; leave out the new target's own.
+        sources: that are wanted.
+
+    Returns:
+        Scores in points; targets with fewer than `FEWEST_SOURCES` of the sources say nothing.
+
+    Raises:
+        LibraryError: a gain is infinite.
+    """
+    _, results = _table(gains, sources, {gain.target for gain in gains})
+    predictor = fit(results)
+    tried = ~np.isnan(predictor.z_scores)
+    counts = np.maximum(1, tried.sum(axis=1, keepdims=True))
+    means = np.where(tried, results, 0).sum(axis=1, keepdims=True) / counts
+    scores = np.where(tried, results - means, 0).sum(axis=0) / (PRIOR + tried.sum(axis=0))
+    return Expectation(dict(zip(sources, scores.tolist(), strict=True)), predictor.results)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Which ranking has proven best on a record of past transfers.
+
+    Attributes:
+        rank_by: `mean`, `learned` or `record`.
+        regrets: points that the first source by each ranking was below the best one, mean over the targets, each left
+            out of the record in turn; empty where there are too few.
+        targets: how many that is.
+    """
+
+    rank_by: str
+    regrets: Mapping[str, float]
+    targets: int
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        if not self.regrets:
+            return f"Past transfers to {self.targets} targets are too few to say what ranks best: {FEWEST_TARGETS} are."
+        listed = ", ".join(f"{name} {regret:.1f}" for name, regret in self.regrets.items())
+        kept = "" if self.rank_by != LEARNED else ", and none is lower by more than two standard errors"
+        return (
+            f"Sources are ranked by `{self.rank_by}`: over {self.targets} past targets, each left out in turn, "
+            f"the first source lost, in points, {listed}{kept}."
+        )
+
+
+def proven(
+    gains: Sequence[Gain], to_sources: Mapping[str, Mapping[str, float]], to_targets: Mapping[str, Mapping[str, float]]
+) -> Proof:
+    """Which ranking would have lost least on past targets, each left out in turn.
+
+    `learned` is kept unless another loses less by more than two standard errors of the paired difference: to take
+    whatever lost least lost more than that on three matrices of four (docs/log.md).
+
+    Args:
+        gains: of past transfers.
+        to_sources: target of the past -> source -> similarity.
+        to_targets: target of the past -> another one -> similarity.
+
+    Returns:
+        `learned` where too few targets have three sources or more in one setting.
+    """
+    lost: dict[str, list[float]] = {name: [] for name in (LEARNED, BASIS, RECORD)}
+    for target, near in to_sources.items():
+        own = [gain for gain in gains if gain.target == target and gain.source in near]
+        settings = Counter(gain.setting for gain in own)
+        points = {gain.source: gain.points for gain in own if gain.setting == settings.most_common(1)[0][0]}
+        if len(points) < FEWEST_SOURCES or len(set(points.values())) == 1:
+            continue
+        others = [gain for gain in gains if gain.target != target]
+        wanted = {source: near[source] for source in points}
+        learned, record = expected(others, wanted, to_targets[target]), recorded(others, list(points))
+        for name, scores in ((LEARNED, learned.scores), (BASIS, wanted), (RECORD, record.scores)):
+            lost[name].append(max(points.values()) - points[max(sorted(scores), key=scores.__getitem__)])
+    targets = len(lost[LEARNED])
+    if targets < FEWEST_TARGETS:
+        return Proof(LEARNED, {}, targets)
+    best = LEARNED
+    for name in (BASIS, RECORD):
+        saved = np.array(lost[LEARNED]) - np.array(lost[name])
+        if saved.mean() > 2 * saved.std(ddof=1) / np.sqrt(targets) and sum(lost[name]) < sum(lost[best]):
+            best = name
+    return Proof(best, {name: float(np.mean(several)) for name, several in lost.items()}, targets)
 
 
 @dataclass(frozen=True, eq=False)

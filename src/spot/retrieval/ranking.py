@@ -6,7 +6,7 @@ written left in the user's cache, `experience.jsonl`.
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,8 +20,8 @@ from spot.library.history import TransferRecord
 from spot.library.library import PACKAGED, Library, open_library, resolve
 from spot.prompts.prompt import SoftPrompt
 from spot.retrieval.embeddings import SIMILARITIES, embedding_of, summary
-from spot.retrieval.predictor import BASIS, FEWEST_RESULTS, Gain, expected
-from spot.retrieval.search import Ranked, candidates, check_k, nearest
+from spot.retrieval.predictor import BASIS, FEWEST_RESULTS, LEARNED, RECORD, Gain, expected, proven, recorded
+from spot.retrieval.search import Ranked, candidates, check_k, from_library, nearest
 from spot.storage.files import lock, remove_leftovers, write_whole
 from spot.storage.opening import read_bounded
 from spot.storage.strict_json import MOST_BYTES
@@ -29,8 +29,7 @@ from spot.storage.values import STRICT, read_value
 
 log = logging.getLogger(__name__)
 
-LEARNED = "learned"  # by what past transfers lead to expect
-RANK_BY = (*SIMILARITIES, LEARNED)
+RANK_BY = (*SIMILARITIES, LEARNED, RECORD)
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,17 @@ class Ranking:
 
     Attributes:
         sources: with their similarities; those of `mean` where past transfers rank.
-        rank_by: what ranks them: `mean` where `learned` was asked for and the history is too small.
-        expected: of each source, what past transfers lead to expect, see `predictor.expected`; of `learned` only.
-        results: of past transfers that were known, be they enough or not; of `learned` only.
+        rank_by: what ranks them: `mean` where past transfers were to rank and the history is too small.
+        expected: of each source, what past transfers lead to expect, see `predictor`; of `learned` and `record` only.
+        results: of past transfers that were known, be they enough or not; of `learned` and `record` only.
+        why: of a ranking that the history chose: the reason in words.
     """
 
     sources: tuple[Ranked, ...]
     rank_by: str
     expected: tuple[float, ...] = ()
     results: int = field(default=0, compare=False)
+    why: str = field(default="", compare=False)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The sources as plain values."""
@@ -73,7 +74,8 @@ def retrieve(
         prompt: of the new task, with a key by the library's recipe; a path, or `packaged:TASK`.
         library: where to look, or its folder, or `packaged`; prompts of other backbones in it are passed over.
         k: how many to return.
-        rank_by: one of `RANK_BY`; `learned` is `mean`, with a warning, where the history is too small.
+        rank_by: one of `RANK_BY`; `learned` (similarity and past gains) and `record` (past gains alone) are `mean`,
+            with a warning, where the history is too small.
         without: names of tasks to leave out, such as the prompt's own; what was learned from them is left out too.
 
     Returns:
@@ -88,14 +90,14 @@ def retrieve(
     check_rank_by(rank_by)
     target = prompt if isinstance(prompt, SoftPrompt) else resolve(str(prompt))
     opened = library if isinstance(library, Library) else open_library(library)
-    if rank_by != LEARNED:
+    if rank_by in SIMILARITIES:
         return Ranking(tuple(nearest(target, opened, rank_by, k, without)), rank_by)
-    ranking = rank_by_history(target, opened, k=k, without=without)
-    if ranking.rank_by != LEARNED:
+    ranking = rank_by_history(target, opened, k=k, rank_by=rank_by, without=without)
+    if ranking.rank_by != rank_by:
         log.warning(
             "%d results of past transfers from these sources are known, and `%s` takes %d: ranked by `%s`",
             ranking.results,
-            LEARNED,
+            rank_by,
             FEWEST_RESULTS,
             ranking.rank_by,
         )
@@ -112,25 +114,43 @@ def check_rank_by(rank_by: str) -> None:
         raise ConfigError(f"cannot rank by {rank_by!r}: {did_you_mean(rank_by, RANK_BY)}")
 
 
-def rank_by_history(target: SoftPrompt, library: Library, *, k: int, without: Collection[str] = ()) -> Ranking:
+def rank_by_history(
+    target: SoftPrompt, library: Library, *, k: int, rank_by: str = "", without: Collection[str] = ()
+) -> Ranking:
     """The k prompts of a library that past transfers lead to expect most of; by `mean` where these are too few.
 
-    Args and errors are those of `retrieve`. The target's own past never counts.
+    Args and errors are those of `retrieve`; without a `rank_by` it is what has proven best on the history, see
+    `predictor.proven`. The target's own past never counts.
     """
-    count = len(candidates(target, library, without))
-    check_k(k, count, str(library.path))
-    sources = nearest(target, library, BASIS, count, without)
+    entries = candidates(target, library, without)
+    check_k(k, len(entries), str(library.path))
+    sources = nearest(target, library, BASIS, len(entries), without)
     records = [record for record in history_of(library) if record.target not in {target.task, *without}]
-    target_row = summary(embedding_of(target), BASIS)[0]
     rows = ((record.target, _summary(record, target.width)) for record in records)
-    to_targets = {name: float(target_row @ row) for name, row in rows if row is not None}  # as the last record has it
+    places = {name: row for name, row in rows if row is not None}  # as the last record has it
     gains = [Gain(record.source, record.target, record.gain, (record.steps, record.rows)) for record in records]
-    expectation = expected(gains, {source.prompt: source.similarity for source in sources}, to_targets)
-    if expectation.falls_back:
-        return Ranking(tuple(sources[:k]), BASIS, results=expectation.results)
+    why = ""
+    if not rank_by:
+        [block] = from_library(library, entries, BASIS)
+        of_sources = dict(zip(block.prompts, block.rows.astype(np.float64), strict=True))
+        to_sources = {name: _products(row, of_sources) for name, row in places.items()}
+        proof = proven(gains, to_sources, {name: _products(row, places) for name, row in places.items()})
+        rank_by, why = proof.rank_by, proof.why
+    to_target = {source.prompt: source.similarity for source in sources}
+    if rank_by == RECORD:
+        expectation = recorded(gains, list(to_target))
+    else:
+        expectation = expected(gains, to_target, _products(summary(embedding_of(target), BASIS)[0], places))
+    if expectation.falls_back or rank_by == BASIS:
+        return Ranking(tuple(sources[:k]), BASIS, results=expectation.results, why=why)
     best = sorted(sources, key=lambda source: (-expectation.scores[source.prompt], source.prompt))[:k]
     scores = tuple(expectation.scores[source.prompt] for source in best)
-    return Ranking(tuple(best), LEARNED, scores, expectation.results)
+    return Ranking(tuple(best), rank_by, scores, expectation.results, why)
+
+
+def _products(row: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The similarity by `BASIS` of a task, given by its summary [D], to others."""
+    return {name: float(row @ other) for name, other in others.items()}
 
 
 @with_config(STRICT)
@@ -149,8 +169,9 @@ class _StoredSource:
 class _StoredRanking:
     """A ranking that is kept."""
 
-    metric: Literal["mean", "token", "max", "learned"]
+    metric: Literal["mean", "token", "max", "learned", "record"]
     sources: tuple[_StoredSource, ...]
+    why: str = ""
 
 
 def write_ranking(path: Path, ranking: Ranking) -> None:
@@ -161,7 +182,8 @@ def write_ranking(path: Path, ranking: Ranking) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    write_whole(path, json.dumps({"metric": ranking.rank_by, "sources": ranking.to_json()}).encode(), path.parent)
+    value = {"metric": ranking.rank_by, "sources": ranking.to_json(), **({"why": ranking.why} if ranking.why else {})}
+    write_whole(path, json.dumps(value).encode(), path.parent)
     remove_leftovers(path.parent)
 
 
@@ -185,7 +207,7 @@ def read_ranking(path: Path, prompts: Collection[str]) -> Ranking | None:
     if sorted(names) != sorted(prompts) or len(expected) not in (0, len(names)):
         return None
     sources = tuple(Ranked(source.prompt, source.task, source.similarity) for source in stored.sources)
-    return Ranking(sources, stored.metric, expected)
+    return Ranking(sources, stored.metric, expected, why=stored.why)
 
 
 def history_of(library: Library) -> list[TransferRecord]:

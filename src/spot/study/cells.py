@@ -6,10 +6,12 @@
     average   from the weighted mean of k sources      targets x seeds x k
     mixture   from a prompt tuned on k sources and it  targets x seeds x k
     model     a target by tuning the whole model       targets x seeds
+    constant, tfidf, ...   what one would pick instead targets x seeds x arms
 
 What `best`, `race`, `oracle` and `none` find is worked out from the pairs and the plain runs.
 """
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ class Cell:
         revision: of the task.
         metric: similarity that chooses the sources of `average` and `mixture`.
         before: settings of the run that makes the start of a `mixture` or a multi-task `model`.
+        arm: settings of what one would pick instead of a prompt.
         prompt: digest of the prompt that a `source` is, where it is there already.
         needs: digests of the cells whose prompts it starts from or is compared with.
     """
@@ -55,6 +58,7 @@ class Cell:
     k: int = 0
     metric: str = ""
     before: TuneConfig | None = None
+    arm: tuple[tuple[str, Any], ...] = ()
     prompt: str = ""
     needs: tuple[str, ...] = ()
 
@@ -69,6 +73,8 @@ class Cell:
         parts = [str(CELL_FORMAT), self.kind, self.task, self.revision, *self.sources, self.start, str(self.init_seed)]
         if self.before is not None:
             parts.append(digest(_portable(self.before, "before")))
+        if self.arm:
+            parts.append(json.dumps({name: _name_of(value) for name, value in self.arm}))
         return digest(self.settings, *parts, str(self.k), self.metric, self.prompt, *self.needs)
 
     @property
@@ -178,7 +184,8 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> StudyPlan:
 
 def plan_cells(study: Study) -> StudyPlan:
     """Lay out the cells of a study, those that others need first."""
-    return StudyPlan(study, (*_prompt_cells(study.config, study.sources, study.targets), *_model_cells(study)))
+    prompts = _prompt_cells(study.config, study.sources, study.targets)
+    return StudyPlan(study, (*prompts, *_model_cells(study), *_arm_cells(study)))
 
 
 def finished(plan: StudyPlan) -> dict[str, Record]:
@@ -229,9 +236,13 @@ def _expected(cell: Cell, sources: Mapping[str, str]) -> Expected:
 def _portable(config: TuneConfig, task: str) -> TuneConfig:
     """Settings without what does not matter, or is called otherwise elsewhere."""
     changes = {name: TuneConfig.model_fields[name].default for name in IMMATERIAL_SETTINGS}
+    return config.model_copy(update={**changes, "task": task, "backbone": _name_of(config.backbone)})
+
+
+def _name_of(value: Any) -> Any:
+    """A folder as its name, which is the same on every machine; anything else as it is."""
     # A name that no file can have, such as one of 300 letters, is no folder either.
-    name = Path(config.backbone).resolve().name if os.path.isdir(config.backbone) else config.backbone
-    return config.model_copy(update={**changes, "task": task, "backbone": name})
+    return Path(value).resolve().name if isinstance(value, str) and os.path.isdir(value) else value
 
 
 def _prompt_cells(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Origin]) -> Iterator[Cell]:
@@ -290,6 +301,16 @@ def _model_cells(study: Study) -> Iterator[Cell]:
                 first = config.tuning("source", mixture.reference, seed=seed, **changes)
                 revision = f"{target.revision} {mixture.task} {mixture.revision}"
                 yield Cell("model", target.task, seed, run, revision, (mixture.task,), before=first)
+
+
+def _arm_cells(study: Study) -> Iterator[Cell]:
+    """What one would pick instead of a prompt, on the rows of the plain runs."""
+    config = study.config
+    for target in study.targets:
+        for name in config.baselines:
+            for seed in range(config.seeds):
+                run = config.tuning("target", target.reference, seed=seed, key_step=None)
+                yield Cell(name, target.task, seed, run, target.revision, arm=tuple(config.arm_settings(name).items()))
 
 
 def _source_cell(config: StudyConfig, source: Origin, seed: int) -> Cell:

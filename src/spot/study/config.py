@@ -23,7 +23,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from spot.config import INITS, TuneConfig, load_config
+from spot.config import (
+    INITS,
+    INSTEAD,
+    Demonstrations,
+    EmbeddingModel,
+    Instead,
+    LoraModules,
+    LoraRank,
+    LoraRates,
+    TuneConfig,
+    listed,
+    load_config,
+)
 from spot.errors import ConfigError, SpotError, TaskError, did_you_mean
 from spot.library.library import PACKAGED, PROMPT_FILE, Library, open_library
 from spot.prompts.prompt import KeyRecipe, header
@@ -54,6 +66,11 @@ KEY_SETTINGS = (
 )
 EMBEDDED = TuneConfig.model_fields["backbone"].default
 STARTS = ("vocabulary", "classes")  # of the plain arm, unless the study says others
+ARM_SETTINGS: Mapping[str, tuple[str, ...]] = {  # of those arms of `INSTEAD` that have any
+    "embedding": ("embedding_model",),
+    "icl": ("demonstrations",),
+    "lora": ("lora_rank", "lora_rates", "lora_modules"),
+}
 SEEDS = 2**32  # that rows can be drawn from
 
 
@@ -89,6 +106,17 @@ class StudyConfig(BaseModel):
     k: tuple[int, ...] = Field((1,), strict=False, min_length=1, description="numbers of most similar sources to use")
     metric: Literal["mean", "token", "max"] = Field("mean", description="similarity of task embeddings")
     models: Literal[False] | float = Field(False, description="learning rate of full model tuning; false: no such arm")
+    instead: tuple[Instead, ...] = Field(
+        (),
+        strict=False,
+        description="what one would pick instead of a prompt, on the same rows: tfidf, probe, embedding, icl, lora; a "
+        "constant answer always is among the arms",
+    )
+    embedding_model: EmbeddingModel = None
+    demonstrations: Demonstrations = 8
+    lora_rank: LoraRank = 8
+    lora_rates: LoraRates = (3e-4, 1e-3, 3e-3)
+    lora_modules: LoraModules = ()
     model_mixture: str | None = Field(
         None, description="mixture that the whole model is tuned on first: adds multi-task model tuning"
     )
@@ -104,7 +132,13 @@ class StudyConfig(BaseModel):
             raise ValueError("should be at most 100 letters, digits and . _ - alone, such as 'study26'")
         return name
 
-    @field_validator("sources", "targets", "starts", "strategies", "k")
+    @field_validator("lora_rates", "lora_modules", mode="before")
+    @classmethod
+    def _listed(cls, values: Any) -> Any:
+        """TOML has lists and no tuples."""
+        return listed(values)
+
+    @field_validator("sources", "targets", "starts", "strategies", "k", "instead")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Two cells of one kind would be one cell."""
@@ -161,6 +195,15 @@ class StudyConfig(BaseModel):
         if mistakes:
             raise ValueError(f"should hold settings of a run: {'; '.join(mistakes)}")
         return values
+
+    @property
+    def baselines(self) -> tuple[Instead, ...]:
+        """The arms of `INSTEAD` that run, in its order; a constant answer always does."""
+        return tuple(name for name in INSTEAD if name == "constant" or name in self.instead)
+
+    def arm_settings(self, name: str) -> dict[str, Any]:
+        """What settles an arm of `INSTEAD` beside the rows and the settings of runs on targets."""
+        return {setting: getattr(self, setting) for setting in ARM_SETTINGS.get(name, ())}
 
     def tuning(self, table: Literal["source", "target"], task: str, **changes: Any) -> TuneConfig:
         """The settings of a run of this study.
@@ -230,6 +273,7 @@ def read_study(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Study
         "sources": tuple(_beside(path, name) for name in config.sources),
         "targets": tuple(_beside(path, name) for name in config.targets),
         "backbone": _beside(path, config.backbone),
+        "embedding_model": None if config.embedding_model is None else _beside(path, config.embedding_model),
         "model_mixture": None if config.model_mixture is None else _beside(path, config.model_mixture),
         "out": str(path.parent / _expanded(out)),
     }

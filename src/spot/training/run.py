@@ -19,6 +19,7 @@ from spot.models.backbone import Backbone
 from spot.prompts.prompt import KeyRecipe, Parent, SoftPrompt, check_fits
 from spot.reading import Reading
 from spot.tasks import mixtures, registry
+from spot.tasks.instructions import proposed_instruction
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Example, Task, data_digest
 from spot.tokenization import Part, Tokenization
@@ -56,7 +57,6 @@ class Run:
         fingerprint: of the backbone.
         keep: which checkpoint the prompt is: the `best` by selection score, or the `last`.
         is_instructed: whether the task's instruction follows the parents in `start`.
-        spent: text tokens that choosing its settings has trained already, which count as its own.
     """
 
     config: TuneConfig
@@ -67,7 +67,6 @@ class Run:
     fingerprint: str = ""
     keep: Literal["best", "last"] = "best"
     is_instructed: bool = False
-    spent: int = 0
 
     @property
     def initialiser(self) -> str:
@@ -128,8 +127,8 @@ class Run:
         if len(self.members) == 1:
             return self.reading_of(self.members[0])
         first = self.members[0].task.reading
-        spelled = Reading(cue=first.cue, separator=first.separator, end=first.end, task_prefix=self.config.task_prefix)
-        return spelled.with_limits(self.config)
+        form = {name: getattr(first, name) for name in ("cue", "separator", "end", "chat", "system")}
+        return Reading(**form, task_prefix=self.config.task_prefix).with_limits(self.config)
 
     def reading_of(self, member: Member) -> Reading:
         """How the run reads the rows of one of its members."""
@@ -155,8 +154,7 @@ def prepare_run(
     Raises:
         ConfigError: a model is to be tuned from a prompt, or a mixture by a token budget.
         PromptError: the source belongs to another backbone.
-        TaskError: a label has no tokens, or two labels have the same; or the start is an instruction or demonstrations,
-            and there are none.
+        TaskError: a label has no tokens, or two labels have the same; or no row can be a demonstration.
     """
     if len(members) > 1 and config.batch_tokens is not None:
         raise ConfigError("batch_tokens is for one task: the rows of a mixture are drawn one by one; give batch_size")
@@ -165,9 +163,10 @@ def prepare_run(
         named = ", ".join(f"{task}: {spelling or 'the defaults'}" for task, spelling in spellings.items())
         raise TaskError(
             f"the tasks of a mixture read rows differently ({named}), and one prompt cannot say both: expected one "
-            "cue, separator, end and decode. Write the same in their task files."
+            "cue, separator, end, decode and chat form. Write the same in their task files."
         )
-    label_tokens = [choice for member in members for choice in collator_for(backbone, member.task).choices]
+    readings = [(member.task, member.task.reading.with_limits(config)) for member in members]
+    label_tokens = [choice for pair in readings for choice in collator_for(backbone, pair[0], reading=pair[1]).choices]
     is_instructed = source is None and config.init.endswith(BEHIND)
     if source is None and names_prompt(config.init):
         source = resolve(config.init.removesuffix(BEHIND))
@@ -179,7 +178,26 @@ def prepare_run(
         return prepare_run_from(config, members, backbone, (source,), name=name, is_instructed=is_instructed)
     else:
         start = _start(config, members, backbone, label_tokens)
-    return Run(config, tuple(members), start, name=name, fingerprint=backbone.id.fingerprint)
+    return Run(as_loaded(config, backbone), tuple(members), start, name=name, fingerprint=backbone.id.fingerprint)
+
+
+def as_loaded(config: TuneConfig, backbone: Backbone) -> TuneConfig:
+    """The settings of a run on a backbone, which say how its weights are held: that enters digests and prompt files.
+
+    Raises:
+        ConfigError: they say otherwise than the backbone is, or a model of quantised weights is to be tuned.
+    """
+    if config.quantise not in (None, backbone.quantise):
+        raise ConfigError(
+            f"quantise is {config.quantise!r}, and the backbone is loaded with {backbone.quantise!r}; expected one. "
+            f"Load it so: Backbone.load(NAME, quantise={config.quantise!r})."
+        )
+    if config.method == "model" and not backbone.trains:
+        raise ConfigError(
+            f"method = 'model' trains all weights, and those of {backbone.id.name} are quantised; expected whole "
+            "numbers. Leave quantise out, or tune a prompt."
+        )
+    return config.model_copy(update={"quantise": backbone.quantise})
 
 
 def prepare_run_from(
@@ -205,7 +223,6 @@ def prepare_run_from(
 
     Raises:
         PromptError: a source belongs to another backbone.
-        TaskError: an instruction is to follow, and the task has none.
     """
     for source in sources:
         check_fits(source, backbone.id)
@@ -221,7 +238,7 @@ def prepare_run_from(
     shares = weights or (1.0,)
     parents = tuple(Parent(source.digest, float(share)) for source, share in zip(sources, shares, strict=True))
     return Run(
-        config=config,
+        config=as_loaded(config, backbone),
         members=tuple(members),
         start=start,
         parents=parents,
@@ -289,7 +306,7 @@ def _start(
     if kind == "instruction":
         return initialisers.text(embeddings, _instruction_ids(members, backbone), length)
     if kind == "demonstrations":
-        rows = _demonstrations(config, members, backbone, int(words))
+        rows = demonstration_ids(config, members, backbone, int(words))
         return initialisers.demonstrations(embeddings, rows, length)
     if kind == "text":
         ids = backbone.tokenizer(words, add_special_tokens=False)["input_ids"]
@@ -298,22 +315,14 @@ def _start(
 
 
 def _instruction_ids(members: Sequence[Member], backbone: Backbone) -> tuple[int, ...]:
-    """Token ids of what is asked of the rows, of each task once.
-
-    Raises:
-        TaskError: a task has no instruction.
-    """
-    if missing := [member.task.name for member in members if not member.task.instruction.strip()]:
-        raise TaskError(
-            f'init is to be the instruction of a task, and {missing[0]} has none; expected `instruction = "..."` in '
-            "its task file, or init = 'text:WORDS'"
-        )
-    texts = dict.fromkeys(member.task.instruction for member in members)
+    """Token ids of what is asked of the rows, of each task once; where nobody has said it, as its labels propose it."""
+    tasks = [member.task for member in members]
+    texts = dict.fromkeys(task.instruction or proposed_instruction(task) for task in tasks)
     encoded = Tokenization(backbone.tokenizer).encode([(Part(text),) for text in texts])
     return tuple(token for ids in encoded for token in ids)
 
 
-def _demonstrations(
+def demonstration_ids(
     config: TuneConfig, members: Sequence[Member], backbone: Backbone, count: int
 ) -> list[tuple[int, ...]]:
     """Token ids of rows that train, with their answers, as a batch of them holds these; special tokens are left out.

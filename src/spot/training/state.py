@@ -62,7 +62,7 @@ class State:
         curve: the evaluations.
         constant: whether every selection row got the same answer at the best step.
         first_gradient: size of the first step's gradient.
-        tokens: text tokens trained, with those that chose its settings.
+        tokens: text tokens trained.
         seconds: of training.
         waited: evaluations since the best one.
         last_step: taken; a run may stop before its steps are done.
@@ -332,7 +332,8 @@ def _first_state(run: Run, backbone: Backbone, encoded: dict[tuple[int, int, str
     lengths = [[len(row.input_ids) for row in member.train] for member in members]
     config = run.config
     if config.method == "model":
-        trained: Mapping[str, Tensor] = dict(backbone.model.named_parameters())
+        named = backbone.model.named_parameters()  # of an adapted model most are frozen
+        trained: Mapping[str, Tensor] = {name: tensor for name, tensor in named if tensor.requires_grad}
     else:
         initial = parameters(config.reparameterise, run.start, bottleneck=config.bottleneck, seed=config.init_seed)
         trained = {name: tensor.to(backbone.device).requires_grad_() for name, tensor in initial.items()}
@@ -343,5 +344,4 @@ def _first_state(run: Run, backbone: Backbone, encoded: dict[tuple[int, int, str
         trained=trained,
         best={name: tensor.detach().clone() for name, tensor in trained.items()},
         drawn=[Drawn() for _ in members],
-        tokens=run.spent,
     )

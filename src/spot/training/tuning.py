@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from spot.config import TuneConfig, to_toml
-from spot.errors import RunError, SpotError
+from spot.errors import ConfigError, RunError, SpotError
 from spot.evaluation.predictions import Progress
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import build
@@ -18,7 +18,7 @@ from spot.storage.run_dir import RunDir
 from spot.tasks.splits import Splits
 from spot.tasks.task import Task, data_digest
 from spot.training.loop import Rule, check_gang, gang_digest, train
-from spot.training.races import with_rates
+from spot.training.rates import at_each_rate, best_of, finished_as, with_amounts_of
 from spot.training.reporting import diagnosed_results, report_runs
 from spot.training.result import RunResult, read_results, write_results
 from spot.training.run import Member, Run, prepare_run
@@ -49,8 +49,7 @@ def tune_runs(
     Args:
         runs: of one backbone; steps, length, batch size, optimiser and evaluation steps must be equal.
         backbone: the frozen model.
-        out: the run's folder; `prompt.safetensors` (of a gang `prompt-0.safetensors`, ...), `result.json`, and
-            `rates` where a race chooses the learning rate, which a run that goes on reads again.
+        out: the run's folder; `prompt.safetensors` (of a gang `prompt-0.safetensors`, ...), `result.json`.
         progress: called after every step, then with the report rows that are scored.
         rule: which runs stop before their end.
 
@@ -59,21 +58,28 @@ def tune_runs(
         that diverged it is the best one before; its result says why.
 
     Raises:
-        ConfigError: the runs cannot walk in step.
+        ConfigError: the runs cannot walk in step, or a learning rate is `auto` where it cannot be.
         RunError: the folder holds another run, or (`Diverged`) the losses of all runs are no number.
         SpotError: the report rows cannot be read; what was learned is kept, and the next call scores it.
     """
     check_gang(runs)
+    entrants = [at_each_rate(run) for run in runs]
+    is_race = any(len(each) > 1 for each in entrants)
+    if is_race and rule is not None:
+        raise ConfigError("learning_rate is 'auto' in a gang of which some stop early; expected numbers")
     paths = prompt_paths(out, len(runs))
     with RunDir(out) as folder:
         folder.create("\n".join(to_toml(run.config) for run in runs), gang_digest(runs, rule))
-        runs = with_rates(runs, backbone, out / "rates", progress)
-        results = read_results(folder, [run.digest for run in runs])
+        results = read_results(folder, None if is_race else [run.digest for run in runs])
         if results is None:
-            states = train(runs, backbone, folder, progress, rule)
-            prompts = [_prompt(state, backbone) for state in states]
-            ended = [TunedPrompt(*parts) for parts in zip(prompts, diagnosed_results(states), paths, strict=True)]
+            states = train([one for each in entrants for one in each], backbone, folder, progress, rule)
+            kept, results_kept = _best_at_each(entrants, states)
+            runs = [state.run for state in kept]
+            prompts = [_prompt(state, backbone) for state in kept]
+            ended = [TunedPrompt(*parts) for parts in zip(prompts, results_kept, paths, strict=True)]
         else:
+            place = str(out / "result.json")
+            runs = [finished_as(*parts, place) for parts in zip(entrants, results, strict=True)]
             ended = [_finished(*parts) for parts in zip(runs, paths, results, strict=True)]
         try:
             tuned = _reported(runs, ended, backbone, progress)
@@ -105,6 +111,15 @@ def tune_prompt(
     """Train one prompt on one task, by default in the user's cache: `prepare_run` and `tune_runs` for a single run."""
     run = prepare_run(config, (Member(task, splits),), backbone, source)
     return tune_runs([run], backbone, out or cache_dir() / "runs" / run.digest, progress)[0].prompt
+
+
+def _best_at_each(entrants: Sequence[Sequence[Run]], states: Sequence[State]) -> tuple[list[State], list[RunResult]]:
+    """Of each run the state at its best learning rate, and its result with what all its rates took."""
+    waiting = iter(states)
+    raced = [[next(waiting) for _ in each] for each in entrants]
+    kept = [best_of(each) for each in raced]
+    results = diagnosed_results(kept)
+    return kept, [with_amounts_of(*parts) for parts in zip(results, raced, strict=True)]
 
 
 def _reported(

@@ -136,14 +136,15 @@ def test_what_has_no_correlation_says_why_and_warns_of_nothing(similar, gains, w
 def test_rankings_are_means_over_targets(records: list[Record]):
     found = transfers_of(group_records(records))
     ranked = {one.metric: one for one in ranker_qualities(found, None)}
-    assert set(ranked) == {"mean", "token", "max", "selection rows"}
-    each, hits = [], []
+    assert set(ranked) == {"mean", "token", "max", "record", "10 steps from every source", "selection rows"}
+    each, hits, lost = [], [], []
     for target in {one.target for one in found}:
         own = sorted((one for one in found if one.target == target), key=lambda one: -one.similarity["mean"])
         each.append(stats.spearmanr([one.similarity["mean"] for one in own], [one.gain for one in own]).statistic)
         hits.append(max(own, key=lambda one: one.gain) in own[:3])
+        lost.append(max(one.gain for one in own) - own[0].gain)
     assert ranked["mean"].spearman == pytest.approx(np.mean(each))
-    assert ranked["mean"].top3 == pytest.approx(np.mean(hits))
+    assert ranked["mean"].top3 == pytest.approx(np.mean(hits)) and ranked["mean"].regret == pytest.approx(np.mean(lost))
     assert ranked["mean"].interval[0] <= ranked["mean"].spearman <= ranked["mean"].interval[1]
 
 
@@ -155,17 +156,54 @@ def test_a_yardstick_ranks_by_the_selection_rows_of_the_tuned_runs():
         replace(one, curve=curve(tuned[one.sources[0]][1])) if one.kind == "pair" else one
         for one in study({"t": (50.0,)}, pairs, similar)
     ]
-    (found,) = ranker_qualities(transfers_of(group_records(records)), None)  # equal similarities rank nothing
-    assert found.metric == "selection rows"
+    early, found = ranker_qualities(transfers_of(group_records(records)), None)  # equal similarities rank nothing
+    assert (early.metric, found.metric) == ("10 steps from every source", "selection rows")
     assert found.spearman == pytest.approx(stats.spearmanr((90, 70, 80, 60), (50, 60, 70, 80)).statistic)
-    assert found.top3 == 0, "d is the best and comes last"
+    assert found.top3 == 0 and found.regret == 30, "d is the best and comes last"
+
+
+def test_a_quarter_of_every_run_ranks_by_the_best_score_so_far():
+    early = {"a": 3.0, "b": 1.0, "c": 2.0}  # after 10 of 40 steps; the ends say the opposite
+    reports = {"a": 80.0, "b": 60.0, "c": 70.0}
+    pairs = {(source, "t"): (report,) for source, report in reports.items()}
+    records = [
+        replace(one, curve=curve(100 - one.score, (early[one.sources[0]], 0.5, 0.5))) if one.kind == "pair" else one
+        for one in study({"t": (50.0,)}, pairs, dict.fromkeys(pairs, 0.1))
+    ]
+    transfers = transfers_of(group_records(records))
+    assert {one.source: (one.early, one.early_step) for one in transfers} == {s: (x, 10) for s, x in early.items()}
+    ranked = {one.metric: one for one in ranker_qualities(transfers, None)}
+    assert ranked["10 steps from every source"].spearman == 1 and ranked["selection rows"].spearman == -1
+
+
+def test_the_record_alone_is_the_mean_gain_on_the_other_targets(records: list[Record]):
+    records = paper_like(12, 6, 1)
+    found = transfers_of(group_records(records))
+    each, lost = [], []
+    for target in {one.target for one in found}:
+        own = [one for one in found if one.target == target]
+        past = [
+            np.mean([o.selection_gain for o in found if o.source == one.source and o.target != target]) for one in own
+        ]
+        each.append(stats.spearmanr(past, [one.gain for one in own]).statistic)
+        lost.append(max(one.gain for one in own) - own[int(np.argmax(past))].gain)
+    made = {one.metric: one for one in ranker_qualities(found, None)}["record"]
+    assert made.spearman == pytest.approx(np.mean(each)) and made.regret == pytest.approx(np.mean(lost))
+    assert made.falls_back == 0
+
+
+def test_equal_sources_lose_their_mean():
+    pairs = {("a", "t"): (60.0,), ("b", "t"): (70.0,), ("c", "t"): (80.0,)}
+    similar = {("a", "t"): 0.9, ("b", "t"): 0.9, ("c", "t"): 0.1}
+    found = ranker_qualities(transfers_of(group_records(study({"t": (50.0,)}, pairs, similar))), None)
+    assert {one.metric: one.regret for one in found}["mean"] == 15
 
 
 def test_few_sources_have_no_share_of_top_three():
     pairs = {(s, t): (50.0 + n,) for n, s in enumerate("abc") for t in "tu"}
     similar = {(s, t): 0.1 * n for n, (s, t) in enumerate(pairs)}
     found = ranker_qualities(transfers_of(group_records(study({"t": (50.0,), "u": (50.0,)}, pairs, similar))), None)
-    assert [(one.spearman, one.top3) for one in found] == [(1.0, None)] * 4
+    assert [(one.spearman, one.top3) for one in found] == [(1.0, None)] * 6
 
 
 def test_equal_gains_are_left_out_of_the_rankings_and_counted(records: list[Record]):

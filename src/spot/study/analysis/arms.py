@@ -29,6 +29,14 @@ from spot.study.records import Record
 from spot.training.result import amount_at
 
 PLAIN_ARM = "plain"  # the kind of arm that gains are against: the better initial value by selection rows
+INSTEAD_NAMES = {  # what one would pick instead of a prompt
+    "constant": "a constant answer",
+    "tfidf": "TF-IDF and logistic regression",
+    "probe": "a linear probe of the frozen model",
+    "embedding": "sentence embeddings and logistic regression",
+    "icl": "demonstrations in context",
+    "lora": "LoRA",
+}
 RERANKED = ("best", "race")  # strategies that need no cells of their own, so that any ranking can be tried on them
 
 
@@ -57,8 +65,9 @@ class ArmResults:
 
     Attributes:
         name: for people.
-        kind: a strategy, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`, `hindsight`, `generic`, `model`,
-            `mixture_model`, or `learned_best` and `learned_race`, whose sources `learned` has ranked.
+        kind: a strategy, one of `INSTEAD_NAMES`, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`,
+            `hindsight`, `generic`, `model`, `mixture_model`, or `learned_best` and `learned_race`, whose sources
+            `learned` has ranked.
         k: sources, or runs from scratch to choose from; 0 where it means nothing.
         results: one a group, None where it cannot be settled.
     """
@@ -90,6 +99,7 @@ def settle_arms(
     nearest = partial(ranked_sources, metric=metric)
     arms = [
         _arm(groups, _frozen, name="frozen model, no prompt", kind="frozen"),
+        *(_arm(groups, partial(_instead, kind=kind), name=name, kind=kind) for kind, name in INSTEAD_NAMES.items()),
         _arm(groups, partial(_as_is, metric=metric), name="nearest prompt as it is", kind="as_is", k=1),
         *_plain_arms(groups),
         _arm(groups, _random_source, name="a source at random", kind="random", k=1),
@@ -159,6 +169,12 @@ def _frozen(group: TargetSeed) -> ArmResult | None:
     """The bare model, as the first run that measured it has it."""
     scores = [run.frozen for run in (*group.plain, *group.pairs.values()) if run.frozen is not None]
     return ArmResult(score=scores[0], cost=0.0, tuned=0, shipped=0) if scores else None
+
+
+def _instead(group: TargetSeed, kind: str) -> ArmResult | None:
+    """What one would pick instead of a prompt."""
+    run = group.instead.get(kind)
+    return run and _result_of_run(group, run, run.tokens)
 
 
 def _as_is(group: TargetSeed, metric: str) -> ArmResult | None:

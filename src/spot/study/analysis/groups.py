@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spot.config import INSTEAD
 from spot.errors import StudyError
 from spot.retrieval.predictor import BASIS, Gain, expected
 from spot.retrieval.search import Ranked
@@ -29,6 +30,7 @@ class TargetSeed:
         starts: how many of them are different initial values.
         pairs: source -> run from its prompt.
         combined: (`average` or `mixture`, k) -> run.
+        instead: kind -> what one would pick instead of a prompt.
         models: tuned models; those tuned on a mixture before name it as their source.
         lacking: sources of the study without a record here.
     """
@@ -39,6 +41,7 @@ class TargetSeed:
     starts: int
     pairs: Mapping[str, Record]
     combined: Mapping[tuple[str, int], Record]
+    instead: Mapping[str, Record]
     models: tuple[Record, ...]
     lacking: tuple[str, ...]
 
@@ -145,6 +148,7 @@ def _group(target: str, seed: int, records: Sequence[Record], sources: Sequence[
         starts=starts,
         pairs={record.sources[0]: record for record in scored if record.kind == "pair"},
         combined={(record.kind, record.k): record for record in scored if record.kind in ("average", "mixture")},
+        instead={record.kind: record for record in scored if record.kind in INSTEAD},
         models=tuple(record for record in scored if record.kind == "model"),
         lacking=tuple(source for source in sources if source not in {target, *there}),
     )

@@ -15,7 +15,8 @@ from scipy.stats import pearsonr, spearmanr
 from spot.errors import StudyError
 from spot.metrics.scores import nested_bootstrap_interval, relative_error_reduction
 from spot.retrieval.embeddings import SIMILARITIES
-from spot.retrieval.predictor import BASIS, Expectation, Gain, expected
+from spot.retrieval.predictor import BASIS, LEARNED, RECORD, Expectation, Gain, expected, recorded
+from spot.strategies.halving import best_so_far
 from spot.study.analysis.arms import from_scratch
 from spot.study.analysis.groups import TargetSeed, plain_selection_score, selection_score
 from spot.study.analysis.table import BASELINE, EQUAL, StudyTable, TableSummary, study_table, summarise
@@ -25,6 +26,7 @@ RESAMPLES = 2000  # means that a bootstrap draws
 FEWEST_SOURCES = 3  # of a correlation: two points are always on a line
 TOP = 3
 TUNED = "selection rows"  # the ranking by what every tuned run has on them
+EARLY = 4  # a ranking looks at every run after one part in so many of its steps
 TIE_DECIMALS = 9  # what agrees so far is a tie
 
 
@@ -42,6 +44,8 @@ class Transfer:
         rer: relative error reduction, percent; None where the baseline is 100.
         worse: seeds in which the transfer is below plain tuning.
         selection_gain: the gain on selection rows, points; what may be learned from.
+        early: the score on selection rows after `early_step` steps of the transfer's, percent.
+        early_step: the last evaluated step in the first quarter of a run.
         as_is: the source prompt without tuning; None where it was not measured.
         similarity: metric -> of source and target.
     """
@@ -56,6 +60,8 @@ class Transfer:
     rer: float | None
     worse: int
     selection_gain: float
+    early: float
+    early_step: int
     as_is: float | None
     similarity: dict[str, float]
 
@@ -85,19 +91,23 @@ class RankerQuality:
     """How well a metric ranks the sources.
 
     Attributes:
-        metric: one of `SIMILARITIES`, `learned` from the selection gains of the other targets, or as a yardstick
-            `TUNED`, from the target's own after tuning from every source.
+        metric: one of `SIMILARITIES`; `learned` from these and the selection gains of the other targets; `record`,
+            from these gains alone; `N steps from every source`; or as a yardstick `TUNED`, from the target's own
+            selection gains after tuning from every source to the end.
         spearman: between similarities and gains on report rows, mean over targets.
         interval: its 95 % bootstrap interval over targets.
+        regret: points on report rows that the first source is below the best one, mean over targets; sources that are
+            equal count as their mean.
         top3: share of the targets whose best source is among the first three; None where all have no more than three.
         targets: that count.
         left_out: targets whose gains or similarities are all equal, or that have fewer than three sources.
-        falls_back: targets on which `learned` knew too little and ranked as `mean`.
+        falls_back: targets on which `learned` or `record` knew too little and ranked as `mean`.
     """
 
     metric: str
     spearman: float
     interval: tuple[float, float]
+    regret: float
     top3: float | None
     targets: int
     left_out: int
@@ -219,18 +229,26 @@ def ranker_qualities(transfers: Sequence[Transfer], tasks: TaskMap | None) -> tu
         for metric in SIMILARITIES
         if all(metric in pair.similarity for pair in transfers)
     }
-    fallen = 0
-    if tasks is not None and BASIS in scores:
-        expectations = _expectations(by_target, tasks)
-        scores["learned"] = {
+    fallen = {}
+    by_history = {LEARNED: _expectations(by_target, tasks) if tasks is not None and BASIS in scores else {}}
+    by_history[RECORD] = _records(by_target)
+    for name, expectations in by_history.items():
+        fallen[name] = sum(expectation.falls_back for expectation in expectations.values())
+        scores[name] = {
             target: [expectation.scores[pair.source] for pair in by_target[target]]
+            if not expectation.falls_back
+            else scores[BASIS][target]
             for target, expectation in expectations.items()
+            if not expectation.falls_back or BASIS in scores
         }
-        fallen = sum(expectation.falls_back for expectation in expectations.values())
+    steps = {pair.early_step for pair in transfers}
+    if len(steps) == 1 and steps != {0}:
+        scores[f"{steps.pop()} steps from every source"] = {
+            target: [pair.early for pair in pairs] for target, pairs in by_target.items()
+        }
     scores[TUNED] = {target: [pair.selection_gain for pair in pairs] for target, pairs in by_target.items()}
     qualities = [
-        _ranker_quality(metric, by_target, of_targets, fallen if metric == "learned" else 0)
-        for metric, of_targets in scores.items()
+        _ranker_quality(metric, by_target, of_targets, fallen.get(metric, 0)) for metric, of_targets in scores.items()
     ]
     return tuple(quality for quality in qualities if quality is not None)
 
@@ -295,6 +313,8 @@ def _transfer(source: str, target: str, runs: Sequence[_PairRun]) -> Transfer:
     mean, baseline = float(scores.mean()), float(plain.mean())
     as_is = [run.record.as_is for run in runs if run.record.as_is is not None]
     metrics = [metric for metric in SIMILARITIES if all(metric in run.record.similarity for run in runs)]
+    quarter = max(run.record.steps for run in runs) / EARLY
+    step = max((point.step for run in runs for point in run.record.curve if point.step <= quarter), default=0)
     return Transfer(
         source=source,
         target=target,
@@ -306,6 +326,8 @@ def _transfer(source: str, target: str, runs: Sequence[_PairRun]) -> Transfer:
         rer=None if baseline >= 100 else relative_error_reduction(mean, baseline),
         worse=int((scores < plain - EQUAL).sum()),
         selection_gain=float(np.mean(selection - plain_selection)),
+        early=float(np.mean([best_so_far(run.record.curve, step)[0] for run in runs])),
+        early_step=step,
         as_is=float(np.mean(as_is)) if as_is else None,
         similarity={metric: float(np.mean([run.record.similarity[metric] for run in runs])) for metric in metrics},
     )
@@ -364,6 +386,15 @@ def _expectations(by_target: dict[str, list[Transfer]], tasks: TaskMap) -> dict[
     }
 
 
+def _records(by_target: dict[str, list[Transfer]]) -> dict[str, Expectation]:
+    """What the other targets say of the sources of each target, whatever they are."""
+    gains = [Gain(pair.source, target, pair.selection_gain) for target, pairs in by_target.items() for pair in pairs]
+    return {
+        target: recorded([gain for gain in gains if gain.target != target], [pair.source for pair in pairs])
+        for target, pairs in by_target.items()
+    }
+
+
 def _ranker_quality(
     metric: str, by_target: dict[str, list[Transfer]], scores: dict[str, list[float]], fallen: int
 ) -> RankerQuality | None:
@@ -375,14 +406,16 @@ def _ranker_quality(
         scores: target -> what the metric says of each of these; targets that it cannot rank are not among them.
         fallen: targets on which it fell back.
     """
-    ranks, ranked, hits = [], [], []
+    ranks, ranked, hits, lost = [], [], [], []
     for target, of_sources in scores.items():
         gains = np.round([pair.gain for pair in by_target[target]], TIE_DECIMALS)
         spearman = correlation(target, of_sources, gains.tolist()).spearman
         if spearman is not None:
             ranks.append(spearman)
             ranked.append(target)
-            order = np.argsort(-np.round(of_sources, TIE_DECIMALS), kind="stable")
+            rounded = np.round(of_sources, TIE_DECIMALS)
+            lost.append(gains.max() - gains[rounded == rounded.max()].mean())
+            order = np.argsort(-rounded, kind="stable")
             if len(order) > TOP:
                 hits.append(gains[order[:TOP]].max() == gains.max())
     if not ranks:
@@ -391,6 +424,7 @@ def _ranker_quality(
         metric=metric,
         spearman=float(np.mean(ranks)),
         interval=interval_over_targets(ranks, ranked),
+        regret=float(np.mean(lost)),
         top3=float(np.mean(hits)) if hits else None,
         targets=len(ranks),
         left_out=len(by_target) - len(ranks),
