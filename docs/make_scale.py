@@ -98,7 +98,8 @@ def _cost(found: dict[str, dict[Way, Estimate]]) -> str:
     return (
         f"**Estimates**, nothing of this was run: a step of {WORK.rows} such rows, and the study of 26 tasks of the "
         f"paper (`recipes/paper/study26.toml`: {steps:,} steps, evaluations not counted) if its rows were all so long. "
-        "Where the weights are more than the GPU holds, as many GPUs one behind the other take as long:\n\n" + _table(head, rows)
+        "Where the weights are more than the GPU holds, as many GPUs one behind the other take as long:\n\n"
+        + _table(head, rows)
     )
 
 
