@@ -96,9 +96,10 @@ def _cost(found: dict[str, dict[Way, Estimate]]) -> str:
             (name, *(f"{1000 * each:.0f}" for each in seconds), *(f"{each * steps / 3600:,.0f}" for each in seconds))
         )
     return (
-        f"**Estimates**, nothing of this was run: a step of {WORK.rows} such rows, and the study of 26 tasks of the paper "
-        f"(`recipes/paper/study26.toml`: {steps:,} steps, evaluations not counted) if all its rows were so long. Where the "
-        "weights are more than the GPU holds, as many GPUs one behind the other take as long:\n\n" + _table(head, rows)
+        f"**Estimates**, nothing of this was run: a step of {WORK.rows} such rows, and the study of 26 tasks of the "
+        f"paper (`recipes/paper/study26.toml`: {steps:,} steps, evaluations not counted) if all its rows were so long. "
+        "Where the weights are more than a GPU holds, several one behind the other take as long:\n\n"
+        f"{_table(head, rows)}"
     )
 
 
