@@ -237,3 +237,33 @@ def test_a_folder_of_a_name_that_no_file_can_have_holds_no_record(tmp_path):
     text = f'name = "a"\ntargets = ["cr"]\nstrategies = ["none"]\nout = "{"a" * 300}"\n'
     (tmp_path / "study.toml").write_text(text)
     assert finished(read_plan(tmp_path / "study.toml")) == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("learning_rates = [0]", "should hold numbers above 0, or 'auto', not 0"),
+        ("learning_rates = [0.1, 0.1]", "should name each once, not 0.1 again"),
+        ('instead = ["tfidff"]', "did you mean 'tfidf'"),
+        ('instead = ["lora", "lora"]', "should name each once"),
+        ('rows = "each"', "should be 'per_seed' or 'fixed'"),
+        ('starts = ["instructon"]', "did you mean 'instruction'"),
+        ('starts = ["packaged:trec"]', "should hold names of starts alone"),
+    ],
+)
+def test_what_settles_rows_rates_and_rivals_is_checked(tmp_path, line, words):
+    refused(tmp_path, f"{line}\n{STUDY}", words)
+
+
+def test_a_start_that_a_target_cannot_serve_is_passed_over(tmp_path):
+    (tmp_path / "bare.toml").write_text('name = "bare"\nrows = "bare.csv"\n')
+    (tmp_path / "bare.csv").write_text("text,label\n" + "".join(f"row {n},{n % 2}\n" for n in range(20)))
+    text = STUDY.replace('targets = ["cr", "glue/mnli"]', 'targets = ["cr", "bare.toml"]\nstarts = {starts}')
+    made = read_plan(write(tmp_path, text.format(starts='["vocabulary", "classes+instruction", "demonstrations:4"]')))
+    starts = {task: {c.start for c in made.cells if c.kind == "plain" and c.task == task} for task in ("cr", "bare")}
+    assert (
+        starts["bare"] == {"vocabulary", "demonstrations:4"} == starts["cr"] - {"classes+instruction"} != starts["cr"]
+    )
+    refused(
+        tmp_path, text.format(starts='["instruction"]'), "starts: instruction alone, but bare has not what they need"
+    )

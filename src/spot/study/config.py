@@ -173,7 +173,7 @@ class StudyConfig(BaseModel):
             try:
                 TuneConfig(task="any", learning_rate=value)
             except ValidationError as error:
-                raise ValueError(_mistake(error.errors(include_url=False)[0])) from error
+                raise ValueError(f"should hold numbers above 0, or 'auto', not {value!r}") from error
         return values
 
     @field_validator("k")

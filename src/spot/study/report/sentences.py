@@ -79,7 +79,9 @@ def verdict(findings: Findings) -> str:
     cost = "" if arm.cost is None else f", at the cost of {arm.cost:.2f} plain runs"
     words = f"{_capital(arm.arm)} against plain tuning: {_points(against)}{cost}. {ends[against.better]}"
     learned = [pair for pair in findings.learned_comparisons if pair.arm == arm.arm and pair.role == PLAIN_ARM]
-    return " ".join([words, *(f"On the {_learned(findings)} that are learned: {_points(pair)}." for pair in learned)])
+    return " ".join(
+        [words, *(f"On the {_learned(findings)} that {_verb(findings)} learned: {_points(pair)}." for pair in learned)]
+    )
 
 
 def sentences(findings: Findings) -> tuple[str, ...]:
@@ -97,6 +99,11 @@ def sentences(findings: Findings) -> tuple[str, ...]:
 def _learned(findings: Findings) -> str:
     """How many targets are learned."""
     return _number(sum(target.is_learned for target in findings.targets), "target")
+
+
+def _verb(findings: Findings) -> str:
+    """What one or several learned targets do."""
+    return "is" if sum(target.is_learned for target in findings.targets) == 1 else "are"
 
 
 def _constant(findings: Findings) -> list[str]:
