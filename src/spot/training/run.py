@@ -197,7 +197,12 @@ def as_loaded(config: TuneConfig, backbone: Backbone) -> TuneConfig:
             f"method = 'model' trains all weights, and those of {backbone.id.name} are quantised; expected whole "
             "numbers. Leave quantise out, or tune a prompt."
         )
-    return config.model_copy(update={"quantise": backbone.quantise})
+    if config.precision not in (None, "auto", backbone.precision or str(backbone.model.dtype).removeprefix("torch.")):
+        raise ConfigError(
+            f"precision is {config.precision!r}, and the backbone is loaded in {backbone.model.dtype}; expected one. "
+            f"Load it so: Backbone.load(NAME, dtype={config.precision!r})."
+        )
+    return config.model_copy(update={"quantise": backbone.quantise, "precision": backbone.precision})
 
 
 def prepare_run_from(
