@@ -97,9 +97,9 @@ def _cost(found: dict[str, dict[Way, Estimate]]) -> str:
         )
     return (
         f"**Estimates**, nothing of this was run: a step of {WORK.rows} such rows, and the study of 26 tasks of the "
-        f"paper (`recipes/paper/study26.toml`: {steps:,} steps, evaluations not counted) if its rows were all so long. "
-        "Where the weights are more than the GPU holds, as many GPUs one behind the other take as long:\n\n"
-        + _table(head, rows)
+        f"paper (`recipes/paper/study26.toml`: {steps:,} steps, evaluations not counted) if all its rows were so long. "
+        "Where the weights are more than a GPU holds, several one behind the other take as long:\n\n"
+        f"{_table(head, rows)}"
     )
 
 
