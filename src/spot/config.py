@@ -186,6 +186,11 @@ class TuneConfig(BaseModel):
         default=64, ge=2, description="longest open answer in tokens, trained on or generated; longer ones are cut"
     )
     truncate: Literal["right", "left"] = Field(default="right", description="side on which a long input is cut")
+    chat: bool | None = Field(
+        default=None,
+        description="whether an input stands in the model's chat template as what a user says; left out: as the task "
+        "says",
+    )
     eval_every: int = Field(default=20, ge=1, description="steps between evaluations on the selection rows")
     patience: int | None = Field(
         default=None,
@@ -201,6 +206,11 @@ class TuneConfig(BaseModel):
         default=20, ge=1, description="steps between checkpoints; a killed run loses at most these"
     )
     gradient_checkpointing: bool = Field(default=False, description="less memory for more time")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(
+        default=None,
+        description="of the frozen model's weights; auto: bfloat16 where the processor is faster with it; left out: "
+        "float32 on a CPU, bfloat16 on a GPU",
+    )
     quantise: Literal["4bit", "8bit"] | None = Field(
         default=None, description="bits of the linear layers of the frozen model (bitsandbytes); left out: all"
     )
@@ -394,7 +404,7 @@ BASELINE_SETTINGS = ("instead", "embedding_model", "demonstrations", "lora_rank"
 # Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
 LATER = (
     *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
-    *("quantise", "prompt_learning_rate"),
+    *("quantise", "precision", "chat", "prompt_learning_rate"),
     *BASELINE_SETTINGS,
 )
 

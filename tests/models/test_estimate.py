@@ -63,6 +63,7 @@ def test_each_way_takes_what_it_is_for():
 )
 def test_shapes_have_the_sizes_that_their_makers_say(name, billions):
     paper = architecture_named(name).paper
+    estimating.give_own_head(paper)
     assert sum(parameter.numel() for parameter in paper.parameters()) == pytest.approx(billions * 1e9, rel=0.01)
     assert name in SHAPES
 

@@ -124,6 +124,22 @@ def test_gangs_are_cells_that_differ_in_their_seeds(planned):
     assert gangs(made.cells[1:])[0].digest != found[0].digest
 
 
+def test_further_learning_rates_have_runs_from_every_start_and_source(planned):
+    base, made = planned(), planned('learning_rates=[0.03, "auto"]', 'starts=["vocabulary", "instruction"]')
+    plain = [(c.start, c.config.learning_rate, c.init_seed) for c in of(made, kind="plain", task="cr", seed=0)]
+    rates = (0.005, 0.03, "auto")
+    assert plain == [
+        *((start, rate, 0) for rate in rates for start in ("vocabulary", "instruction")),
+        ("vocabulary", 0.005, 1),
+    ]
+    assert [c.config.key_step for c in of(made, kind="plain", task="cr", seed=0)] == [24, *[None] * 6]
+    pairs = of(made, kind="pair", task="cr", seed=0, sources=("glue/mnli",))
+    assert [c.config.learning_rate for c in pairs] == list(rates) and len({c.title for c in pairs}) == 3
+    assert len({c.digest for c in made.cells}) == len(made.cells)
+    kinds = ("pair", "average", "mixture", "source", "model", "constant")
+    assert {c.digest for c in base.cells if c.kind in kinds} <= {c.digest for c in made.cells}
+
+
 def test_what_one_would_pick_instead_has_cells_of_its_own(planned):
     made = planned('instead=["lora", "tfidf"]')
     arms = [cell.kind for cell in made.cells if cell.task == "cr" and cell.seed == 0][-3:]

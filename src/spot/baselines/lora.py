@@ -1,7 +1,7 @@
 """Adapt the weights by LoRA (Hu et al. 2021) through PEFT, in the one training loop and the steps of prompts."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -128,7 +128,7 @@ def target_modules(backbone: Backbone, named: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def adapted(backbone: Backbone, rank: int, modules: Sequence[str], seed: int) -> tuple[Backbone, dict[str, Tensor]]:
+def adapted(backbone: Backbone, rank: int, modules: Sequence[str], seed: int) -> tuple[Backbone, Mapping[str, Tensor]]:
     """A copy of a backbone in float32 with matrices of LoRA in it, which add nothing so far.
 
     Args:

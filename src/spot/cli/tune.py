@@ -53,7 +53,10 @@ def tune(
     warn_of_memory(resolved)
     with progress(f"loading {resolved.backbone}"):
         model = Backbone.load(
-            resolved.backbone, gradient_checkpointing=resolved.gradient_checkpointing, quantise=resolved.quantise
+            resolved.backbone,
+            dtype=resolved.precision,
+            gradient_checkpointing=resolved.gradient_checkpointing,
+            quantise=resolved.quantise,
         )
     run = prepare_run(resolved, members, model, name=name)
     folder = out or cache_dir() / "runs" / run.digest

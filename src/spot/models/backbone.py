@@ -22,7 +22,7 @@ from spot.models.batch import Batch, Prefix
 from spot.models.causal import CausalRows
 from spot.models.checkpoints import locate
 from spot.models.choice_tree import ChoiceTree
-from spot.models.device import placement
+from spot.models.device import default_precision, is_spread, placement
 from spot.models.loading import load_model
 from spot.models.network import Network
 from spot.models.positions import edges, most_positions, table_positions
@@ -78,8 +78,10 @@ class Backbone:
         self.ways_for(0)
 
     @classmethod
-    def of(cls, backbone: "Backbone | str | BackboneId", quantise: str | None = None) -> "Backbone":
-        """A backbone as it is, or the one of a name or of what a prompt says, loaded with `quantise`.
+    def of(
+        cls, backbone: "Backbone | str | BackboneId", quantise: str | None = None, dtype: str | None = None
+    ) -> "Backbone":
+        """A backbone as it is, or the one of a name or of what a prompt says, loaded with `quantise` and `dtype`.
 
         Raises:
             BackboneError: it is neither, or cannot be had.
@@ -88,7 +90,7 @@ class Backbone:
             return backbone
         if not isinstance(backbone, str | BackboneId):
             raise BackboneError(f"found {backbone!r:.60} for a backbone; expected one, or the name of one to load")
-        return cls.load(backbone, quantise=quantise)
+        return cls.load(backbone, quantise=quantise, dtype=dtype)
 
     @classmethod
     def load(
@@ -96,7 +98,7 @@ class Backbone:
         name: str | BackboneId = "embedded",
         *,
         device: str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         gradient_checkpointing: bool = False,
         quantise: str | None = None,
     ) -> "Backbone":
@@ -117,7 +119,7 @@ class Backbone:
         """
         place, precision = placement(device, dtype)
         checkpoint = locate(name)
-        model, tokenizer = load_model(checkpoint, place, precision, quantise)
+        model, tokenizer = load_model(checkpoint, place, precision, quantise, spread=is_spread(device))
         return cls(
             model,
             tokenizer,
@@ -129,8 +131,14 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
+        """Where rows are read: of weights that are spread over several devices the first."""
+        return self._network.device
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of the weights that are not quantised; None where it is the device's default."""
+        dtype = self.model.dtype
+        return None if dtype == default_precision(self.device) else str(dtype).removeprefix("torch.")
 
     @property
     def parameters(self) -> int:

@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+from transformers import PreTrainedModel
 
 from spot.config import TuneConfig
 from spot.errors import BackboneError
@@ -178,6 +179,7 @@ def _estimated(
     if not ways:
         return {}
     model = architecture.model(copy.deepcopy(architecture.config))
+    give_own_head(model)
     network = Network(model, gradient_checkpointing=checkpoints)
     rows = Seq2SeqRows(network) if architecture.kind == "seq2seq" else CausalRows(network)
     shares = isinstance(rows, CausalRows)
@@ -201,6 +203,13 @@ def _estimated(
             evaluation=evaluation,
         )
     return found
+
+
+def give_own_head(model: PreTrainedModel) -> None:
+    """Let a T5 1.1 without weights have its own projection to the vocabulary, as its files do; the class ties it."""
+    head: Any = model.get_output_embeddings()
+    if head is not None and getattr(model.config, "scale_decoder_outputs", True) is False:
+        head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
 
 
 def _batch(rows: int, work: Work) -> Batch:

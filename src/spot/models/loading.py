@@ -41,9 +41,11 @@ from spot.models.memory import check_room
 from spot.models.quantised import PACKAGES, bytes_of_weights, keep_gradients, settings_of
 from spot.models.weights import StoredTensor, bytes_in, read_json, stored_file, stored_tensors, weight_files
 from spot.prompts.prompt import BackboneId
+from spot.storage.files import cache_dir
 
 log = logging.getLogger(__name__)
 
+SPREAD = "auto"  # the layout of layers over several devices, as accelerate calls it
 SHOWN = 5  # names of tensors in a message
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")  # one of which a tokenizer needs
 OTHER_WORDS = 0.05  # of a vocabulary: what may be spelled otherwise in a GGUF file
@@ -243,7 +245,12 @@ def read_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    checkpoint: Checkpoint, place: torch.device, precision: torch.dtype, quantise: str | None = None
+    checkpoint: Checkpoint,
+    place: torch.device,
+    precision: torch.dtype,
+    quantise: str | None = None,
+    *,
+    spread: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load what a checkpoint holds, whole.
 
@@ -252,6 +259,7 @@ def load_model(
         place: where the weights go.
         precision: of the weights.
         quantise: `4bit` or `8bit`: the linear layers become that while they are loaded.
+        spread: layers go to all GPUs in turn, then to the CPU's memory, then to the disk, as accelerate has it.
 
     Returns:
         The model in evaluation mode, and its tokenizer.
@@ -261,7 +269,7 @@ def load_model(
             is quantised already is to be quantised.
         MissingExtra: the package that quantises is not installed.
     """
-    settings = None
+    settings, layout = None, SPREAD if spread else None
     if quantise is not None:
         method = checkpoint.architectures[0].quantised_by
         settings = settings_of(checkpoint.id.name, quantise, precision, method)
@@ -271,7 +279,7 @@ def load_model(
     for architecture in checkpoint.architectures:
         with _one_message(checkpoint.id.name, "the model"):
             try:
-                return _load(checkpoint, architecture, tensors, place, precision, settings), tokenizer
+                return _load(checkpoint, architecture, tensors, place, precision, settings, layout), tokenizer
             except (_Incomplete, ImportError) as error:
                 lacking = lacking or error
     if isinstance(lacking, ImportError) and (method := checkpoint.architectures[0].quantised_by):
@@ -421,8 +429,9 @@ def _load(
     place: torch.device,
     precision: torch.dtype,
     settings: BitsAndBytesConfig | None = None,
+    layout: str | Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
-    """The model of one architecture, quantised by the settings if there are any.
+    """The model of one architecture, quantised by the settings if there are any, its layers where the layout says.
 
     Raises:
         _Incomplete: the files lack tensors of it.
@@ -438,7 +447,11 @@ def _load(
         sizes = bytes_of_weights(paper, precision, kind)
         need = sizes.weights + sizes.largest  # one is read before it is converted
     is_packed = architecture.is_quantised or settings is not None
-    check_room(name, need, bytes_in(tensors), place)
+    if layout is None:  # else what does not fit in one place goes to the next
+        check_room(name, need, bytes_in(tensors), place)
+    elsewhere = {} if not (is_packed or layout) else {"device_map": layout or {"": place}}
+    if layout is not None:
+        elsewhere["offload_folder"] = str(cache_dir() / "offload" / checkpoint.id.fingerprint)
     model_class: Any = architecture.model  # the types of transformers know no report
     model, report = model_class.from_pretrained(
         checkpoint.source,
@@ -449,12 +462,12 @@ def _load(
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are refused below, by name
         key_mapping=dict(architecture.renamed) or None,
-        **({"device_map": {"": place}} if is_packed else {}),
+        **elsewhere,
         **({"quantization_config": settings} if settings is not None else {}),
     )
     _check_complete(name, architecture, report)
     keep_gradients(model)
-    return model.eval() if is_packed else model.to(place).eval()
+    return model.eval() if elsewhere else model.to(place).eval()
 
 
 def _candidates(config: PreTrainedConfig, declared: str) -> Iterator[Architecture]:

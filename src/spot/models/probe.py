@@ -106,7 +106,7 @@ def probe(rows: Rows, beyond: int = 0) -> Ways:
 
 def _laid_out(rows: Rows, beyond: int, count: int = 2) -> tuple[Batch, Tensor]:
     """Rows of unequal lengths, and the token ids [2, P] of their prompts."""
-    network, device = rows.network, rows.network.model.device
+    network, device = rows.network, rows.network.device
     ids = cycle(_plain_ids(network))
     text = TEXT + beyond + (FURTHER if beyond else 0)
     inputs = [[next(ids) for _ in range(length)] for length in (text, SHORT, text)[:count]]

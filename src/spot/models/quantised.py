@@ -67,7 +67,9 @@ def settings_of(name: str, quantise: str, precision: torch.dtype, method: str) -
     if quantise == "8bit":
         # At every call it says that inputs are cast on the way to 8 bits.
         logging.getLogger(f"{PACKAGE}.autograd._functions").setLevel(logging.ERROR)
-        return BitsAndBytesConfig(load_in_8bit=True)
+        # Without a threshold: with one, columns that any token of a call makes large are multiplied apart, so that a
+        # token would change the numbers of those before it and of the rows beside it.
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=precision)
 
 

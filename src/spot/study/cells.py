@@ -44,6 +44,7 @@ class Cell:
         before: settings of the run that makes the start of a `mixture` or a multi-task `model`.
         arm: settings of what one would pick instead of a prompt.
         prompt: digest of the prompt that a `source` is, where it is there already.
+        is_further: whether its learning rate is one of those beside the table's.
         needs: digests of the cells whose prompts it starts from or is compared with.
     """
 
@@ -60,6 +61,7 @@ class Cell:
     before: TuneConfig | None = None
     arm: tuple[tuple[str, Any], ...] = ()
     prompt: str = ""
+    is_further: bool = False
     needs: tuple[str, ...] = ()
 
     @property
@@ -85,6 +87,8 @@ class Cell:
             begin = f"the nearest {self.k}"
         if self.init_seed:
             begin += f" {self.init_seed}"
+        if self.is_further:
+            begin += f" at {self.config.learning_rate}"
         return f"{self.kind} {f'{begin} -> ' if begin else ''}{self.task}, seed {self.seed}"
 
 
@@ -275,16 +279,25 @@ def _transfers(
         sources: task -> digest of the cell of its prompt.
         plain: digest of the cell that gives the target's task embedding.
     """
-    run = config.tuning("target", target.reference, seed=seed, key_step=None)
-    cell_of = partial(Cell, task=target.task, seed=seed, config=run, revision=target.revision)
-    if set(config.strategies) & set(PAIR_STRATEGIES):
-        for task, cell in sources.items():
-            yield cell_of("pair", sources=(task,), needs=(cell, plain))
-    for kind in COMBINED_STRATEGIES:
-        before = config.tuning("source", "mixture", seed=seed, key_step=None) if kind == "mixture" else None
-        for k in config.k if kind in config.strategies else ():
-            needs = (*sources.values(), plain)
-            yield cell_of(kind, k=k, metric=config.metric, before=before, needs=needs)
+    for changes in _rates(config):
+        run = config.tuning("target", target.reference, seed=seed, key_step=None, **changes)
+        cell_of = partial(
+            Cell, task=target.task, seed=seed, config=run, revision=target.revision, is_further=bool(changes)
+        )
+        if set(config.strategies) & set(PAIR_STRATEGIES):
+            for task, cell in sources.items():
+                yield cell_of("pair", sources=(task,), needs=(cell, plain))
+        for kind in COMBINED_STRATEGIES:
+            before = config.tuning("source", "mixture", seed=seed, key_step=None) if kind == "mixture" else None
+            for k in config.k if kind in config.strategies else ():
+                needs = (*sources.values(), plain)
+                yield cell_of(kind, k=k, metric=config.metric, before=before, needs=needs)
+
+
+def _rates(config: StudyConfig) -> list[dict[str, Any]]:
+    """What runs on targets are tuned at: the rate of their table, then the further ones."""
+    first = config.tuning("target", "any").learning_rate
+    return [{}, *({"learning_rate": rate} for rate in config.learning_rates if rate != first)]
 
 
 def _model_cells(study: Study) -> Iterator[Cell]:
@@ -324,13 +337,16 @@ def _source_cell(config: StudyConfig, source: Origin, seed: int) -> Cell:
 
 def _plain_cells(config: StudyConfig, target: Origin, seed: int, needs_key: bool) -> Iterator[Cell]:
     """The runs from scratch of one target and seed; the first has the key."""
-    starts = [(start, 0) for start in config.starts if start != "classes" or target.labels]
-    starts += [("vocabulary", number) for number in range(1, config.restarts + 1)]
-    for number, (start, init_seed) in enumerate(starts):
-        run = config.tuning("target", target.reference, seed=seed, init=start, init_seed=init_seed)
+    named = [start for start in config.starts if target.serves(start)]
+    starts = [(start, 0, changes) for changes in _rates(config) for start in named]
+    starts += [("vocabulary", number, {}) for number in range(1, config.restarts + 1)]
+    for number, (start, init_seed, changes) in enumerate(starts):
+        run = config.tuning("target", target.reference, seed=seed, init=start, init_seed=init_seed, **changes)
         if number or not needs_key:
             run = run.model_copy(update={"key_step": None})
-        yield Cell("plain", target.task, seed, run, target.revision, start=start, init_seed=init_seed)
+        yield Cell(
+            "plain", target.task, seed, run, target.revision, start=start, init_seed=init_seed, is_further=bool(changes)
+        )
 
 
 def record_of(cell: Cell, **measured: Any) -> Record:

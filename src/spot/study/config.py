@@ -35,6 +35,7 @@ from spot.config import (
     TuneConfig,
     listed,
     load_config,
+    names_prompt,
 )
 from spot.errors import ConfigError, SpotError, TaskError, did_you_mean
 from spot.library.library import PACKAGED, PROMPT_FILE, Library, open_library
@@ -99,7 +100,13 @@ class StudyConfig(BaseModel):
         strict=False,
         min_length=1,
         description="starts of plain prompt tuning; the task embedding is read "
-        "from the first; `classes` is passed over for targets without labels",
+        "from the first; `classes` is passed over for targets without labels, `instruction` for those without one",
+    )
+    learning_rates: tuple[float | Literal["auto"], ...] = Field(
+        (),
+        strict=False,
+        description="further step sizes of plain tuning from every start and of every transfer, beside that of "
+        "[target]; `auto` lets a short race choose; the selection rows decide between them",
     )
     restarts: int = Field(0, ge=0, le=100, description="further plain runs, each from another draw of the vocabulary")
     strategies: tuple[str, ...] = Field(("best", "none"), strict=False, min_length=1, description="what is compared")
@@ -138,11 +145,11 @@ class StudyConfig(BaseModel):
         """TOML has lists and no tuples."""
         return listed(values)
 
-    @field_validator("sources", "targets", "starts", "strategies", "k", "instead")
+    @field_validator("sources", "targets", "starts", "learning_rates", "strategies", "k", "instead")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Two cells of one kind would be one cell."""
-        if twins := sorted({value for value in values if values.count(value) > 1}):
+        if twins := sorted({value for value in values if values.count(value) > 1}, key=str):
             raise ValueError(f"should name each once, not {twins[0]!r} again")
         return values
 
@@ -152,10 +159,21 @@ class StudyConfig(BaseModel):
         """Names of strategies and of starts."""
         names = STRATEGIES if info.field_name == "strategies" else INITS
         for value in values:
-            if value not in names:
+            if value not in names and not (names is INITS and _is_start(value)):
                 raise ValueError(
                     f"should hold names of {info.field_name} alone, not {value!r}: {did_you_mean(value, names)}"
                 )
+        return values
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _rates(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What a run can be tuned at."""
+        for value in values:
+            try:
+                TuneConfig(task="any", learning_rate=value)
+            except ValidationError as error:
+                raise ValueError(_mistake(error.errors(include_url=False)[0])) from error
         return values
 
     @field_validator("k")
@@ -230,6 +248,7 @@ class Origin:
         members: references of the tasks whose rows train; none for a prompt that is there already.
         prompt: digest of a prompt that is there already.
         labels: whether the task has label words.
+        instruction: whether the task has an instruction.
     """
 
     task: str
@@ -238,6 +257,12 @@ class Origin:
     members: tuple[str, ...] = ()
     prompt: str = ""
     labels: bool = True
+    instruction: bool = True
+
+    def serves(self, start: str) -> bool:
+        """Whether plain tuning can begin with a start of `StudyConfig.starts`."""
+        parts = start.split("+")
+        return (self.labels or "classes" not in parts) and (self.instruction or "instruction" not in parts)
 
 
 @dataclass(frozen=True)
@@ -330,6 +355,15 @@ def _expanded(name: str) -> Path:
         raise ConfigError(f"the path {name!r:.80} begins with a home folder that is not known: {error}.") from error
 
 
+def _is_start(value: str) -> bool:
+    """Whether a run can begin so from no other prompt, such as `demonstrations:8` or `classes+instruction`."""
+    try:
+        TuneConfig(task="any", init=value)
+    except ValidationError:
+        return False
+    return not names_prompt(value)
+
+
 def _mistake(entry: Mapping[str, Any]) -> str:
     """What is wrong with one setting of a table."""
     name = str(entry["loc"][0])
@@ -348,7 +382,8 @@ def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -
         mixture = mixtures.find_mixture(name)
         if mixture is None:
             task = registry.get(name, prefix=prefix)
-            return [Origin(task.name, name, task.revision, (name,), labels=bool(task.labels))]
+            has_labels, has_instruction = bool(task.labels), bool(task.instruction)
+            return [Origin(task.name, name, task.revision, (name,), labels=has_labels, instruction=has_instruction)]
         if role == "target":
             raise TaskError(f"{name} is a mixture, and a target is one task: name its tasks one by one")
         members = mixtures.tasks_of(mixture, prefix=prefix)
@@ -391,8 +426,9 @@ def _packaged(library: Library, reference: str) -> Path:
 
 def _without_enough_sources(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Origin]) -> list[str]:
     """Targets that no start serves, strategies without sources, and k beyond the sources of some target."""
-    if config.starts == ("classes",) and (bare := [target.task for target in targets if not target.labels]):
-        return [f"starts: classes alone, but {', '.join(bare)} has no labels; add vocabulary"]
+    if bare := [target.task for target in targets if not any(map(target.serves, config.starts))]:
+        lacks = "no labels" if config.starts == ("classes",) else "not what they need"
+        return [f"starts: {', '.join(config.starts)} alone, but {', '.join(bare)} has {lacks}; add vocabulary"]
     used = [name for name in config.strategies if name in (*PAIR_STRATEGIES, *COMBINED_STRATEGIES)]
     if not used:
         return []

@@ -171,7 +171,10 @@ def _seconds(gang: Gang, data: Path | None) -> float:
     config = gang.cells[0].config.model_copy(update={"init": "vocabulary"})
     members, name = members_of(config, data)
     backbone = Backbone.load(
-        config.backbone, gradient_checkpointing=config.gradient_checkpointing, quantise=config.quantise
+        config.backbone,
+        dtype=config.precision,
+        gradient_checkpointing=config.gradient_checkpointing,
+        quantise=config.quantise,
     )
     run = prepare_run(config, members, backbone, name=name)
     runs = [replace(run, config=config.model_copy(update={"seed": cell.seed})) for cell in gang.cells]

@@ -149,6 +149,11 @@ class Record:
         return self._setting("eval_every")
 
     @property
+    def rate(self) -> str:
+        """The learning rate of its settings, a number or `auto`; empty where they do not say."""
+        return str(self.config.get("learning_rate", ""))
+
+    @property
     def rows_seed(self) -> int:
         """The seed that its rows were drawn by; records of one task and draw were measured on the same rows."""
         return self._setting("rows_seed")

@@ -42,9 +42,11 @@ Tuned = TypeVar("Tuned")
 Value = TypeVar("Value")
 
 
-def load(backbone: str, gradient_checkpointing: bool = False, quantise: str | None = None) -> Backbone:
+def load(
+    backbone: str, gradient_checkpointing: bool = False, quantise: str | None = None, precision: str | None = None
+) -> Backbone:
     """What a worker holds: the frozen model of the study."""
-    return Backbone.load(backbone, gradient_checkpointing=gradient_checkpointing, quantise=quantise)
+    return Backbone.load(backbone, gradient_checkpointing=gradient_checkpointing, quantise=quantise, dtype=precision)
 
 
 def work(backbone: Backbone, item: Work) -> Done:

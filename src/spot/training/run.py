@@ -127,8 +127,8 @@ class Run:
         if len(self.members) == 1:
             return self.reading_of(self.members[0])
         first = self.members[0].task.reading
-        spelled = Reading(cue=first.cue, separator=first.separator, end=first.end, task_prefix=self.config.task_prefix)
-        return spelled.with_limits(self.config)
+        form = {name: getattr(first, name) for name in ("cue", "separator", "end", "chat", "system")}
+        return Reading(**form, task_prefix=self.config.task_prefix).with_limits(self.config)
 
     def reading_of(self, member: Member) -> Reading:
         """How the run reads the rows of one of its members."""
@@ -163,9 +163,10 @@ def prepare_run(
         named = ", ".join(f"{task}: {spelling or 'the defaults'}" for task, spelling in spellings.items())
         raise TaskError(
             f"the tasks of a mixture read rows differently ({named}), and one prompt cannot say both: expected one "
-            "cue, separator, end and decode. Write the same in their task files."
+            "cue, separator, end, decode and chat form. Write the same in their task files."
         )
-    label_tokens = [choice for member in members for choice in collator_for(backbone, member.task).choices]
+    readings = [(member.task, member.task.reading.with_limits(config)) for member in members]
+    label_tokens = [choice for pair in readings for choice in collator_for(backbone, pair[0], reading=pair[1]).choices]
     is_instructed = source is None and config.init.endswith(BEHIND)
     if source is None and names_prompt(config.init):
         source = resolve(config.init.removesuffix(BEHIND))
@@ -196,7 +197,12 @@ def as_loaded(config: TuneConfig, backbone: Backbone) -> TuneConfig:
             f"method = 'model' trains all weights, and those of {backbone.id.name} are quantised; expected whole "
             "numbers. Leave quantise out, or tune a prompt."
         )
-    return config.model_copy(update={"quantise": backbone.quantise})
+    if config.precision not in (None, "auto", backbone.precision or str(backbone.model.dtype).removeprefix("torch.")):
+        raise ConfigError(
+            f"precision is {config.precision!r}, and the backbone is loaded in {backbone.model.dtype}; expected one. "
+            f"Load it so: Backbone.load(NAME, dtype={config.precision!r})."
+        )
+    return config.model_copy(update={"quantise": backbone.quantise, "precision": backbone.precision})
 
 
 def prepare_run_from(
