@@ -334,6 +334,11 @@ class TransferConfig(BaseModel):
         description="starts of the plain arms; the task embedding is read from the first; a task's own instruction is "
         "added",
     )
+    prompt_learning_rate: Literal["recipe", "auto"] = Field(
+        default="recipe",
+        description="step size of plain tuning and SPoT: that of the library's `recipe`, or `auto`: for each start the "
+        "best of a few by selection rows; the run that gives the task embedding has the recipe's in any case",
+    )
     model_learning_rate: float | None = Field(
         default=None,
         gt=0,
@@ -364,12 +369,19 @@ class TransferConfig(BaseModel):
         """As TOML and the command line have them."""
         return listed(value)
 
+    @field_validator("prompt_learning_rate")
+    @classmethod
+    def _raced_alone(cls, rate: str, info: ValidationInfo) -> str:
+        """Runs that may be dropped walk at one rate."""
+        strategy = info.data.get("strategy")
+        if rate == "auto" and strategy in ("race", "auto"):
+            raise ValueError(f"should be 'recipe' where strategy is {strategy!r}, which may drop runs; or take best")
+        return rate
+
     @property
     def without_baselines(self) -> "TransferConfig":
         """The same where nothing is compared beside prompts: what decides the runs."""
-        return self.model_copy(
-            update={name: known.default for name, known in type(self).model_fields.items() if name in LATER}
-        )
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in BASELINE_SETTINGS})
 
     @property
     def baselines(self) -> tuple[Instead, ...]:
@@ -388,11 +400,12 @@ class TransferConfig(BaseModel):
         return budget
 
 
+BASELINE_SETTINGS = ("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules")
 # Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
 LATER = (
     *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
-    *("quantise", "precision", "chat"),
-    *("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules"),
+    *("quantise", "precision", "chat", "prompt_learning_rate"),
+    *BASELINE_SETTINGS,
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 
 from spot.baselines import logistic
 from spot.baselines.tfidf import fit_tfidf
@@ -20,7 +20,11 @@ def test_the_selection_rows_choose_the_strength_by_score_then_by_loss(terms):
     ranks = {}
     for strength in logistic.STRENGTHS:
         pipeline = make_pipeline(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=strength, max_iter=1000)
+            make_union(
+                TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+                TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+            ),
+            LogisticRegression(C=strength, max_iter=1000),
         )
         pipeline.fit([row.inputs for row in given.train], [row.answers[0] for row in given.train])
         shares = pipeline.predict_proba([row.inputs for row in given.selection])

@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from spot.baselines import probe
 from spot.baselines.arms import Unsuitable
+from spot.baselines.logistic import fit_head
 from spot.baselines.probe import fit_probe
 from spot.errors import BackboneError
 from spot.models.backbone import Backbone
@@ -26,6 +27,7 @@ def test_answers_are_those_of_plain_states_and_scikit_learn(family, tiny_folder:
     backbone = Backbone.load(str(folder))
     terms = toy_terms(backbone, tmp_path)
     fitted = fit_probe(terms)
+    place = fitted.setting["states"]
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
     def states(rows: tuple[Example, ...]) -> np.ndarray:
@@ -34,10 +36,14 @@ def test_answers_are_those_of_plain_states_and_scikit_learn(family, tiny_folder:
             text = row.inputs if family == "t5" else f"{row.inputs}\nAnswer:"
             ids = tokenizer(text, return_tensors="pt", add_special_tokens=family == "t5").input_ids
             with torch.no_grad():
-                if family == "t5":
-                    found.append(model.encoder(input_ids=ids).last_hidden_state[0].mean(dim=0))
-                else:
-                    found.append(model(input_ids=ids).last_hidden_state[0, -1])
+                output = (model.encoder if family == "t5" else model)(input_ids=ids, output_hidden_states=True)
+            last = output.last_hidden_state[0]
+            places = {
+                "last layer": last.mean(dim=0) if family == "t5" else last[-1],
+                "mean at 3/4": output.hidden_states[2][0].mean(dim=0),
+                "mean at 1/2": output.hidden_states[1][0].mean(dim=0),
+            }
+            found.append(places[place])
         return torch.stack(found).numpy().astype(np.float64)
 
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.setting["C"], max_iter=1000))
@@ -48,17 +54,27 @@ def test_answers_are_those_of_plain_states_and_scikit_learn(family, tiny_folder:
     assert fitted.parameters == backbone.id.width + 1 and fitted.shipped == 4 * fitted.parameters
 
 
+def test_the_loss_on_selection_rows_chooses_the_place(terms):
+    given = terms()
+    fitted = fit_probe(given)
+    kept = [probe._states(given, rows) for rows in (given.train, given.selection)]
+    heads = {name: fit_head(given, kept[0][name], kept[1][name], standardise=True) for name in probe.PLACES}
+    losses = {name: -head.rank[1] for name, head in heads.items()}
+    assert fitted.setting["states"] == min(losses, key=losses.__getitem__) and len(losses) == 3
+    assert fitted.selection == heads[fitted.setting["states"]].rank[0]
+
+
 def test_the_model_reads_every_row_once(terms, monkeypatch):
     given = terms()
     first = fit_probe(given).on(REPORT)
-    monkeypatch.setattr(probe, "_last_states", None)
+    monkeypatch.setattr(probe, "_places", None)
     assert fit_probe(given).on(REPORT).predictions == first.predictions
     with pytest.raises(TypeError):
         fit_probe(given).on(toy_rows(300, 304))
 
 
 def test_numbers_that_are_not_finite_are_refused(terms, monkeypatch):
-    monkeypatch.setattr(probe, "_last_states", lambda _, batch: torch.full((len(batch.input_ids), 32), torch.nan))
+    monkeypatch.setattr(probe, "_places", lambda _, batch: torch.full((len(batch.input_ids), 3, 32), torch.nan))
     with pytest.raises(BackboneError, match="probe: the model's numbers are not finite in float32"):
         fit_probe(terms())
 

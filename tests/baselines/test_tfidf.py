@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 
 from spot.baselines.arms import Unsuitable
 from spot.baselines.tfidf import fit_tfidf
@@ -19,7 +19,11 @@ def test_answers_and_probabilities_are_those_of_scikit_learn_written_out(terms, 
     fitted = fit_tfidf(given)
     report = toy_rows(200, 216, classes=classes)
     pipeline = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=fitted.setting["C"], max_iter=1000)
+        make_union(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+        ),
+        LogisticRegression(C=fitted.setting["C"], max_iter=1000),
     )
     pipeline.fit([row.inputs for row in given.train], [row.answers[0] for row in given.train])
     predictions = fitted.on(report).predictions

@@ -74,7 +74,7 @@ def test_each_seed_learns_anew_at_the_rate_that_the_first_chose(target):
     assert len(fitted) == 2 and {part.setting["learning_rate"] for part in fitted} == {
         fitted[0].setting["learning_rate"]
     }
-    assert fitted[0].tokens == 2 * fitted[1].tokens, "the first tried both"
+    assert 1.8 < fitted[0].tokens / fitted[1].tokens < 2.2, "the first tried both"
 
 
 def test_what_is_known_is_said_at_once(target, caplog, monkeypatch):

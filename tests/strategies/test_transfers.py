@@ -188,6 +188,19 @@ def test_a_task_that_says_what_is_asked_has_that_start_in_every_transfer(backbon
     assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "plain:instruction"]
 
 
+def test_plain_tuning_and_spot_both_have_the_rate_that_selection_rows_choose(run, tmp_path):
+    raced = run("best", prompt_learning_rate="auto", seeds=2)
+    plain, spot = arm(raced, "plain:vocabulary"), arm(raced, "spot")
+    assert plain.folder == "plain-vocabulary-rates" and plain.setting.startswith("learning rate = ")
+    rates = {load(file).config["learning_rate"] for one in (plain, spot) for file in one.files}
+    assert rates <= {0.005, 0.02}
+    embedded = [load(file) for file in sorted((tmp_path / "out" / "plain-vocabulary").glob("*.safetensors"))]
+    assert all(prompt.key is not None and prompt.config["learning_rate"] == 0.05 for prompt in embedded)
+    assert plain.tokens == 2 * run("none", out="other", seeds=2).arms[-1].tokens, "both rates are paid for"
+    with pytest.raises(ValueError, match="should be 'recipe' where strategy is 'race'"):
+        run("race", prompt_learning_rate="auto")
+
+
 def test_a_plain_arm_without_one_of_its_seeds_is_nothing_to_compare_with(run, monkeypatch):
     tune_plain = transfers.tune_plain
 

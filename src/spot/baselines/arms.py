@@ -111,7 +111,7 @@ class Fitted:
     @property
     def described(self) -> str:
         """The setting in words, such as `C = 10.0`."""
-        return ", ".join(f"{name} = {value}" for name, value in self.setting.items())
+        return ", ".join(f"{name} = {value}" for name, value in sorted(self.setting.items()))
 
     def on(self, rows: Sequence[Example]) -> Baseline:
         """Answer rows that chose nothing."""

@@ -104,11 +104,11 @@ def _folder(named: str | None) -> Path:
         folder = user_path(named)
         if is_folder(folder) and any((folder / name).is_file() for name in DESCRIPTIONS):
             return folder
-        found = "a folder without modules.json or config.json" if is_folder(folder) else "no folder"
+        kind = "a folder without modules.json or config.json" if is_folder(folder) else "no folder"
     except StorageError as error:
         raise BackboneError(f"embedding_model: {error}") from error
     raise BackboneError(
-        f"embedding_model is {named!r:.200}, which is {found}; expected the folder of a sentence-transformers model "
+        f"embedding_model is {named!r:.200}, which is {kind}; expected the folder of a sentence-transformers model "
         "(modules.json, config.json, model.safetensors, tokenizer files), or nothing for the one in the package "
         f"{PACKAGE}"
     )

@@ -1,10 +1,11 @@
-"""Count words: TF-IDF of words and pairs of words, and a logistic regression over them."""
+"""Count words: TF-IDF of words, pairs of words and parts of words, and a logistic regression over them."""
 
 import pickle
 import time
 from collections.abc import Sequence
 
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import FeatureUnion
 
 from spot.baselines.arms import Fitted, Terms, Unsuitable, check_labels
 from spot.baselines.logistic import fit_head
@@ -20,7 +21,9 @@ def fit_tfidf(terms: Terms) -> Fitted:
     """
     check_labels("tfidf", terms)
     began = time.perf_counter()
-    vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    parts = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+    vectoriser = FeatureUnion([("words", words), ("parts", parts)])
     try:
         train = vectoriser.fit_transform([row.inputs for row in terms.train])
     except ValueError as error:

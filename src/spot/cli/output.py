@@ -171,13 +171,13 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     began = time.monotonic()
     if not sys.stderr.isatty():
         note(f"{label} ...")
-        said = began
+        last = began
 
         def say(done: int, total: int) -> None:
-            nonlocal said
-            if time.monotonic() - said >= SILENCE:
-                said = time.monotonic()
-                note(f"{label}: {done} of {total}, {said - began:.0f} s")
+            nonlocal last
+            if time.monotonic() - last >= SILENCE:
+                last = time.monotonic()
+                note(f"{label}: {done} of {total}, {last - began:.0f} s")
 
         yield say
         note(f"{label}: {time.monotonic() - began:.1f} s")

@@ -138,6 +138,17 @@ def tune_plain(target: TargetRuns, init: str) -> Candidate:
     return _candidate(PLAIN, run, target.tune(folder, target.with_seeds(run)), folder)
 
 
+def tune_plain_at_best_rate(target: TargetRuns, init: str) -> Candidate:
+    """Plain prompt tuning at the learning rate that selection rows choose.
+
+    Raises:
+        Diverged: every seed did at every rate.
+    """
+    run = target.prepare(target.raced_config.model_copy(update={"init": init}))
+    folder = f"plain-{init}-rates"
+    return _candidate(PLAIN, run, target.tune(folder, target.with_seeds(run)), folder)
+
+
 def run_plan(
     target: TargetRuns, plan: Plan, library: Library, plain: Candidate, mixture: TunedMixture | None = None
 ) -> ExecutedPlan:
@@ -179,7 +190,7 @@ def run_plan(
 
 def _prepared(target: TargetRuns, start: Start, library: Library, mixture: TunedMixture | None) -> Run:
     """The run that sets out from a start."""
-    config = target.unkeyed_config
+    config = target.raced_config
     if start.kind == "scratch":
         return target.prepare(config.model_copy(update={"init_seed": config.init_seed + start.init_seed}))
     if start.kind == "mixture":

@@ -32,6 +32,7 @@ class PreparedArm:
         models: folders of tuned models that take the backbone's place, one a seed.
         tokens: as in `Arm`.
         files: of the prompts.
+        setting: as in `Arm`.
     """
 
     arm: str
@@ -42,6 +43,7 @@ class PreparedArm:
     models: tuple[Path, ...] = ()
     tokens: float = 0.0
     files: tuple[Path, ...] = ()
+    setting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,7 @@ def measure(target: TargetRuns, prepared: PreparedArm) -> Arm:
         tokens=round(prepared.tokens),
         bytes=_shipped(prepared, parameters),
         beside=("nothing" if prepared.models else f"the frozen model {target.backbone.id.name}"),
+        setting=prepared.setting,
         evaluations=evaluations,
         files=prepared.files,
     )

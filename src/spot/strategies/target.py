@@ -28,6 +28,7 @@ class TargetRuns:
         seeds: runs of every arm.
         out: folder of the transfer.
         progress: called after every step of every gang.
+        races_rates: whether runs that no embedding is read from choose their learning rate by selection rows.
     """
 
     task: Task
@@ -37,6 +38,7 @@ class TargetRuns:
     seeds: int
     out: Path
     progress: Progress | None = None
+    races_rates: bool = False
 
     @property
     def member(self) -> Member:
@@ -47,6 +49,11 @@ class TargetRuns:
     def unkeyed_config(self) -> TuneConfig:
         """The settings of a run whose task embedding nobody asks for."""
         return self.config.model_copy(update={"key_step": None})
+
+    @property
+    def raced_config(self) -> TuneConfig:
+        """The settings of such a run at the learning rate that selection rows choose, where they are to."""
+        return self.unkeyed_config.model_copy(update={"learning_rate": "auto"} if self.races_rates else {})
 
     def prepare(self, config: TuneConfig, source: SoftPrompt | None = None) -> Run:
         """A run on the target, from a prompt where one is given."""

@@ -27,7 +27,7 @@ from spot.retrieval.search import check_k
 from spot.storage.files import cache_dir
 from spot.strategies.auto import choose_strategy, nothing_near
 from spot.strategies.budget import strategy_budget
-from spot.strategies.candidates import Candidate, ExecutedPlan, run_plan, tune_plain
+from spot.strategies.candidates import Candidate, ExecutedPlan, run_plan, tune_plain, tune_plain_at_best_rate
 from spot.strategies.comparison import PreparedArm, StrategySummary, compare, measure, measure_baseline, tune_model_arm
 from spot.strategies.instead import LATE, check_arms, fit_arms
 from spot.strategies.plans import PLAIN, RACE_BUDGET, Plan, plan_transfer, price
@@ -69,6 +69,17 @@ class _Executed:
     arms: tuple[PreparedArm, ...] = ()
     records: tuple[TransferRecord, ...] = ()
     sketches: tuple[Sketch, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Plain tuning from the first start: the run that the embedding is read from, and the one to compare with.
+
+    They are one where the recipe's learning rate is that of all runs.
+    """
+
+    embedding: Candidate
+    compared: Candidate
 
 
 def transfer_rows(
@@ -121,6 +132,7 @@ def transfer_rows(
         seeds=config.seeds,
         out=out or cache_dir() / "transfers" / name,
         progress=progress,
+        races_rates=config.prompt_learning_rate == "auto",
     )
     check_arms(target, config)
     budget = strategy_budget(target, config)
@@ -128,13 +140,13 @@ def transfer_rows(
     early = fit_arms(target, config, [name for name in config.baselines if name not in LATE])
     frozen = PreparedArm(arm="frozen", prompts=(torch.zeros(0, backbone.id.width),))
     _say_as_is(target, "the frozen model without a prompt", frozen.prompts[0])
-    plains = _tune_plain_starts(target, _starts(task, config))
+    starts = _starts(task, config)
+    first, plains = _tune_plain_starts(target, starts)
     for start, plain in plains.items():
         log.info("plain prompt tuning from %s: %.1f on selection rows at its best step", start, plain.selection)
-    first = plains[config.starts[0]]
     arms = [frozen]
     arms += [_tuned_arm(f"plain:{start}", plain) for start, plain in plains.items() if not plain.diverged]
-    executed = _execute(target, library, config, first, budget, data)
+    executed = _execute(target, library, config, _Plain(first, plains[starts[0]]), budget, data)
     arms += executed.arms
     late = fit_arms(target, config, [name for name in config.baselines if name in LATE])
     instead = early.beside(late)
@@ -171,7 +183,7 @@ def _execute(
     target: TargetRuns,
     library: Library,
     config: TransferConfig,
-    plain: Candidate,
+    plain: "_Plain",
     budget: float | None,
     data: Path | None,
 ) -> _Executed:
@@ -181,13 +193,13 @@ def _execute(
         target: without report rows.
         library: source prompts.
         config: strategy, similarity, steps and seeds.
-        plain: the plain run that gives the task embedding.
+        plain: plain tuning from the first start.
         budget: most that the strategy may train, as a multiple of one plain run's.
         data: where the rows of known data sets are.
     """
     if config.strategy == "none":
         return _Executed(summary=StrategySummary(strategy="none"))
-    embedded = next(prompt for prompt in plain.prompts if prompt.key is not None)
+    embedded = next(prompt for prompt in plain.embedding.prompts if prompt.key is not None)
     ranking = _ranked(embedded, library, config, target.out)
     far = nothing_near(ranking)
     _say_ranking(target, ranking, library)
@@ -202,14 +214,14 @@ def _execute(
     if plan.strategy == "mixture":
         steps = config.mixture_steps or config.steps
         mixture = tune_source_mixture(target, plan.starts[0], library, steps, data)
-    executed = run_plan(target, plan, library, plain, mixture)
+    executed = run_plan(target, plan, library, plain.embedding, mixture)
     key_step = 0 if plan.strategy == "oracle" else target.config.key_step or 0  # it takes all, whatever their order
     return _Executed(
         summary=replace(
             summary, k=len(plan.sources), candidates=executed.summaries(), is_plain=executed.winner.start == PLAIN
         ),
-        arms=_transferred_arms(executed, plain, key_step, ranking, library),
-        records=_transfer_records(target, executed, embedded, plain),
+        arms=_transferred_arms(executed, plain.embedding, key_step, ranking, library),
+        records=_transfer_records(target, executed, embedded, plain.compared),
         sketches=() if mixture is None else (mixture.sketch,),
     )
 
@@ -247,16 +259,21 @@ def _starts(task: Task, config: TransferConfig) -> tuple[str, ...]:
     return (*config.starts, "instruction") if is_left_out else config.starts
 
 
-def _tune_plain_starts(target: TargetRuns, starts: Sequence[str]) -> dict[str, Candidate]:
-    """Plain tuning from every start; the first is the target's own run, which its task embedding is read from.
+def _tune_plain_starts(target: TargetRuns, starts: Sequence[str]) -> tuple[Candidate, dict[str, Candidate]]:
+    """Plain tuning from every start.
+
+    Returns:
+        The run from the first start by the library's recipe, which the task embedding is read from; and the candidates
+        by start, which that run is one of unless rates race.
 
     Raises:
         RunError: the first diverged in every seed, or each of them in some.
     """
-    plains = {starts[0]: tune_plain(target, starts[0])}
-    for start in starts[1:]:
+    first = tune_plain(target, starts[0])
+    plains = {} if target.races_rates else {starts[0]: first}
+    for start in starts[len(plains) :]:
         try:
-            plains[start] = tune_plain(target, start)
+            plains[start] = tune_plain_at_best_rate(target, start) if target.races_rates else tune_plain(target, start)
         except Diverged as error:
             log.warning("%s: no arm of plain tuning from %r: %s", target.task.name, start, error)
     for start, plain in plains.items():
@@ -265,10 +282,11 @@ def _tune_plain_starts(target: TargetRuns, starts: Sequence[str]) -> dict[str, C
     if all(plain.diverged for plain in plains.values()):
         raise RunError(
             f"plain prompt tuning of {target.task.name} diverged in some seed of every start, so there is nothing to "
-            f"compare with: {plains[starts[0]].diverged} (the settings are those of the library's keys: take another "
+            f"compare with: {first.diverged} (the settings are those of the library's keys: take another "
             "library, or mend the rows)"
         )
-    return plains
+    plains.setdefault(starts[0], first)
+    return first, plains
 
 
 def _ranked(target: SoftPrompt, library: Library, config: TransferConfig, out: Path) -> Ranking:
@@ -369,7 +387,14 @@ def _tuned_arm(name: str, candidate: Candidate, source: str | None = None) -> Pr
         folder=candidate.folder,
         tokens=candidate.spent("tokens"),
         files=candidate.files,
+        setting=_rate(candidate),
     )
+
+
+def _rate(candidate: Candidate) -> str:
+    """The learning rate that selection rows chose, as `Arm.setting`; those of seeds with commas between."""
+    rates = dict.fromkeys(prompt.config["learning_rate"] for prompt in candidate.prompts)
+    return f"learning rate = {', '.join(f'{rate:g}' for rate in rates)}" if rates else ""
 
 
 def _transferred_arms(

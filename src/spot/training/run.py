@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from spot.collator import Collator, collator_for
+from spot.collator import Collator, Row, collator_for
 from spot.config import BEHIND, TuneConfig, digest, names_prompt
 from spot.errors import ConfigError, TaskError
 from spot.library.library import resolve
@@ -352,10 +352,11 @@ def demonstration_ids(
     drawn = [pair for turn in zip_longest(*turns) for pair in turn if pair is not None][:count]
     special = set(backbone.tokenizer.all_special_ids)
     end = Tokenization(backbone.tokenizer).encode([(Part(DEMONSTRATION_END, is_row=False),)])[0]
-    demonstrations = []
-    for member, row in drawn:
+    encoded: dict[int, Row] = {}
+    for member in members:
+        places = [place for place, (owner, _) in enumerate(drawn) if owner is member]
         reading = member.task.reading.with_limits(config)
-        [encoded] = collator_for(backbone, member.task, length=config.length, reading=reading).encode([row])
-        tokens = (*encoded.input_ids, *encoded.target_ids, *end)
-        demonstrations.append(tuple(token for token in tokens if token not in special))
-    return demonstrations
+        collator = collator_for(backbone, member.task, length=config.length, reading=reading)
+        encoded |= dict(zip(places, collator.encode([drawn[place][1] for place in places]), strict=True))
+    rows = [encoded[place] for place in range(len(drawn))]
+    return [tuple(token for token in (*row.input_ids, *row.target_ids, *end) if token not in special) for row in rows]
