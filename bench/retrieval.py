@@ -22,8 +22,7 @@ from scipy.stats import spearmanr
 from spot.errors import ConfigError, PromptError, SpotError
 from spot.metrics.scores import bootstrap_interval
 from spot.retrieval.embeddings import SIMILARITIES, similarity
-from spot.retrieval.predictor import BASIS, Gain, expected
-from spot.retrieval.ranking import LEARNED
+from spot.retrieval.predictor import BASIS, LEARNED, RECORD, Gain, expected, recorded
 
 FEWEST_TASKS = 4  # a target and three sources
 TOP = 3
@@ -79,12 +78,15 @@ def predictions(prompts: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray
         kind: np.array([[similarity(target, source, kind) for source in prompts] for target in prompts])
         for kind in SIMILARITIES
     }
-    tables[LEARNED] = np.full((count, count), np.nan)
+    tables |= {name: np.full((count, count), np.nan) for name in (LEARNED, RECORD)}
     gains = [Gain(str(source), str(target), scores[target, source]) for target, source in permutations(range(count), 2)]
     for target in range(count):
         alike = {str(other): tables[BASIS][target, other] for other in range(count) if other != target}
         for source, score in expected(gains, alike, alike).scores.items():  # the target's row and column are not seen
             tables[LEARNED][target, int(source)] = score
+        past = [gain for gain in gains if str(target) not in (gain.source, gain.target)]
+        for source, score in recorded(past, list(alike)).scores.items():
+            tables[RECORD][target, int(source)] = score
     for table in tables.values():
         np.fill_diagonal(table, np.nan)
     return {name: np.round(table, DECIMALS) for name, table in tables.items()}

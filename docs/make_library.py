@@ -31,7 +31,7 @@ spot library build --add reviews.toml --library DIR                           # 
 1. **Calibration.** Settings race on a task or two: all combinations of starts, rates, lengths, optimisers and
    networks over the prompt that the recipe names. Those that can share batches walk as one gang, and at each rung the
    worse half stops, by rows that choose. Rates are multiples of the rms of what the model's first layer is given for
-   its vocabulary, because a rate says nothing without it: that of SmolLM2 is 0.1, that of Gemma 3, which scales its
+   its vocabulary, because a rate says nothing without it: that of SmolLM2 is 0.14, that of Gemma 3, which scales its
    embeddings, 1.0. Seq2seq models begin with the paper's settings (Adafactor at 0.3, weight decay 1e-5, 100 tokens).
 2. **A check.** The setting that wins must beat the frozen model and a constant answer on rows that neither trained
    nor chose, by more than chance, on one task at least. Else the model is said to learn nothing here, with what was

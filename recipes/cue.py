@@ -1,12 +1,16 @@
-"""How the answer cue of causal models was chosen: several cues on several tasks, without a prompt and after 30 steps.
+r"""How the form of a causal model's input was chosen: cues and the chat form on several tasks, frozen and tuned.
 
-    python recipes/cue.py --data DIR [--frozen] > cue.md
+    python recipes/cue.py --data DIR [--tasks trec,cr] [--forms '\nAnswer:;chat'] [--steps 32] [--seeds 0,1] > cue.md
 
-Scores are on 100 selection rows a task, so that no report row chooses a form.
+Each score is shown on the selection rows, by which a form may be chosen, and on the report rows, which choose nothing.
+Without `--steps` nothing is tuned, and only the frozen model is asked. What is asked in the form `chat, asked` is the
+instruction of the task, in the system's turn.
 """
 
 import argparse
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,50 +20,66 @@ from spot.collator import collator_for
 from spot.config import TuneConfig
 from spot.evaluation.scoring import evaluate_rows
 from spot.models.backbone import Backbone
+from spot.reading import Reading
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
+from spot.tasks.task import Task
 from spot.training.run import Member, prepare_run
 from spot.training.tuning import tune_runs
 
-CUES = ("\nAnswer:", "\nLabel:", " =>", "\n", "")
-FROZEN = ("glue/sst2", "trec", "ag_news", "tweet_eval/emotion", "superglue/copa")
-TUNED = ("trec", "ag_news")
+FORMS: dict[str, Callable[[Task], Reading]] = {
+    **{
+        repr(cue).strip("'"): lambda task, cue=cue: replace(task.reading, cue=cue)
+        for cue in ("\nAnswer:", "\nLabel:", " =>", "\n", "")
+    },
+    "chat": lambda task: replace(task.reading, chat=True),
+    "chat, asked": lambda task: replace(task.reading, chat=True, system=task.instruction),
+}
+TASKS = ("cr", "mpqa", "trec", "tweet_eval/sentiment")
 CONFIG = TuneConfig(
-    task="trec", steps=30, batch_size=8, learning_rate=0.01, select_rows=100, report_rows=1, eval_every=30
+    task="trec", steps=32, length=40, batch_size=16, learning_rate=0.02, train_rows=256, select_rows=100, eval_every=8
 )
 
 
 def main() -> None:
-    """Measure every cue and print one row of the table for each."""
+    """Measure each form on each task and print one row of the table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
-    parser.add_argument("--frozen", action="store_true", help="tune nothing")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="names with commas between them")
+    parser.add_argument("--forms", default=";".join(FORMS), help="names of forms with semicolons between them")
+    parser.add_argument("--steps", type=int, default=0, help="steps of tuning; 0: the frozen model alone")
+    parser.add_argument("--rate", type=float, default=CONFIG.learning_rate, help="learning rate")
+    parser.add_argument("--seeds", default="0", help="seeds with commas between them: of order and draw of the rows")
+    parser.add_argument("--report", type=int, default=300, help="report rows a task")
     given = parser.parse_args()
-    data, to_tune = given.data, () if given.frozen else TUNED
     backbone = Backbone.load()
-    nothing = torch.zeros(0, backbone.id.width)
-    tasks = {name: registry.get(name, data) for name in dict.fromkeys((*FROZEN, *to_tune))}
-    rows = {name: split_rows(task, None, CONFIG.select_rows, 1, 0) for name, task in tasks.items()}
-    columns = ("cue", *FROZEN, "mean", *(f"{name}, tuned" for name in to_tune))
-    print("| " + " | ".join(columns) + " |")
-    print("|---" * len(columns) + "|")
-    for cue in CUES:
-        cued = {name: replace(task, reading=replace(task.reading, cue=cue)) for name, task in tasks.items()}
-        frozen = []
-        for name in FROZEN:
-            collator = collator_for(backbone, cued[name])
-            evaluation = evaluate_rows(backbone, nothing, cued[name], collator, rows[name].selection)
-            frozen.append(evaluation.primary)
-        tuned = []
-        for name in to_tune:
-            unseen = Splits(rows[name].train, rows[name].selection, ())
-            with tempfile.TemporaryDirectory() as folder:
-                config = CONFIG.model_copy(update={"task": name})
-                run = prepare_run(config, (Member(cued[name], unseen),), backbone)
-                result = tune_runs([run], backbone, Path(folder))[0].result
-            tuned.append(result.curve[-1].score)
-        mean = sum(frozen) / len(frozen)
-        print(f"| {cue!r} | " + " | ".join(f"{score:.1f}" for score in (*frozen, mean, *tuned)) + " |", flush=True)
+    print("| task | form | seed | steps | selection | report | tokens of an input | seconds |", flush=True)
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for name in given.tasks.split(","):
+        for form in given.forms.split(";"):
+            for seed in map(int, given.seeds.split(",")):
+                task = registry.get(name, given.data)
+                task = replace(task, reading=FORMS[form](task))
+                rows = split_rows(task, CONFIG.train_rows, CONFIG.select_rows, given.report, seed)
+                began = time.monotonic()
+                config = CONFIG.model_copy(
+                    update={"task": name, "seed": seed, "steps": given.steps, "learning_rate": given.rate}
+                )
+                prompt = tuned(task, rows, config, backbone) if given.steps else torch.zeros(0, backbone.id.width)
+                collator = collator_for(backbone, task, length=len(prompt))
+                parts = (rows.selection, list(rows.report))
+                scores = [evaluate_rows(backbone, prompt, task, collator, part).primary for part in parts]
+                sizes = [len(row.input_ids) for row in collator.encode(parts[1])]
+                cells = (name, f"`{form}`", seed, given.steps, *(f"{score:.1f}" for score in scores))
+                more = (f"{sum(sizes) / len(sizes):.0f}", f"{time.monotonic() - began:.0f}")
+                print("| " + " | ".join(map(str, (*cells, *more))) + " |", flush=True)
+
+
+def tuned(task: Task, rows: Splits, config: TuneConfig, backbone: Backbone) -> torch.Tensor:
+    """The prompt [P, D] of one run, at its best step by the selection rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = prepare_run(config, (Member(task, Splits(rows.train, rows.selection, ())),), backbone)
+        return torch.from_numpy(tune_runs([run], backbone, Path(folder))[0].prompt.value)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
 
+import hypothesis
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerFast
@@ -17,6 +18,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrained
 from spot.tasks.origins import WHEEL
 from tests.support.commands import Spot, call
 from tests.support.tiny_models import FAMILIES, SEQ2SEQ, byte_tokenizer, tiny_config
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # other work may run beside the tests
+hypothesis.settings.load_profile("untimed")
 
 USER_CACHE = Path(os.environ.get("SPOT_CACHE") or Path.home() / ".cache" / "spot")
 

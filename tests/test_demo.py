@@ -100,7 +100,7 @@ def test_the_main_job_at_reduced_size(tmp_path, monkeypatch):
     library, backbone = open_library("packaged"), Backbone.load("embedded")
     config = TransferConfig(strategy="auto", budget="2x", steps=library.key_recipe.step, seeds=1, eval_every=12)
     found, page = demo.run(backbone, library, config=config, out=tmp_path)
-    assert [arm.arm for arm in found.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
+    assert [arm.arm for arm in found.arms] == "constant tfidf probe frozen plain:vocabulary source spot".split()
     assert len(found.ranking) == len(found.expected) == len(library.entries())
     assert found.reason and found.rank_by == "learned", "the library ships with its record of transfers"
     assert all(low <= arm.score <= high for arm in found.arms for low, high in [arm.interval])

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spot.config import TuneConfig
 from spot.errors import TaskError
 from spot.prompts.prompt import BackboneId, SoftPrompt, reading_of
 from spot.reading import CUE, Reading, braced, parse_template, past_reading
@@ -37,6 +38,9 @@ def test_a_template_is_read_word_for_word_whatever_the_fields_hold(parts: list[t
         ({"max_input_tokens": 0}, "max_input_tokens is 0"),
         ({"labels": (("1", "good"), ("1", "bad"))}, "the label '1' is named more than once"),
         ({"cue": "\ud800"}, "surrogate"),
+        ({"chat": True, "cue": "\nAnswer:"}, r"chat stands beside the cue '\\nAnswer:'"),
+        ({"system": "Judge it."}, "system .'Judge it.'. stands without chat"),
+        ({"chat": True, "system": "\ud800"}, "surrogate"),
     ],
 )
 def test_what_cannot_be_read_by_is_refused(settings: dict, message: str):
@@ -52,6 +56,22 @@ def test_cue_and_separator_follow_the_kind_of_model_unless_they_are_given():
         assert (given.for_kind(kind).cue, given.for_kind(kind).separator) == ("", "\n")
 
 
+def test_chat_form_has_no_cue_and_no_blank_before_the_answer_unless_one_is_given():
+    reading = Reading(chat=True, system="Judge it.").for_kind("causal")
+    assert (reading.cue, reading.separator, reading.chat) == ("", "", True)
+    assert reading.for_kind("causal") == reading, "as it stands in a prompt file"
+    assert Reading(chat=True, separator=" ").for_kind("causal").separator == " "
+
+
+@pytest.mark.parametrize(
+    ("task", "setting", "used"),
+    [(False, None, False), (False, True, True), (True, None, True), (True, False, False), (True, True, True)],
+)
+def test_a_run_is_in_chat_form_where_its_settings_or_else_its_task_say_so(task, setting, used):
+    reading = Reading(chat=task, system="Judge it." if task else "").with_limits(TuneConfig(task="cr", chat=setting))
+    assert (reading.chat, reading.system) == (used, "Judge it." if task and used else "")
+
+
 def test_two_values_may_share_a_word():
     reading = Reading(labels=(("0", "bad"), ("1", "good"), ("2", "good")))
     assert reading.words == ("bad", "good") and reading.of_labels(("x", "y")) == reading
@@ -60,6 +80,7 @@ def test_two_values_may_share_a_word():
 def test_only_what_is_not_the_default_enters_a_digest():
     assert Reading(template="{a}", labels=(("a", "b"),), max_input_tokens=3).spelling == ""
     assert Reading(cue="").spelling == "{'cue': ''}" and "always" in Reading(end="always").spelling
+    assert Reading(chat=True, system="x").spelling == "{'chat': True, 'system': 'x'}"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from spot.chat import ChatForm, chat_form
 from spot.errors import TaskError
 from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
@@ -61,6 +62,14 @@ class Collator:
     reading: Reading = field(default_factory=Reading)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
+    def __post_init__(self) -> None:
+        """Refuse chat form where the backbone has none, before any row is read.
+
+        Raises:
+            TaskError: the model is seq2seq, or its tokenizer's chat template is none or cannot be used.
+        """
+        _ = self._chat
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The label words; none for open answers."""
@@ -90,6 +99,18 @@ class Collator:
     def _spelled(self) -> Reading:
         """The reading with cue and separator as this kind of model gets them."""
         return self.reading.for_kind(self.kind)
+
+    @cached_property
+    def _chat(self) -> ChatForm | None:
+        """What stands around an input in chat form; None in plain form."""
+        if not self.reading.chat:
+            return None
+        if self.kind == "seq2seq":
+            raise TaskError(
+                "chat form is asked for, and this backbone is a seq2seq model, whose answers follow no turn; expected "
+                "a causal one. Leave chat out."
+            )
+        return chat_form(self.tokenizer, self.reading.system)
 
     @cached_property
     def choices(self) -> tuple[tuple[int, ...], ...]:
@@ -181,10 +202,17 @@ class Collator:
     @cached_property
     def _around(self) -> Around:
         """The special tokens around an input; what a tokenizer puts behind a text must not stand before an answer."""
+        if self._chat is not None:  # the template writes what its model needs, a begin token among it
+            return Around((), ())
         around = self.tokens.around_input
         return replace(around, behind=()) if self.kind == "causal" else around
 
     def _parts(self, example: Example) -> Parts:
+        """What the model reads by who wrote what, the chat template around the input among it."""
+        parts = self._input_parts(example)
+        return parts if self._chat is None else self._chat.around(parts)
+
+    def _input_parts(self, example: Example) -> Parts:
         """An input by who wrote what: fields come from the row, what stands between them from the task's author."""
         if example.sentinels:
             return _marked(example.inputs, example.sentinels)
@@ -198,26 +226,29 @@ class Collator:
     def _shortened(self, parts: Parts, ids: tuple[int, ...], room: int) -> tuple[int, ...]:
         """Cut an input to `room` tokens: where a template made it, in its fields, of which the longest loses first.
 
+        In chat form nothing of the chat template goes.
+
         Raises:
             TaskError: the words of the template alone are too long.
         """
         is_left = self.reading.truncate == "left"
-        if not self.reading.template:  # the forms of the benchmarks are cut as their authors cut them
+        if not self.reading.template and self._chat is None:  # as the authors of the benchmarks cut their forms
             return ids[-room:] if is_left else ids[:room]
         ids, owners = self.tokens.owners(parts)
-        fields = [number for number, part in enumerate(parts) if part.is_row]
-        places = {number: [place for place, owner in enumerate(owners) if owner == number] for number in fields}
-        words = len(ids) - sum(map(len, places.values()))
+        inner = range(len(parts)) if self._chat is None else range(1, len(parts) - 1)
+        fields = [(number,) for number in inner if parts[number].is_row] if self.reading.template else [tuple(inner)]
+        places = [[place for place, owner in enumerate(owners) if owner in field] for field in fields]
+        words = len(ids) - sum(map(len, places))
         if words >= room:
+            template = f"the template {self.reading.template!r:.60}" if self.reading.template else "the chat template"
+            both = " with the chat template around it" if self.reading.template and self._chat else ""
             raise TaskError(
-                f"the words of the template {self.reading.template!r:.60} are {words} tokens, and {room} have room; "
-                f"expected at least one for the fields: give more max_input_tokens (now {self.max_input_tokens}), or a "
-                "shorter template"
+                f"the words of {template}{both} are {words} tokens, and {room} have room; expected at least one for "
+                f"the text of a row: give more max_input_tokens (now {self.max_input_tokens}), or a shorter template"
             )
         gone: set[int] = set()
-        sizes = [len(places[number]) for number in fields]
-        for number, size in zip(fields, levelled(sizes, room - words), strict=True):
-            gone.update(places[number][: len(places[number]) - size] if is_left else places[number][size:])
+        for tokens, size in zip(places, levelled(list(map(len, places)), room - words), strict=True):
+            gone.update(tokens[: len(tokens) - size] if is_left else tokens[size:])
         return tuple(token for place, token in enumerate(ids) if place not in gone)
 
     @cached_property
@@ -238,6 +269,8 @@ class Collator:
         if self.kind == "seq2seq":
             before = self.tokens.around_target.before
             return [ids and before + ids for ids in self.tokens.encode(texts)]
+        if self._chat is not None:
+            return self.tokens.behind(self._chat.around((Part(BEFORE[0]),)), texts)
         if not self._spelled.cue:
             return self.tokens.behind_any(texts)
         return self.tokens.behind((Part(BEFORE[0]), Part(self._spelled.cue or "", is_row=False)), texts)
@@ -260,10 +293,14 @@ class Collator:
     def _end(self) -> tuple[int, ...]:
         """The end token behind an answer, as the reading has it; none where the tokenizer has none.
 
+        In chat form it is what the template ends a turn with, as in Gemma's, which is not the tokenizer's end token.
+
         Raises:
             TaskError: the reading asks for one, and there is none.
         """
         end = self.tokens.end
+        if self._chat is not None and (turn_end := self.tokens.first_special(self._chat.end)) is not None:
+            end = turn_end
         if self.reading.end == "always" and end is None:
             raise TaskError(
                 'end is "always", and this backbone\'s tokenizer has no end token; expected "auto" or "never" here'

@@ -186,6 +186,11 @@ class TuneConfig(BaseModel):
         default=64, ge=2, description="longest open answer in tokens, trained on or generated; longer ones are cut"
     )
     truncate: Literal["right", "left"] = Field(default="right", description="side on which a long input is cut")
+    chat: bool | None = Field(
+        default=None,
+        description="whether an input stands in the model's chat template as what a user says; left out: as the task "
+        "says",
+    )
     eval_every: int = Field(default=20, ge=1, description="steps between evaluations on the selection rows")
     patience: int | None = Field(
         default=None,
@@ -201,6 +206,14 @@ class TuneConfig(BaseModel):
         default=20, ge=1, description="steps between checkpoints; a killed run loses at most these"
     )
     gradient_checkpointing: bool = Field(default=False, description="less memory for more time")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(
+        default=None,
+        description="of the frozen model's weights; auto: bfloat16 where the processor is faster with it; left out: "
+        "float32 on a CPU, bfloat16 on a GPU",
+    )
+    quantise: Literal["4bit", "8bit"] | None = Field(
+        default=None, description="bits of the linear layers of the frozen model (bitsandbytes); left out: all"
+    )
 
     @field_validator("init")
     @classmethod
@@ -318,7 +331,8 @@ class TransferConfig(BaseModel):
     starts: tuple[Literal["vocabulary", "classes", "uniform", "instruction"], ...] = Field(
         default=("vocabulary",),
         min_length=1,
-        description="starts of the plain arms; the task embedding is read from the first",
+        description="starts of the plain arms; the task embedding is read from the first; a task's own instruction is "
+        "added",
     )
     model_learning_rate: float | None = Field(
         default=None,
@@ -351,6 +365,13 @@ class TransferConfig(BaseModel):
         return listed(value)
 
     @property
+    def without_baselines(self) -> "TransferConfig":
+        """The same where nothing is compared beside prompts: what decides the runs."""
+        return self.model_copy(
+            update={name: known.default for name, known in type(self).model_fields.items() if name in LATER}
+        )
+
+    @property
     def baselines(self) -> tuple[Instead, ...]:
         """The arms of `INSTEAD` that run, in its order."""
         asked = (FREE if self.strategy == "auto" else ()) if self.instead is None else self.instead
@@ -370,6 +391,7 @@ class TransferConfig(BaseModel):
 # Of runs, cells and transfers that knew nothing of them: digests leave these out where they have their defaults.
 LATER = (
     *("warmup_steps", "decay", "decay_steps", "reparameterise", "bottleneck", "network_learning_rate"),
+    *("quantise", "precision", "chat"),
     *("instead", "embedding_model", "demonstrations", "lora_rank", "lora_rates", "lora_modules"),
 )
 

@@ -37,8 +37,9 @@ class Reading:
             form makes the text, or where nothing is known of it, as of a mixture.
         task_prefix: whether the data set's name stands in front of each input, as T5 does; of forms and their mixtures.
         cue: ends the input, word for word; None for the default of the kind of model: `CUE` for causal models and
-            nothing for seq2seq.
-        separator: between the input with its cue and the answer; None for the default: a blank for causal models.
+            nothing for seq2seq and in chat form.
+        separator: between the input with its cue and the answer; None for the default: a blank for causal models, and
+            nothing in chat form, whose answer follows the template's generation prompt.
         labels: (value in the rows, word that is answered) of each label; none for open answers.
         decode: `rank` the labels, or `generate` the answer freely.
         end: whether an end token follows an answer: `always`, `never`, or `auto`: for seq2seq and open answers, and
@@ -46,6 +47,8 @@ class Reading:
         max_input_tokens: longest input in tokens, cue and special tokens included, prompt apart; a longer one is cut.
         max_target_tokens: longest open answer in tokens.
         truncate: the side that a long input is cut on, `right` or `left`; with a template, its longest field.
+        chat: whether the input is what a user says in the chat template of a causal model's tokenizer.
+        system: what stands in the system's turn in front of it; empty for what the template has there by itself.
         encoding: of the files that rows were read from; a file that is UTF-8 is read as such.
         quotes: whether a quotation mark encloses cells of CSV and TSV, or is text like any other.
     """
@@ -61,6 +64,8 @@ class Reading:
     max_input_tokens: int = _DEFAULTS["max_input_tokens"]
     max_target_tokens: int = _DEFAULTS["max_target_tokens"]
     truncate: Literal["right", "left"] = _DEFAULTS["truncate"]
+    chat: bool = False
+    system: str = ""
     encoding: str = "utf-8"
     quotes: bool = True
 
@@ -69,7 +74,7 @@ class Reading:
 
         Raises:
             TaskError: a template with a lone brace or without a field, a form beside a template, an unknown word for a
-                choice, a limit below 1, or labels of which two have one value.
+                choice, a limit below 1, chat form beside a cue, or labels of which two have one value.
         """
         if self.form and self.template:
             raise TaskError(f"both a form ({self.form!r}) and a template ({self.template!r}) are given: expected one.")
@@ -89,10 +94,18 @@ class Reading:
             "a".encode(self.encoding)
         except (LookupError, ValueError) as error:
             raise TaskError(f"no encoding {self.encoding!r} of text; common ones: utf-8, utf-16, cp1252.") from error
+        if mistakes := chat_mistakes(self.chat, self.cue, self.system):
+            raise TaskError(f"{mistakes[0]}.")
         values = [value for value, _ in self.labels]
         if doubled := sorted({value for value in values if values.count(value) > 1}):
             raise TaskError(f"the label {doubled[0]!r} is named more than once; name each once.")
-        texts = (self.template, self.cue or "", self.separator or "", *(part for pair in self.labels for part in pair))
+        texts = (
+            self.template,
+            self.cue or "",
+            self.separator or "",
+            self.system,
+            *(part for pair in self.labels for part in pair),
+        )
         if any(_SURROGATE.search(text) for text in texts):
             raise TaskError("the reading settings hold half a surrogate pair, which is no text.")
 
@@ -115,7 +128,7 @@ class Reading:
     def spelling(self) -> str:
         """What a run depends on beside its rows, labels and limits, in one spelling; empty where all is by default."""
         default = Reading()
-        names = ("cue", "separator", "decode", "end")
+        names = ("cue", "separator", "decode", "end", "chat", "system")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(default, name)}
         return repr(changed) if changed else ""
 
@@ -134,7 +147,7 @@ class Reading:
 
     def for_kind(self, kind: str) -> "Reading":
         """With cue and separator spelled out for `causal` or `seq2seq` models."""
-        causal = kind == "causal"
+        causal = kind == "causal" and not self.chat
         cue = self.cue if self.cue is not None else CUE if causal else ""
         separator = self.separator if self.separator is not None else SEPARATOR if causal else ""
         return replace(self, cue=cue, separator=separator)
@@ -144,9 +157,12 @@ class Reading:
         return replace(self, form=other.form, template=other.template, labels=other.labels)
 
     def with_limits(self, settings: TuneConfig) -> "Reading":
-        """With the limits of a run's settings."""
+        """With the limits of a run's settings, and in chat form or not where they say so."""
+        chat = self.chat if settings.chat is None else settings.chat
         return replace(
             self,
+            chat=chat,
+            system=self.system if chat else "",
             max_input_tokens=settings.max_input_tokens,
             max_target_tokens=settings.max_target_tokens,
             truncate=settings.truncate,
@@ -155,6 +171,18 @@ class Reading:
     def of_labels(self, words: tuple[str, ...]) -> "Reading":
         """With these label words, each of which stands in the rows as itself, where no labels are named yet."""
         return self if self.labels or not words else replace(self, labels=tuple((word, word) for word in words))
+
+
+def chat_mistakes(chat: bool, cue: str | None, system: str) -> list[str]:
+    """What contradicts chat form, or asks for it without saying so."""
+    if chat and cue:
+        return [
+            f"chat stands beside the cue {cue!r:.60}: the chat template ends the input with words of its own, expected "
+            "one of the two; drop the cue, or chat"
+        ]
+    if system and not chat:
+        return [f"system ({system!r:.60}) stands without chat, in which it has its turn: write chat = true, or drop it"]
+    return []
 
 
 def parse_template(template: str) -> tuple[tuple[str, str], ...]:

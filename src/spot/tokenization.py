@@ -8,6 +8,7 @@ author of a template or a form wrote can become a special token.
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -132,6 +133,11 @@ class Tokenization:
         ways = [self.behind((Part(words),), texts) for words in BEFORE]
         return [ids[0] if len(set(ids)) == 1 else alone for *ids, alone in zip(*ways, self.encode(texts), strict=True)]
 
+    def first_special(self, text: str) -> int | None:
+        """The special token that an author's text begins with, behind blanks; None where it begins otherwise."""
+        match = self._control_text.match(text.lstrip())
+        return self._control[match[0]] if match else None
+
     def owners(self, parts: Parts) -> tuple[tuple[int, ...], list[int]]:
         """Token ids of a text, and for each token the number of the part that it comes from.
 
@@ -215,8 +221,8 @@ class Tokenization:
         """Whether special tokens among these may come from a row's text; an unknown word alone gives none."""
         if self._control_ids.isdisjoint(ids) or not any(part.is_row for part in parts):
             return False
-        typed = self._control_ids.intersection(ids) - {self.unknown}
-        return bool(typed) or str(self.tokenizer.unk_token or "").casefold() in text.casefold()
+        typed = Counter(token for token in ids if token in self._control_ids) - Counter(self._meant(parts))
+        return bool(typed.keys() - {self.unknown}) or str(self.tokenizer.unk_token or "").casefold() in text.casefold()
 
     def _literal(self, parts: Parts) -> tuple[tuple[int, ...], list[tuple[int, int]], tuple[str, ...]]:
         """Token ids with the rows' parts read as text, the span of each token, and the parts that the spans count in.
@@ -239,10 +245,10 @@ class Tokenization:
             )
         return ids, spans, texts
 
-    def _meant(self, parts: Parts) -> set[int]:
-        """The special tokens that the author's parts spell."""
+    def _meant(self, parts: Parts) -> list[int]:
+        """The special tokens that the author's parts spell, as often as they do."""
         written = (part.text for part in parts if not part.is_row)
-        return {self._control[token] for text in written for token in self._control_text.findall(text)}
+        return [self._control[token] for text in written for token in self._control_text.findall(text)]
 
     @cached_property
     def _control_text(self) -> re.Pattern[str]:

@@ -1,9 +1,14 @@
 """A recipe of three tasks of users, a worker that makes up what it finds, and the skills of the sandbox."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from spot.building.door import plan_library
+from spot.building.plan import BuildPlan
+from spot.building.recipe import LibraryRecipe, read_recipe
+from spot.models.backbone import Backbone
 from tests.support.tuned_tasks import LABELS, write_task
 
 RECIPE = """
@@ -29,3 +34,18 @@ def toy(tmp_path: Path) -> Path:
     path = tmp_path / "toy.toml"
     path.write_text(RECIPE)
     return path
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_folder: Callable[[str], Path]) -> Backbone:
+    return Backbone.load(str(tiny_folder("llama")))
+
+
+@pytest.fixture
+def recipe(toy: Path) -> LibraryRecipe:
+    return read_recipe(toy)
+
+
+@pytest.fixture
+def planned(recipe: LibraryRecipe, backbone: Backbone, tmp_path: Path) -> BuildPlan:
+    return plan_library(recipe, backbone, tmp_path / "library")

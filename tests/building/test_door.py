@@ -1,6 +1,5 @@
 """Builds from plan to card: what is done, what is not done twice, what is refused before anything trains."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,31 +16,7 @@ from spot.errors import ConfigError, LibraryError, RunError, StorageError, TaskE
 from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.retrieval.ranking import retrieve
-from tests.support.made_up_builds import MadeUpWorker
-
-
-@pytest.fixture(scope="module")
-def backbone(tiny_folder: Callable[[str], Path]) -> Backbone:
-    return Backbone.load(str(tiny_folder("llama")))
-
-
-@pytest.fixture
-def recipe(toy: Path) -> LibraryRecipe:
-    return read_recipe(toy)
-
-
-@pytest.fixture
-def planned(recipe: LibraryRecipe, backbone: Backbone, tmp_path: Path) -> BuildPlan:
-    return plan_library(recipe, backbone, tmp_path / "library")
-
-
-def worker(planned: BuildPlan, **bad: object) -> MadeUpWorker:
-    """One for which the second setting is the best."""
-    return MadeUpWorker(planned.identity, planned.settings[-1].learning_rate, **bad)
-
-
-def tasks_in(library: Path) -> list[str]:
-    return [entry.task for entry in Library(library).entries()]
+from tests.support.made_up_builds import tasks_in, worker
 
 
 def test_a_build_fills_the_library_by_the_setting_that_learns(planned: BuildPlan, tmp_path: Path):
@@ -184,34 +159,6 @@ def test_folders_of_other_things_are_refused(recipe: LibraryRecipe, backbone: Ba
         plan_library(recipe, backbone, place)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "build.json"),
-        (b"{", "build.json"),
-        (b"[1]", "build.json"),
-        (b'{"recipe": {}}', "'backbone' is missing"),
-        (b"\xff\xfe", "build.json"),
-    ],
-)
-def test_a_damaged_record_is_one_message(recipe, backbone, planned, tmp_path: Path, content: bytes, words: str):
-    place = tmp_path / "library"
-    build_library(planned, place, executor=worker(planned))
-    (place / "build.json").write_bytes(content)
-    with pytest.raises(LibraryError, match=words):
-        plan_library(recipe, backbone, place)
-
-
-def test_a_recipe_in_a_record_is_checked_like_any_other(recipe, backbone, planned, tmp_path: Path):
-    place = tmp_path / "library"
-    build_library(planned, place, executor=worker(planned))
-    content = json.loads((place / "build.json").read_bytes())
-    content["recipe"]["key_step"] = -3
-    (place / "build.json").write_text(json.dumps(content))
-    with pytest.raises(LibraryError, match="recipe's key_step is -3"):
-        plan_library(recipe, backbone, place)
-
-
 def test_a_source_that_fails_is_said_and_the_others_are_there(planned: BuildPlan, backbone, recipe, tmp_path: Path):
     place = tmp_path / "library"
     outcome = build_library(planned, place, executor=worker(planned, broken={"answer": "its machine burnt"}))
@@ -247,35 +194,6 @@ def test_known_tasks_without_a_data_folder_are_one_message(backbone: Backbone, t
         plan_library(read_recipe("starter"), backbone, tmp_path / "library", data=tmp_path)
 
 
-def test_a_budget_leaves_out_what_it_does_not_hold(recipe, backbone, planned: BuildPlan, tmp_path: Path):
-    first = planned.calibration + planned.check + planned.amount_of(planned.sources[0])
-    less = planned.within(str(first.tokens))
-    assert ([task.title for task in less.sources], less.left_out) == (["mood"], ("answer", "animal"))
-    assert planned.within(str(planned.total.tokens)).left_out == ()
-    least = min(planned.amount_of(task).tokens for task in planned.sources)
-    with pytest.raises(ConfigError, match=r"holds no source.*nothing was trained"):
-        planned.within(str((planned.calibration + planned.check).tokens + least - 1))
-    outcome = build_library(less, tmp_path / "library", executor=worker(planned))
-    assert outcome.added == ("mood",)
-    assert outcome.record is not None and outcome.record.nearness == ()
-    more = plan_library(recipe, backbone, tmp_path / "library")
-    outcome = build_library(more, tmp_path / "library", executor=worker(planned))
-    assert outcome.record is not None and len(outcome.record.nearness) == 2
-    assert tasks_in(tmp_path / "library") == ["animal", "answer", "mood"]
-
-
-@pytest.mark.parametrize("budget", ["2x", "", "much", "0", "-5", "1.5", "0h", "1e6"])
-def test_a_budget_that_says_nothing_is_refused(planned: BuildPlan, budget: str):
-    with pytest.raises(ConfigError, match="expected a time such as"):
-        planned.within(budget)
-
-
-def test_a_time_budget_is_compared_with_what_steps_take_here(planned: BuildPlan):
-    assert planned.within("10h").left_out == ()
-    with pytest.raises(ConfigError, match=r"holds no source.*min"):
-        planned.within("0.000001s")
-
-
 def test_a_disk_without_room_is_said_before_anything_trains(planned: BuildPlan, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(door.shutil, "disk_usage", lambda path: SimpleNamespace(free=planned.disk - 1))
     hand = worker(planned)
@@ -289,19 +207,6 @@ def test_a_race_that_nobody_survives_says_why(planned: BuildPlan, tmp_path: Path
     hand.made_up = lambda job: door.Done(reason="the rows are gone")  # pyright: ignore
     with pytest.raises(RunError, match=r"no setting .* came to the end.*the rows are gone"):
         build_library(planned, tmp_path / "library", executor=hand)
-
-
-def test_tokens_of_the_plan_are_those_that_are_trained(planned: BuildPlan, backbone: Backbone):
-    """All rows of a toy task have nearly one length, so what is foretold must be what a real race counts."""
-    from spot.building.jobs import work
-
-    [race] = planned.races
-    done = work(backbone, race)
-    assert done.reason == ""
-    assert sum(result.tokens for result in done.results) == pytest.approx(planned.calibration.tokens, rel=0.02)
-    source = work(backbone, planned.source(planned.sources[0], planned.settings[0]))
-    [result] = source.results
-    assert result.tokens == pytest.approx(planned.amount_of(planned.sources[0]).tokens, rel=0.02)
 
 
 def test_disk_of_the_plan_holds_what_is_written(
@@ -319,8 +224,3 @@ def test_what_a_build_wrote_can_be_retrieved_from(planned: BuildPlan, tmp_path: 
     library = Library(tmp_path / "library")
     prompt = library.get("mood")
     assert {source.task for source in retrieve(prompt, library, k=2).sources} <= {"mood", "animal", "answer"}
-
-
-def test_measuring_keeps_nothing(planned: BuildPlan, own_cache: Path):
-    assert planned.measured.seconds > 0 and planned.measured.memory > 0
-    assert not (own_cache / "libraries").exists()

@@ -2,10 +2,13 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from spot.building.jobs import TaskCheck, constant_answer, racing, split_choosing
+from spot.building.jobs import TaskCheck, constant_answer, racing, split_choosing, work
+from spot.building.plan import BuildPlan
+from spot.models.backbone import Backbone
 from spot.strategies.halving import Rung
 from spot.tasks.splits import Splits
 from spot.tasks.task import Example, Task
@@ -94,3 +97,28 @@ def test_a_gain_is_over_the_better_of_frozen_and_constant_and_must_be_more_than_
     assert (check.gain, check.learned) == (10.0, True)
     assert TaskCheck(task="any", rows=100, tuned=80.0, frozen=50.0, constant=None, low=-1.0, high=19.0).gain == 30.0
     assert not TaskCheck(task="any", rows=9, tuned=80.0, frozen=75.0, constant=None, low=0.0, high=9.0).learned
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7])
+def test_a_race_that_is_killed_goes_on_and_ends_the_same(
+    planned: BuildPlan, backbone: Backbone, monkeypatch, tmp_path: Path, step: int
+):
+    class Killed(BaseException):
+        """Nobody catches it."""
+
+    def kill(done: int, total: int) -> None:
+        if done == step:
+            raise Killed
+
+    [race] = planned.races
+    whole = work(backbone, race)
+    monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "another"))
+    with pytest.raises(Killed):
+        work(backbone, race, kill)
+    again = work(backbone, race)
+    assert again.prompts == whole.prompts
+    assert [[(point.step, point.score) for point in result.curve] for result in again.results] == [
+        [(point.step, point.score) for point in result.curve] for result in whole.results
+    ]
+    assert [result.dropped for result in again.results] == [result.dropped for result in whole.results]
+    assert any(result.dropped for result in whole.results)

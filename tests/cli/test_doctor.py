@@ -83,3 +83,31 @@ def test_a_backbone_is_compared_with_itself(spot: Spot, tiny, tmp_path: Path, ow
     assert list(own_cache.joinpath("probes").iterdir())
     missing = spot("doctor", "--backbone", tmp_path / "nothing")
     assert missing.code == 2 and "nothing" in missing.err
+
+
+def test_what_a_run_takes_is_said_before_anything_is_loaded(spot: Spot, tiny_folder):
+    folder = tiny_folder("llama")
+    (folder / "model.safetensors").rename(folder / "elsewhere")
+    try:
+        result = spot("doctor", "--backbone", folder, "--steps", 10, "--length", 5, "--json")
+    finally:
+        (folder / "elsewhere").rename(folder / "model.safetensors")
+    assert result.code == 0
+    ways = {row["way"]: row for row in result.json}
+    assert next(iter(ways)) == "plain" and "4bit, gradient checkpointing" in ways
+    assert all(row["memory"] > row["weights"] > 0 and row["seconds"] > 0 and row["fits"] for row in ways.values())
+    bad = spot("doctor", "--backbone", folder, "--steps", 10, "--length", 0)
+    assert bad.code == 2 and "length" in bad.err
+
+
+def test_a_run_that_may_not_fit_is_said_before_loading(monkeypatch, tiny_folder, capsys):
+    from spot.cli import options
+    from spot.config import TuneConfig, make_config
+    from spot.models import memory
+
+    config = make_config(TuneConfig, {"task": "t", "backbone": str(tiny_folder("llama"))})
+    options.warn_of_memory(config)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(memory, "_available", lambda: 100_000)
+    options.warn_of_memory(config)
+    assert "may not fit: the run is estimated to take 0.0 GiB" in capsys.readouterr().err

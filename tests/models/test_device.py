@@ -38,7 +38,7 @@ def test_a_model_is_loaded_where_the_variables_say(tiny_folder, monkeypatch):
 @pytest.mark.parametrize("device", ["gpu", "cuda:999", "cpu:x", "meta-physics"])
 def test_a_device_that_is_not_there_is_refused_by_its_name(monkeypatch, device):
     monkeypatch.setenv("SPOT_DEVICE", device)
-    with pytest.raises(BackboneError, match=rf"'{device}' cannot be used: .*expected cpu, cuda or cuda:1"):
+    with pytest.raises(BackboneError, match=rf"'{device}' cannot be used: .*expected auto, cpu, mps, cuda or cuda:1"):
         placement()
 
 

@@ -17,7 +17,7 @@ from spot.prompts.prompt import BackboneId
 from tests.support import odd_models
 from tests.support.batches import CHOICES, ROWS, batch_of, frozen, prompts_for, relative
 from tests.support.odd_models import plain_nats
-from tests.support.tiny_models import byte_tokenizer
+from tests.support.tiny_models import VOCABULARY, byte_tokenizer
 
 HABITS = ("convolution", "hybrid", "alibi", "alibi_by_key", "window", "late_positions")
 LONG = ([*range(3, 43)], [8, 9], 1)  # longer than every window of the tiny models
@@ -198,3 +198,21 @@ def test_each_wrong_number_is_seen(monkeypatch, tiny, wrong):
     assert not ways.tree
     assert ways.decoding == "equal"
     assert ways == replace(ways, shares=True, together="padded")
+
+
+class Repacks(torch.nn.Linear):
+    """As a quantised layer on some CPUs: from its first call without a gradient on it passes none."""
+
+    repacked = False
+
+    def forward(self, states):
+        self.repacked |= not states.requires_grad
+        return super().forward(states.detach() if self.repacked else states)
+
+
+def test_a_model_that_loses_its_gradient_when_it_answers_is_refused(tiny):
+    model, tokenizer = tiny("llama")
+    layer = model.model.layers[1].mlp.down_proj
+    layer.__class__ = Repacks
+    with pytest.raises(BackboneError, match=r"another gradient once it has been called without one \(by .*repack"):
+        Backbone(model, tokenizer, BackboneId("tiny", "causal", 32, VOCABULARY, "0" * 16))

@@ -32,8 +32,8 @@ SHORT = TransferConfig(steps=4, seeds=2, eval_every=2)
 
 def test_the_arms_are_measured_on_the_same_untouched_rows(backbone, library, tmp_path):
     report = transfer_rows(named("toy"), word_splits("toy"), backbone, library, SHORT, out=tmp_path)
-    assert [entry.arm for entry in report.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
-    frozen, plain, source, spot = report.arms
+    assert [entry.arm for entry in report.arms] == ["constant", "frozen", "plain:vocabulary", "source", "spot"]
+    _, frozen, plain, source, spot = report.arms
     assert frozen.steps == source.steps == 0 and plain.steps == spot.steps == 4
     assert (frozen.parameters, spot.parameters) == (0, 3 * 32)
     assert len(plain.scores) == len(spot.scores) == 2
@@ -86,7 +86,7 @@ def test_average_starts_from_the_weighted_mean(backbone, library, tmp_path):
 def test_none_is_plain_tuning_alone(backbone, library, tmp_path):
     config = SHORT.model_copy(update={"strategy": "none"})
     report = transfer_rows(named("toy"), word_splits("toy"), backbone, library, config, out=tmp_path)
-    assert [arm.arm for arm in report.arms] == ["frozen", "plain:vocabulary"]
+    assert [arm.arm for arm in report.arms] == ["constant", "frozen", "plain:vocabulary"]
     assert report.gain is None and report.ranking == () and "plain prompt tuning" in report.verdict
 
 
@@ -172,13 +172,20 @@ def test_a_further_plain_start_that_diverges_is_no_arm(run, monkeypatch, caplog)
 
     monkeypatch.setattr(transfers, "tune_plain", diverging)
     report = run("best", starts=("vocabulary", "uniform"))
-    assert [one.arm for one in report.arms] == ["frozen", "plain:vocabulary", "source", "spot"]
+    assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "source", "spot"]
     assert "no arm of plain tuning from 'uniform': the loss is nan" in caplog.text
 
 
 def test_the_instruction_of_the_task_starts_a_plain_arm(run):
     report = run("none", starts=("vocabulary", "instruction"))
-    assert [one.arm for one in report.arms] == ["frozen", "plain:vocabulary", "plain:instruction"]
+    assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "plain:instruction"]
+
+
+def test_a_task_that_says_what_is_asked_has_that_start_in_every_transfer(backbone, library, tmp_path, few_resamples):
+    asked = replace(named("toy"), instruction="Say yes or no.")
+    config = CONFIG.model_copy(update={"strategy": "none"})
+    report = transfer_rows(asked, word_splits("toy"), backbone, library, config, out=tmp_path)
+    assert [one.arm for one in report.arms] == ["constant", "frozen", "plain:vocabulary", "plain:instruction"]
 
 
 def test_a_plain_arm_without_one_of_its_seeds_is_nothing_to_compare_with(run, monkeypatch):
@@ -261,7 +268,7 @@ def test_prompts_of_another_backbone_are_passed_over_and_counted(run, library, p
 def test_the_first_start_must_be_that_of_the_keys(run):
     with pytest.raises(ConfigError, match=r"the first of starts is 'uniform'.*expected 'vocabulary'"):
         run("best", starts=("uniform", "vocabulary"))
-    assert [one.arm for one in run("none", starts=("uniform",)).arms] == ["frozen", "plain:uniform"]
+    assert [one.arm for one in run("none", starts=("uniform",)).arms] == ["constant", "frozen", "plain:uniform"]
 
 
 def test_an_average_of_unlike_sources_is_refused(run, monkeypatch):
@@ -279,7 +286,7 @@ def test_an_average_of_unlike_sources_is_refused(run, monkeypatch):
 def test_every_arm_says_what_it_cost(run):
     found = run("best", k=2).to_json()["arms"]
     assert all({"tokens", "relative_cost", "parameters", "shipped"} <= set(one) for one in found)
-    frozen, plain, source, spot = found
-    assert frozen["relative_cost"] == 0 and plain["relative_cost"] == 1
+    constant, frozen, plain, source, spot = found
+    assert constant["relative_cost"] == frozen["relative_cost"] == 0 and plain["relative_cost"] == 1
     assert all(before["tokens"] < after["tokens"] for before, after in pairwise((frozen, source, spot)))
     assert 2 < spot["relative_cost"] < 3

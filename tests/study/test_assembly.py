@@ -95,7 +95,7 @@ def test_existing_prompts_are_taken_as_they_are(planned, worker, tmp_path):
         "target={length=3, key_step=40, steps=40, eval_every=20}",
     )
     outcome = worker.run(made)
-    assert worker.done == {"plain": 4, "pair": 4} and outcome.finished == len(made.cells) == 9
+    assert worker.done == {"plain": 4, "pair": 4, "constant": 4} and outcome.finished == len(made.cells) == 13
     [source] = [record for record in records.read_records(made.records) if record.kind == "source"]
     assert source.score == 84.5 and set(source.embedding) == {"mean", "token"} and source.steps == 0
     for item in worker.items:

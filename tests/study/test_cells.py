@@ -52,6 +52,7 @@ def test_the_cells_are_the_products_of_sources_targets_and_seeds(planned):
         "average": 2 * 3,
         "mixture": 2 * 3,
         "model": 2 * 3 * 2,
+        "constant": 2 * 3,
     }
     assert not of(made, kind="pair", task="glue/mnli", sources=("glue/mnli",))
     assert len({cell.digest for cell in made.cells}) == len(made.cells)
@@ -123,6 +124,38 @@ def test_gangs_are_cells_that_differ_in_their_seeds(planned):
     assert gangs(made.cells[1:])[0].digest != found[0].digest
 
 
+def test_further_learning_rates_have_runs_from_every_start_and_source(planned):
+    base, made = planned(), planned('learning_rates=[0.03, "auto"]', 'starts=["vocabulary", "instruction"]')
+    plain = [(c.start, c.config.learning_rate, c.init_seed) for c in of(made, kind="plain", task="cr", seed=0)]
+    rates = (0.005, 0.03, "auto")
+    assert plain == [
+        *((start, rate, 0) for rate in rates for start in ("vocabulary", "instruction")),
+        ("vocabulary", 0.005, 1),
+    ]
+    assert [c.config.key_step for c in of(made, kind="plain", task="cr", seed=0)] == [24, *[None] * 6]
+    pairs = of(made, kind="pair", task="cr", seed=0, sources=("glue/mnli",))
+    assert [c.config.learning_rate for c in pairs] == list(rates) and len({c.title for c in pairs}) == 3
+    assert len({c.digest for c in made.cells}) == len(made.cells)
+    kinds = ("pair", "average", "mixture", "source", "model", "constant")
+    assert {c.digest for c in base.cells if c.kind in kinds} <= {c.digest for c in made.cells}
+
+
+def test_what_one_would_pick_instead_has_cells_of_its_own(planned):
+    made = planned('instead=["lora", "tfidf"]')
+    arms = [cell.kind for cell in made.cells if cell.task == "cr" and cell.seed == 0][-3:]
+    assert arms == ["constant", "tfidf", "lora"]
+    [plain, *_] = of(made, kind="plain", task="cr", seed=1)
+    for kind in arms:
+        [cell] = of(made, kind=kind, task="cr", seed=1)
+        assert not cell.needs and cell.config == plain.config.model_copy(update={"key_step": None})
+    [rank8], [rank4] = (
+        of(planned('instead=["lora"]', f"lora_rank={r}"), kind="lora", task="cr", seed=0) for r in (8, 4)
+    )
+    assert rank8.digest != rank4.digest and dict(rank4.arm)["lora_rank"] == 4
+    others = [planned(f"lora_rank={r}").cells for r in (8, 4)]
+    assert [cell.digest for cell in others[0]] == [cell.digest for cell in others[1]]
+
+
 def test_each_seed_has_a_draw_of_rows_of_its_own(planned):
     made = planned("target={steps=48, eval_every=12, rows_seed=7}")
     for cell in made.cells:
@@ -138,7 +171,7 @@ def test_each_seed_has_a_draw_of_rows_of_its_own(planned):
 def test_gangs_do_not_grow_with_the_seeds(planned):
     made = planned("seeds=19", 'strategies=["none"]', 'targets=["cr"]', "models=false", "model_mixture=none")
     sizes = Counter(len(gang.cells) for gang in gangs(made.cells))
-    assert sizes == {8: 2 * 5, 3: 5} and sum(size * count for size, count in sizes.items()) == len(made.cells)
+    assert sizes == {8: 2 * 6, 3: 6} and sum(size * count for size, count in sizes.items()) == len(made.cells)
 
 
 def test_runs_with_dropout_walk_alone(planned):

@@ -16,7 +16,7 @@ from spot.study.teaching import lessons
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = ROOT / "studies" / "smollm2" / "cells"
 REPORT = ROOT / "docs" / "studies" / "smollm2"
-COUNT = 523
+COUNT = 577
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from spot.prompts.prompt import SoftPrompt, from_bytes
 from spot.study import records
 from spot.study.cells import Cell, Gang, StudyPlan, Work, gangs, read_plan
 from spot.study.executors import serial
+from spot.study.record_folder import mistakes_of
 from spot.study.records import Record, prompt_file, runs_folder
 from spot.study.scheduler import run
 from spot.study.worker import work
@@ -227,6 +228,40 @@ def test_rows_that_are_not_here_are_a_reason(planned, backbone, tmp_path):
     made = planned('targets=["cr"]')
     found = work(backbone, Work(gang_of(made, "plain", "cr"), data=str(tmp_path)))
     assert found.records == () and str(tmp_path / "cr") in found.reason
+
+
+def test_what_one_would_pick_instead_is_measured_on_the_rows_of_the_prompts(planned, backbone):
+    made = planned('instead=["tfidf"]')
+    plain = done(backbone, Work(gang_of(made, "plain", "blue")))
+    for kind in ("constant", "tfidf"):
+        found = work(backbone, Work(gang_of(made, kind, "blue")))
+        assert found.prompts == (b"", b"") and not found.reason
+        for cell, record, (_, beside, _) in zip(gang_of(made, kind, "blue").cells, found.records, plain, strict=True):
+            [member], _ = members_of(cell.config, None)
+            assert (
+                record.data == beside.data and record.rows == beside.rows and record.answers.rows == beside.answers.rows
+            )
+            assert not mistakes_of(record, made.expected[cell.digest]) and record.seconds >= 0
+            [point] = record.curve
+            if kind == "constant":
+                answers = [row.answers[0] for row in member.splits.train]
+                most = max(member.task.labels, key=answers.count)
+                assert record.config["chosen"] == {"answer": most} and record.tuned == 0
+                share = [row.answers[0] == most for row in member.splits.selection]
+                assert point.score == pytest.approx(100 * np.mean(share))
+                assert record.score == pytest.approx(
+                    100 * np.mean([row.answers[0] == most for row in member.splits.report])
+                )
+
+
+def test_an_arm_that_does_not_suit_a_task_says_why_and_the_others_go_on(planned, backbone, tmp_path):
+    rows = "".join(f"row {n},answer {n % 7} of many\n" for n in range(160))
+    (tmp_path / "open.csv").write_text(f"text,answer\n{rows}")
+    (tmp_path / "open.toml").write_text('name = "open"\nrows = "open.csv"\nanswer = "answer"\n')
+    made = planned('targets=["open.toml"]', 'instead=["tfidf"]')
+    tfidf, constant = (work(backbone, Work(gang_of(made, kind, "open"))).records for kind in ("tfidf", "constant"))
+    assert all(math.isnan(record.score) and "open answers" in record.reason for record in tfidf)
+    assert all(0 <= record.score <= 100 for record in constant)
 
 
 def test_a_run_in_the_cache_of_other_rows_is_made_again(planned, backbone, tmp_path):

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from spot.building.jobs import Check, Done, Job, Race, Source, TaskCheck
+from spot.building.plan import BuildPlan
 from spot.building.recipe import find_title
 from spot.config import TuneConfig
+from spot.library.library import Library
 from spot.prompts.prompt import BackboneId, KeyRecipe, SoftPrompt, to_bytes
 from spot.study.executors import GivenUp
 from spot.training.result import CurvePoint, RunResult
@@ -124,3 +128,13 @@ class MadeUpWorker:
 
     def name(self, config: TuneConfig) -> str:
         return sha256(config.model_dump_json().encode()).hexdigest()[:16]
+
+
+def worker(planned: BuildPlan, **bad: Any) -> MadeUpWorker:
+    """One for which the last setting is the best."""
+    return MadeUpWorker(planned.identity, planned.settings[-1].learning_rate, **bad)
+
+
+def tasks_in(library: Path) -> list[str]:
+    """The tasks that a library has prompts of."""
+    return [entry.task for entry in Library(library).entries()]

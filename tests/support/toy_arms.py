@@ -4,7 +4,7 @@ from pathlib import Path
 
 from spot.evaluation.predictions import Prediction
 from spot.evaluation.scoring import Evaluation
-from spot.strategies.report import Arm, ArmPoint
+from spot.strategies.arms import Arm, ArmPoint
 from tests.support.toy_runs import SPLITS
 
 ANSWERS = tuple(row.answers[0] for row in SPLITS.report)

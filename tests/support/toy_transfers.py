@@ -6,7 +6,8 @@ from typing import Any
 
 from spot.config import TransferConfig
 from spot.storage.run_dir import RunDir
-from spot.strategies.report import Arm, TransferReport
+from spot.strategies.arms import Arm
+from spot.strategies.report import TransferReport
 from spot.training.result import RunResult, read_results
 
 STEPS = 8

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pydantic import with_config
@@ -108,20 +108,21 @@ class Fitted:
     tokens: int = 0
     answer: Callable[[Sequence[Example]], Sequence[Prediction]] = field(repr=False, compare=False)
 
+    @property
+    def described(self) -> str:
+        """The setting in words, such as `C = 10.0`."""
+        return ", ".join(f"{name} = {value}" for name, value in self.setting.items())
+
     def on(self, rows: Sequence[Example]) -> Baseline:
         """Answer rows that chose nothing."""
-        return Baseline(
-            name=self.name,
-            setting=self.setting,
-            selection=self.selection,
-            seconds=self.seconds,
-            parameters=self.parameters,
-            shipped=self.shipped,
-            beside=self.beside,
-            steps=self.steps,
-            tokens=self.tokens,
-            predictions=tuple(self.answer(rows)),
-        )
+        known = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "answer"}
+        return Baseline(**known, predictions=tuple(self.answer(rows)))
+
+
+def fitted_as(baseline: Baseline) -> Fitted:
+    """The arm that gave some answers, which gives no others."""
+    known = {entry.name: getattr(baseline, entry.name) for entry in fields(baseline) if entry.name != "predictions"}
+    return Fitted(**known, answer=lambda _: baseline.predictions)
 
 
 Rank = tuple[float, float]  # of a choice: its selection score, percent, then its mean loss in nats, sign turned

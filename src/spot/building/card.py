@@ -56,12 +56,12 @@ def card(record: BuildRecord, entries: Sequence[Entry], folder: str) -> str:
         for check in record.checks
     ]
     task = entries[0].task if entries else "TASK"
+    counted = "1 soft prompt" if len(entries) == 1 else f"{len(entries)} soft prompts"
     parts = [
         f"# Source prompts for {record.identity.name}",
-        f"{len(entries)} soft prompts for the frozen model {record.identity} ({record.identity.kind}, width "
-        f"{record.identity.width}), made by `spot library build` with the recipe `{recipe.name}`: {record.setting}, "
-        f"batches of {recipe.batch_size}, inputs of up to {recipe.max_input_tokens} tokens, keys at step "
-        f"{recipe.key_step}.",
+        f"{counted} for the frozen model {record.identity}, made by `spot library build` with the recipe "
+        f"`{recipe.name}`: {record.setting}, batches of {recipe.batch_size}, inputs of up to {recipe.max_input_tokens} "
+        f"tokens, keys at step {recipe.key_step}.",
         "## Sources",
         f"Scores are percent, the mean where a task has several metrics, on up to {recipe.report_rows} rows that "
         "chose nothing; `frozen` is the model without a prompt, ranking the same labels.",

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from spot.building.records import (
     write_record,
 )
 from spot.errors import LibraryError, RunError, StorageError
+from spot.evaluation.predictions import Progress
 from spot.library.library import PACKAGED, Library
 from spot.models.backbone import Backbone
 from spot.models.checkpoints import locate
@@ -51,7 +53,7 @@ from spot.study.executors import Executor, GivenUp, serial
 
 log = logging.getLogger(__name__)
 
-Say = Callable[[str], None]  # called with a line when a job is done
+Say = Callable[[str], None]  # called with a line when a job begins or is done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +174,7 @@ def build_library(
     backbone: Backbone | None = None,
     executor: Executor = serial,
     say: Say | None = None,
+    progress: Progress | None = None,
 ) -> BuildOutcome:
     """Do what a plan says.
 
@@ -180,7 +183,8 @@ def build_library(
         library: the folder, as it was planned for.
         backbone: the model, where it is loaded already; an executor on other machines loads its own.
         executor: does the jobs.
-        say: is called with a line when something is done.
+        say: is called with a line when something begins or is done.
+        progress: called after every step of training that is done in this process.
 
     Raises:
         LibraryError: another process changes the library, or a prompt does not belong in it.
@@ -193,7 +197,8 @@ def build_library(
     with lock(locked, cache_dir()):
         building = _Building(plan, place, say or (lambda line: None))
         setup = (lambda: backbone) if backbone is not None and executor is serial else _Loading(plan.backbone)
-        for job, done in executor(setup, jobs.work, building.jobs()):
+        do = partial(jobs.work, progress=progress) if executor is serial else jobs.work
+        for job, done in executor(setup, do, building.jobs()):
             building.land(job, done)
         return building.outcome()
 
@@ -215,7 +220,7 @@ class _Building:
     Attributes:
         plan: that is followed.
         place: folder of the library.
-        say: is called with a line when something is done.
+        say: is called with a line when something begins or is done.
         landed: job's digest -> what came of it.
         trials, checks, record, added, failed: as in `BuildOutcome`.
     """
@@ -236,6 +241,9 @@ class _Building:
         if self.record is None and not (yield from self._calibrate()):
             return
         assert self.record is not None
+        if self.plan.calibrate:
+            recipe = self.plan.recipe.model_dump(mode="json")
+            self.record = replace(self.record, recipe=recipe, missing=self.plan.missing)
         setting = self.record.setting
         self.trials, self.checks = self.record.trials, self.record.checks
         sources = {task.title: self.plan.source(task, setting) for task in self.plan.sources}
@@ -304,6 +312,7 @@ class _Building:
             if done is not None:
                 self._take(job, done, known=True)
             else:
+                self.say(f"{job.title} ...")
                 yield job
         while any(job.digest not in self.landed for job in wanted):
             yield None

@@ -14,7 +14,7 @@ from pydantic import with_config
 
 from spot.config import TuneConfig, digest
 from spot.errors import SpotError, StorageError
-from spot.evaluation.predictions import Prediction
+from spot.evaluation.predictions import Prediction, Progress
 from spot.evaluation.scoring import Evaluation, evaluate_rows, interval, score_predictions
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import from_bytes, to_bytes
@@ -91,9 +91,17 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One source prompt; `again` for a second seed, which goes no further than the key step and is not scored."""
+    """One source prompt.
+
+    Attributes:
+        config: of its run.
+        task: its name.
+        again: a second seed, which goes no further than the key step and is not scored.
+        origin, data: as in `Race`.
+    """
 
     config: TuneConfig
+    task: str
     origin: str
     again: bool = False
     data: str | None = None
@@ -106,7 +114,7 @@ class Source:
     @property
     def title(self) -> str:
         """For people."""
-        return f"{self.config.task} again, seed {self.config.seed}" if self.again else self.config.task
+        return f"{self.task} again, seed {self.config.seed}" if self.again else self.task
 
 
 Job = Race | Check | Source
@@ -163,8 +171,13 @@ class Done:
     reason: str = ""
 
 
-def work(backbone: Backbone, job: Job) -> Done:
+def work(backbone: Backbone, job: Job, progress: Progress | None = None) -> Done:
     """Do a job.
+
+    Args:
+        backbone: the frozen model.
+        job: what to do.
+        progress: called after every step of training.
 
     Returns:
         Results and prompts; of a job that cannot be done, such as one whose rows are not here, the reason.
@@ -174,8 +187,8 @@ def work(backbone: Backbone, job: Job) -> Done:
     """
     try:
         if isinstance(job, Race):
-            return _race(backbone, job)
-        return _check(backbone, job) if isinstance(job, Check) else _source(backbone, job)
+            return _race(backbone, job, progress)
+        return _check(backbone, job) if isinstance(job, Check) else _source(backbone, job, progress)
     except StorageError:
         raise
     except SpotError as error:
@@ -243,7 +256,7 @@ def _members(config: TuneConfig, confirm_rows: int, data: str | None) -> tuple[M
     return split_choosing(member, config.select_rows, confirm_rows)
 
 
-def _race(backbone: Backbone, job: Race) -> Done:
+def _race(backbone: Backbone, job: Race, progress: Progress | None) -> Done:
     """Let settings race; the prompts of those that came to the end go back."""
     members = {config.task: _members(config, job.confirm_rows, job.data)[0] for config in job.configs[: job.tasks]}
     starts: dict[tuple[str, ...], torch.Tensor] = {}
@@ -260,7 +273,7 @@ def _race(backbone: Backbone, job: Race) -> Done:
 
     rule = Rule(digest(job.configs[0], "race", repr(job.rungs)), losers) if job.rungs else None
     try:
-        tuned = tune_runs(runs, backbone, runs_folder() / gang_digest(runs, rule), rule=rule)
+        tuned = tune_runs(runs, backbone, runs_folder() / gang_digest(runs, rule), progress, rule)
     except Diverged as error:
         return Done(results=error.results)
     ended = {
@@ -315,13 +328,13 @@ def constant_answer(task: Task, choosing: Sequence[Example], rows: Sequence[Exam
     return given(max(task.labels, key=lambda label: given(label, choosing).primary), rows)
 
 
-def _source(backbone: Backbone, job: Source) -> Done:
+def _source(backbone: Backbone, job: Source, progress: Progress | None) -> Done:
     """Tune a source and score it."""
     members, name = members_of(job.config, None if job.data is None else Path(job.data))
     if job.again:
         members = tuple(member.unreported for member in members)
     run = prepare_run(job.config, members, backbone, name=name)
-    [tuned] = tune_runs([run], backbone, runs_folder() / run.digest)
+    [tuned] = tune_runs([run], backbone, runs_folder() / run.digest, progress)
     if tuned.result.diverged:
         return Done(reason=tuned.result.diverged)
     return Done(results=(tuned.result,), prompts={0: to_bytes(tuned.prompt)})

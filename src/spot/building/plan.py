@@ -28,7 +28,7 @@ from spot.training.run import members_of, prepare_run
 
 SAMPLE_ROWS = 256  # whose tokens are counted
 READING = 1 / 3  # of the work on a token that trains, for one that is only read: no gradient
-RACE_EVALUATIONS = 8  # of a race that is run to its end: the first rung of eight settings stands on the first
+RACE_EVALUATIONS = 4  # of a race that is run to its end: a quarter of the steps tells settings apart, less does not
 FULL_ARRAYS = 3 + 5  # [P, D] float32 of a run's prompt file and its checkpoint
 RECORD_BYTES = 20_000  # of a run's other files
 
@@ -160,7 +160,7 @@ class BuildPlan:
             "seed": int(again),
         }
         config = run_config(recipe, self.backbone, task.reference, setting, **changes)
-        return Source(config=config, again=again, origin=self.origin((task,)), data=self.data)
+        return Source(config=config, task=task.title, again=again, origin=self.origin((task,)), data=self.data)
 
     @property
     def calibration(self) -> Amount:

@@ -43,7 +43,7 @@ class Grid:
 
 
 GRIDS: Mapping[str, Grid] = {
-    "causal": Grid(("adamw",), (0.03, 0.1, 0.3, 1.0), (), (20,), 0.0),
+    "causal": Grid(("adamw",), (0.03, 0.1, 0.3, 1.0, 3.0), (), (20,), 0.0),
     # The paper's settings come first (SPoT, footnote 7), then others in the model's own unit.
     "seq2seq": Grid(("adafactor",), (0.03, 0.1, 0.3), (0.3,), (100,), 1e-5),
 }
@@ -68,7 +68,7 @@ class LibraryRecipe(BaseModel):
     key_step: int = Field(
         24, ge=1, le=MOST_STEPS, description="step at which task embeddings are read; no source trains less"
     )
-    batch_size: int = Field(16, ge=1, le=100_000, description="rows a step")
+    batch_size: int = Field(8, ge=1, le=100_000, description="rows a step")
     micro_batch: int | None = Field(None, ge=1, description="rows in memory at a time; left out: those of one run")
     max_input_tokens: int = Field(96, ge=1, description="longest input in tokens; longer ones are cut")
     max_target_tokens: int = Field(64, ge=2, description="longest open answer in tokens")

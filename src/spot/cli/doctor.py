@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import PACKAGED, Json, example
-from spot.cli.output import emit, table
+from spot.cli.options import PACKAGED, Json, Settings, example, overrides, setting
+from spot.cli.output import emit, progress, table
+from spot.config import TuneConfig, load_config
 from spot.errors import SpotError
 from spot.storage.files import cache_dir
 
@@ -49,6 +50,13 @@ class Check:
         return "ok" if self.ok else "optional" if self.optional else "missing"
 
 
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Estimate memory and time of a run of so many steps; nothing is loaded."),
+]
+AnswerTokens = Annotated[int, typer.Option(min=1, metavar="N", help="Tokens of an answer, for the estimate.")]
+
+
 Model = Annotated[
     str | None,
     typer.Option(
@@ -57,12 +65,32 @@ Model = Annotated[
 ]
 
 
-@app.command(epilog=example("spot doctor", "spot doctor --backbone ./my-model"))
-def doctor(backbone: Model = None, as_json: Json = False) -> None:
+@app.command(
+    epilog=example(
+        "spot doctor", "spot doctor --backbone ./my-model", "spot doctor --backbone t5-xl --steps 1000 --length 100"
+    )
+)
+def doctor(
+    backbone: Model = None,
+    steps: Steps = None,
+    length: Annotated[str | None, setting(TuneConfig, "length", "P")] = None,
+    batch_size: Annotated[str | None, setting(TuneConfig, "batch_size", "N")] = None,
+    max_input_tokens: Annotated[str | None, setting(TuneConfig, "max_input_tokens", "N", "--input-tokens")] = None,
+    answer_tokens: AnswerTokens = 4,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
     """Say what this machine has, what is missing, and the line that installs it; nothing is downloaded.
 
-    With --backbone: how the rows of that model are computed, compared with what it gives for each row alone.
+    With --backbone: how the rows of that model are computed, compared with what it gives for each row alone. With
+    --steps too: what a run takes, plain, with gradient checkpointing and quantised, before a weight is loaded; the
+    backbone may then be the name of a shape, such as t5-small to t5-xxl, llama-8b or llama-70b.
     """
+    if steps is not None:
+        given = overrides(steps=steps, length=length, batch_size=batch_size, max_input_tokens=max_input_tokens)
+        config = load_config(TuneConfig, None, [*(settings or []), "task=estimate", *given])
+        _estimate(config.model_copy(update={"backbone": backbone or config.backbone}), answer_tokens, as_json)
+        return
     checks = [*_model(backbone)] if backbone else [*_machine(), *_packages(), *_data(), *_cache()]
     rows = [(check.name, check.state, check.found, check.todo or None) for check in checks]
     emit([asdict(check) for check in checks], as_json, table(("what", "state", "found", "to do"), rows))
@@ -127,6 +155,62 @@ def _model(name: str) -> Iterator[Check]:
             ),
             todo="; ".join(ways.notes),
         )
+
+
+def _estimate(config: TuneConfig, answer_tokens: int, as_json: bool) -> None:
+    """Print what a run takes in each way to run it."""
+    from spot.models.checkpoints import architecture_named
+    from spot.models.device import placement
+    from spot.models.estimate import Work, estimates, evaluations_of
+    from spot.models.memory import free_on, program
+    from spot.models.speed import measured_speed
+
+    place, precision = placement()
+    with progress(f"estimating {config.backbone}"):
+        architecture = architecture_named(config.backbone)
+        work = Work.of(config, answer_tokens)
+        speed = measured_speed(place, precision)
+        taken = estimates(architecture, work, precision)
+    free, start = free_on(place), program() if place.type == "cpu" else 0
+    calls = evaluations_of(config, work)
+    rows = []
+    for way, found in taken.items():
+        need = start + found.memory
+        rows.append(
+            {
+                "way": str(way),
+                "weights": found.weights,
+                "memory": need,
+                "free": free,
+                "fits": free is None or need <= free,
+                "seconds": found.seconds(speed, config.steps, calls),
+            }
+        )
+    first = next(iter(taken.values()))
+    lines = [
+        f"{config.backbone}: {first.parameters:,} parameters in {str(precision).removeprefix('torch.')} on {place}; "
+        f"{config.steps:,} steps of {work.rows} rows, {work.length} prompt + {work.input_tokens} input + "
+        f"{work.target_tokens} answer tokens, {work.at_once} rows at once",
+        "",
+        table(
+            ("way", "weights, GB", "memory, GB", "free, GB", "fits", "hours"),
+            [
+                (
+                    row["way"],
+                    row["weights"] / GB,
+                    row["memory"] / GB,
+                    None if free is None else free / GB,
+                    "yes" if row["fits"] else "no",
+                    f"{row['seconds'] / 3600:.2f}",
+                )
+                for row in rows
+            ],
+        ),
+        "",
+        "Estimates: memory is counted from the steps themselves, time from a measurement of a second on this machine "
+        "as it is now (docs/scale.md). Quantised layers take longer than is said here.",
+    ]
+    emit(rows, as_json, *lines)
 
 
 def _memory() -> tuple[float | None, float | None]:

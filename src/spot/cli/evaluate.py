@@ -18,6 +18,7 @@ from spot.cli.options import (
     MaxRatio,
     MaxRow,
     PromptName,
+    Quantise,
     Quotes,
     Sheet,
     example,
@@ -94,6 +95,7 @@ def evaluate(
     data: Data = None,
     rows: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.  [default: all]")] = None,
     backbone: BackboneName = None,
+    quantise: Quantise = None,
     decode: Decode = None,
     max_input_tokens: InputTokens = None,
     max_target_tokens: TargetTokens = None,
@@ -121,7 +123,8 @@ def evaluate(
     }
     limits = {key: value for key, value in asked.items() if value is not None}
     common_reading(read, limits, prompts)  # what cannot vote is refused before the model loads
-    model = backbone or (read[0].backbone if read else "embedded")
+    wanted = backbone or (read[0].backbone if read else "embedded")
+    model = wanted if quantise is None else load_backbone(wanted, quantise)
     with progress(f"scoring {name}") as step:
         result = evaluate(read, model, name, split=split, rows=rows, data=data, decode=decode, progress=step, **limits)
     members = (result,) if isinstance(result, TaskScores) else result.members
@@ -165,6 +168,7 @@ def predict(
     ] = None,
     decode: Decode = None,
     backbone: BackboneName = None,
+    quantise: Quantise = None,
     as_json: Json = False,
 ) -> None:
     """Answer rows: one line of JSON a row, with label and probabilities, or with the text of an open answer.
@@ -182,7 +186,7 @@ def predict(
     reading = reading_for(soft_prompt, known, template=template)
     given = file_format(kind, encoding, delimiter, quotes, header, sheet, max_row, max_ratio)
     examples = read_inputs(source, reading, given)
-    model = load_backbone(backbone or soft_prompt.backbone)
+    model = load_backbone(backbone or soft_prompt.backbone, quantise)
     with progress(f"answering {len(examples)} rows") as step:
         predictions = predict_inputs(soft_prompt, model, examples, reading, decode, step)
     values = [prediction.to_json() for prediction in predictions]

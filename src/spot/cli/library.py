@@ -215,20 +215,21 @@ def build(
         with progress("measuring a few steps"):
             planned = plan_library(wanted, model, library, data=data, budget=budget, name=name)
     if plan:
-        emit(planned.to_json(), as_json, *_planned(planned))
+        emit(planned.to_json(), as_json, *_planned(planned), _parts(planned))
         return
-    for line in _planned(planned)[:-1]:
+    for line in _planned(planned):
         note(line)
     executor = executor_named("serial", address)
-    with progress(f"building {library}"):
-        outcome = build_library(planned, library, backbone=None if address else model, executor=executor, say=note)
+    held = None if address else model
+    with progress(f"building {library}") as step:
+        outcome = build_library(planned, library, backbone=held, executor=executor, say=note, progress=step)
     emit(outcome.to_json(), as_json, *_built(outcome))
     if outcome.record is None:
         raise typer.Exit(PROBLEMS)
 
 
-def _planned(plan: "BuildPlan") -> list["str | Table"]:
-    """A plan for people."""
+def _planned(plan: "BuildPlan") -> list[str]:
+    """A plan for people, in lines."""
     total = plan.total
     lines = [f"recipe {plan.recipe.name} on {plan.identity}: {len(plan.sources)} sources"]
     if not plan.calibrated:
@@ -242,11 +243,16 @@ def _planned(plan: "BuildPlan") -> list["str | Table"]:
         f"about {total.tokens:,} text tokens, {total.seconds / 60:.0f} minutes here, "
         f"{plan.measured.memory / 2**30:.1f} GiB of memory, {plan.disk / 1e6:,.0f} MB of disk"
     )
+    return lines
+
+
+def _parts(plan: "BuildPlan") -> "Table":
+    """What each part of a plan takes."""
     parts = [] if plan.calibrated else [("calibration", None, plan.calibration)]
     parts += [(task.title, task.steps, plan.amount_of(task)) for task in plan.sources]
     parts += [] if not plan.check.tokens else [("second seeds", plan.recipe.key_step, plan.check)]
     rows = [(name, steps, amount.tokens, amount.seconds / 60) for name, steps, amount in parts]
-    return [*lines, table(("part", "steps", "text tokens", "minutes"), rows)]
+    return table(("part", "steps", "text tokens", "minutes"), rows)
 
 
 def _built(outcome: "BuildOutcome") -> list["str | Table"]:

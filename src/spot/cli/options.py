@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from spot.cli.output import progress
+from spot.cli.output import note, progress
 
 if TYPE_CHECKING:
+    from spot.config import TuneConfig
     from spot.library.library import Library
     from spot.models.backbone import Backbone
     from spot.prompts.prompt import BackboneId, SoftPrompt
@@ -40,6 +41,14 @@ BackboneName = Annotated[
         "--backbone",
         metavar="NAME",
         help="embedded, a Hugging Face id, a folder or a GGUF file.  [default: the prompt's, if here]",
+    ),
+]
+Quantise = Annotated[
+    str | None,
+    typer.Option(
+        "--quantise",
+        metavar="4bit|8bit",
+        help="Bits of the frozen model's linear layers; needs bitsandbytes.  [default: all]",
     ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting.")]
@@ -94,8 +103,12 @@ def read_prompt(name: str) -> "SoftPrompt":
     return resolve(name)
 
 
-def load_backbone(wanted: "str | BackboneId") -> "Backbone":
+def load_backbone(wanted: "str | BackboneId", quantise: str | None = None) -> "Backbone":
     """The frozen model that the user names, or that a prompt says it belongs to, shown while it loads.
+
+    Args:
+        wanted: the model.
+        quantise: as `Backbone.load` takes it.
 
     Raises:
         BackboneError: it cannot be had.
@@ -104,7 +117,33 @@ def load_backbone(wanted: "str | BackboneId") -> "Backbone":
 
     name = wanted if isinstance(wanted, str) else wanted.name
     with progress(f"loading {name if name.isprintable() else repr(name)}"):
-        return Backbone.load(wanted)
+        return Backbone.load(wanted, quantise=quantise)
+
+
+def warn_of_memory(config: "TuneConfig") -> None:
+    """Say before a model is loaded that a run may need more memory than there is; it stops nobody.
+
+    A model that takes less than a quarter of what is free is not looked at: counting takes seconds.
+    """
+    from spot.models.checkpoints import architecture_named
+    from spot.models.device import placement
+    from spot.models.estimate import Way, Work, estimates
+    from spot.models.memory import free_on, gigabytes
+
+    place, precision = placement()
+    free = free_on(place)
+    architecture = architecture_named(config.backbone)
+    weights = sum(parameter.numel() for parameter in architecture.paper.parameters()) * precision.itemsize
+    if free is None or 4 * weights < free:
+        return
+    way = Way(config.quantise, config.gradient_checkpointing)
+    found = estimates(architecture, Work.of(config, config.max_target_tokens), precision, [way]).get(way)
+    if found is not None and found.memory > free:
+        note(
+            f"{config.backbone} may not fit: the run is estimated to take {gigabytes(found.memory)}, and "
+            f"{gigabytes(free)} are free. `spot doctor --backbone {config.backbone} --steps {config.steps}` shows what "
+            "takes less, such as --set micro_batch=4, --set gradient_checkpointing=true or --quantise 4bit."
+        )
 
 
 def open_sources(name: str) -> "Library":

@@ -16,6 +16,7 @@ from spot.storage.text import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
+SILENCE = 30.0  # seconds after which work that goes on says so where stderr is no terminal
 PIPE_WIDTH = 240  # columns where stdout is no terminal: a table is then as wide as its content
 QUIET_VARIABLES = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
@@ -130,8 +131,36 @@ def scores(percents: Mapping[str, float]) -> str:
 
 
 @contextmanager
+def news(room: str) -> Iterator[None]:
+    """Show on stderr what a room of the package logs for information, as soon as it does.
+
+    Args:
+        room: such as `strategies`.
+    """
+    logger = logging.getLogger(f"spot.{room}")
+    handler = _NewsHandler(logging.INFO)
+    handler.addFilter(lambda record: record.levelno == logging.INFO)  # warnings are shown already
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _NewsHandler(logging.Handler):
+    """Hands records to `note`, which finds the stderr of the moment: a bar keeps its lines above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        note(record.getMessage())
+
+
+@contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show on stderr how far some work is: a bar on a terminal, else a line at its start and one at its end.
+    """Show on stderr how far some work is: a bar on a terminal, else lines at its start, at its end and now and then.
 
     Args:
         label: what is being done, such as `tuning cr`.
@@ -142,7 +171,15 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     began = time.monotonic()
     if not sys.stderr.isatty():
         note(f"{label} ...")
-        yield lambda done, total: None
+        said = began
+
+        def say(done: int, total: int) -> None:
+            nonlocal said
+            if time.monotonic() - said >= SILENCE:
+                said = time.monotonic()
+                note(f"{label}: {done} of {total}, {said - began:.0f} s")
+
+        yield say
         note(f"{label}: {time.monotonic() - began:.1f} s")
         return
     from rich.console import Console

@@ -10,6 +10,7 @@ from spot.cli.options import (
     Data,
     Json,
     LibraryName,
+    Quantise,
     SelectRows,
     TaskName,
     TrainRows,
@@ -40,6 +41,7 @@ def retrieve(
     train_rows: TrainRows = None,
     select_rows: SelectRows = SELECT_ROWS,
     backbone: BackboneName = None,
+    quantise: Quantise = None,
     as_json: Json = False,
 ) -> None:
     """Rank the prompts of a library by how much their tasks resemble a new task.
@@ -64,7 +66,7 @@ def retrieve(
 
     model_id, recipe = opened.backbone, opened.key_recipe
     assert model_id is not None and recipe is not None, "`open_sources` refuses such a library"
-    model = load_backbone(backbone or model_id)
+    model = load_backbone(backbone or model_id, quantise)
     with progress(f"tuning {new_task.name} up to step {recipe.step}") as step:
         target = embed_target(new_task, rows, model, recipe, progress=step)
     ranked = ranking.retrieve(target, opened, k=k, rank_by=rank_by, without={new_task.name})

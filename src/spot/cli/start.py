@@ -12,7 +12,7 @@ from types import FrameType
 
 from spot.cli import GOES_ON, INTERRUPTED
 
-SECONDS_TO_STOP = 5  # after Ctrl-C; then the process ends, whatever has swallowed the interrupt, as C code may
+SECONDS_TO_STOP = 5  # after Ctrl-C; then the process ends, whatever has swallowed the interrupt
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 

@@ -13,6 +13,7 @@ from spot.cli.options import (
     Data,
     Json,
     LibraryName,
+    Quantise,
     ReportRows,
     SelectRows,
     Settings,
@@ -24,7 +25,7 @@ from spot.cli.options import (
     overrides,
     setting,
 )
-from spot.cli.output import emit, progress, table
+from spot.cli.output import emit, news, progress, table
 from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, load_config
 from spot.errors import ConfigError
 from spot.rendering.tables import cell_text
@@ -75,6 +76,7 @@ def transfer(
     restarts: Annotated[str | None, setting(TransferConfig, "restarts", "N")] = None,
     steps: Annotated[str | None, setting(TransferConfig, "steps", "N")] = None,
     seeds: Annotated[str | None, setting(TransferConfig, "seeds", "S")] = None,
+    instead: Annotated[str | None, optional("instead", "ARMS", "--with")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     train_rows: TrainRows = None,
@@ -82,6 +84,7 @@ def transfer(
     report_rows: ReportRows = REPORT_ROWS,
     data: Data = None,
     backbone: BackboneName = None,
+    quantise: Quantise = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of all runs.  [default: in the cache]")
     ] = None,
@@ -89,16 +92,25 @@ def transfer(
 ) -> None:
     """Tune a task from scratch and from the nearest prompts of a library, at equal steps, and compare them.
 
-    Scores are percent on rows that chose nothing, with 95 % intervals. The cost of an arm is what it took to train for
-    the task in all, candidates that lost and the search included, as a multiple of one plain run. An interrupted
-    transfer goes on when the same command is given again. What each source gained is remembered for --rank-by learned:
-    in the library, or in the user's cache where that cannot be written.
+    Scores are percent on rows that chose nothing, with 95 % intervals; `selection` is the score on the rows that make
+    every choice. The cost of an arm is what it took to train for the task in all, candidates that lost and the search
+    included, as a multiple of one plain run. With --with, arms that one would pick instead of a prompt learn from the
+    same rows. What is known on the way is shown at once. An interrupted transfer goes on when the same command is given
+    again. What each source gained is remembered for --rank-by learned: in the library, or in the user's cache where
+    that cannot be written.
     """
     from spot.tasks import registry
     from spot.tasks.splits import split_rows
 
     given = overrides(
-        strategy=strategy, rank_by=rank_by, k=k, budget=budget, restarts=restarts, steps=steps, seeds=seeds
+        strategy=strategy,
+        rank_by=rank_by,
+        k=k,
+        budget=budget,
+        restarts=restarts,
+        steps=steps,
+        seeds=seeds,
+        instead=instead,
     )
     resolved = load_config(TransferConfig, config, [*(settings or []), *given])
     opened = open_sources(library)
@@ -109,26 +121,44 @@ def transfer(
 
     model_id = opened.backbone
     assert model_id is not None, "`open_sources` refuses such a library"
-    model = load_backbone(backbone or model_id)
-    with progress(f"tuning {target.name} from scratch and from the library") as step:
+    model = load_backbone(backbone or model_id, quantise)
+    with progress(f"tuning {target.name} from scratch and from the library") as step, news("strategies"):
         report = transfer_task(
-            target, model, library=opened, rows=rows, data=data, out=out, progress=step, **resolved.model_dump()
+            target, model, library=opened, rows=rows, data=data, out=out, progress=step, **dict(resolved)
         )
     emit(report.to_json(), as_json, *_shown(report))
 
 
 def _shown(report: "TransferReport") -> "list[str | Table]":
     """A report for people."""
-    columns = ("arm", "source", "score", "95 % interval", "steps", "seconds", "cost")
+    from spot.strategies.advice import size_text
+
+    columns = (
+        "arm",
+        "source",
+        "selection",
+        "score",
+        "95 % interval",
+        "steps",
+        "seconds",
+        "cost",
+        "parameters",
+        "to ship",
+        "chosen",
+    )
     rows = [
         (
             arm.arm,
             arm.source,
+            arm.selection,
             arm.score,
             f"{cell_text(arm.interval[0])} to {cell_text(arm.interval[1])}",
             arm.steps,
             arm.seconds,
             f"{arm.relative_cost:.2f}x",
+            arm.parameters,
+            size_text(arm.bytes),
+            arm.setting or None,
         )
         for arm in report.arms
     ]
@@ -140,10 +170,13 @@ def _shown(report: "TransferReport") -> "list[str | Table]":
         table(columns, rows),
         "",
         report.verdict,
+        *report.warnings,
+        *(f"not run: {reason}" for reason in report.not_run.values()),
         f"strategy: {strategy}",
         f"chosen by selection rows: {report.chosen}",
         f"prompt: {report.prompt_file}",
         f"runs: {report.run}",
+        report.advice,
     ]
 
 

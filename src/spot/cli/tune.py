@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example, overrides, setting
+from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example, overrides, setting, warn_of_memory
 from spot.cli.output import emit, progress, scores
 from spot.config import TuneConfig, load_config
 from spot.storage.files import cache_dir
@@ -27,6 +27,7 @@ def tune(
     length: Annotated[str | None, setting(TuneConfig, "length", "P")] = None,
     init: Annotated[str | None, setting(TuneConfig, "init", "KIND")] = None,
     seed: Annotated[str | None, setting(TuneConfig, "seed", "S")] = None,
+    quantise: Annotated[str | None, setting(TuneConfig, "quantise", "4bit|8bit")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder.  [default: in the cache]")] = None,
@@ -39,6 +40,7 @@ def tune(
     that was interrupted goes on when the same command is given again, and one that is finished is only read.
     """
     given = overrides(task=task, backbone=backbone, method=method, steps=steps, length=length, init=init, seed=seed)
+    given += overrides(quantise=quantise)
     resolved = load_config(TuneConfig, config, [*(settings or []), *given])
 
     from spot.models.backbone import Backbone
@@ -48,8 +50,14 @@ def tune(
     from spot.training.tuning import TunedPrompt, tune_runs
 
     members, name = members_of(resolved, data)
+    warn_of_memory(resolved)
     with progress(f"loading {resolved.backbone}"):
-        model = Backbone.load(resolved.backbone, gradient_checkpointing=resolved.gradient_checkpointing)
+        model = Backbone.load(
+            resolved.backbone,
+            dtype=resolved.precision,
+            gradient_checkpointing=resolved.gradient_checkpointing,
+            quantise=resolved.quantise,
+        )
     run = prepare_run(resolved, members, model, name=name)
     folder = out or cache_dir() / "runs" / run.digest
     with progress(f"tuning {run.title}") as step:

@@ -22,7 +22,7 @@ from spot.models.batch import Batch, Prefix
 from spot.models.causal import CausalRows
 from spot.models.checkpoints import locate
 from spot.models.choice_tree import ChoiceTree
-from spot.models.device import placement
+from spot.models.device import default_precision, is_spread, placement
 from spot.models.loading import load_model
 from spot.models.network import Network
 from spot.models.positions import edges, most_positions, table_positions
@@ -49,6 +49,7 @@ class Backbone:
         *,
         gradient_checkpointing: bool = False,
         remembers: bool = False,
+        quantise: str | None = None,
     ):
         """Freeze `model` and find the exact ways to compute its rows. `Backbone.load` is the usual way to make one.
 
@@ -57,6 +58,7 @@ class Backbone:
             tokenizer: its tokenizer.
             backbone_id: what prompts tuned here will name.
             gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+            quantise: what its linear layers were made while it was loaded; None where the files say all.
             remembers: the id's fingerprint is that of the model's files, so the user's cache may say what was compared.
 
         Raises:
@@ -65,6 +67,7 @@ class Backbone:
         self.model = model
         self.tokenizer = tokenizer
         self.id = backbone_id
+        self.quantise = quantise
         self._network = Network(model, gradient_checkpointing=gradient_checkpointing)
         self._rows = Seq2SeqRows(self._network) if backbone_id.kind == "seq2seq" else CausalRows(self._network)
         self.edges = edges(model)
@@ -75,8 +78,10 @@ class Backbone:
         self.ways_for(0)
 
     @classmethod
-    def of(cls, backbone: "Backbone | str | BackboneId") -> "Backbone":
-        """A backbone as it is, or the one of a name or of what a prompt says, loaded.
+    def of(
+        cls, backbone: "Backbone | str | BackboneId", quantise: str | None = None, dtype: str | None = None
+    ) -> "Backbone":
+        """A backbone as it is, or the one of a name or of what a prompt says, loaded with `quantise` and `dtype`.
 
         Raises:
             BackboneError: it is neither, or cannot be had.
@@ -85,7 +90,7 @@ class Backbone:
             return backbone
         if not isinstance(backbone, str | BackboneId):
             raise BackboneError(f"found {backbone!r:.60} for a backbone; expected one, or the name of one to load")
-        return cls.load(backbone)
+        return cls.load(backbone, quantise=quantise, dtype=dtype)
 
     @classmethod
     def load(
@@ -93,8 +98,9 @@ class Backbone:
         name: str | BackboneId = "embedded",
         *,
         device: str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         gradient_checkpointing: bool = False,
+        quantise: str | None = None,
     ) -> "Backbone":
         """Load a frozen model.
 
@@ -105,24 +111,44 @@ class Backbone:
             device: where it runs, see `device.placement`.
             dtype: of the weights, likewise. Prompts are float32 everywhere.
             gradient_checkpointing: trade time for memory in training.
+            quantise: `4bit` or `8bit`: the linear layers hold their numbers in so many bits (bitsandbytes).
 
         Raises:
             BackboneError: the model cannot be had or is of another kind, or there is no such device.
+            MissingExtra: the package that quantises is not installed.
         """
         place, precision = placement(device, dtype)
         checkpoint = locate(name)
-        model, tokenizer = load_model(checkpoint, place, precision)
-        return cls(model, tokenizer, checkpoint.id, gradient_checkpointing=gradient_checkpointing, remembers=True)
+        model, tokenizer = load_model(checkpoint, place, precision, quantise, spread=is_spread(device))
+        return cls(
+            model,
+            tokenizer,
+            checkpoint.id,
+            gradient_checkpointing=gradient_checkpointing,
+            remembers=True,
+            quantise=quantise,
+        )
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
+        """Where rows are read: of weights that are spread over several devices the first."""
+        return self._network.device
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of the weights that are not quantised; None where it is the device's default."""
+        dtype = self.model.dtype
+        return None if dtype == default_precision(self.device) else str(dtype).removeprefix("torch.")
 
     @property
     def parameters(self) -> int:
-        """Number of frozen parameters, each counted once."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        """Number of frozen parameters, each counted once; two that share a byte count as two."""
+        return self.model.num_parameters()
+
+    @property
+    def trains(self) -> bool:
+        """Whether its weights could be trained: those of quantised layers cannot."""
+        return getattr(self.model, "hf_quantizer", None) is None
 
     @property
     def max_positions(self) -> int | None:

@@ -7,11 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spot.errors import BackboneError, PromptError
+from spot.errors import BackboneError, PromptError, did_you_mean
 from spot.models import embedded
 from spot.models.converted import ensure_converted, ensure_embedded
-from spot.models.gguf import gguf_in, is_gguf
-from spot.models.loading import TOKENIZERS, Architecture, Checkpoint, architectures_of, buildable, read_config
+from spot.models.gguf import gguf_in, is_gguf, read_header
+from spot.models.loading import (
+    MOST_LAYERS,
+    TOKENIZERS,
+    Architecture,
+    Checkpoint,
+    architectures_of,
+    buildable,
+    gguf_architectures,
+    read_config,
+)
+from spot.models.shapes import SHAPES
 from spot.models.weights import WHOLE, fingerprints, folder_of, stored_file, stored_tensors, weight_files
 from spot.prompts.prompt import BackboneId
 
@@ -57,6 +67,31 @@ def locate(wanted: str | BackboneId) -> Checkpoint:
             f"no folder {name!r}, and it is no hub id; expected 'embedded', a folder, a GGUF file or 'owner/name'"
         )
     return _identify(name, name)
+
+
+def architecture_named(name: str) -> Architecture:
+    """What a model would be loaded as, from its configuration alone: no weight is looked at, and none is fetched.
+
+    Args:
+        name: as for `locate`, or the name of a shape of `models.shapes`.
+
+    Raises:
+        BackboneError: there is none of that name, or it is no seq2seq or causal language model.
+    """
+    path = Path(name).expanduser()
+    is_folder = path.is_dir()
+    if name in SHAPES and not is_folder:
+        return architectures_of(SHAPES[name](), name)[0]
+    file = _packed(path) if is_folder else path if is_gguf(path) else None
+    if file is not None:
+        return gguf_architectures(file, read_header(file))[0]
+    if not is_folder and name != embedded.NAME and not HUB_ID.fullmatch(name):
+        raise BackboneError(
+            f"no folder {name!r:.200}, and it is no hub id; {did_you_mean(name, SHAPES)} Expected one of these shapes, "
+            "'embedded', a folder, a GGUF file or 'owner/name'."
+        )
+    source = str(ensure_embedded()) if name == embedded.NAME else str(path) if is_folder else name
+    return buildable(architectures_of(read_config(source, name), name), name, MOST_LAYERS)[0]
 
 
 def home_of(backbone: BackboneId, wanted: str | None = None) -> str:

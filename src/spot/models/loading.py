@@ -20,6 +20,7 @@ import transformers
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -37,11 +38,14 @@ from transformers.utils import logging as transformers_logging
 from spot.errors import BackboneError, SpotError, lacks_memory
 from spot.models.gguf import GgufHeader, read_header
 from spot.models.memory import check_room
+from spot.models.quantised import PACKAGES, bytes_of_weights, keep_gradients, settings_of
 from spot.models.weights import StoredTensor, bytes_in, read_json, stored_file, stored_tensors, weight_files
 from spot.prompts.prompt import BackboneId
+from spot.storage.files import cache_dir
 
 log = logging.getLogger(__name__)
 
+SPREAD = "auto"  # the layout of layers over several devices, as accelerate calls it
 SHOWN = 5  # names of tensors in a message
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")  # one of which a tokenizer needs
 OTHER_WORDS = 0.05  # of a vocabulary: what may be spelled otherwise in a GGUF file
@@ -89,6 +93,16 @@ class Architecture:
     def is_quantised(self) -> bool:
         """Whether the files hold numbers that only a quantiser can read."""
         return getattr(self.config, "quantization_config", None) is not None
+
+    @property
+    def quantised_by(self) -> str:
+        """The method by which the files are quantised; empty where they are not."""
+        settings: Any = getattr(self.config, "quantization_config", None)
+        if settings is None:
+            return ""
+        known = settings if isinstance(settings, Mapping) else vars(settings)
+        method = known.get("quant_method")
+        return str(getattr(method, "value", method) or "some method")
 
 
 @dataclass(frozen=True)
@@ -231,7 +245,12 @@ def read_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    checkpoint: Checkpoint, place: torch.device, precision: torch.dtype
+    checkpoint: Checkpoint,
+    place: torch.device,
+    precision: torch.dtype,
+    quantise: str | None = None,
+    *,
+    spread: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load what a checkpoint holds, whole.
 
@@ -239,22 +258,36 @@ def load_model(
         checkpoint: from `checkpoints.locate`.
         place: where the weights go.
         precision: of the weights.
+        quantise: `4bit` or `8bit`: the linear layers become that while they are loaded.
+        spread: layers go to all GPUs in turn, then to the CPU's memory, then to the disk, as accelerate has it.
 
     Returns:
         The model in evaluation mode, and its tokenizer.
 
     Raises:
-        BackboneError: a file is missing or broken, the files lack weights that the model has, or memory is short.
+        BackboneError: a file is missing or broken, the files lack weights that the model has, memory is short, or what
+            is quantised already is to be quantised.
+        MissingExtra: the package that quantises is not installed.
     """
+    settings, layout = None, SPREAD if spread else None
+    if quantise is not None:
+        method = checkpoint.architectures[0].quantised_by
+        settings = settings_of(checkpoint.id.name, quantise, precision, method)
     tensors = stored_tensors(weight_files(checkpoint.source, cached=checkpoint.cached))
     tokenizer = read_tokenizer(checkpoint)
     lacking = None
     for architecture in checkpoint.architectures:
         with _one_message(checkpoint.id.name, "the model"):
             try:
-                return _load(checkpoint, architecture, tensors, place, precision), tokenizer
+                return _load(checkpoint, architecture, tensors, place, precision, settings, layout), tokenizer
             except (_Incomplete, ImportError) as error:
                 lacking = lacking or error
+    if isinstance(lacking, ImportError) and (method := checkpoint.architectures[0].quantised_by):
+        raise BackboneError(
+            f"the files of the backbone {checkpoint.id.name!r} are quantised by {method!r}, and what reads them is not "
+            f"installed ({_reason(lacking)}); expected its package. Run: "
+            f"{PACKAGES.get(method, f'pip install {method}')}, or take the model before it was quantised."
+        ) from lacking
     with _one_message(checkpoint.id.name, "the model"):
         assert lacking is not None
         raise BackboneError(str(lacking)) if isinstance(lacking, _Incomplete) else lacking
@@ -395,8 +428,10 @@ def _load(
     tensors: Sequence[StoredTensor],
     place: torch.device,
     precision: torch.dtype,
+    settings: BitsAndBytesConfig | None = None,
+    layout: str | Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
-    """The model of one architecture.
+    """The model of one architecture, quantised by the settings if there are any, its layers where the layout says.
 
     Raises:
         _Incomplete: the files lack tensors of it.
@@ -405,8 +440,18 @@ def _load(
     name, paper = checkpoint.id.name, architecture.paper
     if not architecture.is_quantised:
         _check_sizes(name, paper, tensors)
-    need = bytes_in(tensors) if architecture.is_quantised else _bytes_of(paper, precision)
-    check_room(name, need, bytes_in(tensors), place)
+    kind = None if settings is None else "4bit" if settings.load_in_4bit else "8bit"
+    if architecture.is_quantised:
+        need = bytes_in(tensors)
+    else:
+        sizes = bytes_of_weights(paper, precision, kind)
+        need = sizes.weights + sizes.largest  # one is read before it is converted
+    is_packed = architecture.is_quantised or settings is not None
+    if layout is None:  # else what does not fit in one place goes to the next
+        check_room(name, need, bytes_in(tensors), place)
+    elsewhere = {} if not (is_packed or layout) else {"device_map": layout or {"": place}}
+    if layout is not None:
+        elsewhere["offload_folder"] = str(cache_dir() / "offload" / checkpoint.id.fingerprint)
     model_class: Any = architecture.model  # the types of transformers know no report
     model, report = model_class.from_pretrained(
         checkpoint.source,
@@ -417,13 +462,12 @@ def _load(
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are refused below, by name
         key_mapping=dict(architecture.renamed) or None,
-        **({"device_map": {"": place}} if architecture.is_quantised else {}),
+        **elsewhere,
+        **({"quantization_config": settings} if settings is not None else {}),
     )
     _check_complete(name, architecture, report)
-    for module in model.modules():  # at its first call such a layer would repack its weights and lose its gradient
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model.eval() if architecture.is_quantised else model.to(place).eval()
+    keep_gradients(model)
+    return model.eval() if elsewhere else model.to(place).eval()
 
 
 def _candidates(config: PreTrainedConfig, declared: str) -> Iterator[Architecture]:
@@ -555,12 +599,6 @@ def _check_sizes(name: str, paper: PreTrainedModel, tensors: Sequence[StoredTens
             f"the configuration of the backbone {name!r} asks for {wanted:,} numbers, and its files hold {held:,}: "
             "they belong to different models, or the download is not complete. Download or save the model again."
         )
-
-
-def _bytes_of(paper: PreTrainedModel, precision: torch.dtype) -> int:
-    """Bytes of the weights as they are loaded, and of the largest once more, which is read before it is converted."""
-    sizes = [parameter.numel() * precision.itemsize for parameter in paper.parameters()]
-    return sum(sizes) + max(sizes, default=0)
 
 
 def _check_complete(name: str, architecture: Architecture, report: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import torch
 from spot.errors import BackboneError
 
 KIB = 1024
+AT_WORK = 350 * 10**6  # bytes of code and of room between tensors that first steps on a CPU take: 200 to 470 MB
 _CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/memory")
 _LIMITS = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 _RECLAIMED = ("inactive_file", "active_file", "total_inactive_file", "total_active_file")  # pages of files, given back
@@ -46,6 +47,18 @@ def _rooms(need: int, mapped: int, place: torch.device) -> Iterator[tuple[str, i
     if place.type == "cuda":
         free, _ = torch.cuda.mem_get_info(place)
         yield f"the memory of {place}", need, free
+
+
+def free_on(place: torch.device) -> int | None:
+    """Bytes that a model can take on a device; None where the system does not say."""
+    if place.type == "cuda":
+        return torch.cuda.mem_get_info(place)[0]
+    return _available()
+
+
+def program() -> int:
+    """Bytes that this process takes on a CPU beside the tensors of a run."""
+    return (_field(Path("/proc/self/status"), "VmRSS:") or 0) * KIB + AT_WORK
 
 
 def _available() -> int | None:

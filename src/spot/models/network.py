@@ -39,6 +39,12 @@ class Network:
             self._checkpointed = _checkpoint(model)
 
     @property
+    def device(self) -> torch.device:
+        """Where rows are read: that of the embedding, also where its weights wait on a disk."""
+        place = getattr(getattr(self.embedding, "_hf_hook", None), "execution_device", None)
+        return self.model.device if place is None else torch.empty(0, device=place).device
+
+    @property
     def checkpoints(self) -> bool:
         """Whether layers run twice where there is a gradient."""
         return bool(self._checkpointed)

@@ -73,7 +73,9 @@ def probe(rows: Rows, beyond: int = 0) -> Ways:
         BackboneError: no way is exact, the model sees later tokens, or its numbers are not finite.
     """
     network = rows.network
+    before = _first_gradient(rows, beyond)
     trial = _trial(rows, beyond)
+    _check_gradient_stays(rows, beyond, before)
     _check_causal(rows, trial)
     together, reference, notes = _reading(rows, trial, beyond)
     ways = Ways(shares=False, together=together, tree=False, decoding="whole")
@@ -102,13 +104,9 @@ def probe(rows: Rows, beyond: int = 0) -> Ways:
     return replace(ways, embed_scale=network.embed_scale, notes=tuple(notes))
 
 
-def _trial(rows: Rows, beyond: int, count: int = 2) -> Trial:
-    """Rows, prompts and what the model alone makes of them.
-
-    Raises:
-        BackboneError: the model fails on them, or what it gives is not finite.
-    """
-    network, device = rows.network, rows.network.model.device
+def _laid_out(rows: Rows, beyond: int, count: int = 2) -> tuple[Batch, Tensor]:
+    """Rows of unequal lengths, and the token ids [2, P] of their prompts."""
+    network, device = rows.network, rows.network.device
     ids = cycle(_plain_ids(network))
     text = TEXT + beyond + (FURTHER if beyond else 0)
     inputs = [[next(ids) for _ in range(length)] for length in (text, SHORT, text)[:count]]
@@ -123,6 +121,52 @@ def _trial(rows: Rows, beyond: int, count: int = 2) -> Trial:
         labels=torch.tensor([row + [IGNORED] * (TARGET - len(row)) for row in targets], device=device),
         prompt_index=torch.tensor([0, 1, 1][:count], device=device),
     )
+    return batch, prompt_ids
+
+
+def _first_gradient(rows: Rows, beyond: int) -> Tensor | None:
+    """The gradient of the losses of rows for their prompts; None where a row alone takes no prompt as vectors."""
+    batch, prompt_ids = _laid_out(rows, beyond)
+    prompts = rows.network.embed(prompt_ids).detach().float().requires_grad_()
+    ways = Ways(shares=False, together="alone", tree=False, decoding="whole")
+    try:
+        with torch.enable_grad(), rows.network.keeping_activations():
+            return _tried(
+                lambda: torch.autograd.grad(
+                    batch.in_groups("alone", lambda part: rows.nats(part, Prefix(prompts), ways)).sum(), prompts
+                )[0]
+            )
+    except Differs:
+        return None
+
+
+def _check_gradient_stays(rows: Rows, beyond: int, before: Tensor | None) -> None:
+    """Compare the gradient after calls without one with that before: some quantised layers repack themselves in these.
+
+    Raises:
+        BackboneError: it is another.
+    """
+    after = None if before is None else _first_gradient(rows, beyond)
+    if before is None:
+        return
+    difference = float("inf") if after is None else float((after - before).norm() / before.norm())
+    if not difference <= _tolerance(rows.network.model.dtype):
+        raise BackboneError(
+            f"this {rows.network.model.config.model_type!r} model gives the prompt another gradient once it has been "
+            f"called without one (by {difference:.0e}): its layers repack themselves for answering alone. Expected "
+            "layers that can be trained through. Load it without quantisation, or quantised in another way."
+        )
+
+
+def _trial(rows: Rows, beyond: int, count: int = 2) -> Trial:
+    """Rows, prompts and what the model alone makes of them.
+
+    Raises:
+        BackboneError: the model fails on them, or what it gives is not finite.
+    """
+    network = rows.network
+    batch, prompt_ids = _laid_out(rows, beyond, count)
+    text = batch.input_ids.shape[1]
     kind = f"this {network.model.config.model_type!r} model"
     try:
         prompted = _tried(lambda: [_plain_logits(rows, batch, prompt_ids, row) for row in range(count)])

@@ -11,6 +11,7 @@ import transformers
 import spot
 from spot.errors import StorageError
 from spot.models.network import Network
+from spot.models.quantised import PACKAGE, version_of
 from spot.models.ways import Ways
 from spot.storage.files import cache_dir, write_whole
 from spot.storage.opening import read_bounded
@@ -18,7 +19,7 @@ from spot.storage.values import read_value, to_json
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of what is compared: another number and every model is compared anew
+FORMAT = 2  # of what is compared: another number and every model is compared anew
 MOST_BYTES = 100_000
 
 
@@ -60,8 +61,10 @@ def _file(fingerprint: str, network: Network, beyond: int) -> Path:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "dtype": str(model.dtype),
+        "quantised": version_of(PACKAGE) if getattr(model, "hf_quantizer", None) is not None else "",
         "multiplied": torch.get_float32_matmul_precision(),
-        "device": model.device.type,
+        "device": network.device.type,
+        "spread": sorted({str(part) for part in getattr(model, "hf_device_map", {}).values()}),
         "attention": str(model.config._attn_implementation),
         "checkpointing": network.checkpoints,
         "beyond": beyond,

@@ -16,8 +16,8 @@ from spot.config import digest
 from spot.library.library import Library
 from spot.prompts.prompt import SoftPrompt
 from spot.storage.run_dir import RunDir
+from spot.strategies.arms import CandidateSummary
 from spot.strategies.plans import PLAIN, Outcome, Plan, Start, remaining, resolve
-from spot.strategies.report import CandidateSummary
 from spot.strategies.source_mixtures import TunedMixture
 from spot.strategies.target import TargetRuns
 from spot.training.loop import Diverged, Rule

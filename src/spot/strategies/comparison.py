@@ -1,17 +1,19 @@
 """Measure the arms of a transfer on the same report rows, and compare them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from spot.baselines.arms import Fitted
 from spot.evaluation.classes import class_report
-from spot.evaluation.scoring import interval
+from spot.evaluation.scoring import Evaluation, interval
 from spot.retrieval.ranking import Ranking
-from spot.strategies.report import Arm, ArmPoint, CandidateSummary, TransferReport
-from spot.strategies.report_rows import evaluate_report
+from spot.strategies.arms import Arm, ArmPoint, CandidateSummary, Difference
+from spot.strategies.report import TransferReport
+from spot.strategies.report_rows import evaluate_report, evaluate_selection
 from spot.strategies.target import TargetRuns
 from spot.training.model_tuning import tune_model_run
 from spot.training.result import RunResult, mean_amount, mean_best_score
@@ -51,6 +53,8 @@ class StrategySummary:
     k: int = 0
     reason: str = ""
     candidates: tuple[CandidateSummary, ...] = ()
+    is_plain: bool = False
+    far: str = ""
 
 
 def tune_model_arm(target: TargetRuns, learning_rate: float) -> PreparedArm:
@@ -88,11 +92,13 @@ def measure(target: TargetRuns, prepared: PreparedArm) -> Arm:
         shipped=parameters,
         folder=prepared.folder,
         tokens=round(prepared.tokens),
+        bytes=_shipped(prepared, parameters),
+        beside=("nothing" if prepared.models else f"the frozen model {target.backbone.id.name}"),
         evaluations=evaluations,
         files=prepared.files,
     )
     if not prepared.results:
-        return arm
+        return replace(arm, selection=evaluate_selection(target, prepared.prompts[0]).primary)
     return replace(
         arm,
         steps=target.config.steps,
@@ -102,8 +108,44 @@ def measure(target: TargetRuns, prepared: PreparedArm) -> Arm:
     )
 
 
+def measure_baseline(target: TargetRuns, fitted: Sequence[Fitted]) -> Arm:
+    """Let an arm that is no prompt answer the report rows.
+
+    Args:
+        target: with its report rows, which are opened here.
+        fitted: one a seed; a single one where no seed matters.
+    """
+    report = target.splits.report
+    answered = [arm.on(report) for arm in fitted]
+    evaluations = tuple(baseline.evaluation(target.task, report) for baseline in answered)
+    first = answered[0]
+    return Arm(
+        arm=first.name,
+        source=None,
+        score=float(np.mean([evaluation.primary for evaluation in evaluations])),
+        interval=interval(evaluations, target.task, report),
+        steps=first.steps,
+        seconds=float(np.mean([baseline.seconds for baseline in answered])),
+        scores=tuple(evaluation.primary for evaluation in evaluations),
+        selection=float(np.mean([baseline.selection for baseline in answered])),
+        parameters=first.parameters,
+        shipped=first.parameters,
+        tokens=round(np.mean([baseline.tokens for baseline in answered])),
+        bytes=first.shipped,
+        beside=first.beside,
+        setting=fitted[0].described,
+        evaluations=evaluations,
+    )
+
+
 def compare(
-    target: TargetRuns, arms: Sequence[Arm], strategy: StrategySummary, *, plain_tokens: float, left_out: int
+    target: TargetRuns,
+    arms: Sequence[Arm],
+    strategy: StrategySummary,
+    *,
+    plain_tokens: float,
+    left_out: int,
+    not_run: Mapping[str, str] | None = None,
 ) -> TransferReport:
     """Compare measured arms; every choice here rests on selection scores.
 
@@ -113,6 +155,7 @@ def compare(
         strategy: what the report says of it.
         plain_tokens: text tokens of one plain run, which costs are multiples of.
         left_out: report rows that a source had seen.
+        not_run: arm -> why it could not run.
     """
     task, splits = target.task, target.splits
     plain = max((arm for arm in arms if arm.arm.startswith("plain")), key=lambda arm: arm.selection)
@@ -120,10 +163,11 @@ def compare(
     arms = tuple(replace(_reached(arm, goal), relative_cost=arm.tokens / max(1.0, plain_tokens)) for arm in arms)
     chosen = max((arm for arm in arms if arm.folder), key=lambda arm: arm.selection)
     spot = next((arm for arm in arms if arm.arm == "spot"), None)
-    gain = bounds = None
-    if spot is not None:
-        gain = spot.score - plain.score
-        bounds = interval(spot.evaluations, task, splits.report, plain.evaluations)
+    gain = None if spot is None else difference(target, spot, plain)
+    # What a race kept of its own plain run is that run, and no arm beside it.
+    lead, rivalry, over_constant = _differences(
+        target, [arm for arm in arms if not (strategy.is_plain and arm.arm == "spot")]
+    )
     best = [max(point.scores[seed] for point in chosen.curve) for seed in range(len(chosen.files))]
     seed = best.index(max(best))
     answers = [row.answers for row in splits.report]
@@ -132,8 +176,8 @@ def compare(
         target=task.name,
         arms=arms,
         chosen=chosen.arm,
-        gain=gain,
-        gain_interval=bounds,
+        gain=None if gain is None else gain.points,
+        gain_interval=None if gain is None else gain.interval,
         left_out=left_out,
         rows={"train": len(splits.train), "select": len(splits.selection), "report": len(splits.report)},
         run=target.out,
@@ -146,7 +190,57 @@ def compare(
         reason=strategy.reason,
         candidates=strategy.candidates,
         classes=class_report(task.labels, answers, predictions) if task.labels else None,
+        lead=lead,
+        rivalry=rivalry,
+        over_constant=over_constant,
+        not_run=not_run or {},
+        is_plain=strategy.is_plain,
+        is_alike=gain is not None and gain.alike,
+        far=strategy.far,
     )
+
+
+def difference(target: TargetRuns, arm: Arm, against: Arm) -> Difference:
+    """How far one measured arm is above another on the report rows; one without seeds is paired with every seed."""
+    seeds = max(len(arm.evaluations), len(against.evaluations))
+    one, other = (_each_seed(part.evaluations, seeds) for part in (arm, against))
+    pairs = zip(one, other, strict=True)
+    return Difference(
+        arm=arm.arm,
+        against=against.arm,
+        points=arm.score - against.score,
+        interval=interval(one, target.task, target.splits.report, other),
+        alike=all(_texts(left) == _texts(right) for left, right in pairs),
+    )
+
+
+def _differences(
+    target: TargetRuns, arms: Sequence[Arm]
+) -> tuple[Difference | None, Difference | None, dict[str, Difference]]:
+    """As `lead`, `rivalry` and `over_constant` of a report; of arms that select alike, what ships less comes first."""
+    order = sorted(arms, key=lambda arm: (-arm.selection, arm.bytes))
+    lead = difference(target, order[0], order[1]) if len(order) > 1 else None
+    rivals = [arm for arm in order if not arm.is_prompt and arm.arm != "constant"]
+    prompts = [arm for arm in order if arm.is_prompt]
+    rivalry = difference(target, rivals[0], prompts[0]) if rivals and prompts else None
+    constant = next((arm for arm in arms if arm.arm == "constant"), None)
+    if constant is None:
+        return lead, rivalry, {}
+    return lead, rivalry, {arm.arm: difference(target, arm, constant) for arm in arms if arm is not constant}
+
+
+def _each_seed(evaluations: Sequence[Evaluation], seeds: int) -> tuple[Evaluation, ...]:
+    """One evaluation a seed, of an arm that may have a single one for all of them."""
+    return tuple(evaluations) if len(evaluations) == seeds else (evaluations[0],) * seeds
+
+
+def _texts(evaluation: Evaluation) -> list[str]:
+    return [prediction.text for prediction in evaluation.predictions]
+
+
+def _shipped(prepared: PreparedArm, parameters: int) -> int:
+    """Bytes to ship for the task: the prompt's file, else its numbers as float32."""
+    return prepared.files[0].stat().st_size if prepared.files else 4 * parameters
 
 
 def _mean_curve(results: Sequence[RunResult]) -> tuple[ArmPoint, ...]:

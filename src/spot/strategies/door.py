@@ -34,6 +34,9 @@ def transfer(
 ) -> TransferReport:
     """Tune a task from scratch and from the library at equal steps, and compare on rows that chose nothing.
 
+    What is known on the way, such as the ranking and each arm's score on selection rows, goes to the log at once
+    (`logging`, level INFO, below `spot.strategies`).
+
     Args:
         task: the target, or the name of a known task, or the path of a task file.
         backbone: the library's backbone, or its name.
@@ -46,14 +49,15 @@ def transfer(
         data: where the rows of known data sets are.
         out: folder of all runs; in the user's cache when left out.
         progress: called after every step.
-        settings: of `TransferConfig`, by name, such as `strategy="race"`.
+        settings: of `TransferConfig`, by name, such as `strategy="race"` or `instead=("tfidf", "probe")`.
 
     Returns:
-        The report: `prompt`, `verdict`, `arms`, `save`.
+        The report: `prompt`, `verdict`, `advice`, `arms`, `save`.
 
     Raises:
         ConfigError: an argument is of another kind, a setting is unknown or out of its bounds, or the library or the
             budget does not hold the strategy.
+        MissingExtra: an arm of `instead` needs a package that is not installed.
         LibraryError: no prompt of the library can start this task, or their keys cannot be compared.
         RunError: every plain run or every candidate diverged.
         TaskError: the task is unknown, has too few rows, or a source has seen all that select or report.

@@ -1,20 +1,20 @@
 """Say what a transfer found: arms with their intervals, the verdict, JSON, and one HTML page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spot.errors import MissingExtra
 from spot.evaluation.classes import ClassReport, class_sections
-from spot.evaluation.scoring import Evaluation
 from spot.prompts.prompt import SoftPrompt
 from spot.rendering.html import Page, Section, render
 from spot.rendering.plots import learning_curves, similarity_bars
 from spot.retrieval.ranking import Ranking
 from spot.retrieval.search import Ranked
 from spot.storage.files import write_whole
-from spot.strategies.plans import Kind
+from spot.strategies.advice import advice, best_sentence, gain_sentence, size_text, warnings
+from spot.strategies.arms import BASELINES, Arm, CandidateSummary, Difference
 
 ARM_COLUMNS = (
     "arm",
@@ -26,97 +26,8 @@ ARM_COLUMNS = (
     "steps to plain's score",
     "seconds to plain's score",
     "parameters",
+    "to ship",
 )
-
-
-@dataclass(frozen=True)
-class ArmPoint:
-    """One evaluation of an arm's runs on the selection rows.
-
-    Attributes:
-        step: after which it was made.
-        score: percent, mean over the seeds.
-        scores: percent, one a seed.
-        seconds: of training to get there, mean over the seeds.
-    """
-
-    step: int
-    score: float
-    scores: tuple[float, ...]
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One way to answer the target's rows, measured on the report rows.
-
-    Attributes:
-        arm: `frozen`, `source`, `plain:vocabulary`, `plain:classes`, `spot` or `model`.
-        source: task names of the prompts that it starts from.
-        score: percent, mean over seeds.
-        interval: 95 % bootstrap interval of the score over rows and seeds, percent.
-        steps: optimiser steps on the target.
-        seconds: of training on the target, mean over seeds.
-        scores: percent, one a seed.
-        selection: mean score on the selection rows, percent; what choices rest on.
-        curve: evaluations on the selection rows.
-        steps_to_plain: first evaluated step whose mean selection score reaches plain tuning's last; None if none does.
-        seconds_to_plain: training seconds up to that step.
-        parameters: trained, P x D, or those of the model.
-        folder: of the arm's runs, below the transfer's; None where nothing was tuned.
-        shipped: parameters that are kept for the task.
-        tokens: text tokens trained for the target, mean over seeds: this run, what it took to find its start, and
-            the candidates that lost.
-        relative_cost: `tokens` as a multiple of one plain run's.
-        evaluations: on the report rows, one a seed.
-        files: prompt files, one a seed.
-    """
-
-    arm: str
-    source: str | None
-    score: float
-    interval: tuple[float, float]
-    steps: int = 0
-    seconds: float = 0.0
-    scores: tuple[float, ...] = ()
-    selection: float = float("nan")
-    curve: tuple[ArmPoint, ...] = ()
-    steps_to_plain: int | None = None
-    seconds_to_plain: float | None = None
-    parameters: int = 0
-    folder: str | None = None
-    shipped: int = 0
-    tokens: int = 0
-    relative_cost: float = 0.0
-    evaluations: tuple[Evaluation, ...] = field(default=(), repr=False, compare=False)
-    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """The arm as plain values, without what it answered."""
-        values = asdict(replace(self, evaluations=(), files=()))
-        del values["evaluations"], values["files"]
-        return {key: None if value != value else value for key, value in values.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class CandidateSummary:
-    """One candidate of a strategy, as a report shows it.
-
-    Attributes:
-        source: tasks of the prompts that it started from, or `scratch`.
-        kind: of its start, as in `Start`.
-        steps: taken.
-        selection: score on selection rows, percent.
-        tokens: text tokens trained.
-        ended: `kept`, `lost`, `dropped` at a rung, or why it diverged.
-    """
-
-    source: str
-    kind: Kind
-    steps: int
-    selection: float
-    tokens: int
-    ended: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +52,13 @@ class TransferReport:
         reason: of `auto`: what it picked and why, in two sentences; empty otherwise.
         candidates: of the strategy.
         classes: how that prompt answers each class of the report rows; None for open answers.
+        lead: the arm that the selection rows prefer, against the one that they prefer next.
+        rivalry: the best arm that is no prompt, a constant answer apart, against the best that is one.
+        over_constant: of each arm, how far it is above a constant answer.
+        not_run: arm -> why it could not run on these rows.
+        is_plain: whether what the strategy kept is the plain run itself.
+        is_alike: whether `spot` answers every report row as the better plain arm does.
+        far: that the library holds nothing near, in a sentence; empty where it does.
     """
 
     target: str
@@ -160,6 +78,13 @@ class TransferReport:
     reason: str = ""
     candidates: tuple[CandidateSummary, ...] = ()
     classes: ClassReport | None = None
+    lead: Difference | None = None
+    rivalry: Difference | None = None
+    over_constant: Mapping[str, Difference] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    is_plain: bool = False
+    is_alike: bool = False
+    far: str = ""
 
     @property
     def prompt(self) -> SoftPrompt:
@@ -172,19 +97,25 @@ class TransferReport:
 
     @property
     def verdict(self) -> str:
-        """Whether the transfer helped, in a sentence that follows the interval."""
-        if self.gain is None or self.gain_interval is None:
-            return "No source was used: this is plain prompt tuning."
-        spot = next(arm for arm in self.arms if arm.arm == "spot")
-        low, high = self.gain_interval
-        change = f"{self.gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}) against plain prompt tuning"
-        if any(candidate.ended == "kept" and candidate.kind == "scratch" for candidate in self.candidates):
-            return f"No source was kept: a start from scratch did best on selection rows. It gives {change}."
-        if low > 0:
-            return f"Starting from {spot.source} helped: {change}."
-        if high < 0:
-            return f"Starting from {spot.source} HURT: {change}. Use plain prompt tuning."
-        return f"SPoT did not win clearly: starting from {spot.source} gives {change}; the interval includes zero."
+        """Which arm is best and by how much, and whether the transfer helped: a sentence each."""
+        source, gain = None, None
+        if self.gain is not None and self.gain_interval is not None:
+            source = next(arm.source for arm in self.arms if arm.arm == "spot")
+            gain = Difference(
+                arm="spot", against="plain", points=self.gain, interval=self.gain_interval, alike=self.is_alike
+            )
+        helped = gain_sentence(gain, source, self.candidates, is_plain=self.is_plain)
+        return f"{best_sentence(self.arms, self.lead)} {helped}".strip()
+
+    @property
+    def advice(self) -> str:
+        """What to use, in words."""
+        return advice(self.arms, self.over_constant, self.rivalry, prompt_file=str(self.prompt_file))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why these numbers say less than they seem to, in sentences."""
+        return (*warnings(self.arms, self.over_constant, self.rows["report"]), *filter(None, [self.far]))
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -199,6 +130,12 @@ class TransferReport:
             "run": str(self.run),
             "prompt": str(self.prompt_file),
             "verdict": self.verdict,
+            "advice": self.advice,
+            "warnings": list(self.warnings),
+            "lead": None if self.lead is None else asdict(self.lead),
+            "rivalry": None if self.rivalry is None else asdict(self.rivalry),
+            "over_constant": {arm: asdict(part) for arm, part in self.over_constant.items()},
+            "not_run": dict(self.not_run),
             "gain": self.gain,
             "gain_interval": self.gain_interval,
             "left_out": self.left_out,
@@ -245,12 +182,16 @@ def transfer_page(
         ("overlap", overlap),
         ("strategy", report.reason or report.strategy),
         ("chosen by selection rows", report.chosen),
+        ("recommendation", report.advice.removeprefix("Recommendation: ")),
     ]
+    care = " ".join(report.warnings)
+    missing = "\n\n".join(f"Not run: {reason}." for reason in report.not_run.values())
     parts: list[Section] = [
         {
             "heading": "What each arm reaches",
             "text": "Scores are percent on report rows, which chose nothing: steps, sources and the better plain start "
-            "were chosen on selection rows. Intervals are bootstraps over rows and seeds.",
+            "were chosen on selection rows. Intervals are bootstraps over rows and seeds."
+            + "".join(f"\n\n{part}" for part in (care, missing) if part),
             "table": {"columns": ARM_COLUMNS, "rows": arm_rows(report)},
         },
         *([] if report.classes is None else class_sections(report.classes, "the chosen prompt")),
@@ -269,10 +210,10 @@ def transfer_page(
 def arm_rows(report: TransferReport) -> list[list[Any]]:
     """The arms as rows under `ARM_COLUMNS`."""
     names = {
+        **BASELINES,
         "frozen": "frozen model, no prompt",
         "source": "source prompt as it is",
         "spot": "SPoT: tuned from it",
-        "model": "full model tuning",
     }
     return [
         [
@@ -285,6 +226,7 @@ def arm_rows(report: TransferReport) -> list[list[Any]]:
             arm.steps_to_plain,
             arm.seconds_to_plain,
             arm.parameters,
+            size_text(arm.bytes),
         ]
         for arm in report.arms
     ]
@@ -294,6 +236,8 @@ def _pictures(report: TransferReport) -> list[Section]:
     """Learning curves and similarities; without the extra that draws them, a line that says so."""
     curves = {}
     for arm in report.arms:
+        if not arm.is_prompt and not arm.curve:
+            continue
         seeds = range(len(arm.scores)) if arm.curve else range(0)
         curves[arm.arm] = [[(point.step, point.scores[seed]) for point in arm.curve] for seed in seeds]
     try:

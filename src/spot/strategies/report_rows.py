@@ -1,11 +1,12 @@
-"""Answer the report rows of a target once: what a prompt or a tuned model answers is kept in the transfer's folder.
+"""Answer the rows of a target once: what a prompt or a tuned model answers is kept in the transfer's folder.
 
-report-rows/<digest>.json      one prompt or model on one set of rows
+report-rows/<digest>.json         one prompt or model on one set of rows
+selection-rows/<digest>.json      the same of rows that select
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +24,7 @@ from spot.storage.files import remove_leftovers, write_whole
 from spot.storage.opening import read_bounded
 from spot.storage.values import STRICT, plain, read_value
 from spot.strategies.target import TargetRuns
-from spot.tasks.task import data_digest
+from spot.tasks.task import Example, data_digest
 
 _LARGEST = 500_000_000  # bytes: a million answers of a paragraph
 
@@ -47,24 +48,41 @@ class _Answers:
 
 
 def evaluate_report(target: TargetRuns, prompt: Tensor, model: Path | None = None) -> Evaluation:
-    """Evaluate on the report rows, or read what was found before.
+    """Evaluate on the report rows, which are opened here, or read what was found before.
 
     Args:
-        target: with its report rows, which are opened here.
+        target: with its report rows.
         prompt: [P, D].
         model: folder of a tuned model that takes the backbone's place.
 
     Raises:
         RunError: a file is damaged.
     """
-    path = _path(target, prompt, model)
+    return _evaluated(target, target.splits.report, "report-rows", prompt, model)
+
+
+def evaluate_selection(target: TargetRuns, prompt: Tensor) -> Evaluation:
+    """Evaluate a prompt [P, D] on the selection rows, or read what was found before.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    return _evaluated(target, target.splits.selection, "selection-rows", prompt)
+
+
+def _evaluated(
+    target: TargetRuns, rows: Sequence[Example], folder: str, prompt: Tensor, model: Path | None = None
+) -> Evaluation:
+    """What a prompt or a model says to some rows, kept in a folder below the transfer's."""
+    tuned = model.parent.name if model else ""
+    content = prompt.numpy().tobytes() + (tuned + data_digest(rows)).encode()
+    path = target.out / folder / f"{sha256(content).hexdigest()[:16]}.json"
     if (evaluation := _read(path, target.out)) is not None:
         return evaluation
     backbone = target.backbone if model is None else Backbone.load(str(model))
     reading = target.task.reading.with_limits(target.config)
     collator = collator_for(backbone, target.task, length=target.config.length, reading=reading)
-    report = target.splits.report
-    evaluation = evaluate_rows(backbone, prompt, target.task, collator, report, progress=target.progress)
+    evaluation = evaluate_rows(backbone, prompt, target.task, collator, rows, progress=target.progress)
     answers = _Answers(
         scores=evaluation.scores,
         correct=evaluation.correct,
@@ -74,13 +92,6 @@ def evaluate_report(target: TargetRuns, prompt: Tensor, model: Path | None = Non
     write_whole(path, json.dumps(plain(answers), allow_nan=False).encode(), target.out)
     remove_leftovers(path.parent, target.out)
     return evaluation
-
-
-def _path(target: TargetRuns, prompt: Tensor, model: Path | None) -> Path:
-    """The file that keeps what a prompt, or a model, says to the report rows."""
-    tuned = model.parent.name if model else ""
-    content = prompt.numpy().tobytes() + (tuned + data_digest(target.splits.report)).encode()
-    return target.out / "report-rows" / f"{sha256(content).hexdigest()[:16]}.json"
 
 
 def _read(path: Path, inside: Path) -> Evaluation | None:

@@ -25,12 +25,14 @@ from spot.retrieval.embeddings import SIMILARITIES, encoded_summaries
 from spot.retrieval.ranking import Ranking, rank_by_history, read_ranking, remember, retrieve, write_ranking
 from spot.retrieval.search import check_k
 from spot.storage.files import cache_dir
-from spot.strategies.auto import choose_strategy
+from spot.strategies.auto import choose_strategy, nothing_near
 from spot.strategies.budget import strategy_budget
 from spot.strategies.candidates import Candidate, ExecutedPlan, run_plan, tune_plain
-from spot.strategies.comparison import PreparedArm, StrategySummary, compare, measure, tune_model_arm
-from spot.strategies.plans import RACE_BUDGET, Plan, plan_transfer, price
+from spot.strategies.comparison import PreparedArm, StrategySummary, compare, measure, measure_baseline, tune_model_arm
+from spot.strategies.instead import LATE, check_arms, fit_arms
+from spot.strategies.plans import PLAIN, RACE_BUDGET, Plan, plan_transfer, price
 from spot.strategies.report import TransferReport
+from spot.strategies.report_rows import evaluate_selection
 from spot.strategies.source_mixtures import check_rows, tune_source_mixture
 from spot.strategies.target import TargetRuns, recipe_config
 from spot.tasks.splits import Splits
@@ -40,6 +42,7 @@ from spot.training.result import RunResult, mean_amount
 
 log = logging.getLogger(__name__)
 
+SAID = 3  # sources that are named as soon as they are ranked
 USUAL_K = {"best": 1, "average": 3, "mixture": 3}  # where k is left out; SPoT's best average had 3 (section 3.3)
 
 
@@ -94,6 +97,7 @@ def transfer_rows(
     Raises:
         ConfigError: steps end before the key step, k is beyond the library, or the budget does not hold the strategy.
         LibraryError: no prompt of the library can start this task, or their keys cannot be compared.
+        MissingExtra, BackboneError: an arm of `instead` cannot run at all.
         RunError: every plain run or every candidate diverged.
         TaskError: every selection or report row is in a source's training rows, or a mixture's rows are not at hand.
     """
@@ -118,14 +122,22 @@ def transfer_rows(
         out=out or cache_dir() / "transfers" / name,
         progress=progress,
     )
+    check_arms(target, config)
     budget = strategy_budget(target, config)
 
-    plains = _tune_plain_starts(target, config.starts)
+    early = fit_arms(target, config, [name for name in config.baselines if name not in LATE])
+    frozen = PreparedArm(arm="frozen", prompts=(torch.zeros(0, backbone.id.width),))
+    _say_as_is(target, "the frozen model without a prompt", frozen.prompts[0])
+    plains = _tune_plain_starts(target, _starts(task, config))
+    for start, plain in plains.items():
+        log.info("plain prompt tuning from %s: %.1f on selection rows at its best step", start, plain.selection)
     first = plains[config.starts[0]]
-    arms = [PreparedArm(arm="frozen", prompts=(torch.zeros(0, backbone.id.width),))]
+    arms = [frozen]
     arms += [_tuned_arm(f"plain:{start}", plain) for start, plain in plains.items() if not plain.diverged]
     executed = _execute(target, library, config, first, budget, data)
     arms += executed.arms
+    late = fit_arms(target, config, [name for name in config.baselines if name in LATE])
+    instead = early.beside(late)
     if config.model_learning_rate is not None:
         arms.append(tune_model_arm(target, config.model_learning_rate))
 
@@ -141,8 +153,16 @@ def transfer_rows(
     if not report:
         raise TaskError(_all_seen(task, "report"))
     opened = replace(target, splits=replace(target.splits, report=report))
-    measured = [measure(opened, arm) for arm in arms]
-    compared = compare(opened, measured, executed.summary, plain_tokens=first.spent("tokens"), left_out=left_out)
+    measured = [measure_baseline(opened, fitted) for fitted in instead.fitted.values()]
+    measured += [measure(opened, arm) for arm in arms]
+    compared = compare(
+        opened,
+        measured,
+        executed.summary,
+        plain_tokens=first.spent("tokens"),
+        left_out=left_out,
+        not_run=instead.not_run,
+    )
     remember(library, executed.records)
     return compared
 
@@ -169,9 +189,13 @@ def _execute(
         return _Executed(summary=StrategySummary(strategy="none"))
     embedded = next(prompt for prompt in plain.prompts if prompt.key is not None)
     ranking = _ranked(embedded, library, config, target.out)
+    far = nothing_near(ranking)
+    _say_ranking(target, ranking, library)
     chosen = _chosen_plan(config, ranking, target.config, len(target.splits.selection), budget)
     plan = chosen.plan
-    summary = StrategySummary(strategy=plan.strategy, ranking=ranking, reason=chosen.reason)
+    for sentence in filter(None, [far, chosen.reason]):
+        log.info("%s", sentence)
+    summary = StrategySummary(strategy=plan.strategy, ranking=ranking, reason=chosen.reason, far=far)
     if plan.strategy == "none":
         return _Executed(summary=summary)
     mixture = None
@@ -181,7 +205,9 @@ def _execute(
     executed = run_plan(target, plan, library, plain, mixture)
     key_step = 0 if plan.strategy == "oracle" else target.config.key_step or 0  # it takes all, whatever their order
     return _Executed(
-        summary=replace(summary, k=len(plan.sources), candidates=executed.summaries()),
+        summary=replace(
+            summary, k=len(plan.sources), candidates=executed.summaries(), is_plain=executed.winner.start == PLAIN
+        ),
         arms=_transferred_arms(executed, plain, key_step, ranking, library),
         records=_transfer_records(target, executed, embedded, plain),
         sketches=() if mixture is None else (mixture.sketch,),
@@ -215,6 +241,12 @@ def _checked_recipe(config: TransferConfig, entries: Sequence[Entry], place: str
     return recipe
 
 
+def _starts(task: Task, config: TransferConfig) -> tuple[str, ...]:
+    """The starts of plain arms: those asked for, and the task's instruction, because a gain over less is no gain."""
+    is_left_out = task.instruction and "instruction" not in config.starts
+    return (*config.starts, "instruction") if is_left_out else config.starts
+
+
 def _tune_plain_starts(target: TargetRuns, starts: Sequence[str]) -> dict[str, Candidate]:
     """Plain tuning from every start; the first is the target's own run, which its task embedding is read from.
 
@@ -246,7 +278,7 @@ def _ranked(target: SoftPrompt, library: Library, config: TransferConfig, out: P
     """
     prompts = {entry.digest for entry in library.entries(target.backbone) if entry.task != target.task}
     is_open = (config.strategy, config.rank_by) == ("auto", "mean")
-    path = out / f"ranking-{digest(config)[:8]}.json"
+    path = out / f"ranking-{digest(config.without_baselines)[:8]}.json"
     if not is_open and config.rank_by in SIMILARITIES:
         return retrieve(target, library, k=len(prompts), rank_by=config.rank_by, without={target.task})
     if (ranking := read_ranking(path, prompts)) is not None:
@@ -311,6 +343,20 @@ def _chosen_plan(
             "give a larger budget, a smaller k, fewer restarts, or the strategy auto, which picks what fits"
         )
     return _Chosen(plan, reason)
+
+
+def _say_ranking(target: TargetRuns, ranking: Ranking, library: Library) -> None:
+    """Say which sources are near, and what the first of them does as it is."""
+    nearest = ranking.sources[0]
+    listed = ", ".join(f"{source.task} {source.similarity:.2f}" for source in ranking.sources[:SAID])
+    log.info("sources by %s, with their similarity: %s", ranking.rank_by, listed)
+    prompt = torch.tensor(library.get(nearest.prompt).value)
+    _say_as_is(target, f"the prompt of {nearest.task} as it is", prompt)
+
+
+def _say_as_is(target: TargetRuns, title: str, prompt: torch.Tensor) -> None:
+    """Say what a prompt does on selection rows as it is; that is kept, and read again where the arm is measured."""
+    log.info("%s: %.1f on selection rows", title, evaluate_selection(target, prompt).primary)
 
 
 def _tuned_arm(name: str, candidate: Candidate, source: str | None = None) -> PreparedArm:

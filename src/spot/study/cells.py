@@ -6,10 +6,12 @@
     average   from the weighted mean of k sources      targets x seeds x k
     mixture   from a prompt tuned on k sources and it  targets x seeds x k
     model     a target by tuning the whole model       targets x seeds
+    constant, tfidf, ...   what one would pick instead targets x seeds x arms
 
 What `best`, `race`, `oracle` and `none` find is worked out from the pairs and the plain runs.
 """
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +42,9 @@ class Cell:
         revision: of the task.
         metric: similarity that chooses the sources of `average` and `mixture`.
         before: settings of the run that makes the start of a `mixture` or a multi-task `model`.
+        arm: settings of what one would pick instead of a prompt.
         prompt: digest of the prompt that a `source` is, where it is there already.
+        is_further: whether its learning rate is one of those beside the table's.
         needs: digests of the cells whose prompts it starts from or is compared with.
     """
 
@@ -55,7 +59,9 @@ class Cell:
     k: int = 0
     metric: str = ""
     before: TuneConfig | None = None
+    arm: tuple[tuple[str, Any], ...] = ()
     prompt: str = ""
+    is_further: bool = False
     needs: tuple[str, ...] = ()
 
     @property
@@ -69,6 +75,8 @@ class Cell:
         parts = [str(CELL_FORMAT), self.kind, self.task, self.revision, *self.sources, self.start, str(self.init_seed)]
         if self.before is not None:
             parts.append(digest(_portable(self.before, "before")))
+        if self.arm:
+            parts.append(json.dumps({name: _name_of(value) for name, value in self.arm}))
         return digest(self.settings, *parts, str(self.k), self.metric, self.prompt, *self.needs)
 
     @property
@@ -79,6 +87,8 @@ class Cell:
             begin = f"the nearest {self.k}"
         if self.init_seed:
             begin += f" {self.init_seed}"
+        if self.is_further:
+            begin += f" at {self.config.learning_rate}"
         return f"{self.kind} {f'{begin} -> ' if begin else ''}{self.task}, seed {self.seed}"
 
 
@@ -178,7 +188,8 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> StudyPlan:
 
 def plan_cells(study: Study) -> StudyPlan:
     """Lay out the cells of a study, those that others need first."""
-    return StudyPlan(study, (*_prompt_cells(study.config, study.sources, study.targets), *_model_cells(study)))
+    prompts = _prompt_cells(study.config, study.sources, study.targets)
+    return StudyPlan(study, (*prompts, *_model_cells(study), *_arm_cells(study)))
 
 
 def finished(plan: StudyPlan) -> dict[str, Record]:
@@ -229,9 +240,13 @@ def _expected(cell: Cell, sources: Mapping[str, str]) -> Expected:
 def _portable(config: TuneConfig, task: str) -> TuneConfig:
     """Settings without what does not matter, or is called otherwise elsewhere."""
     changes = {name: TuneConfig.model_fields[name].default for name in IMMATERIAL_SETTINGS}
+    return config.model_copy(update={**changes, "task": task, "backbone": _name_of(config.backbone)})
+
+
+def _name_of(value: Any) -> Any:
+    """A folder as its name, which is the same on every machine; anything else as it is."""
     # A name that no file can have, such as one of 300 letters, is no folder either.
-    name = Path(config.backbone).resolve().name if os.path.isdir(config.backbone) else config.backbone
-    return config.model_copy(update={**changes, "task": task, "backbone": name})
+    return Path(value).resolve().name if isinstance(value, str) and os.path.isdir(value) else value
 
 
 def _prompt_cells(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Origin]) -> Iterator[Cell]:
@@ -264,16 +279,25 @@ def _transfers(
         sources: task -> digest of the cell of its prompt.
         plain: digest of the cell that gives the target's task embedding.
     """
-    run = config.tuning("target", target.reference, seed=seed, key_step=None)
-    cell_of = partial(Cell, task=target.task, seed=seed, config=run, revision=target.revision)
-    if set(config.strategies) & set(PAIR_STRATEGIES):
-        for task, cell in sources.items():
-            yield cell_of("pair", sources=(task,), needs=(cell, plain))
-    for kind in COMBINED_STRATEGIES:
-        before = config.tuning("source", "mixture", seed=seed, key_step=None) if kind == "mixture" else None
-        for k in config.k if kind in config.strategies else ():
-            needs = (*sources.values(), plain)
-            yield cell_of(kind, k=k, metric=config.metric, before=before, needs=needs)
+    for changes in _rates(config):
+        run = config.tuning("target", target.reference, seed=seed, key_step=None, **changes)
+        cell_of = partial(
+            Cell, task=target.task, seed=seed, config=run, revision=target.revision, is_further=bool(changes)
+        )
+        if set(config.strategies) & set(PAIR_STRATEGIES):
+            for task, cell in sources.items():
+                yield cell_of("pair", sources=(task,), needs=(cell, plain))
+        for kind in COMBINED_STRATEGIES:
+            before = config.tuning("source", "mixture", seed=seed, key_step=None) if kind == "mixture" else None
+            for k in config.k if kind in config.strategies else ():
+                needs = (*sources.values(), plain)
+                yield cell_of(kind, k=k, metric=config.metric, before=before, needs=needs)
+
+
+def _rates(config: StudyConfig) -> list[dict[str, Any]]:
+    """What runs on targets are tuned at: the rate of their table, then the further ones."""
+    first = config.tuning("target", "any").learning_rate
+    return [{}, *({"learning_rate": rate} for rate in config.learning_rates if rate != first)]
 
 
 def _model_cells(study: Study) -> Iterator[Cell]:
@@ -292,6 +316,16 @@ def _model_cells(study: Study) -> Iterator[Cell]:
                 yield Cell("model", target.task, seed, run, revision, (mixture.task,), before=first)
 
 
+def _arm_cells(study: Study) -> Iterator[Cell]:
+    """What one would pick instead of a prompt, on the rows of the plain runs."""
+    config = study.config
+    for target in study.targets:
+        for name in config.baselines:
+            for seed in range(config.seeds):
+                run = config.tuning("target", target.reference, seed=seed, key_step=None)
+                yield Cell(name, target.task, seed, run, target.revision, arm=tuple(config.arm_settings(name).items()))
+
+
 def _source_cell(config: StudyConfig, source: Origin, seed: int) -> Cell:
     """The cell of a source prompt; one that is there already serves all seeds."""
     if source.prompt:
@@ -303,13 +337,16 @@ def _source_cell(config: StudyConfig, source: Origin, seed: int) -> Cell:
 
 def _plain_cells(config: StudyConfig, target: Origin, seed: int, needs_key: bool) -> Iterator[Cell]:
     """The runs from scratch of one target and seed; the first has the key."""
-    starts = [(start, 0) for start in config.starts if start != "classes" or target.labels]
-    starts += [("vocabulary", number) for number in range(1, config.restarts + 1)]
-    for number, (start, init_seed) in enumerate(starts):
-        run = config.tuning("target", target.reference, seed=seed, init=start, init_seed=init_seed)
+    named = [start for start in config.starts if target.serves(start)]
+    starts = [(start, 0, changes) for changes in _rates(config) for start in named]
+    starts += [("vocabulary", number, {}) for number in range(1, config.restarts + 1)]
+    for number, (start, init_seed, changes) in enumerate(starts):
+        run = config.tuning("target", target.reference, seed=seed, init=start, init_seed=init_seed, **changes)
         if number or not needs_key:
             run = run.model_copy(update={"key_step": None})
-        yield Cell("plain", target.task, seed, run, target.revision, start=start, init_seed=init_seed)
+        yield Cell(
+            "plain", target.task, seed, run, target.revision, start=start, init_seed=init_seed, is_further=bool(changes)
+        )
 
 
 def record_of(cell: Cell, **measured: Any) -> Record:

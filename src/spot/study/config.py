@@ -23,7 +23,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from spot.config import INITS, TuneConfig, load_config
+from spot.config import (
+    INITS,
+    INSTEAD,
+    Demonstrations,
+    EmbeddingModel,
+    Instead,
+    LoraModules,
+    LoraRank,
+    LoraRates,
+    TuneConfig,
+    listed,
+    load_config,
+    names_prompt,
+)
 from spot.errors import ConfigError, SpotError, TaskError, did_you_mean
 from spot.library.library import PACKAGED, PROMPT_FILE, Library, open_library
 from spot.prompts.prompt import KeyRecipe, header
@@ -54,6 +67,11 @@ KEY_SETTINGS = (
 )
 EMBEDDED = TuneConfig.model_fields["backbone"].default
 STARTS = ("vocabulary", "classes")  # of the plain arm, unless the study says others
+ARM_SETTINGS: Mapping[str, tuple[str, ...]] = {  # of those arms of `INSTEAD` that have any
+    "embedding": ("embedding_model",),
+    "icl": ("demonstrations",),
+    "lora": ("lora_rank", "lora_rates", "lora_modules"),
+}
 SEEDS = 2**32  # that rows can be drawn from
 
 
@@ -82,13 +100,30 @@ class StudyConfig(BaseModel):
         strict=False,
         min_length=1,
         description="starts of plain prompt tuning; the task embedding is read "
-        "from the first; `classes` is passed over for targets without labels",
+        "from the first; `classes` is passed over for targets without labels, `instruction` for those without one",
+    )
+    learning_rates: tuple[float | Literal["auto"], ...] = Field(
+        (),
+        strict=False,
+        description="further step sizes of plain tuning from every start and of every transfer, beside that of "
+        "[target]; `auto` lets a short race choose; the selection rows decide between them",
     )
     restarts: int = Field(0, ge=0, le=100, description="further plain runs, each from another draw of the vocabulary")
     strategies: tuple[str, ...] = Field(("best", "none"), strict=False, min_length=1, description="what is compared")
     k: tuple[int, ...] = Field((1,), strict=False, min_length=1, description="numbers of most similar sources to use")
     metric: Literal["mean", "token", "max"] = Field("mean", description="similarity of task embeddings")
     models: Literal[False] | float = Field(False, description="learning rate of full model tuning; false: no such arm")
+    instead: tuple[Instead, ...] = Field(
+        (),
+        strict=False,
+        description="what one would pick instead of a prompt, on the same rows: tfidf, probe, embedding, icl, lora; a "
+        "constant answer always is among the arms",
+    )
+    embedding_model: EmbeddingModel = None
+    demonstrations: Demonstrations = 8
+    lora_rank: LoraRank = 8
+    lora_rates: LoraRates = (3e-4, 1e-3, 3e-3)
+    lora_modules: LoraModules = ()
     model_mixture: str | None = Field(
         None, description="mixture that the whole model is tuned on first: adds multi-task model tuning"
     )
@@ -104,11 +139,17 @@ class StudyConfig(BaseModel):
             raise ValueError("should be at most 100 letters, digits and . _ - alone, such as 'study26'")
         return name
 
-    @field_validator("sources", "targets", "starts", "strategies", "k")
+    @field_validator("lora_rates", "lora_modules", mode="before")
+    @classmethod
+    def _listed(cls, values: Any) -> Any:
+        """TOML has lists and no tuples."""
+        return listed(values)
+
+    @field_validator("sources", "targets", "starts", "learning_rates", "strategies", "k", "instead")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Two cells of one kind would be one cell."""
-        if twins := sorted({value for value in values if values.count(value) > 1}):
+        if twins := sorted({value for value in values if values.count(value) > 1}, key=str):
             raise ValueError(f"should name each once, not {twins[0]!r} again")
         return values
 
@@ -118,10 +159,21 @@ class StudyConfig(BaseModel):
         """Names of strategies and of starts."""
         names = STRATEGIES if info.field_name == "strategies" else INITS
         for value in values:
-            if value not in names:
+            if value not in names and not (names is INITS and _is_start(value)):
                 raise ValueError(
                     f"should hold names of {info.field_name} alone, not {value!r}: {did_you_mean(value, names)}"
                 )
+        return values
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _rates(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What a run can be tuned at."""
+        for value in values:
+            try:
+                TuneConfig(task="any", learning_rate=value)
+            except ValidationError as error:
+                raise ValueError(_mistake(error.errors(include_url=False)[0])) from error
         return values
 
     @field_validator("k")
@@ -162,6 +214,15 @@ class StudyConfig(BaseModel):
             raise ValueError(f"should hold settings of a run: {'; '.join(mistakes)}")
         return values
 
+    @property
+    def baselines(self) -> tuple[Instead, ...]:
+        """The arms of `INSTEAD` that run, in its order; a constant answer always does."""
+        return tuple(name for name in INSTEAD if name == "constant" or name in self.instead)
+
+    def arm_settings(self, name: str) -> dict[str, Any]:
+        """What settles an arm of `INSTEAD` beside the rows and the settings of runs on targets."""
+        return {setting: getattr(self, setting) for setting in ARM_SETTINGS.get(name, ())}
+
     def tuning(self, table: Literal["source", "target"], task: str, **changes: Any) -> TuneConfig:
         """The settings of a run of this study.
 
@@ -187,6 +248,7 @@ class Origin:
         members: references of the tasks whose rows train; none for a prompt that is there already.
         prompt: digest of a prompt that is there already.
         labels: whether the task has label words.
+        instruction: whether the task has an instruction.
     """
 
     task: str
@@ -195,6 +257,12 @@ class Origin:
     members: tuple[str, ...] = ()
     prompt: str = ""
     labels: bool = True
+    instruction: bool = True
+
+    def serves(self, start: str) -> bool:
+        """Whether plain tuning can begin with a start of `StudyConfig.starts`."""
+        parts = start.split("+")
+        return (self.labels or "classes" not in parts) and (self.instruction or "instruction" not in parts)
 
 
 @dataclass(frozen=True)
@@ -230,6 +298,7 @@ def read_study(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Study
         "sources": tuple(_beside(path, name) for name in config.sources),
         "targets": tuple(_beside(path, name) for name in config.targets),
         "backbone": _beside(path, config.backbone),
+        "embedding_model": None if config.embedding_model is None else _beside(path, config.embedding_model),
         "model_mixture": None if config.model_mixture is None else _beside(path, config.model_mixture),
         "out": str(path.parent / _expanded(out)),
     }
@@ -286,6 +355,15 @@ def _expanded(name: str) -> Path:
         raise ConfigError(f"the path {name!r:.80} begins with a home folder that is not known: {error}.") from error
 
 
+def _is_start(value: str) -> bool:
+    """Whether a run can begin so from no other prompt, such as `demonstrations:8` or `classes+instruction`."""
+    try:
+        TuneConfig(task="any", init=value)
+    except ValidationError:
+        return False
+    return not names_prompt(value)
+
+
 def _mistake(entry: Mapping[str, Any]) -> str:
     """What is wrong with one setting of a table."""
     name = str(entry["loc"][0])
@@ -304,7 +382,8 @@ def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -
         mixture = mixtures.find_mixture(name)
         if mixture is None:
             task = registry.get(name, prefix=prefix)
-            return [Origin(task.name, name, task.revision, (name,), labels=bool(task.labels))]
+            has_labels, has_instruction = bool(task.labels), bool(task.instruction)
+            return [Origin(task.name, name, task.revision, (name,), labels=has_labels, instruction=has_instruction)]
         if role == "target":
             raise TaskError(f"{name} is a mixture, and a target is one task: name its tasks one by one")
         members = mixtures.tasks_of(mixture, prefix=prefix)
@@ -347,8 +426,9 @@ def _packaged(library: Library, reference: str) -> Path:
 
 def _without_enough_sources(config: StudyConfig, sources: Sequence[Origin], targets: Sequence[Origin]) -> list[str]:
     """Targets that no start serves, strategies without sources, and k beyond the sources of some target."""
-    if config.starts == ("classes",) and (bare := [target.task for target in targets if not target.labels]):
-        return [f"starts: classes alone, but {', '.join(bare)} has no labels; add vocabulary"]
+    if bare := [target.task for target in targets if not any(map(target.serves, config.starts))]:
+        lacks = "no labels" if config.starts == ("classes",) else "not what they need"
+        return [f"starts: {', '.join(config.starts)} alone, but {', '.join(bare)} has {lacks}; add vocabulary"]
     used = [name for name in config.strategies if name in (*PAIR_STRATEGIES, *COMBINED_STRATEGIES)]
     if not used:
         return []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spot.collator import collator_named
-from spot.config import TuneConfig
+from spot.config import INSTEAD, TuneConfig
 from spot.errors import SpotError
 from spot.models import embedded
 from spot.models.backbone import Backbone
@@ -93,7 +93,7 @@ class _TokenCounter:
 
 
 def estimate(plan: StudyPlan, records: Mapping[str, Record], data: Path | None, probe: bool | None) -> Estimate:
-    """Estimate what the cells without a record will take.
+    """Estimate what the cells without a record will take; what one would pick instead of prompts is not counted.
 
     Args:
         plan: the study.
@@ -102,7 +102,9 @@ def estimate(plan: StudyPlan, records: Mapping[str, Record], data: Path | None, 
         probe: whether to time `PROBE_STEPS` steps; None does where the backbone is a folder here or embedded. What was
             timed once is kept in the cache.
     """
-    missing = [cell for cell in plan.cells if cell.digest not in records and not cell.prompt]
+    missing = [
+        cell for cell in plan.cells if cell.digest not in records and not cell.prompt and cell.kind not in INSTEAD
+    ]
     if not missing:
         return Estimate(tokens=0, seconds=0.0, disk=0)
     backbone = plan.study.config.backbone
@@ -139,7 +141,7 @@ def overview(plan: StudyPlan, records: Mapping[str, Record], estimated: Estimate
             "cells": len(cells),
             "finished": len(cells) - len(missing),
             "gangs": len(gangs(missing)),
-            "steps": sum(_steps(cell) for cell in missing if not cell.prompt),
+            "steps": sum(_steps(cell) for cell in missing if not cell.prompt and cell.kind not in INSTEAD),
         }
     return {
         "name": plan.study.config.name,
@@ -168,7 +170,12 @@ def _seconds(gang: Gang, data: Path | None) -> float:
         return seconds
     config = gang.cells[0].config.model_copy(update={"init": "vocabulary"})
     members, name = members_of(config, data)
-    backbone = Backbone.load(config.backbone, gradient_checkpointing=config.gradient_checkpointing)
+    backbone = Backbone.load(
+        config.backbone,
+        dtype=config.precision,
+        gradient_checkpointing=config.gradient_checkpointing,
+        quantise=config.quantise,
+    )
     run = prepare_run(config, members, backbone, name=name)
     runs = [replace(run, config=config.model_copy(update={"seed": cell.seed})) for cell in gang.cells]
     seconds = seconds_of(runs, backbone, PROBE_STEPS)

@@ -27,6 +27,7 @@ from pydantic import (
     with_config,
 )
 
+from spot.config import Instead
 from spot.errors import StorageError, StudyError
 from spot.library.history import decode_summary, encode_summary
 from spot.storage.files import cache_dir, write_whole
@@ -44,7 +45,7 @@ Cosine = Annotated[float, Field(ge=-1.001, le=1.001)]
 # A field of a later version is passed over.
 LENIENT = ConfigDict(**{**STRICT, "extra": "ignore"})
 
-CellKind = Literal["source", "plain", "pair", "average", "mixture", "model"]
+CellKind = Literal["source", "plain", "pair", "average", "mixture", "model", Instead]
 
 
 class LaterFormat(StudyError):
@@ -78,7 +79,7 @@ class Record:
         digest: of the cell; the file's name.
         kind: `source` tunes a source prompt; on a target, `plain` tunes from scratch, `pair` from one source, `average`
             from the weighted mean of k sources, `mixture` from a prompt tuned on k sources and the target, and `model`
-            tunes the whole model.
+            tunes the whole model; the others are what one would pick instead, such as `constant` and `tfidf`.
         task: that was tuned on.
         sources: tasks of the prompts that it started from, or of the mixture that a model was tuned on before.
         weights: of an average.
@@ -146,6 +147,11 @@ class Record:
     def eval_every(self) -> int:
         """Steps between the run's evaluations; 0 where its settings do not say."""
         return self._setting("eval_every")
+
+    @property
+    def rate(self) -> str:
+        """The learning rate of its settings, a number or `auto`; empty where they do not say."""
+        return str(self.config.get("learning_rate", ""))
 
     @property
     def rows_seed(self) -> int:

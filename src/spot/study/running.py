@@ -29,7 +29,9 @@ def run_study(
     """
     config = plan.study.config
     checkpointing = bool(config.target.get("gradient_checkpointing", False))
-    setup = partial(worker.load, config.backbone, checkpointing)
+    setup = partial(
+        worker.load, config.backbone, checkpointing, config.target.get("quantise"), config.target.get("precision")
+    )
     # What tuning warns of is for one run; a study says it once, of the cells that it ends without a score.
     with _errors_only("spot.training.reporting"), _errors_only("spot.training.model_tuning"):
         return run(plan, executor, setup, worker.work, data=data, progress=progress)

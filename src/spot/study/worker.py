@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spot.config import TuneConfig
+from spot.baselines.arms import Fitted, Terms, Unsuitable
+from spot.baselines.door import fit_baseline
+from spot.config import INSTEAD, TuneConfig
 from spot.errors import RunError, SpotError, StorageError, TaskError
 from spot.evaluation.scoring import LIKELIHOOD, Evaluation, evaluate_rows, interval
 from spot.models.backbone import Backbone
@@ -23,23 +25,28 @@ from spot.prompts.prompt import from_bytes, to_bytes
 from spot.retrieval.embeddings import recorded_summaries
 from spot.study.answers import RowAnswers, row_answers
 from spot.study.cells import Cell, Done, Work, record_of
+from spot.study.config import ARM_SETTINGS, StudyConfig
 from spot.study.records import Record, runs_folder
 from spot.tasks import registry
 from spot.tasks.splits import Splits, split_rows
 from spot.tasks.task import Task, data_digest
 from spot.training.loop import Diverged, named_scores
 from spot.training.model_tuning import tune_model_run
-from spot.training.result import RunResult
+from spot.training.result import CurvePoint, RunResult
 from spot.training.run import Member, Run, members_of, mixed, prepare_run, prepare_run_from
 from spot.training.tuning import TunedPrompt, tune_runs
+
+NO_ARM = {name: StudyConfig.model_fields[name].default for names in ARM_SETTINGS.values() for name in names}
 
 Tuned = TypeVar("Tuned")
 Value = TypeVar("Value")
 
 
-def load(backbone: str, gradient_checkpointing: bool = False) -> Backbone:
+def load(
+    backbone: str, gradient_checkpointing: bool = False, quantise: str | None = None, precision: str | None = None
+) -> Backbone:
     """What a worker holds: the frozen model of the study."""
-    return Backbone.load(backbone, gradient_checkpointing=gradient_checkpointing)
+    return Backbone.load(backbone, gradient_checkpointing=gradient_checkpointing, quantise=quantise, dtype=precision)
 
 
 def work(backbone: Backbone, item: Work) -> Done:
@@ -57,6 +64,8 @@ def work(backbone: Backbone, item: Work) -> Done:
         StorageError: this machine's cache cannot be written.
     """
     try:
+        if item.gang.cells[0].kind in INSTEAD:
+            return _work_on_arms(backbone, item)
         if item.gang.cells[0].kind == "model":
             return _work_on_model(backbone, item)
         return _work_on_prompts(backbone, item)
@@ -126,6 +135,30 @@ def _work_on_model(backbone: Backbone, item: Work) -> Done:
     record = _record(evaluator, cell, tuned.result, mixture, measured, backbone.parameters)
     shutil.rmtree(folder, ignore_errors=True)
     return Done((record,), (b"",))
+
+
+def _work_on_arms(backbone: Backbone, item: Work) -> Done:
+    """Let what one would pick instead of a prompt learn on the rows of each cell, then open its report rows."""
+    records = []
+    for at, cell in enumerate(item.gang.cells):
+        [member], _ = members_of(cell.config, _data(item))
+        terms = Terms(
+            task=member.task,
+            train=member.splits.train,
+            selection=member.splits.selection,
+            backbone=backbone,
+            config=cell.config,
+            out=runs_folder() / cell.digest,
+            **{**NO_ARM, **dict(cell.arm)},
+        )
+        try:
+            fitted = fit_baseline(cell.kind, terms)
+        except Unsuitable as error:
+            records.append(record_of(cell, reason=str(error)))
+            continue
+        evaluator = _open_report([member], _of(item.sketches, at), backbone)
+        records.append(_record_of_arm(evaluator, cell, fitted))
+    return Done(tuple(records), (b"",) * len(records))
 
 
 def _tune_gang(runs: Sequence[Run], backbone: Backbone, folder: Path) -> list[TunedPrompt]:
@@ -232,8 +265,12 @@ def _scored(evaluator: _Evaluator, cell: Cell, run: Run, prompt: Tensor, result:
     """Scores on the report rows; where there are none, those that chose the checkpoint."""
     if not evaluator.opened:
         return _Measured(scores=result.selection, score=result.best_score)
-    evaluations = evaluator.evaluate(run, prompt)
-    first, is_mixture = evaluator.opened[0], len(run.members) > 1
+    return _measured_on(evaluator, cell, evaluator.evaluate(run, prompt))
+
+
+def _measured_on(evaluator: _Evaluator, cell: Cell, evaluations: Sequence[Evaluation]) -> _Measured:
+    """What evaluations on the report rows of each member come to."""
+    first, is_mixture = evaluator.opened[0], len(evaluator.members) > 1
     is_told = not is_mixture and cell.kind != "source" and first.task.metrics != (LIKELIHOOD,)
     given = [prediction.text if prediction.is_answered else None for prediction in evaluations[0].predictions]
     return _Measured(
@@ -242,6 +279,29 @@ def _scored(evaluator: _Evaluator, cell: Cell, run: Run, prompt: Tensor, result:
         interval=None if is_mixture else interval(evaluations, first.task, first.splits.report),
         answers=row_answers(first.splits.report, given, first.task.labels) if is_told else None,
     )
+
+
+def _record_of_arm(evaluator: _Evaluator, cell: Cell, fitted: Fitted) -> Record:
+    """The record of what one would pick instead of a prompt."""
+    [member] = evaluator.members
+    result = RunResult(
+        task=member.task.name,
+        digest=cell.digest,
+        scores={},
+        step=0,
+        steps=fitted.steps,
+        tokens=fitted.tokens,
+        seconds=fitted.seconds,
+        selection={"score": fitted.selection},
+        curve=(CurvePoint(0, fitted.selection),),
+    )
+    if not evaluator.opened:
+        return _record(evaluator, cell, result, None, _Measured(score=fitted.selection), fitted.parameters)
+    rows = evaluator.opened[0].splits.report
+    measured = _measured_on(evaluator, cell, [fitted.on(rows).evaluation(member.task, rows)])
+    record = _record(evaluator, cell, result, None, measured, fitted.parameters)
+    chosen = {"chosen": dict(fitted.setting), "shipped_bytes": fitted.shipped}
+    return replace(record, config={**record.config, **chosen})
 
 
 def _mean_score(evaluations: Sequence[Evaluation]) -> float:

@@ -54,7 +54,7 @@ class Settings(TypedDict, total=False):
         metrics: names from `spot.metrics.scores.METRICS`.
         positive: the label word that F1 is of.
         instruction: what is asked of a row, in plain words; no part of what a model reads of it.
-        cue, separator, decode, end: as in `spot.reading.Reading`.
+        cue, separator, decode, end, chat, system: as in `spot.reading.Reading`.
     """
 
     title: str
@@ -65,6 +65,8 @@ class Settings(TypedDict, total=False):
     separator: str | None
     decode: Literal["rank", "generate"]
     end: Literal["auto", "always", "never"]
+    chat: bool
+    system: str
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,14 @@ def read_contents(
     if unknown := sorted(set(settings) - set(Settings.__annotations__)):
         names = ("text", "template", "label", "answer", "labels", "name", *Settings.__annotations__)
         raise TaskError(f"{OWNER}: unknown keyword {unknown[0]!r}; {did_you_mean(unknown[0], names)}")
-    instruction = settings.get("instruction", "")
-    if not isinstance(instruction, str):
-        raise TaskError(f"{OWNER}: instruction is {instruction!r:.60}, expected text.")
-    if mistakes := instruction_mistakes(instruction):
+    for name, kind, expected in (
+        ("instruction", str, "text"),
+        ("system", str, "text"),
+        ("chat", bool, "True or False"),
+    ):
+        if name in settings and not isinstance(settings[name], kind):
+            raise TaskError(f"{OWNER}: {name} is {settings[name]!r:.60}, expected {expected}.")
+    if mistakes := instruction_mistakes(settings.get("instruction", "")):
         raise TaskError(f"{OWNER}: {mistakes[0]}.")
     if answer and (label or labels):
         raise TaskError(f"{OWNER}: answer stands beside label or labels. It is for open answers: drop one of the two.")
@@ -156,6 +162,8 @@ def read_contents(
         separator=settings.get("separator"),
         decode=settings.get("decode", "rank"),
         end=settings.get("end", "auto"),
+        chat=settings.get("chat", False),
+        system=settings.get("system", ""),
     )
     check_apart(reading, columns)
     texts = {
@@ -374,7 +382,8 @@ def _label_words(labels: Any, names: Sequence[str]) -> dict[str, str]:
 
 def _revision(texts: Mapping[str, tuple[Text, ...]], reading: Reading, positive: str) -> str:
     """Sixteen hex digits over the texts of rows, how they were made and what F1 is of."""
-    form = (reading.template, reading.cue, reading.separator, reading.labels, reading.decode, reading.end, positive)
+    form = [reading.template, reading.cue, reading.separator, reading.labels, reading.decode, reading.end, positive]
+    form += [reading.chat, reading.system] if reading.chat else []
     digest = blake2b(json.dumps(form).encode(), digest_size=8)
     for split, rows in texts.items():
         digest.update(f"\0{split}\0".encode())

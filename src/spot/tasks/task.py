@@ -106,7 +106,7 @@ class Task:
             template: how a row becomes text, such as `"review: {title} | {body}"`, instead of `text`.
             name: of the task.
             **settings: `title`, `metrics`, `positive` (the label that F1 is of), `instruction` (what is asked of a
-                row), and `cue`, `separator`, `decode` and `end` of `Reading`.
+                row), and `cue`, `separator`, `decode`, `end`, `chat` and `system` of `Reading`.
 
         Raises:
             TaskError: the rows are of no known kind, or there are none; a column is missing; a row has no text, or no

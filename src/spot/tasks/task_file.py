@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from spot.errors import TaskError, did_you_mean
 from spot.metrics.scores import problems
-from spot.reading import DECODES, ENDS, Reading, parse_template
+from spot.reading import DECODES, ENDS, Reading, chat_mistakes, parse_template
 from spot.tasks.binary_rows import class_names, is_data_folder, saved_splits
 from spot.tasks.columns import (
     MISSING,
@@ -64,6 +64,8 @@ KEYS = (
     "cue",
     "separator",
     "end",
+    "chat",
+    "system",
     "decode",
     "label",
     "labels",
@@ -108,7 +110,7 @@ class TaskFile:
         rows: split -> file.
         template: the input's, with columns in braces; empty for the default.
         cue, separator: as in `Reading`; None for the default.
-        end, decode: as in `Reading`.
+        end, decode, chat, system: as in `Reading`.
         label: the column with the label, empty for open answers.
         answer: the column with the open answer, empty for labels.
         labels: value in the rows -> label word; empty for the values that the first split shows.
@@ -129,6 +131,8 @@ class TaskFile:
     separator: str | None
     end: Literal["auto", "always", "never"]
     decode: Literal["rank", "generate"]
+    chat: bool
+    system: str
     label: str
     answer: str
     labels: dict[str, str]
@@ -176,6 +180,8 @@ def load_task(path: Path) -> Task:
         labels=tuple(labels.items()),
         decode=spec.decode,
         end=spec.end,
+        chat=spec.chat,
+        system=spec.system,
         encoding=spec.seen[first].form.encoding or "utf-8",
         quotes=spec.seen[first].form.quotes != "",
     )
@@ -269,6 +275,8 @@ def read_task_file(path: Path) -> TaskFile:
         separator=keys.get("separator"),
         end=_choice("end", keys.get("end", "auto"), ENDS, mistakes),
         decode=_choice("decode", keys.get("decode", "rank"), DECODES, mistakes),
+        chat=keys.get("chat", False),
+        system=keys.get("system", ""),
         label="" if "answer" in keys else keys.get("label", "label"),
         answer=keys.get("answer", ""),
         labels=_label_words(keys.get("labels", {}), mistakes),
@@ -278,6 +286,7 @@ def read_task_file(path: Path) -> TaskFile:
         form=_form(keys, mistakes),
     )
     mistakes += name_mistakes(spec.name) + instruction_mistakes(spec.instruction)
+    mistakes += chat_mistakes(spec.chat, spec.cue, spec.system)
     if spec.answer and ("label" in keys or "labels" in keys):
         mistakes.append("answer stands beside label or labels: answer is for open answers, drop one of the two")
     words = () if spec.answer else tuple(dict.fromkeys(spec.labels.values()))
@@ -299,6 +308,7 @@ def _wrong_keys(keys: dict[str, Any]) -> list[str]:
         "metrics": (list,),
         "missing": (list,),
         "quotes": (bool, str),
+        "chat": (bool,),
         "skip_space": (bool,),
         "header": (bool,),
         "max_row": (int,),

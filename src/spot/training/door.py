@@ -63,7 +63,7 @@ def tune(
     check_kind("source", source, (SoftPrompt, NoneType), "a SoftPrompt, or None")
     name = _name(task)
     make_config(TuneConfig, {"task": name, **settings})  # mistakes are said before the model is loaded
-    backbone = Backbone.of(backbone)
+    backbone = Backbone.of(backbone, settings.get("quantise"), settings.get("precision"))
     config = tune_config(name, _recipe(library, backbone, settings), settings)
     if config.method == "model":
         raise ConfigError("method is 'model', which trains no prompt: call spot.tune_model, or leave method out")

@@ -127,8 +127,8 @@ class Run:
         if len(self.members) == 1:
             return self.reading_of(self.members[0])
         first = self.members[0].task.reading
-        spelled = Reading(cue=first.cue, separator=first.separator, end=first.end, task_prefix=self.config.task_prefix)
-        return spelled.with_limits(self.config)
+        form = {name: getattr(first, name) for name in ("cue", "separator", "end", "chat", "system")}
+        return Reading(**form, task_prefix=self.config.task_prefix).with_limits(self.config)
 
     def reading_of(self, member: Member) -> Reading:
         """How the run reads the rows of one of its members."""
@@ -163,9 +163,10 @@ def prepare_run(
         named = ", ".join(f"{task}: {spelling or 'the defaults'}" for task, spelling in spellings.items())
         raise TaskError(
             f"the tasks of a mixture read rows differently ({named}), and one prompt cannot say both: expected one "
-            "cue, separator, end and decode. Write the same in their task files."
+            "cue, separator, end, decode and chat form. Write the same in their task files."
         )
-    label_tokens = [choice for member in members for choice in collator_for(backbone, member.task).choices]
+    readings = [(member.task, member.task.reading.with_limits(config)) for member in members]
+    label_tokens = [choice for pair in readings for choice in collator_for(backbone, pair[0], reading=pair[1]).choices]
     is_instructed = source is None and config.init.endswith(BEHIND)
     if source is None and names_prompt(config.init):
         source = resolve(config.init.removesuffix(BEHIND))
@@ -177,7 +178,31 @@ def prepare_run(
         return prepare_run_from(config, members, backbone, (source,), name=name, is_instructed=is_instructed)
     else:
         start = _start(config, members, backbone, label_tokens)
-    return Run(config, tuple(members), start, name=name, fingerprint=backbone.id.fingerprint)
+    return Run(as_loaded(config, backbone), tuple(members), start, name=name, fingerprint=backbone.id.fingerprint)
+
+
+def as_loaded(config: TuneConfig, backbone: Backbone) -> TuneConfig:
+    """The settings of a run on a backbone, which say how its weights are held: that enters digests and prompt files.
+
+    Raises:
+        ConfigError: they say otherwise than the backbone is, or a model of quantised weights is to be tuned.
+    """
+    if config.quantise not in (None, backbone.quantise):
+        raise ConfigError(
+            f"quantise is {config.quantise!r}, and the backbone is loaded with {backbone.quantise!r}; expected one. "
+            f"Load it so: Backbone.load(NAME, quantise={config.quantise!r})."
+        )
+    if config.method == "model" and not backbone.trains:
+        raise ConfigError(
+            f"method = 'model' trains all weights, and those of {backbone.id.name} are quantised; expected whole "
+            "numbers. Leave quantise out, or tune a prompt."
+        )
+    if config.precision not in (None, "auto", backbone.precision or str(backbone.model.dtype).removeprefix("torch.")):
+        raise ConfigError(
+            f"precision is {config.precision!r}, and the backbone is loaded in {backbone.model.dtype}; expected one. "
+            f"Load it so: Backbone.load(NAME, dtype={config.precision!r})."
+        )
+    return config.model_copy(update={"quantise": backbone.quantise, "precision": backbone.precision})
 
 
 def prepare_run_from(
@@ -218,7 +243,7 @@ def prepare_run_from(
     shares = weights or (1.0,)
     parents = tuple(Parent(source.digest, float(share)) for source, share in zip(sources, shares, strict=True))
     return Run(
-        config=config,
+        config=as_loaded(config, backbone),
         members=tuple(members),
         start=start,
         parents=parents,
@@ -286,7 +311,7 @@ def _start(
     if kind == "instruction":
         return initialisers.text(embeddings, _instruction_ids(members, backbone), length)
     if kind == "demonstrations":
-        rows = _demonstrations(config, members, backbone, int(words))
+        rows = demonstration_ids(config, members, backbone, int(words))
         return initialisers.demonstrations(embeddings, rows, length)
     if kind == "text":
         ids = backbone.tokenizer(words, add_special_tokens=False)["input_ids"]
@@ -302,7 +327,7 @@ def _instruction_ids(members: Sequence[Member], backbone: Backbone) -> tuple[int
     return tuple(token for ids in encoded for token in ids)
 
 
-def _demonstrations(
+def demonstration_ids(
     config: TuneConfig, members: Sequence[Member], backbone: Backbone, count: int
 ) -> list[tuple[int, ...]]:
     """Token ids of rows that train, with their answers, as a batch of them holds these; special tokens are left out.

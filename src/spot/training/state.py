@@ -332,7 +332,8 @@ def _first_state(run: Run, backbone: Backbone, encoded: dict[tuple[int, int, str
     lengths = [[len(row.input_ids) for row in member.train] for member in members]
     config = run.config
     if config.method == "model":
-        trained: Mapping[str, Tensor] = dict(backbone.model.named_parameters())
+        named = backbone.model.named_parameters()  # of an adapted model most are frozen
+        trained: Mapping[str, Tensor] = {name: tensor for name, tensor in named if tensor.requires_grad}
     else:
         initial = parameters(config.reparameterise, run.start, bottleneck=config.bottleneck, seed=config.init_seed)
         trained = {name: tensor.to(backbone.device).requires_grad_() for name, tensor in initial.items()}

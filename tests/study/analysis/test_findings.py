@@ -11,7 +11,9 @@ from spot.study.analysis.arms import ArmResult, ArmResults
 from spot.study.analysis.findings import FEWEST_RUNS, ArmSummary, Findings, analyse, compare
 from spot.study.analysis.groups import group_records
 from spot.study.records import Record
-from tests.support.study_records import PROMPT, ROWS, curve, paper_like, record, study
+from spot.study.report.sentences import sentences, verdict
+from spot.training.result import CurvePoint
+from tests.support.study_records import PROMPT, ROWS, constant, curve, paper_like, record, study
 
 NAN = float("nan")
 STRATEGIES, KS = ("best", "race", "oracle", "none"), (1, 3)
@@ -219,3 +221,47 @@ def test_the_order_of_records_changes_nothing(records: list[Record], found: Find
         if name != "tasks":
             assert getattr(other, name) == getattr(found, name), name
     assert other.tasks.names == found.tasks.names and (other.tasks.cosines == found.tasks.cosines).all()
+
+
+def with_constant(records: list[Record], chosen: dict[str, float], rows: int = 100) -> list[Record]:
+    """A study with a constant answer, whose selection score is given by target."""
+    some = [replace(one, rows={**one.rows, "select": rows}) for one in records]
+    seeds = {one.seed for one in records}
+    return some + [
+        record("constant", target, seed, 40.0, curve=(CurvePoint(0, score),), rows={**ROWS, "select": rows}, tokens=0)
+        for target, score in chosen.items()
+        for seed in seeds
+    ]
+
+
+def test_targets_that_nobody_learns_count_apart():
+    """Plain tuning has 50 on selection rows everywhere, and the best source 60; the constant answer decides."""
+    records = constant({"a": 10.0, "b": 5.0, "c": -5.0}, seeds=3)
+    found = analyse(with_constant(records, {"t": 30.0, "u": 55.0, "v": 30.0}), ["best"], [1], "mean")
+    learned = {target.name: target.is_learned for target in found.targets}
+    assert learned == {"t": True, "u": False, "v": True}
+    by_hand = (60 - 55) / (100 * (2 * 0.55 * 0.45 / 300) ** 0.5)  # three draws of 100 rows
+    assert found.targets[1].over_constant == pytest.approx(by_hand) and found.targets[1].constant == 40
+    assert {arm.targets for arm in found.arms} == {3} and {arm.targets for arm in found.learned_arms} == {2}
+    assert {pair.runs for pair in found.learned_comparisons} == {6}
+    assert [arm.arm for arm in found.learned_arms] == [arm.arm for arm in found.arms]
+    gains = {arm.kind: arm.gain for arm in found.learned_arms}
+    assert gains["constant"] == pytest.approx(-10) and gains["best"] == pytest.approx(10)
+    told = " ".join(sentences(found))
+    assert "selection rows of u (40.0): they count apart, which leaves 2 targets" in told
+    assert "On the 2 targets that are learned: +10.0 points" in verdict(found)
+
+
+def test_few_rows_make_a_difference_noise():
+    records = constant({"a": 10.0, "b": 5.0, "c": -5.0}, seeds=3)
+    few = analyse(with_constant(records, dict.fromkeys("tuv", 50.0), rows=20), ["best"], [1], "mean")
+    assert not any(target.is_learned for target in few.targets) and not few.learned_arms
+    assert "so that nothing counts" in " ".join(sentences(few))
+    many = analyse(with_constant(records, dict.fromkeys("tuv", 50.0), rows=1000), ["best"], [1], "mean")
+    assert all(target.is_learned for target in many.targets) and not many.learned_arms
+
+
+def test_without_a_constant_answer_every_target_counts():
+    found = analyse(constant({"a": 10.0, "b": 5.0, "c": -5.0}), ["best"], [1], "mean")
+    assert all(target.is_learned and target.over_constant is None for target in found.targets)
+    assert not found.learned_arms and "constant" not in " ".join(sentences(found))

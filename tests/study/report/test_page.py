@@ -138,6 +138,8 @@ def test_the_value_is_json(written: tuple[Path, dict[str, Any]]):
         "transfers",
         "arms",
         "generic",
+        "learned_arms",
+        "learned_comparisons",
         "comparisons",
         "correlations",
         "rankings",

@@ -29,6 +29,14 @@ from spot.study.records import Record
 from spot.training.result import amount_at
 
 PLAIN_ARM = "plain"  # the kind of arm that gains are against: the better initial value by selection rows
+INSTEAD_NAMES = {  # what one would pick instead of a prompt
+    "constant": "a constant answer",
+    "tfidf": "TF-IDF and logistic regression",
+    "probe": "a linear probe of the frozen model",
+    "embedding": "sentence embeddings and logistic regression",
+    "icl": "demonstrations in context",
+    "lora": "LoRA",
+}
 RERANKED = ("best", "race")  # strategies that need no cells of their own, so that any ranking can be tried on them
 
 
@@ -57,8 +65,9 @@ class ArmResults:
 
     Attributes:
         name: for people.
-        kind: a strategy, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`, `hindsight`, `generic`, `model`,
-            `mixture_model`, or `learned_best` and `learned_race`, whose sources `learned` has ranked.
+        kind: a strategy, one of `INSTEAD_NAMES`, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`,
+            `hindsight`, `generic`, `model`, `mixture_model`, or `learned_best` and `learned_race`, whose sources
+            `learned` has ranked.
         k: sources, or runs from scratch to choose from; 0 where it means nothing.
         results: one a group, None where it cannot be settled.
     """
@@ -90,6 +99,7 @@ def settle_arms(
     nearest = partial(ranked_sources, metric=metric)
     arms = [
         _arm(groups, _frozen, name="frozen model, no prompt", kind="frozen"),
+        *(_arm(groups, partial(_instead, kind=kind), name=name, kind=kind) for kind, name in INSTEAD_NAMES.items()),
         _arm(groups, partial(_as_is, metric=metric), name="nearest prompt as it is", kind="as_is", k=1),
         *_plain_arms(groups),
         _arm(groups, _random_source, name="a source at random", kind="random", k=1),
@@ -161,6 +171,12 @@ def _frozen(group: TargetSeed) -> ArmResult | None:
     return ArmResult(score=scores[0], cost=0.0, tuned=0, shipped=0) if scores else None
 
 
+def _instead(group: TargetSeed, kind: str) -> ArmResult | None:
+    """What one would pick instead of a prompt."""
+    run = group.instead.get(kind)
+    return run and _result_of_run(group, run, run.tokens)
+
+
 def _as_is(group: TargetSeed, metric: str) -> ArmResult | None:
     """The prompt of the nearest source without tuning."""
     nearest = ranked_sources(group, metric)[0].task
@@ -179,7 +195,9 @@ def _plain_arms(groups: Sequence[TargetSeed]) -> list[ArmResults]:
     if starts > 1:
         first = partial(from_scratch, count=1)
         arms.append(_arm(groups, first, name="plain tuning, the first start", kind="none", k=1))
-    name = "plain tuning" if starts == 1 else "plain tuning, the better start"
+    rates = {run.rate for group in groups for run in group.plain}
+    better = "the better start" if len(rates) < 2 else "the better start and rate"
+    name = "plain tuning" if starts == 1 else f"plain tuning, {better}"
     arms.append(_arm(groups, lambda group: from_scratch(group, group.starts), name=name, kind=PLAIN_ARM, k=starts))
     for count in range(starts + 1, runs + 1):
         best = partial(from_scratch, count=count)
@@ -257,7 +275,7 @@ def _strategy(group: TargetSeed, strategy: str, k: int, rank: Callable[[TargetSe
         run = group.combined.get((strategy, k))
         return run and _result_of_run(group, run, run.tokens + _embedding_tokens(group))
     ranked, first = rank(group), group.plain[0]
-    draws = {run.init_seed: run for run in group.plain if run.start == first.start}
+    draws = {run.init_seed: run for run in group.plain if (run.start, run.rate) == (first.start, first.rate)}
     restarts = next(number for number in range(len(draws) + 1) if number not in draws)
     planned = plan_transfer(
         strategy,
@@ -294,7 +312,7 @@ def _settled(group: TargetSeed, planned: Plan, runs: Sequence[Record], pays_embe
         cost=_cost(group, tokens),
         tuned=sum(run.tuned for run in runs),
         shipped=winner.shipped,
-        start=_start_of(winner),
+        start=_start_of(group, winner),
     )
 
 
@@ -307,13 +325,15 @@ def _model(group: TargetSeed, after_mixture: bool) -> ArmResult | None:
 def _result_of_run(group: TargetSeed, run: Record, tokens: float) -> ArmResult:
     """One run as the result of an arm, which trained so many text tokens in all."""
     return ArmResult(
-        score=run.score, cost=_cost(group, tokens), tuned=run.tuned, shipped=run.shipped, start=_start_of(run)
+        score=run.score, cost=_cost(group, tokens), tuned=run.tuned, shipped=run.shipped, start=_start_of(group, run)
     )
 
 
-def _start_of(run: Record) -> str:
-    """What a run started from."""
-    return " + ".join(run.sources) or (f"{run.start} {run.init_seed}" if run.init_seed else run.start)
+def _start_of(group: TargetSeed, run: Record) -> str:
+    """What a run started from, and its learning rate where that is not the first run's."""
+    start = " + ".join(run.sources) or (f"{run.start} {run.init_seed}" if run.init_seed else run.start)
+    is_other = run.kind not in (*INSTEAD_NAMES, "model") and run.rate != group.plain[0].rate
+    return f"{start} at {run.rate}" if is_other else start
 
 
 def _tokens(run: Record, step: int) -> float:

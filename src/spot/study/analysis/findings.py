@@ -7,15 +7,24 @@ target that was drawn. Cells that ended without a score, as diverged ones do, ar
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spot.config import INSTEAD
 from spot.errors import StudyError
 from spot.metrics.scores import relative_error_reduction
-from spot.study.analysis.arms import PLAIN_ARM, ArmResults, check_choice, from_scratch, generic_arms, settle_arms
-from spot.study.analysis.groups import TargetSeed, group_records, is_failed
+from spot.study.analysis.arms import (
+    INSTEAD_NAMES,
+    PLAIN_ARM,
+    ArmResults,
+    check_choice,
+    from_scratch,
+    generic_arms,
+    settle_arms,
+)
+from spot.study.analysis.groups import TargetSeed, group_records, is_failed, selection_score
 from spot.study.analysis.pairs import (
     Correlation,
     RankerQuality,
@@ -33,9 +42,12 @@ from spot.study.records import Record
 
 # Where nothing is the matter, five runs agree in sign by chance in one case of 16, six in one of 32.
 FEWEST_RUNS = 6
+# Standard errors that the best arm of a target must be above a constant answer, or nothing was learned there: of forty
+# arms that know nothing one is so far above in one case of twenty.
+ABOVE_CONSTANT = 3.0
 # Arms that similarity guides, and a sceptic doubts.
 GUIDED = ("best", "race", "average", "mixture", "learned_best", "learned_race")
-RIVALS = ("always", "random", "hindsight", "oracle", "model", "mixture_model")
+RIVALS = ("always", "random", *INSTEAD_NAMES, "hindsight", "oracle", "model", "mixture_model")
 
 Scores = NDArray[np.float64]
 
@@ -72,6 +84,9 @@ class TargetFindings:
         rows: `train`, `select`, `report` and `overlap`, as its records have them.
         starts: initial value -> seeds in which plain tuning was better from it.
         draws: of rows; one that all seeds share leaves what another would add out of the intervals.
+        constant: score of always giving the commonest answer of the train rows, percent on report rows; None where no
+            record says.
+        over_constant: standard errors that the best arm is above that on selection rows; None where no record says.
         mixed: whether records of one draw were measured on different rows.
     """
 
@@ -82,7 +97,14 @@ class TargetFindings:
     rows: Mapping[str, int]
     starts: Mapping[str, int]
     draws: int
+    constant: float | None
+    over_constant: float | None
     mixed: bool
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether some arm is above a constant answer by more than noise, as far as records say."""
+        return self.over_constant is None or self.over_constant > ABOVE_CONSTANT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +179,8 @@ class Findings:
         transfers: every pair that is there.
         arms: a sceptic's, then the strategies; `generic`: one source for all targets, by gain.
         comparisons: each guided arm against its rivals.
+        learned_arms, learned_comparisons: the same over the targets on which some arm is above a constant answer;
+            empty where that is all of them, or none.
         correlations: similarity against gain, target by target.
         rankings: of the sources by each metric.
         tasks: how alike they are; None where no two can be compared.
@@ -173,6 +197,8 @@ class Findings:
     arms: tuple[ArmSummary, ...]
     generic: tuple[ArmSummary, ...]
     comparisons: tuple[Comparison, ...]
+    learned_arms: tuple[ArmSummary, ...]
+    learned_comparisons: tuple[Comparison, ...]
     correlations: tuple[Correlation, ...]
     rankings: tuple[RankerQuality, ...]
     tasks: TaskMap | None
@@ -207,6 +233,13 @@ def analyse(records: Sequence[Record], strategies: Sequence[str], ks: Sequence[i
     plain = next((scores_of(arm) for arm in arms if arm.kind == PLAIN_ARM), np.zeros(0))
     summaries = tuple(_summary(arm, complete, plain, backbone) for arm in arms)
     generic = [_summary(arm, complete, plain, backbone) for arm in generic_arms(complete)]
+    targets = tuple(_target(name, groups) for name in sorted({group.target for group in groups}))
+    learned = {target.name for target in targets if target.is_learned}
+    within = [at for at, group in enumerate(complete) if group.target in learned]
+    some = [complete[at] for at in within if len(within) < len(complete)]
+    arms_of_some = [replace(arm, results=tuple(arm.results[at] for at in within)) for arm in arms if some]
+    arms_of_some = [arm for arm in arms_of_some if any(arm.results)]
+    summaries_of_some = tuple(_summary(arm, some, plain[within], backbone) for arm in arms_of_some)
     tasks = task_map(records)
     transfers = transfers_of(groups)
     return Findings(
@@ -214,11 +247,13 @@ def analyse(records: Sequence[Record], strategies: Sequence[str], ks: Sequence[i
         seeds=tuple(sorted({record.seed for record in records})),
         counts=_counts(records, groups),
         failures=tuple(_failed_cell(record) for record in records if is_failed(record)),
-        targets=tuple(_target(name, groups) for name in sorted({group.target for group in groups})),
+        targets=targets,
         transfers=transfers,
         arms=summaries,
         generic=tuple(sorted(generic, key=lambda arm: -arm.gain)),
         comparisons=_comparisons(arms, summaries, complete),
+        learned_arms=summaries_of_some,
+        learned_comparisons=_comparisons(arms_of_some, summaries_of_some, some),
         correlations=correlations(transfers, metric),
         rankings=ranker_qualities(transfers, tasks),
         tasks=tasks,
@@ -354,6 +389,31 @@ def _failed_cell(record: Record) -> FailedCell:
     )
 
 
+def _over_constant(groups: Sequence[TargetSeed]) -> float | None:
+    """How far the best arm of a target is above a constant answer on selection rows, in standard errors.
+
+    The error is that of a difference of two shares near the constant answer's score, from the rows of all draws. An
+    arm's score is the mean over the seeds that have it.
+
+    Returns:
+        None where no group knows the constant answer.
+    """
+    groups = [group for group in groups if "constant" in group.instead]
+    if not groups:
+        return None
+    constant = float(np.mean([selection_score(group.instead["constant"]) for group in groups]))
+    arms: dict[tuple[object, ...], list[float]] = {}
+    rows: dict[int, int] = {}  # seed of the draw -> selection rows
+    for group in groups:
+        combined = [*group.combined.values(), *group.models, *group.instead.values()]
+        for run in (*group.plain, *group.pairs.values(), *combined):
+            arms.setdefault((run.kind, run.start, run.init_seed, run.k, run.sources), []).append(selection_score(run))
+            rows[run.rows_seed] = run.rows.get("select", 0)
+    share = min(max(constant / 100, 0.05), 0.95)
+    error = 100 * math.sqrt(2 * share * (1 - share) / max(1, sum(rows.values())))
+    return (max(float(np.mean(scores)) for scores in arms.values()) - constant) / error
+
+
 def _target(name: str, groups: Sequence[TargetSeed]) -> TargetFindings:
     """What is there of one target."""
     seeds = [group for group in groups if group.target == name]
@@ -367,6 +427,7 @@ def _target(name: str, groups: Sequence[TargetSeed]) -> TargetFindings:
             start = from_scratch(group, group.starts).start
             starts[start] = starts.get(start, 0) + 1
     rows = next((record.rows for record in runs), {})
+    constants = [group.instead["constant"].score for group in seeds if "constant" in group.instead]
     return TargetFindings(
         name=name,
         seeds=sum(group.complete for group in seeds),
@@ -375,6 +436,8 @@ def _target(name: str, groups: Sequence[TargetSeed]) -> TargetFindings:
         rows=dict(rows),
         starts=starts,
         draws=len(data),
+        constant=float(np.mean(constants)) if constants else None,
+        over_constant=_over_constant([group for group in seeds if group.complete]),
         mixed=any(len(digests) > 1 for digests in data.values()),
     )
 
@@ -393,7 +456,7 @@ def _counts(records: Sequence[Record], groups: Sequence[TargetSeed]) -> dict[str
             failed=sum(record.kind == kind and is_failed(record) for record in records),
             missing=missing if kind == "pair" else None,
         )
-        for kind in ("source", "plain", "pair", "average", "mixture", "model")
+        for kind in ("source", "plain", "pair", "average", "mixture", "model", *INSTEAD)
         if kind in kinds
     }
 

@@ -6,10 +6,11 @@ Cells of one target under one seed belong together: every choice is made among t
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spot.config import INSTEAD
 from spot.errors import StudyError
 from spot.retrieval.predictor import BASIS, Gain, expected
 from spot.retrieval.search import Ranked
@@ -26,9 +27,11 @@ class TargetSeed:
         seed: of all its runs.
         plain: runs from scratch. First the one that gave the task embedding, then the other initial values, then
             further draws of the first; empty where the first is not finished or has no score.
-        starts: how many of them are different initial values.
-        pairs: source -> run from its prompt.
+        starts: how many of them are different initial values or learning rates.
+        pairs: source -> run from its prompt; of several learning rates the best by selection rows, which counts the
+            text tokens and parameters of all of them.
         combined: (`average` or `mixture`, k) -> run.
+        instead: kind -> what one would pick instead of a prompt.
         models: tuned models; those tuned on a mixture before name it as their source.
         lacking: sources of the study without a record here.
     """
@@ -39,6 +42,7 @@ class TargetSeed:
     starts: int
     pairs: Mapping[str, Record]
     combined: Mapping[tuple[str, int], Record]
+    instead: Mapping[str, Record]
     models: tuple[Record, ...]
     lacking: tuple[str, ...]
 
@@ -138,16 +142,43 @@ def _group(target: str, seed: int, records: Sequence[Record], sources: Sequence[
     scored = [record for record in records if not math.isnan(record.score)]
     plain, starts = _plain_runs([record for record in records if record.kind == "plain"])
     there = {record.sources[0] for record in records if record.kind == "pair"}
+    best = _best_rates(scored)
     return TargetSeed(
         target=target,
         seed=seed,
         plain=plain,
         starts=starts,
-        pairs={record.sources[0]: record for record in scored if record.kind == "pair"},
-        combined={(record.kind, record.k): record for record in scored if record.kind in ("average", "mixture")},
+        pairs={cell[1]: run for cell, run in best.items() if cell[0] == "pair"},
+        combined={(cell[0], cell[2]): run for cell, run in best.items() if cell[0] != "pair"},
+        instead={record.kind: record for record in scored if record.kind in INSTEAD},
         models=tuple(record for record in scored if record.kind == "model"),
         lacking=tuple(source for source in sources if source not in {target, *there}),
     )
+
+
+def _best_rates(records: Sequence[Record]) -> dict[tuple[str, str, int], Record]:
+    """Of the transfers that differ in their learning rate alone the best by selection rows, at the cost of all.
+
+    Returns:
+        (kind, source of a pair, k) -> run.
+    """
+    by_cell: dict[tuple[str, str, int], list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.rate):
+        if record.kind in ("pair", "average", "mixture"):
+            source = record.sources[0] if record.kind == "pair" else ""
+            by_cell.setdefault((record.kind, source, record.k), []).append(record)
+    return {cell: _at_the_cost_of_all(runs) for cell, runs in by_cell.items()}
+
+
+def _at_the_cost_of_all(runs: Sequence[Record]) -> Record:
+    """The best run by selection rows, with the text tokens and parameters of all, which walk side by side."""
+    best = max(runs, key=lambda run: selection_score(run) if run.curve else -math.inf)
+    if len(runs) == 1:
+        return best
+    tokens = sum(run.tokens for run in runs)
+    share = tokens / best.tokens if best.tokens else 1.0
+    curve = tuple(replace(point, tokens=round(share * point.tokens)) for point in best.curve)
+    return replace(best, curve=curve, tokens=tokens, tuned=sum(run.tuned for run in runs))
 
 
 def _check_cells_differ(records: Sequence[Record]) -> None:
@@ -161,13 +192,14 @@ def _check_cells_differ(records: Sequence[Record]) -> None:
             record.init_seed,
             record.seed,
             record.k,
+            record.rate,
         )
         for record in records
     ]
     twice = [cell for cell, count in Counter(cells).items() if count > 1]
     if twice:
         first, second = [record.digest for record, cell in zip(records, cells, strict=True) if cell == twice[0]][:2]
-        kind, task, sources, start, _, seed, _ = twice[0]
+        kind, task, sources, start, _, seed, _, _ = twice[0]
         what = " ".join([kind, *([f"from {sources[0]}"] if sources else []), *([start] if start else [])])
         raise StudyError(
             f"records {first} and {second} are both of one cell ({what} on {task}, seed {seed}), made with different "
@@ -194,13 +226,14 @@ def _plain_runs(records: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
             record.init_seed,
             record.start != "vocabulary",
             record.start,
+            record.rate,
         ),
     )
     if not ordered or math.isnan(ordered[0].score):
         return (), 0
     first = ordered[0]
     others = [record for record in ordered[1:] if not math.isnan(record.score)]
-    starts = [first, *(record for record in others if record.start != first.start and not record.init_seed)]
+    starts = [first, *(record for record in others if not record.init_seed)]
     draws = [record for record in others if record not in starts]
     return (*starts, *sorted(draws, key=lambda record: record.start != first.start)), len(starts)
 

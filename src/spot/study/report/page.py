@@ -17,7 +17,7 @@ from spot.rendering.tables import Cell, Table, table_text
 from spot.retrieval.embeddings import SIMILARITIES
 from spot.storage.files import write_whole
 from spot.storage.text import printable
-from spot.study.analysis.findings import ArmSummary, Findings, analyse
+from spot.study.analysis.findings import ArmSummary, Comparison, Findings, analyse
 from spot.study.analysis.pairs import Transfer
 from spot.study.analysis.table import BASELINE
 from spot.study.cells import StudyPlan, finished
@@ -196,7 +196,9 @@ def _parts(findings: Findings, pictures: Mapping[str, Picture], without: str) ->
         ("Findings", verdicts, None, ""),
         ("What is there", "", _targets(findings), ""),
         ("What each way of tuning reaches", "", _arms(findings.arms), ""),
-        ("Against the doubts", "", _comparisons(findings), ""),
+        ("On the targets that are learned", "", _arms(findings.learned_arms), ""),
+        ("Against the doubts", "", _comparisons(findings.comparisons), ""),
+        ("Against the doubts, on the targets that are learned", "", _comparisons(findings.learned_comparisons), ""),
         ("Cost against quality", "", None, "cost-quality"),
         ("Each source on each target", "", _matrix(findings), "heat-map"),
         ("One source for all targets", "", _arms(findings.generic), ""),
@@ -244,6 +246,8 @@ def _targets(findings: Findings) -> Table:
         "report rows",
         "overlap left out",
         "better start (seeds)",
+        "constant answer (%)",
+        "best arm above it (standard errors)",
     )
     rows = [
         (
@@ -253,6 +257,8 @@ def _targets(findings: Findings) -> Table:
             target.missing,
             *(target.rows.get(name) for name in ("train", "select", "report", "overlap")),
             ", ".join(f"{start} {seeds}" for start, seeds in sorted(target.starts.items())) or None,
+            target.constant,
+            None if target.over_constant is None else f"{target.over_constant:+.1f}",
         )
         for target in findings.targets
     ]
@@ -284,7 +290,7 @@ def _arms(arms: Sequence[ArmSummary]) -> Table:
     return {"columns": ARM_COLUMNS, "rows": rows}
 
 
-def _comparisons(findings: Findings) -> Table:
+def _comparisons(comparisons: Sequence[Comparison]) -> Table:
     """Each guided arm against its rivals."""
     columns = ("arm", "against", "difference (points)", "95 % interval", "better", "runs")
     rows = [
@@ -296,7 +302,7 @@ def _comparisons(findings: Findings) -> Table:
             pair.better,
             pair.runs,
         )
-        for pair in findings.comparisons
+        for pair in comparisons
     ]
     return {"columns": columns, "rows": rows}
 

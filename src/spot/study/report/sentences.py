@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from spot.study.analysis.arms import PLAIN_ARM
-from spot.study.analysis.findings import FEWEST_RUNS, GUIDED, ArmSummary, Comparison, Findings
+from spot.study.analysis.arms import INSTEAD_NAMES, PLAIN_ARM
+from spot.study.analysis.findings import ABOVE_CONSTANT, FEWEST_RUNS, GUIDED, ArmSummary, Comparison, Findings
 from spot.study.analysis.pairs import RESAMPLES
 from spot.study.analysis.table import LARGE
 
@@ -14,6 +14,7 @@ QUESTIONS = {
     "equal_cost": "Does it beat plain tuning at its own cost",
     "always": "Does it beat always taking the best known source",
     "random": "Does it beat a source at random",
+    **{kind: f"Does it beat {name}" for kind, name in INSTEAD_NAMES.items()},
     "model": "Does it beat model tuning",
     "mixture_model": "Does it beat multi-task model tuning",
 }
@@ -41,6 +42,9 @@ similarity and by the gains on selection rows of the other targets under the sam
 TEXTS = {
     "Against the doubts": "Differences are paired: the same targets, seeds and report rows. Plain tuning at equal cost "
     "is the best of as many runs as the arm pays for, or of as many as there are.",
+    "On the targets that are learned": "Targets on which some arm is above a constant answer on selection rows by more "
+    f"than {ABOVE_CONSTANT:g} standard errors (of a difference of two shares near the constant answer's). Report rows "
+    "choose nothing here either.",
     "Cost against quality": "Numbers are sources, or runs from scratch. Equal costs are drawn slightly apart.",
     "Each source on each target": "Relative error reduction in percent; below 0 the source did harm.",
     "One source for all targets": "Every target starts from the same source, which may be a mixture. Their order was "
@@ -73,18 +77,39 @@ def verdict(findings: Findings) -> str:
     against = next(pair for pair in findings.comparisons if pair.arm == arm.arm and pair.role == PLAIN_ARM)
     ends = {"yes": "It helps.", "no": "It does harm.", "undecided": "Whether it helps is undecided."}
     cost = "" if arm.cost is None else f", at the cost of {arm.cost:.2f} plain runs"
-    return f"{_capital(arm.arm)} against plain tuning: {_points(against)}{cost}. {ends[against.better]}"
+    words = f"{_capital(arm.arm)} against plain tuning: {_points(against)}{cost}. {ends[against.better]}"
+    learned = [pair for pair in findings.learned_comparisons if pair.arm == arm.arm and pair.role == PLAIN_ARM]
+    return " ".join([words, *(f"On the {_learned(findings)} that are learned: {_points(pair)}." for pair in learned)])
 
 
 def sentences(findings: Findings) -> tuple[str, ...]:
     """What a reader should know, the most wanted first."""
     return (
+        *_constant(findings),
         *_answers(findings),
         *_similarity(findings),
         *_sources(findings),
         *_negative_transfer(findings),
         *_gaps(findings),
     )
+
+
+def _learned(findings: Findings) -> str:
+    """How many targets are learned."""
+    return _number(sum(target.is_learned for target in findings.targets), "target")
+
+
+def _constant(findings: Findings) -> list[str]:
+    """On which targets nothing is learned."""
+    apart = [target for target in findings.targets if not target.is_learned]
+    if not apart:
+        return []
+    names = ", ".join(f"{target.name} ({target.constant:.1f})" for target in apart)
+    counts = "so that nothing counts" if len(apart) == len(findings.targets) else f"which leaves {_learned(findings)}"
+    return [
+        f"No arm is above a constant answer by more than {ABOVE_CONSTANT:g} standard errors on selection rows of "
+        f"{names}: they count apart, {counts}. Means over all targets stand beside means over those that are learned."
+    ]
 
 
 def _answers(findings: Findings) -> list[str]:

@@ -1,0 +1,70 @@
+"""The probe reads the states that plain transformers computes, and its regression is scikit-learn's."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from transformers import AutoModel, AutoTokenizer
+
+from spot.baselines import probe
+from spot.baselines.arms import Unsuitable
+from spot.baselines.probe import fit_probe
+from spot.errors import BackboneError
+from spot.models.backbone import Backbone
+from spot.tasks.task import Example
+from tests.support.toy_terms import REPORT, toy_rows, toy_task, toy_terms
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "t5"])
+def test_answers_are_those_of_plain_states_and_scikit_learn(family, tiny_folder: Callable[[str], Path], tmp_path):
+    folder = tiny_folder(family)
+    backbone = Backbone.load(str(folder))
+    terms = toy_terms(backbone, tmp_path)
+    fitted = fit_probe(terms)
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+    def states(rows: tuple[Example, ...]) -> np.ndarray:
+        found = []
+        for row in rows:
+            text = row.inputs if family == "t5" else f"{row.inputs}\nAnswer:"
+            ids = tokenizer(text, return_tensors="pt", add_special_tokens=family == "t5").input_ids
+            with torch.no_grad():
+                if family == "t5":
+                    found.append(model.encoder(input_ids=ids).last_hidden_state[0].mean(dim=0))
+                else:
+                    found.append(model(input_ids=ids).last_hidden_state[0, -1])
+        return torch.stack(found).numpy().astype(np.float64)
+
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.setting["C"], max_iter=1000))
+    pipeline.fit(states(terms.train), [row.answers[0] for row in terms.train])
+    predictions = fitted.on(REPORT).predictions
+    shares = [list(prediction.probabilities.values()) for prediction in predictions]
+    np.testing.assert_allclose(shares, pipeline.predict_proba(states(REPORT)), atol=2e-3)
+    assert fitted.parameters == backbone.id.width + 1 and fitted.shipped == 4 * fitted.parameters
+
+
+def test_the_model_reads_every_row_once(terms, monkeypatch):
+    given = terms()
+    first = fit_probe(given).on(REPORT)
+    monkeypatch.setattr(probe, "_last_states", None)
+    assert fit_probe(given).on(REPORT).predictions == first.predictions
+    with pytest.raises(TypeError):
+        fit_probe(given).on(toy_rows(300, 304))
+
+
+def test_numbers_that_are_not_finite_are_refused(terms, monkeypatch):
+    monkeypatch.setattr(probe, "_last_states", lambda _, batch: torch.full((len(batch.input_ids), 32), torch.nan))
+    with pytest.raises(BackboneError, match="probe: the model's numbers are not finite in float32"):
+        fit_probe(terms())
+
+
+def test_one_class_and_open_answers_are_refused(terms):
+    with pytest.raises(Unsuitable, match="probe: all 12 training rows"):
+        fit_probe(terms(train=toy_rows(24)[::2]))
+    with pytest.raises(Unsuitable, match="probe: words has open answers"):
+        fit_probe(terms(task=toy_task(labels=(), metrics=("exact_match",))))

@@ -1,0 +1,32 @@
+"""An arm has a name in words, and a difference its interval."""
+
+from dataclasses import replace
+
+import pytest
+
+from spot.strategies.arms import BASELINES, Difference
+from tests.support.toy_arms import FROZEN, PLAIN, SPOT
+
+
+@pytest.mark.parametrize(
+    ("arm", "title"),
+    [
+        (FROZEN, "the frozen model without a prompt"),
+        (PLAIN, "plain prompt tuning from vocabulary"),
+        (SPOT, "SPoT from red"),
+        (replace(SPOT, source="scratch 1"), "a further start from scratch"),
+        (replace(SPOT, arm="source"), "the prompt of red as it is"),
+        (replace(FROZEN, arm="tfidf"), "TF-IDF and logistic regression"),
+    ],
+)
+def test_an_arm_has_a_name_in_words(arm, title):
+    assert arm.title == title and arm.is_prompt == (arm.arm not in BASELINES)
+
+
+def test_a_difference_says_whether_its_interval_is_on_one_side_of_zero():
+    above, below = (
+        Difference(arm="a", against="b", points=points, interval=interval)
+        for points, interval in ((2.0, (0.1, 4.0)), (-2.0, (-4.0, -0.1)))
+    )
+    assert (above.is_above, above.is_below, below.is_above, below.is_below) == (True, False, False, True)
+    assert str(above) == "+2.0 points (95 % interval +0.1 to +4.0)"
