@@ -21,6 +21,8 @@ TESTED_ELSEWHERE = {  # module without tests at its own name -> what tests it
     "__main__.py": ("cli/test_app.py",),
     "evaluation/door.py": ("test_front_door.py", "cli/test_evaluate.py"),
     "evaluation/test_sets.py": ("cli/test_submit.py",),
+    "models/shapes.py": ("models/test_estimate.py",),
+    "models/speed.py": ("models/test_estimate.py", "models/test_precision.py"),
     "models/ways.py": ("models/test_probe.py", "models/test_causal.py"),
     "strategies/door.py": ("test_front_door.py", "test_classifier.py"),
     "study/running.py": ("cli/test_study_run.py",),

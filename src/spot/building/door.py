@@ -382,14 +382,14 @@ class _Building:
         assert self.record is not None
         library = Library(self.place)
         prompts = {entry.task: library.get(entry.digest) for entry in library.entries()}
-        found = list(self.record.nearness)
+        nearness = list(self.record.nearness)
         for task in self._to_check():
             done = self.landed.get(self.plan.source(task, setting, again=True).digest)
             if done is None or done.reason or task.title not in prompts or len(prompts) < 2:
                 continue
-            found.append(nearness_of(from_bytes(done.prompts[0]), prompts))
+            nearness.append(nearness_of(from_bytes(done.prompts[0]), prompts))
         if len(prompts):
-            self._keep(replace(self.record, nearness=tuple(found)), library)
+            self._keep(replace(self.record, nearness=tuple(nearness)), library)
 
 
 def nearness_of(again: SoftPrompt, prompts: dict[str, SoftPrompt]) -> Nearness:
@@ -520,7 +520,7 @@ def _plan(
     recipe: LibraryRecipe, model: Backbone, name: str, record: BuildRecord | None, data: Path | None
 ) -> BuildPlan:
     """The whole plan of a library; a setting that is known is not looked for again."""
-    found, missing = find_tasks(recipe, model, data)
+    tasks, missing = find_tasks(recipe, model, data)
     rms = rms_of(model) if record is None else record.rms
     plan = BuildPlan(
         recipe=recipe,
@@ -528,9 +528,9 @@ def _plan(
         identity=model.id,
         data=None if data is None else str(data),
         settings=settings_of(recipe, model.id.kind, rms) if record is None else (record.setting,),
-        calibrate=tasks_to_calibrate(recipe, found),
+        calibrate=tasks_to_calibrate(recipe, tasks),
         calibrated=record is not None,
-        sources=found,
+        sources=tasks,
         missing=missing,
         measured=Measured(seconds=0.0, memory=0, rms=rms),
     )

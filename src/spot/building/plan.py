@@ -230,10 +230,10 @@ class BuildPlan:
                 left_out.append(task.title)
         if not kept:
             needed = cost(self.calibration + self.check) + min(cost(self.amount_of(task)) for task in self.sources)
-            said = f"{needed:,.0f} text tokens" if unit == "tokens" else f"{math.ceil(needed / 60)}min"
+            amount = f"{needed:,.0f} text tokens" if unit == "tokens" else f"{math.ceil(needed / 60)}min"
             raise ConfigError(
                 f"the budget {budget} holds no source: the calibration, its check and the smallest source take about "
-                f"{said} here; nothing was trained. Give that much, or a recipe with fewer tokens, calibration_steps "
+                f"{amount} here; nothing was trained. Give that much, or a recipe with fewer tokens, calibration_steps "
                 "or rates."
             )
         return replace(self, sources=tuple(kept), left_out=tuple(left_out))
@@ -295,21 +295,21 @@ def find_tasks(
     Raises:
         TaskError: fewer than two are.
     """
-    found, missing = [], {}
+    tasks, missing = [], {}
     for reference in recipe.tasks:
         try:
-            found.append(plan_task(recipe, reference, backbone, data))
+            tasks.append(plan_task(recipe, reference, backbone, data))
         except TaskError as error:
             missing[reference] = str(error)
-    if len(found) < 2:
+    if len(tasks) < 2:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in islice(missing.items(), 5))
         more = f"\n  and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise TaskError(
-            f"the rows of {len(found) or 'none'} of the {len(recipe.tasks)} tasks of the recipe {recipe.name} are "
+            f"the rows of {len(tasks) or 'none'} of the {len(recipe.tasks)} tasks of the recipe {recipe.name} are "
             "here; expected two or more. Give a data folder with --data DIR, or a recipe with your own task files."
             f"{reasons}{more}"
         )
-    return tuple(found), missing
+    return tuple(tasks), missing
 
 
 def plan_task(recipe: LibraryRecipe, reference: str, backbone: Backbone, data: Path | None) -> PlannedTask:
@@ -350,9 +350,9 @@ def _mean_tokens(task: Task, backbone: Backbone, longest: int) -> float:
     return max(1.0, sum(len(row.input_ids) for row in rows) / len(rows))
 
 
-def tasks_to_calibrate(recipe: LibraryRecipe, found: Sequence[PlannedTask]) -> tuple[PlannedTask, ...]:
+def tasks_to_calibrate(recipe: LibraryRecipe, tasks: Sequence[PlannedTask]) -> tuple[PlannedTask, ...]:
     """The tasks that settings are tried on: those that the recipe names and whose rows are here, else the first two."""
-    single = [task for task in found if not is_mixture(task.reference)]
+    single = [task for task in tasks if not is_mixture(task.reference)]
     named = [task for task in single if task.reference in recipe.calibrate]
     chosen = tuple(named or single[:2])
     if not chosen:

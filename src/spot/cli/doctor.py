@@ -174,16 +174,16 @@ def _estimate(config: TuneConfig, answer_tokens: int, as_json: bool) -> None:
     free, start = free_on(place), program() if place.type == "cpu" else 0
     calls = evaluations_of(config, work)
     rows = []
-    for way, found in taken.items():
-        need = start + found.memory
+    for way, estimate in taken.items():
+        need = start + estimate.memory
         rows.append(
             {
                 "way": str(way),
-                "weights": found.weights,
+                "weights": estimate.weights,
                 "memory": need,
                 "free": free,
                 "fits": free is None or need <= free,
-                "seconds": found.seconds(speed, config.steps, calls),
+                "seconds": estimate.seconds(speed, config.steps, calls),
             }
         )
     first = next(iter(taken.values()))

@@ -137,10 +137,10 @@ def warn_of_memory(config: "TuneConfig") -> None:
     if free is None or 4 * weights < free:
         return
     way = Way(config.quantise, config.gradient_checkpointing)
-    found = estimates(architecture, Work.of(config, config.max_target_tokens), precision, [way]).get(way)
-    if found is not None and found.memory > free:
+    estimate = estimates(architecture, Work.of(config, config.max_target_tokens), precision, [way]).get(way)
+    if estimate is not None and estimate.memory > free:
         note(
-            f"{config.backbone} may not fit: the run is estimated to take {gigabytes(found.memory)}, and "
+            f"{config.backbone} may not fit: the run is estimated to take {gigabytes(estimate.memory)}, and "
             f"{gigabytes(free)} are free. `spot doctor --backbone {config.backbone} --steps {config.steps}` shows what "
             "takes less, such as --set micro_batch=4, --set gradient_checkpointing=true or --quantise 4bit."
         )

@@ -52,9 +52,9 @@ def ensure_converted(file: Path) -> tuple[Path, str]:
     """
     digest = file_digest(str(file))
     root = cache_dir() / "backbones"
-    made = sorted(root.glob(f"*-{digest}/{_ORIGIN}"))
-    if made:
-        return made[0].parent, digest
+    origins = sorted(root.glob(f"*-{digest}/{_ORIGIN}"))
+    if origins:
+        return origins[0].parent, digest
     stem = re.sub(r"[^\w.-]+", "-", file.stem)[:60]
     folder = root / f"{stem}-{digest}"
     header = _convert(file, folder, {"gguf": file.name, "fingerprint": digest}, stem)

@@ -163,13 +163,13 @@ def estimates(
     Raises:
         BackboneError: nothing says with which token the model's decoder starts.
     """
-    found: dict[Way, Estimate] = {}
+    by_way: dict[Way, Estimate] = {}
     with FakeTensorMode(allow_non_fake_inputs=True), _made_in(precision):
         for checkpoints in (False, True):
             wanted = [way for way in ways if way.checkpoints == checkpoints]
             with suppress(BackboneError) if checkpoints else nullcontext():
-                found |= _estimated(architecture, work, precision, wanted, checkpoints)
-    return {way: found[way] for way in ways if way in found}
+                by_way |= _estimated(architecture, work, precision, wanted, checkpoints)
+    return {way: by_way[way] for way in ways if way in by_way}
 
 
 def _estimated(
@@ -189,10 +189,10 @@ def _estimated(
     batch, evaluated = _batch(work.at_once, work), _batch(work.evaluated, work)
     step = _counted(model, lambda: _trained(rows, batch, prompts, exact))
     evaluation = _counted(model, lambda: _scored(rows, evaluated, prompts, work, exact))
-    found = {}
+    by_way = {}
     for way in ways:
         sizes = bytes_of_weights(model, precision, way.quantise)
-        found[way] = Estimate(
+        by_way[way] = Estimate(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             weights=sizes.weights,
             largest=sizes.largest,
@@ -202,7 +202,7 @@ def _estimated(
             steps_at_once=-(-work.rows // work.at_once),
             evaluation=evaluation,
         )
-    return found
+    return by_way
 
 
 def give_own_head(model: PreTrainedModel) -> None:
@@ -271,17 +271,17 @@ class _Ledger(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         outcome = func(*args, **kwargs)
-        made = [part for part in tree_leaves(outcome) if isinstance(part, Tensor) and id_of(part) not in self._seen]
-        for tensor in made:
+        outputs = [part for part in tree_leaves(outcome) if isinstance(part, Tensor) and id_of(part) not in self._seen]
+        for tensor in outputs:
             storage = tensor.untyped_storage()
             self._seen.add(storage._cdata)
             self._living += storage.nbytes()
             weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
         self.peak = max(self.peak, self._living)
-        if made:
+        if outputs:
             self.calls += 1
             parts = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
-            self.moved += sum(part.numel() * part.itemsize for part in (*parts, *made))
+            self.moved += sum(part.numel() * part.itemsize for part in (*parts, *outputs))
         if func._overloadpacket in flop_registry:
             self.products += int(flop_registry[func._overloadpacket](*args, **kwargs, out_val=outcome))
         return outcome

@@ -206,13 +206,13 @@ def compare(
 def difference(target: TargetRuns, arm: Arm, against: Arm) -> Difference:
     """How far one measured arm is above another on the report rows; one without seeds is paired with every seed."""
     seeds = max(len(arm.evaluations), len(against.evaluations))
-    one, other = (_each_seed(part.evaluations, seeds) for part in (arm, against))
-    pairs = zip(one, other, strict=True)
+    higher, lower = (_each_seed(part.evaluations, seeds) for part in (arm, against))
+    pairs = zip(higher, lower, strict=True)
     return Difference(
         arm=arm.arm,
         against=against.arm,
         points=arm.score - against.score,
-        interval=interval(one, target.task, target.splits.report, other),
+        interval=interval(higher, target.task, target.splits.report, lower),
         alike=all(_texts(left) == _texts(right) for left, right in pairs),
     )
 

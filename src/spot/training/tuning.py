@@ -72,7 +72,7 @@ def tune_runs(
         folder.create("\n".join(to_toml(run.config) for run in runs), gang_digest(runs, rule))
         results = read_results(folder, None if is_race else [run.digest for run in runs])
         if results is None:
-            states = train([one for each in entrants for one in each], backbone, folder, progress, rule)
+            states = train([run for each in entrants for run in each], backbone, folder, progress, rule)
             kept, results_kept = _best_at_each(entrants, states)
             runs = [state.run for state in kept]
             prompts = [_prompt(state, backbone) for state in kept]
