@@ -6,6 +6,7 @@ import platform
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -55,7 +56,8 @@ def measured_ratio(place: torch.device) -> float:
             num_key_value_heads=3,
             vocab_size=1024,
         )
-        model = LlamaForCausalLM(config).eval().requires_grad_(False).to(place)
+        model: Any = LlamaForCausalLM(config).eval().requires_grad_(False)  # the types of transformers forbid `to`
+        model.to(place)
     shortest = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     for _ in range(ROUNDS):
         for precision in shortest:
