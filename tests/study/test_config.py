@@ -267,3 +267,21 @@ def test_a_start_that_a_target_cannot_serve_is_passed_over(tmp_path):
     refused(
         tmp_path, text.format(starts='["instruction"]'), "starts: instruction alone, but bare has not what they need"
     )
+
+
+def test_other_words_of_an_instruction_make_other_cells_of_the_runs_that_begin_with_them(tmp_path):
+    (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"row {n},{n % 2}\n" for n in range(20)))
+    text = STUDY.replace(
+        'targets = ["cr", "glue/mnli"]', 'targets = ["own.toml"]\nstarts = ["vocabulary", "instruction"]'
+    )
+
+    def digests(instruction: str) -> dict[str, set[str]]:
+        (tmp_path / "own.toml").write_text(f'name = "own"\nrows = "own.csv"\ninstruction = "{instruction}"\n')
+        cells = read_plan(write(tmp_path, text)).cells
+        return {
+            start: {c.digest for c in cells if (c.kind, c.start) == ("plain", start)}
+            for start in ("vocabulary", "instruction")
+        }
+
+    first, other = digests("Say 0 or 1."), digests("Say 1 or 0.")
+    assert first["vocabulary"] == other["vocabulary"] and not first["instruction"] & other["instruction"]

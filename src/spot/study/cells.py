@@ -332,7 +332,7 @@ def _source_cell(config: StudyConfig, source: Origin, seed: int) -> Cell:
         run = TuneConfig(task=source.task, backbone=config.backbone)
         return Cell("source", source.task, 0, run, prompt=source.prompt)
     run = config.tuning("source", source.reference, seed=seed)
-    return Cell("source", source.task, seed, run, source.revision, start=run.init)
+    return Cell("source", source.task, seed, run, source.revision_from(run.init), start=run.init)
 
 
 def _plain_cells(config: StudyConfig, target: Origin, seed: int, needs_key: bool) -> Iterator[Cell]:
@@ -344,9 +344,8 @@ def _plain_cells(config: StudyConfig, target: Origin, seed: int, needs_key: bool
         run = config.tuning("target", target.reference, seed=seed, init=start, init_seed=init_seed, **changes)
         if number or not needs_key:
             run = run.model_copy(update={"key_step": None})
-        yield Cell(
-            "plain", target.task, seed, run, target.revision, start=start, init_seed=init_seed, is_further=bool(changes)
-        )
+        revision, is_further = target.revision_from(start), bool(changes)
+        yield Cell("plain", target.task, seed, run, revision, start=start, init_seed=init_seed, is_further=is_further)
 
 
 def record_of(cell: Cell, **measured: Any) -> Record:

@@ -248,7 +248,7 @@ class Origin:
         members: references of the tasks whose rows train; none for a prompt that is there already.
         prompt: digest of a prompt that is there already.
         labels: whether the task has label words.
-        instruction: whether the task has an instruction.
+        instruction: what is asked of the task's rows, in its own words; empty where it does not say.
     """
 
     task: str
@@ -257,12 +257,16 @@ class Origin:
     members: tuple[str, ...] = ()
     prompt: str = ""
     labels: bool = True
-    instruction: bool = True
+    instruction: str = ""
+
+    def revision_from(self, start: str) -> str:
+        """The revision of the task, and its instruction where runs begin with these words."""
+        return f"{self.revision} {self.instruction}" if "instruction" in start.split("+") else self.revision
 
     def serves(self, start: str) -> bool:
         """Whether plain tuning can begin with a start of `StudyConfig.starts`."""
         parts = start.split("+")
-        return (self.labels or "classes" not in parts) and (self.instruction or "instruction" not in parts)
+        return (self.labels or "classes" not in parts) and bool(self.instruction or "instruction" not in parts)
 
 
 @dataclass(frozen=True)
@@ -382,8 +386,8 @@ def _looked_up(config: StudyConfig, role: str, name: str, mistakes: list[str]) -
         mixture = mixtures.find_mixture(name)
         if mixture is None:
             task = registry.get(name, prefix=prefix)
-            has_labels, has_instruction = bool(task.labels), bool(task.instruction)
-            return [Origin(task.name, name, task.revision, (name,), labels=has_labels, instruction=has_instruction)]
+            has_labels, asked = bool(task.labels), task.instruction
+            return [Origin(task.name, name, task.revision, (name,), labels=has_labels, instruction=asked)]
         if role == "target":
             raise TaskError(f"{name} is a mixture, and a target is one task: name its tasks one by one")
         members = mixtures.tasks_of(mixture, prefix=prefix)

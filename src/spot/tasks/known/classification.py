@@ -192,7 +192,8 @@ def _ratings(domain: str, *, title: str, what: str, revisions: tuple[str, str]) 
 TABLE: dict[str, DataSet] = {
     "trec": DataSet(
         title="type of a question's answer",
-        instruction=f"Say what the question asks for: {either(QUESTION_TYPES)}.",
+        instruction="Read the question and say what kind of answer it asks for: an abbreviation, an entity, "
+        "a description, a human being, a location or a number.",
         form=numbered_classes(TEXT, QUESTION_TYPES, "coarse_label"),
         folder="trec",
         labels=QUESTION_TYPES,
