@@ -18,7 +18,7 @@ def test_the_command_runs_the_main_job_on_the_packaged_library(
         calls.append((library.backbone.name, options["target"], options["out"]))
         return demo.build(options["target"], tmp_path)
 
-    monkeypatch.setattr(Backbone, "load", classmethod(lambda cls, name: load(str(tiny_folder("llama")))))
+    monkeypatch.setattr(Backbone, "load", classmethod(lambda cls, name, quantise: load(str(tiny_folder("llama")))))
     monkeypatch.setattr(demo, "run", run)
     result = spot("demo", "--target", "demo/nothing", "--out", tmp_path)
     refused(result, "no demo target 'demo/nothing'")

@@ -76,14 +76,14 @@ def test_a_plan_needs_neither_rows_nor_backbone(spot, folder):
         "cells",
     }
     assert value["kinds"]["pair"] == {"cells": 480, "finished": 0, "gangs": 480, "steps": 480 * 100_000}
-    assert value["tokens"] is None and len(value["cells"]) == 945
+    assert value["tokens"] is None and len(value["cells"]) == 945 + 10 * 3  # a constant answer a target and seed
     assert set(value["cells"][0]) == {"digest", "kind", "task", "seed", "sources", "start", "init_seed", "k", "needs"}
 
 
 def test_a_plan_counts_tokens_and_times_steps_where_it_can(spot, folder):
     value = spot("plan", "study.toml", "--json").json
     finished = spot("run", "study.toml", "--json").json
-    assert finished["finished"] == finished["cells"] == 4 + 4 + 4
+    assert finished["finished"] == finished["cells"] == 4 + 4 + 4 + 2
     trained = sum(record.tokens for record in records.read_records(folder / "studies" / "toy" / "cells"))
     assert value["tokens"] == pytest.approx(trained, rel=0.1)
     assert value["seconds"] > 0 and value["disk"] > 0 and value["unknown"] == []
@@ -104,30 +104,35 @@ def test_run_status_and_run_again(spot, folder):
     before = spot("status", "study.toml", "--json").json
     assert before["kinds"]["source"] == {"cells": 4, "finished": 0, "failed": 0, "running": 0, "missing": 4}
     first = spot("run", "study.toml", "--json").json
-    assert set(first) == {"cells", "finished", "new", "diverged", "failed", "records"} and first["new"] == 12
+    assert set(first) == {"cells", "finished", "new", "diverged", "failed", "records"} and first["new"] == 14
     after = spot("status", "study.toml", "--json").json
     assert (
         set(after) == {"name", "records", "kinds", "running", "wrong"}
         and after["running"] == []
         and after["wrong"] == {}
     )
-    assert {kind: count["finished"] for kind, count in after["kinds"].items()} == {"source": 4, "plain": 4, "pair": 4}
+    assert {kind: count["finished"] for kind, count in after["kinds"].items()} == {
+        "source": 4,
+        "plain": 4,
+        "pair": 4,
+        "constant": 2,
+    }
     kept = {path: path.read_bytes() for path in Path(first["records"]).iterdir()}
     again = spot("run", "study.toml")
-    assert "12 of 12 cells are finished, 0 of them now" in again.out
+    assert "14 of 14 cells are finished, 0 of them now" in again.out
     assert {path: path.read_bytes() for path in Path(first["records"]).iterdir()} == kept
 
 
 def test_settings_of_the_command_change_the_study(spot, folder):
     value = spot("plan", "study.toml", "--no-probe", "--set", "seeds=1", "--set", 'strategies=["none"]', "--json").json
-    assert [cell["kind"] for cell in value["cells"]] == ["source", "source", "plain", "plain"]
+    assert [cell["kind"] for cell in value["cells"]] == ["source", "source", "plain", "plain", "constant"]
 
 
 def test_a_report_is_written_from_the_records(spot, folder, monkeypatch):
     pytest.importorskip("spot.study.report.page")
     refused(
         spot("report", "study.toml"),
-        "studies/toy/cells holds no finished cell of toy (12 are planned)",
+        "studies/toy/cells holds no finished cell of toy (14 are planned)",
         "spot study run",
     )
     spot("run", "study.toml")
@@ -140,7 +145,7 @@ def test_cells_that_cannot_be_tuned_are_said_and_the_exit_code_tells(spot, folde
     result = spot("run", "study.toml", "--set", 'targets=["blue.toml", "cr"]', "--data", "nowhere", "--json")
     assert result.code == 2 and "gangs could not be tuned" in result.err and "nowhere/cr" in result.err
     value = json.loads(result.out)
-    assert value["finished"] == 12 and "plain vocabulary -> cr, seeds 0, 1" in value["failed"]
+    assert value["finished"] == 14 and "plain vocabulary -> cr, seeds 0, 1" in value["failed"]
 
 
 def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(spot, folder, monkeypatch):
@@ -156,7 +161,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(spot, folder, monkeypat
         result = spot("run", "study.toml")
     assert result.code == 130 and "goes on" in result.err
     assert len(records.read_records(folder / "studies" / "toy" / "cells")) == 6
-    assert spot("run", "study.toml", "--json").json["new"] == 6
+    assert spot("run", "study.toml", "--json").json["new"] == 8
 
 
 @pytest.mark.parametrize(

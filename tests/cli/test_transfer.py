@@ -147,7 +147,7 @@ def test_transfer(spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path, strategy:
     assert (found["target"], found["run"]) == ("mood", str(tmp_path / "out"))
     arms = {arm["arm"]: arm for arm in found["arms"]}
     assert found["chosen"] in arms
-    assert set(arms) == {"frozen", "plain:vocabulary", *(() if strategy == "none" else ("source", "spot"))}
+    assert set(arms) == {"constant", "frozen", "plain:vocabulary", *(() if strategy == "none" else ("source", "spot"))}
     for arm in arms.values():
         assert {"arm", "source", "score", "interval", "steps", "seconds"} <= set(arm)
         low, high = arm["interval"]
