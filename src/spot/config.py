@@ -329,10 +329,9 @@ class TransferConfig(BaseModel):
     steps: int = Field(default=36, ge=1, description="optimiser steps of every tuned arm")
     seeds: int = Field(default=3, ge=1, le=100, description="runs of every tuned arm; more narrow the interval")
     starts: tuple[Literal["vocabulary", "classes", "uniform", "instruction"], ...] = Field(
-        default=("vocabulary",),
-        min_length=1,
-        description="starts of the plain arms; the task embedding is read from the first; a task's own instruction is "
-        "added",
+        default=(),
+        description="starts of plain arms beside that of the library's keys, which the task embedding is read from, "
+        "and the task's own instruction; with the strategy none instead of the former",
     )
     prompt_learning_rate: Literal["recipe", "auto"] = Field(
         default="recipe",

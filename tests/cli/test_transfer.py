@@ -106,7 +106,7 @@ def _learned_from(spot: Spot, words: tuple[object, ...], library: Library) -> li
         (("--strategy", "average", "-k", "4"), ("k is 4", "3 candidates")),
         (("--strategy", "mixture"), ("3 of 3 are not at hand", "blue", "green", "red", "--data DIR")),
         (("--restarts", "0"), ("restarts is 0",)),
-        (("--set", 'starts=["uniform"]'), ("the first of starts is 'uniform'", "'vocabulary'")),
+        (("--set", 'starts=["unifrom"]'), ("starts.0 is 'unifrom'",)),
     ],
 )
 def test_what_is_refused(spot: Spot, words, tmp_path, options, parts, monkeypatch):

@@ -7,12 +7,13 @@ from there. Otherwise each candidate is a gang of its own, so that another k or 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from spot.config import digest
+from spot.config import INITS, digest
 from spot.library.library import Library
 from spot.prompts.prompt import SoftPrompt
 from spot.storage.run_dir import RunDir
@@ -134,7 +135,7 @@ def tune_plain(target: TargetRuns, init: str) -> Candidate:
         Diverged: every seed did.
     """
     run = target.prepare(target.config.model_copy(update={"init": init}))
-    folder = f"plain-{init}"
+    folder = _plain_folder(init)
     return _candidate(PLAIN, run, target.tune(folder, target.with_seeds(run)), folder)
 
 
@@ -145,8 +146,13 @@ def tune_plain_at_best_rate(target: TargetRuns, init: str) -> Candidate:
         Diverged: every seed did at every rate.
     """
     run = target.prepare(target.raced_config.model_copy(update={"init": init}))
-    folder = f"plain-{init}-rates"
+    folder = f"{_plain_folder(init)}-rates"
     return _candidate(PLAIN, run, target.tune(folder, target.with_seeds(run)), folder)
+
+
+def _plain_folder(init: str) -> str:
+    """The folder of the plain runs from a start; words of a text are none."""
+    return f"plain-{init}" if init in INITS else f"plain-{sha256(init.encode()).hexdigest()[:8]}"
 
 
 def run_plan(

@@ -140,7 +140,7 @@ def transfer_rows(
     early = fit_arms(target, config, [name for name in config.baselines if name not in LATE])
     frozen = PreparedArm(arm="frozen", prompts=(torch.zeros(0, backbone.id.width),))
     _say_as_is(target, "the frozen model without a prompt", frozen.prompts[0])
-    starts = _starts(task, config)
+    starts = _starts(task, config, recipe)
     first, plains = _tune_plain_starts(target, starts)
     for start, plain in plains.items():
         log.info("plain prompt tuning from %s: %.1f on selection rows at its best step", start, plain.selection)
@@ -242,21 +242,19 @@ def _checked_recipe(config: TransferConfig, entries: Sequence[Entry], place: str
             f"{place}: the key recipe of {entries[0].task!r} is unknown. Add prompts that were tuned "
             "with a key_step: `spot library add`."
         )
-    if config.strategy != "none":
-        if config.k is not None and config.strategy != "oracle":
-            check_k(config.k, len(entries), place)
-        if config.starts[0] != recipe.init:
-            raise ConfigError(
-                f"the first of starts is {config.starts[0]!r}, and the task embedding is read from its run; expected "
-                f"{recipe.init!r}, the start of the library's keys. Put that first."
-            )
+    if config.k is not None and config.strategy not in ("none", "oracle"):
+        check_k(config.k, len(entries), place)
     return recipe
 
 
-def _starts(task: Task, config: TransferConfig) -> tuple[str, ...]:
-    """The starts of plain arms: those asked for, and the task's instruction, because a gain over less is no gain."""
-    is_left_out = task.instruction and "instruction" not in config.starts
-    return (*config.starts, "instruction") if is_left_out else config.starts
+def _starts(task: Task, config: TransferConfig, recipe: KeyRecipe) -> tuple[str, ...]:
+    """The starts of plain arms: that of the library's keys, those asked for, and the task's instruction.
+
+    A gain over less than the last is no gain. Where no source is looked for, what is asked for takes the first's place.
+    """
+    keyed = () if config.strategy == "none" and config.starts else (recipe.init,)
+    told = ("instruction",) if task.instruction else ()
+    return tuple(dict.fromkeys((*keyed, *config.starts, *told)))
 
 
 def _tune_plain_starts(target: TargetRuns, starts: Sequence[str]) -> tuple[Candidate, dict[str, Candidate]]:
