@@ -76,6 +76,25 @@ raise SystemExit({INTERRUPTED + 1})
         assert process.communicate(timeout=60)[1] == f"{GOES_ON}\n" and process.returncode == INTERRUPTED
 
 
+def test_an_interrupt_while_something_is_destroyed_ends_in_one_line():
+    code = f"""
+{HEEDED}
+import time
+from spot.cli import start
+start.mind_interrupts()
+class Slow:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(9)
+thing = Slow()
+del thing
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[1] == f"{GOES_ON}\n" and process.returncode == INTERRUPTED
+
+
 def test_an_interrupt_that_the_shell_ignores_stays_ignored():
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from spot.cli import start; "
     code += "start.mind_interrupts(); assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN"

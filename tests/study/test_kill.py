@@ -44,7 +44,7 @@ learning_rate = 0.05
 select_rows = 8
 report_rows = 8
 """
-CELLS = 4 + 8 + 8 + 4
+CELLS = 4 + 8 + 8 + 4 + 4
 FOR_EVER = 600  # seconds that a test waits
 
 pytestmark = pytest.mark.slow

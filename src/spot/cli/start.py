@@ -47,6 +47,7 @@ def mind_interrupts() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = _unraisable
 
 
 def mend_streams() -> None:
@@ -77,6 +78,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGALRM, _leave)
     signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_STOP)
     raise KeyboardInterrupt
+
+
+def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """An interrupt that came while something was destroyed, where no exception can go further, ends the process."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        _leave()
+    sys.__unraisablehook__(unraisable)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
