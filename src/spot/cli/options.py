@@ -48,7 +48,7 @@ Quantise = Annotated[
     typer.Option(
         "--quantise",
         metavar="4bit|8bit",
-        help="Bits of the frozen model's linear layers; needs bitsandbytes.  [default: all]",
+        help="Bits of the frozen model's linear layers; needs bitsandbytes.  [default: as they are]",
     ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting.")]
