@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from spot.strategies.arms import BASELINES, Difference
+from spot.strategies.arms import BASELINES, Difference, by_selection
 from tests.support.toy_arms import FROZEN, PLAIN, SPOT
 
 
@@ -13,6 +13,7 @@ from tests.support.toy_arms import FROZEN, PLAIN, SPOT
     [
         (FROZEN, "the frozen model without a prompt"),
         (PLAIN, "plain prompt tuning from vocabulary"),
+        (replace(PLAIN, arm="plain:text:Say yes: or no."), "plain prompt tuning from the words 'Say yes: or no.'"),
         (SPOT, "SPoT from red"),
         (replace(SPOT, source="scratch 1"), "a further start from scratch"),
         (replace(SPOT, arm="source"), "the prompt of red as it is"),
@@ -21,6 +22,13 @@ from tests.support.toy_arms import FROZEN, PLAIN, SPOT
 )
 def test_an_arm_has_a_name_in_words(arm, title):
     assert arm.title == title and arm.is_prompt == (arm.arm not in BASELINES)
+
+
+def test_of_arms_that_select_alike_what_trained_less_comes_first():
+    plain = replace(PLAIN, selection=88.0, tokens=100, bytes=200)
+    spot = replace(SPOT, selection=88.0, tokens=176, bytes=100)
+    tfidf = replace(FROZEN, arm="tfidf", selection=87.9, tokens=0, bytes=10)
+    assert by_selection([tfidf, spot, plain]) == [plain, spot, tfidf]
 
 
 def test_a_difference_says_whether_its_interval_is_on_one_side_of_zero():

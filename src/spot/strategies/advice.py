@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from spot.strategies.arms import Arm, CandidateSummary, Difference
+from spot.strategies.arms import Arm, CandidateSummary, Difference, by_selection
 
 FEW_ROWS = 100  # report rows below which a score's own interval is wider than 20 points
 CLASSIFIERS = ("tfidf", "probe", "embedding")  # arms whose head is a logistic regression
@@ -82,7 +82,7 @@ def advice(
     """
     constant = next((arm for arm in arms if arm.arm == "constant"), None)
     others = [arm for arm in arms if arm is not constant]
-    best = max(others, key=lambda arm: arm.selection)
+    best = by_selection(others)[0]
     if constant is not None and over_constant and not any(part.is_above for part in over_constant.values()):
         return (
             f"Recommendation: none of these. No arm passes a constant answer here: always {constant.setting} has "

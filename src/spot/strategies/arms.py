@@ -1,5 +1,6 @@
 """Hold what the arms of a transfer reached, and by how much one is above another."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,13 +104,19 @@ class Arm:
         if self.arm == "spot":
             is_scratch = (self.source or "").startswith("scratch")
             return "a further start from scratch" if is_scratch else f"SPoT from {self.source}"
-        return f"plain prompt tuning from {self.arm.partition(':')[2]}"
+        kind, _, words = self.arm.partition(":")[2].partition(":")
+        return f"plain prompt tuning from {f'the words {words!r}' if words else kind}"
 
     def to_json(self) -> dict[str, Any]:
         """The arm as plain values, without what it answered."""
         values = asdict(replace(self, evaluations=(), files=()))
         del values["evaluations"], values["files"]
         return {key: None if value != value else value for key, value in values.items()}
+
+
+def by_selection(arms: Iterable[Arm]) -> list[Arm]:
+    """Arms as selection rows prefer them; of those that select alike, what trained less and then ships less first."""
+    return sorted(arms, key=lambda arm: (-arm.selection, arm.tokens, arm.bytes))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from spot.baselines.arms import Fitted
 from spot.evaluation.classes import class_report
 from spot.evaluation.scoring import Evaluation, interval
 from spot.retrieval.ranking import Ranking
-from spot.strategies.arms import Arm, ArmPoint, CandidateSummary, Difference
+from spot.strategies.arms import Arm, ArmPoint, CandidateSummary, Difference, by_selection
 from spot.strategies.report import TransferReport
 from spot.strategies.report_rows import evaluate_report, evaluate_selection
 from spot.strategies.target import TargetRuns
@@ -164,7 +164,7 @@ def compare(
     plain = max((arm for arm in arms if arm.arm.startswith("plain")), key=lambda arm: arm.selection)
     goal = plain.curve[-1].score
     arms = tuple(replace(_reached(arm, goal), relative_cost=arm.tokens / max(1.0, plain_tokens)) for arm in arms)
-    chosen = max((arm for arm in arms if arm.folder), key=lambda arm: arm.selection)
+    chosen = by_selection(arm for arm in arms if arm.folder)[0]
     spot = next((arm for arm in arms if arm.arm == "spot"), None)
     gain = None if spot is None else difference(target, spot, plain)
     # What a race kept of its own plain run is that run, and no arm beside it.
@@ -220,8 +220,8 @@ def difference(target: TargetRuns, arm: Arm, against: Arm) -> Difference:
 def _differences(
     target: TargetRuns, arms: Sequence[Arm]
 ) -> tuple[Difference | None, Difference | None, dict[str, Difference]]:
-    """As `lead`, `rivalry` and `over_constant` of a report; of arms that select alike, what ships less comes first."""
-    order = sorted(arms, key=lambda arm: (-arm.selection, arm.bytes))
+    """As `lead`, `rivalry` and `over_constant` of a report."""
+    order = by_selection(arms)
     lead = difference(target, order[0], order[1]) if len(order) > 1 else None
     rivals = [arm for arm in order if not arm.is_prompt and arm.arm != "constant"]
     prompts = [arm for arm in order if arm.is_prompt]
