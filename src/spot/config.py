@@ -20,15 +20,6 @@ from spot.storage.opening import read_bounded
 INITS = ("vocabulary", "classes", "uniform", "instruction")
 BEHIND = "+instruction"  # behind another start: its tokens first, then those of the task's instruction
 LARGEST_RATE = 3e37  # of learning rates: the optimisers take no larger one
-INSTEAD: tuple["Instead", ...] = (
-    "constant",
-    "tfidf",
-    "probe",
-    "embedding",
-    "icl",
-    "lora",
-)  # what one would pick instead of a prompt
-FREE = ("constant", "tfidf", "probe")  # those of them that take seconds and need no other model
 RENAMED = {"metric": "rank_by"}  # keys by which no configuration is read, and what they are called
 MOST_BYTES = 4_000_000  # of a configuration: a study of 10,000 tasks
 _SEED_LIMIT = 2**32
@@ -39,7 +30,15 @@ Config = TypeVar("Config", bound=BaseModel)
 
 # What one would pick instead of a prompt, and what settles it, for transfers and studies alike.
 Instead = Literal["constant", "tfidf", "probe", "embedding", "icl", "lora"]
-INSTEAD: tuple[Instead, ...] = get_args(Instead)
+USUAL_DEMONSTRATIONS, USUAL_LORA_RANK, USUAL_LORA_RATES = 8, 8, (3e-4, 1e-3, 3e-3)
+INSTEAD: Mapping[Instead, str] = {  # their names for people
+    "constant": "a constant answer",
+    "tfidf": "TF-IDF and logistic regression",
+    "probe": "a linear probe of the frozen model",
+    "embedding": "sentence embeddings and logistic regression",
+    "icl": "demonstrations in context",
+    "lora": "LoRA",
+}
 FREE: tuple[Instead, ...] = ("constant", "tfidf", "probe")  # those that take seconds and need no other model
 EmbeddingModel = Annotated[
     str | None,
@@ -351,9 +350,9 @@ class TransferConfig(BaseModel):
         "constant answer always is; left out: tfidf and probe for the strategy auto, none for the others",
     )
     embedding_model: EmbeddingModel = None
-    demonstrations: Demonstrations = 8
-    lora_rank: LoraRank = 8
-    lora_rates: LoraRates = (3e-4, 1e-3, 3e-3)
+    demonstrations: Demonstrations = USUAL_DEMONSTRATIONS
+    lora_rank: LoraRank = USUAL_LORA_RANK
+    lora_rates: LoraRates = USUAL_LORA_RATES
     lora_modules: LoraModules = ()
 
     @field_validator("starts", mode="before")

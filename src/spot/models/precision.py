@@ -79,11 +79,10 @@ def _key(place: torch.device) -> str:
 
 
 def _processor() -> str:
-    """The processor's name and what it can do, where the system tells."""
+    """What the processor can do with bfloat16, where the system tells."""
     with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        wanted = (line for line in lines if line.startswith(("model name", "flags")))
-        return " ".join(part for line in list(wanted)[:2] for part in line.split() if "bf16" in part or "amx" in part)
+        flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+        return " ".join(part for part in flags.split() if "bf16" in part or "amx" in part)
     return platform.processor()
 
 

@@ -1,22 +1,15 @@
 """Hold what the arms of a transfer reached, and by how much one is above another."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from spot.config import INSTEAD
 from spot.evaluation.scoring import Evaluation
 from spot.strategies.plans import Kind
 
-BASELINES = {  # arms that are no prompts, for people
-    "constant": "a constant answer",
-    "tfidf": "TF-IDF and logistic regression",
-    "probe": "a linear probe of the frozen model",
-    "embedding": "sentence embeddings and logistic regression",
-    "icl": "demonstrations in context",
-    "lora": "LoRA",
-    "model": "full model tuning",
-}
+BASELINES: Mapping[str, str] = {**INSTEAD, "model": "full model tuning"}  # arms that are no prompts, for people
 
 
 @dataclass(frozen=True)

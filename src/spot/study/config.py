@@ -26,6 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from spot.config import (
     INITS,
     INSTEAD,
+    USUAL_DEMONSTRATIONS,
+    USUAL_LORA_RANK,
+    USUAL_LORA_RATES,
     Demonstrations,
     EmbeddingModel,
     Instead,
@@ -120,9 +123,9 @@ class StudyConfig(BaseModel):
         "constant answer always is among the arms",
     )
     embedding_model: EmbeddingModel = None
-    demonstrations: Demonstrations = 8
-    lora_rank: LoraRank = 8
-    lora_rates: LoraRates = (3e-4, 1e-3, 3e-3)
+    demonstrations: Demonstrations = USUAL_DEMONSTRATIONS
+    lora_rank: LoraRank = USUAL_LORA_RANK
+    lora_rates: LoraRates = USUAL_LORA_RATES
     lora_modules: LoraModules = ()
     model_mixture: str | None = Field(
         None, description="mixture that the whole model is tuned on first: adds multi-task model tuning"

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from spot.config import INSTEAD
 from spot.errors import StudyError, did_you_mean
 from spot.retrieval.embeddings import SIMILARITIES
 from spot.retrieval.predictor import BASIS
@@ -29,14 +30,6 @@ from spot.study.records import Record
 from spot.training.result import amount_at
 
 PLAIN_ARM = "plain"  # the kind of arm that gains are against: the better initial value by selection rows
-INSTEAD_NAMES = {  # what one would pick instead of a prompt
-    "constant": "a constant answer",
-    "tfidf": "TF-IDF and logistic regression",
-    "probe": "a linear probe of the frozen model",
-    "embedding": "sentence embeddings and logistic regression",
-    "icl": "demonstrations in context",
-    "lora": "LoRA",
-}
 RERANKED = ("best", "race")  # strategies that need no cells of their own, so that any ranking can be tried on them
 
 
@@ -65,7 +58,7 @@ class ArmResults:
 
     Attributes:
         name: for people.
-        kind: a strategy, one of `INSTEAD_NAMES`, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`,
+        kind: a strategy, one of `INSTEAD`, `frozen`, `as_is`, `plain`, `restarts`, `random`, `always`,
             `hindsight`, `generic`, `model`, `mixture_model`, or `learned_best` and `learned_race`, whose sources
             `learned` has ranked.
         k: sources, or runs from scratch to choose from; 0 where it means nothing.
@@ -99,7 +92,7 @@ def settle_arms(
     nearest = partial(ranked_sources, metric=metric)
     arms = [
         _arm(groups, _frozen, name="frozen model, no prompt", kind="frozen"),
-        *(_arm(groups, partial(_instead, kind=kind), name=name, kind=kind) for kind, name in INSTEAD_NAMES.items()),
+        *(_arm(groups, partial(_instead, kind=kind), name=name, kind=kind) for kind, name in INSTEAD.items()),
         _arm(groups, partial(_as_is, metric=metric), name="nearest prompt as it is", kind="as_is", k=1),
         *_plain_arms(groups),
         _arm(groups, _random_source, name="a source at random", kind="random", k=1),
@@ -332,7 +325,7 @@ def _result_of_run(group: TargetSeed, run: Record, tokens: float) -> ArmResult:
 def _start_of(group: TargetSeed, run: Record) -> str:
     """What a run started from, and its learning rate where that is not the first run's."""
     start = " + ".join(run.sources) or (f"{run.start} {run.init_seed}" if run.init_seed else run.start)
-    is_other = run.kind not in (*INSTEAD_NAMES, "model") and run.rate != group.plain[0].rate
+    is_other = run.kind not in (*INSTEAD, "model") and run.rate != group.plain[0].rate
     return f"{start} at {run.rate}" if is_other else start
 
 

@@ -15,15 +15,7 @@ from numpy.typing import NDArray
 from spot.config import INSTEAD
 from spot.errors import StudyError
 from spot.metrics.scores import relative_error_reduction
-from spot.study.analysis.arms import (
-    INSTEAD_NAMES,
-    PLAIN_ARM,
-    ArmResults,
-    check_choice,
-    from_scratch,
-    generic_arms,
-    settle_arms,
-)
+from spot.study.analysis.arms import PLAIN_ARM, ArmResults, check_choice, from_scratch, generic_arms, settle_arms
 from spot.study.analysis.groups import TargetSeed, group_records, is_failed, selection_score
 from spot.study.analysis.pairs import (
     Correlation,
@@ -47,7 +39,7 @@ FEWEST_RUNS = 6
 ABOVE_CONSTANT = 3.0
 # Arms that similarity guides, and a sceptic doubts.
 GUIDED = ("best", "race", "average", "mixture", "learned_best", "learned_race")
-RIVALS = ("always", "random", *INSTEAD_NAMES, "hindsight", "oracle", "model", "mixture_model")
+RIVALS = ("always", "random", *INSTEAD, "hindsight", "oracle", "model", "mixture_model")
 
 Scores = NDArray[np.float64]
 

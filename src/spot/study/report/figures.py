@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.cluster.hierarchy import dendrogram
 
+from spot.config import INSTEAD
 from spot.rendering import plots
 from spot.rendering.plots import COLOURS, INK, WIDTH
-from spot.study.analysis.arms import INSTEAD_NAMES
 from spot.study.analysis.findings import ArmSummary, Findings
 from spot.study.analysis.pairs import Correlation, TaskMap, Transfer
 
@@ -43,7 +43,7 @@ FAMILIES = {
     "mixture_model": "multi-task model tuning",
     "learned_best": "best of k most promising",
     "learned_race": "race of k most promising",
-    **INSTEAD_NAMES,
+    **INSTEAD,
 }
 MARKERS = "osD^vPX"  # one fewer than colours, so that no two families share both
 

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from spot.study.analysis.arms import INSTEAD_NAMES, PLAIN_ARM
+from spot.config import INSTEAD
+from spot.study.analysis.arms import PLAIN_ARM
 from spot.study.analysis.findings import ABOVE_CONSTANT, FEWEST_RUNS, GUIDED, ArmSummary, Comparison, Findings
 from spot.study.analysis.pairs import RESAMPLES
 from spot.study.analysis.table import LARGE
@@ -14,7 +15,7 @@ QUESTIONS = {
     "equal_cost": "Does it beat plain tuning at its own cost",
     "always": "Does it beat always taking the best known source",
     "random": "Does it beat a source at random",
-    **{kind: f"Does it beat {name}" for kind, name in INSTEAD_NAMES.items()},
+    **{kind: f"Does it beat {name}" for kind, name in INSTEAD.items()},
     "model": "Does it beat model tuning",
     "mixture_model": "Does it beat multi-task model tuning",
 }
