@@ -9,7 +9,7 @@ from spot.building.door import plan_library
 from spot.building.plan import BuildPlan
 from spot.building.recipe import LibraryRecipe, read_recipe
 from spot.models.backbone import Backbone
-from tests.support.tuned_tasks import LABELS, write_task
+from tests.support.tuned_tasks import write_recipe
 
 RECIPE = """
 name = "toy"
@@ -29,11 +29,7 @@ rates = [0.1, 1.0]
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     """The recipe's file, with its tasks beside it."""
-    for name, labels in LABELS.items():
-        write_task(tmp_path, name, labels, rows=90)
-    path = tmp_path / "toy.toml"
-    path.write_text(RECIPE)
-    return path
+    return write_recipe(tmp_path, RECIPE, rows=90)
 
 
 @pytest.fixture(scope="module")

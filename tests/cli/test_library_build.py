@@ -9,7 +9,7 @@ import pytest
 
 from spot.library.library import Library
 from tests.support.commands import Spot
-from tests.support.tuned_tasks import LABELS, write_task
+from tests.support.tuned_tasks import write_recipe
 
 ROOT = Path(__file__).parents[2]
 SANDBOX_MODEL = ROOT / "tests" / "data" / "sandbox"
@@ -46,11 +46,7 @@ learning_rates = [0.1, 0.01]
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
-    for name, labels in LABELS.items():
-        write_task(tmp_path, name, labels, rows=60)
-    path = tmp_path / "toy.toml"
-    path.write_text(RECIPE)
-    return path
+    return write_recipe(tmp_path, RECIPE, rows=60)
 
 
 def sandbox() -> ModuleType:

@@ -25,6 +25,15 @@ def write_task(folder: Path, name: str, labels: tuple[str, str], rows: int = 30)
     return path
 
 
+def write_recipe(folder: Path, recipe: str, rows: int) -> Path:
+    """The file of a library's recipe, with all tasks of `LABELS` beside it."""
+    for name, labels in LABELS.items():
+        write_task(folder, name, labels, rows=rows)
+    path = folder / "toy.toml"
+    path.write_text(recipe)
+    return path
+
+
 @dataclass(frozen=True)
 class TunedTasks:
     """A folder with three task files, a run of each and a library of two of them; `mood` is in none."""
