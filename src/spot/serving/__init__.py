@@ -1,0 +1,5 @@
+"""Answer rows of many tasks over HTTP with one frozen model, here or on engines elsewhere."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
