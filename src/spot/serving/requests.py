@@ -1,14 +1,15 @@
 """What goes between the HTTP side of a server and an engine: models by name, rows, tokens, refusals."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import numpy as np
 
 from spot.collator import Collator, Row
 from spot.errors import SpotError
 from spot.evaluation.predictions import Prediction
 from spot.library.entries import Entry
-from spot.prompts.prompt import SoftPrompt
 
 BASE = "base"  # the name of the frozen model without a prompt
 
@@ -36,13 +37,14 @@ class Served:
         name: the task where no other prompt has it, else the digest; `base` for the model alone.
         collator: how its rows become token ids; of the model alone, texts as they are.
         entry: what the library says of the prompt; None for the model alone.
-        prompt: the prompt itself; None for the model alone.
+        read_vectors: reads the prompt's vectors [P, D] float32 from its file, every byte checked; of the model alone
+            an array of no tokens. Raises PromptError where the file is gone or damaged.
     """
 
     name: str
     collator: Collator
     entry: Entry | None = None
-    prompt: SoftPrompt | None = field(default=None, repr=False)
+    read_vectors: Callable[[], np.ndarray] = field(default=lambda: np.zeros((0, 0), "<f4"), repr=False)
 
     @property
     def digest(self) -> str:
@@ -52,7 +54,7 @@ class Served:
     @property
     def length(self) -> int:
         """Prompt tokens P; 0 for the model alone."""
-        return self.prompt.length if self.prompt is not None else 0
+        return self.entry.length if self.entry is not None else 0
 
 
 @dataclass(frozen=True, kw_only=True)
