@@ -24,12 +24,14 @@ from spot.models.batch import Batch, Prefix, choice_pairs, unpaired
 from spot.models.causal import CausalRows
 from spot.models.checkpoints import locate
 from spot.models.choice_tree import ChoiceTree
+from spot.models.decoding import Decoder
 from spot.models.device import default_precision, is_spread, placement
 from spot.models.loading import load_model
 from spot.models.network import Network
 from spot.models.positions import edges, most_positions, table_positions
 from spot.models.probe import probe
 from spot.models.probed import recall, remember
+from spot.models.prompt_states import joined_states, keeps_positions
 from spot.models.seq2seq import Seq2SeqRows
 from spot.models.ways import Ways
 from spot.prompts.prompt import BackboneId
@@ -291,6 +293,27 @@ class Backbone:
             known = [token for token in row if token >= 0]
             texts.append(None if LOST in row else self.tokenizer.decode(known, skip_special_tokens=True))
         return texts
+
+    def decoder(self) -> Decoder:
+        """What generates rows token by token, while others join and leave."""
+        return Decoder(self._rows, self._ways_of, self.ways_for)
+
+    def join_prefixes(self, prefixes: Sequence[Prefix]) -> Prefix:
+        """Prompts of one length that were prepared one by one, as one: row b of a batch then uses `prompt_index[b]`.
+
+        Where a model keeps more of a prompt than keys and values, its states are computed anew.
+        """
+        if len(prefixes) == 1:
+            return prefixes[0]
+        vectors = torch.cat([prefix.vectors for prefix in prefixes])
+        states = [prefix.states for prefix in prefixes if prefix.states is not None]
+        if len(states) == len(prefixes) and all(map(keeps_positions, states)):
+            return Prefix(vectors, joined_states(states))
+        return self.prefix(vectors)
+
+    def ends(self, trained: int | None = None) -> tuple[int, ...]:
+        """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""
+        return tuple(self._ends(trained).tolist())
 
     def _ends(self, trained: int | None) -> Tensor:
         """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""

@@ -6,7 +6,6 @@ Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, R pr
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -64,16 +63,22 @@ class Batch:
         """
         if together == "padded":
             return compute(self)
-        groups = self._groups(together)
-        parts = [compute(self.rows(group)._trimmed()) for group in groups]
+        groups = self.groups(together)
+        parts = [compute(rows) for _, rows in groups]
         if parts[0].ndim > 1:
             widest = max(part.shape[1] for part in parts)
             parts = [functional.pad(part, (0, widest - part.shape[1])) for part in parts]
-        return torch.cat(parts)[torch.cat(groups).argsort()]
+        return torch.cat(parts)[torch.cat([numbers for numbers, _ in groups]).argsort()]
 
-    def _groups(self, together: Literal["equal", "alone"]) -> list[Tensor]:
+    def groups(self, together: Together) -> list[tuple[Tensor, "Batch"]]:
+        """The rows of each call where such rows as `together` says may stand in one, and their numbers here."""
+        return [(numbers, self.rows(numbers)._trimmed()) for numbers in self._numbers(together)]
+
+    def _numbers(self, together: Together) -> list[Tensor]:
         """Row numbers of each call."""
         count, device = len(self.input_ids), self.input_ids.device
+        if together == "padded":
+            return [torch.arange(count, device=device)]
         if together == "alone":
             return list(torch.arange(count, device=device)[:, None])
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)

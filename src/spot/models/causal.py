@@ -18,7 +18,7 @@ from torch.nn import functional
 from spot.models.batch import IGNORED, Batch, Prefix, pads_last, token_nats
 from spot.models.choice_tree import ChoiceTree, gather, tree_mask
 from spot.models.network import Network
-from spot.models.prompt_states import empty_states, states_of_rows
+from spot.models.prompt_states import KeptRows, empty_states, states_of_rows
 from spot.models.ways import Ways
 
 
@@ -94,18 +94,31 @@ class CausalRows:
                 token = yield logits[:, -1]
                 ids, mask = torch.cat([ids, token], dim=1), functional.pad(mask, (0, 1), value=1)
                 ids, mask = pads_last(ids, mask)
-        last = mask.sum(dim=1, keepdim=True) - 1
-        position = prefix.length + last
-        kept = functional.pad(mask, (prefix.length, 0), value=1)
-        logits, output = self._logits(ids, last, index, prefix, ways, keep=True)
-        first = torch.zeros_like(last)
+        logits, rows = self.begin(batch, prefix, ways)
         while True:
-            token = yield logits[:, -1]
-            arguments: dict[str, Any] = {"input_ids": token, self._states: output[self._states], "use_cache": True}
-            if ways.decoding == "padded":
-                kept, position = functional.pad(kept, (0, 1), value=1), position + 1
-                arguments |= {"attention_mask": kept, "position_ids": position}
-            logits, output = self.network.logits(first, **arguments)
+            token = yield logits
+            logits, rows = self.go_on(token, rows)
+
+    def begin(self, batch: Batch, prefix: Prefix, ways: Ways) -> tuple[Tensor, KeptRows]:
+        """Read rows and keep what the layers hold of them: the logits [B, V] of the next token, and what is kept."""
+        batch = batch.packed()
+        mask = batch.attention_mask
+        last = mask.sum(dim=1, keepdim=True) - 1
+        logits, output = self._logits(batch.input_ids, last, batch.prompt_index, prefix, ways, keep=True)
+        states = output[self._states]
+        if ways.decoding == "equal":
+            return logits[:, -1], KeptRows(states)
+        return logits[:, -1], KeptRows(states, functional.pad(mask, (prefix.length, 0), value=1), prefix.length + last)
+
+    def go_on(self, token: Tensor, rows: KeptRows) -> tuple[Tensor, KeptRows]:
+        """Read one more token [B, 1] of each row: the logits [B, V] of the next, and what is kept."""
+        arguments: dict[str, Any] = {"input_ids": token, self._states: rows.states, "use_cache": True}
+        mask, position = rows.mask, rows.position
+        if mask is not None and position is not None:
+            mask, position = functional.pad(mask, (0, 1), value=1), position + 1
+            arguments |= {"attention_mask": mask, "position_ids": position}
+        logits, output = self.network.logits(torch.zeros_like(token), **arguments)
+        return logits[:, -1], KeptRows(output[self._states], mask, position)
 
     def _logits(
         self,
