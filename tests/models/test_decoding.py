@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -9,18 +10,18 @@ import torch
 from spot.models.causal import CausalRows
 from spot.models.prompt_states import KeptRows, size_of
 from tests.support.batches import batch_of, frozen, prompts_for, relative
+from tests.support.odd_models import HABITS, backbone_of
 from tests.support.tiny_models import FAMILIES
 
 LENGTHS = (4, 2, 7, 1, 3, 5)
 MOST = 6
 
 
-def walk(backbone, seed: int):
+def walk(backbone, seed: int, lengths: Sequence[int] = LENGTHS):
     """Rows that join and leave at random: for each its row, and the tokens and logits of its steps."""
     chance = random.Random(seed)
-    waiting = [
-        ([chance.randrange(3, 30) for _ in range(length)], [], number % 2) for number, length in enumerate(LENGTHS)
-    ]
+    texts = [[chance.randrange(3, 30) for _ in range(length)] for length in lengths]
+    waiting = [(text, [], number % 2) for number, text in enumerate(texts)]
     prefix, decoder = backbone.prefix(prompts_for()), backbone.decoder()
     rows, tokens, logits, ends = {}, defaultdict(list), defaultdict(list), {}
     while waiting or rows.keys() - ends.keys():
@@ -52,6 +53,17 @@ def test_each_row_has_the_numbers_that_it_has_alone(tiny, family, seed):
         nats = -logits.float().log_softmax(-1).gather(1, torch.tensor(tokens)[:, None]).sum()
         alone = backbone.loss(batch_of([(text, tokens, number)]), prompts_for())
         assert relative(nats[None], alone) < 1e-5
+
+
+@pytest.mark.parametrize("habit", list(HABITS))
+def test_the_same_is_so_of_models_with_habits_of_their_own_and_across_their_edges(habit):
+    backbone = backbone_of(habit)
+    edge = next((edge for edge in backbone.edges if edge < 40), 8)
+    lengths = [1, edge - 7, 3, edge + 2, edge - 9, 2]
+    for (text, _, number), tokens, logits in walk(backbone, 0, [max(1, length) for length in lengths]):
+        nats = -logits.float().log_softmax(-1).gather(1, torch.tensor(tokens)[:, None]).sum()
+        alone = backbone.loss(batch_of([(text, tokens, number)]), prompts_for())
+        assert relative(nats[None], alone) < 1e-4
 
 
 def test_rows_of_a_plain_model_stand_in_one_call_and_hold_no_position_that_none_has(tiny):
