@@ -80,12 +80,14 @@ class Collator:
         kind: `causal` or `seq2seq`.
         reading: how the rows become text, and what may be answered.
         device: where batches go.
+        tokenization: of the tokenizer, where several collators share one; left out: one of its own.
     """
 
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     kind: str
     reading: Reading = field(default_factory=Reading)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    tokenization: Tokenization | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse chat form where the backbone has none, before any row is read.
@@ -118,7 +120,7 @@ class Collator:
     @cached_property
     def tokens(self) -> Tokenization:
         """What the tokenizer makes of texts."""
-        return Tokenization(self.tokenizer)
+        return Tokenization(self.tokenizer) if self.tokenization is None else self.tokenization
 
     @cached_property
     def _spelled(self) -> Reading:
@@ -453,15 +455,18 @@ def collator_for(backbone: Vocabulary, task: Task, *, length: int = 0, reading: 
     return collator_of_reading(backbone, (reading or task.reading).of_labels(task.labels), length=length)
 
 
-def collator_of_reading(backbone: Vocabulary, reading: Reading, *, length: int = 0) -> Collator:
+def collator_of_reading(
+    backbone: Vocabulary, reading: Reading, *, length: int = 0, tokenization: Tokenization | None = None
+) -> Collator:
     """The collator of rows that are read so, whatever their task; as `collator_for`, which takes a task's labels.
 
     Args:
         backbone: gives tokenizer and positions.
         reading: with the labels to choose from.
         length: prompt tokens P, which take positions too.
+        tokenization: of the backbone's tokenizer, where several collators share one.
     """
-    collator = Collator(backbone.tokenizer, backbone.id.kind, reading, backbone.device)
+    collator = Collator(backbone.tokenizer, backbone.id.kind, reading, backbone.device, tokenization)
     if backbone.max_positions is None:
         return collator
     longest = max((len(choice) for choice in collator.choices), default=reading.max_target_tokens)

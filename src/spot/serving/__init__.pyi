@@ -1,4 +1,7 @@
+from .catalogue import LibraryCatalogue as LibraryCatalogue
+from .local import LocalEngine as LocalEngine
 from .requests import Engine as Engine
+from .requests import Load as Load
 from .requests import Refusal as Refusal
 from .requests import Sampling as Sampling
 from .requests import Served as Served

@@ -97,6 +97,30 @@ class Token:
     is_end: bool = False
 
 
+@dataclass(frozen=True)
+class Load:
+    """What an engine has done and holds.
+
+    Attributes:
+        waiting_rows: accepted, not computed yet.
+        streams: rows that generate now.
+        batches, batch_rows: forward passes that ranked labels so far, and the rows in them.
+        steps, step_rows: forward passes that made a token of each row so far, and the rows in them.
+        prefix_bytes: bytes of prompts' states that are kept.
+        prefix_hits, prefix_misses: times that a prompt's states were kept, or had to be computed.
+    """
+
+    waiting_rows: int = 0
+    streams: int = 0
+    batches: int = 0
+    batch_rows: int = 0
+    steps: int = 0
+    step_rows: int = 0
+    prefix_bytes: int = 0
+    prefix_hits: int = 0
+    prefix_misses: int = 0
+
+
 class Engine(Protocol):
     """Computes rows. All calls come from one event loop; a call that is cancelled gives its place free.
 
@@ -115,6 +139,11 @@ class Engine(Protocol):
     @property
     def is_ready(self) -> bool:
         """Whether rows can be answered now."""
+        ...
+
+    @property
+    def load(self) -> Load:
+        """What it has done and holds now."""
         ...
 
     async def close(self) -> None:
