@@ -14,7 +14,7 @@ from spot.library.entries import Entry
 from spot.prompts.prompt import BackboneId
 from spot.reading import Reading
 from spot.serving.app import create_app
-from spot.serving.requests import BASE, Refusal, Sampling, Served, Token
+from spot.serving.requests import BASE, Load, Refusal, Sampling, Served, Token
 from spot.serving.settings import ServeSettings
 from tests.support.tiny_models import byte_tokenizer
 
@@ -93,7 +93,7 @@ class FakeEngine:
     ended: int = 0
     closed: bool = False
     asked: list[Sampling] = field(default_factory=list)
-    figures: dict[str, float] = field(default_factory=dict)
+    load: Load = field(default_factory=Load)
 
     async def classify(self, served: Served, rows: Sequence[Row]) -> list[Prediction]:
         async with self._call():

@@ -348,6 +348,7 @@ class _Routes:
             "digest": served.digest,
             "length": served.length,
             "labels": list(served.collator.labels),
+            "form": reading.form,
             "fields": list(reading.fields),
             "chat": reading.chat,
             "scores": dict(entry.scores) if entry is not None else {},

@@ -2,6 +2,8 @@
 
 from spot.errors import MissingExtra
 
+PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"}  # module -> package
+
 
 def missing_extra(package: str) -> MissingExtra:
     """The error for a package of the extra `serve` that is not installed."""

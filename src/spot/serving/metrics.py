@@ -1,6 +1,6 @@
 """What a server counts, for Prometheus: in a registry of its own, so that several servers of one process stay apart."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,16 @@ except ImportError as error:
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 GAUGES = {
     "waiting_rows": "Rows that wait for their turn.",
-    "running_rows": "Rows that are computed or generate at this moment.",
+    "streams": "Rows that generate at this moment.",
     "prefix_bytes": "Bytes of the prompts' states that are kept in memory.",
 }
 COUNTERS = {
-    "batches": "Forward passes.",
-    "batch_rows": "Rows of all forward passes; by passes: how full they are.",
-    "prefix_hits": "Rows whose prompt's states were in memory.",
-    "prefix_misses": "Rows whose prompt's states had to be computed.",
-    "prefix_evictions": "Prompts whose states were dropped for room.",
+    "batches": "Forward passes that ranked labels.",
+    "batch_rows": "Rows of these passes; divided by the passes: how full they are.",
+    "steps": "Forward passes that made a token of each of their rows.",
+    "step_rows": "Rows of these passes.",
+    "prefix_hits": "Times that a prompt's states were in memory.",
+    "prefix_misses": "Times that they had to be computed.",
 }
 
 
@@ -61,7 +62,7 @@ def metrics_of(catalogue: Catalogue, engine: Engine) -> Metrics:
 
     Args:
         catalogue: says how many prompts are served and passed over.
-        engine: where it has an attribute `figures`, a mapping, those that `GAUGES` and `COUNTERS` name are told too.
+        engine: says what it has done and holds.
     """
     registry = CollectorRegistry(auto_describe=True)
     registry.register(_Figures(catalogue, engine))
@@ -90,10 +91,8 @@ class _Figures(Collector):
         passed_over = len(self.catalogue.problems)
         yield GaugeMetricFamily("spot_prompts_passed_over", "Prompts that cannot be served.", passed_over)
         yield GaugeMetricFamily("spot_ready", "Whether rows can be answered.", float(self.engine.is_ready))
-        figures: Mapping[str, float] = getattr(self.engine, "figures", {})
+        load = self.engine.load
         for name, meaning in GAUGES.items():
-            if name in figures:
-                yield GaugeMetricFamily(f"spot_{name}", meaning, figures[name])
+            yield GaugeMetricFamily(f"spot_{name}", meaning, getattr(load, name))
         for name, meaning in COUNTERS.items():
-            if name in figures:
-                yield CounterMetricFamily(f"spot_{name}", meaning, figures[name])
+            yield CounterMetricFamily(f"spot_{name}", meaning, getattr(load, name))

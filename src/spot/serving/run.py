@@ -10,7 +10,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from spot.storage.opening import cannot_read, open_regular
 
 try:
     import uvicorn
+    from fastapi import FastAPI
 except ImportError as error:
     raise missing_extra("uvicorn") from error
 
@@ -34,7 +35,7 @@ SILENT_S = 20.0  # after which a connection that has sent no whole request is cl
 _QUIET = ("spot.collator", "spot.tasks", "spot.evaluation")  # their warnings quote texts of rows
 _HEAD_BYTES = 65_536  # of a request's line and headers
 
-Make = Callable[[ServeSettings], tuple[Catalogue, Engine]]
+Make = Callable[[ServeSettings], AbstractContextManager[tuple[Catalogue, Engine]]]
 
 
 def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) -> None:
@@ -42,7 +43,7 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
 
     Args:
         settings: the address, the token's file and the limits.
-        make: gives the models and what computes them; called when the address is known to be free.
+        make: gives the models and what computes them, until it is closed; called when the address is known to be free.
         silent_s: after which a connection that has sent no whole request is closed, seconds.
 
     Raises:
@@ -57,31 +58,36 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
                 f"host is {settings.host!r}, which others may reach, and there is no token: anyone could use this "
                 "server. Give --token-file FILE, or the host 127.0.0.1."
             )
-        catalogue, engine = make(settings)
-        app = create_app(catalogue, engine, settings, token=token)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http="h11",
-                loop="asyncio",
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                h11_max_incomplete_event_size=_HEAD_BYTES,
-                timeout_graceful_shutdown=int(settings.timeout_s) + 1,
-            )
+        with make(settings) as (catalogue, engine):
+            app = create_app(catalogue, engine, settings, token=token)
+            _listen(listener, settings)
+            count = sum(model.entry is not None for model in catalogue.served())
+            log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))
+            for problem in catalogue.problems:
+                log.warning("passed over: %s", problem)
+            server = _server(app, settings)
+            with _ended_by_signals(server), _quiet():
+                asyncio.run(_serve(server, listener, silent_s))
+            log.info("ended")
+
+
+def _server(app: FastAPI, settings: ServeSettings) -> uvicorn.Server:
+    """Uvicorn with nothing on that is not needed: no colours, no log of its own, no trust in headers of proxies."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            loop="asyncio",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            h11_max_incomplete_event_size=_HEAD_BYTES,
+            timeout_graceful_shutdown=int(settings.timeout_s) + 1,
         )
-        _listen(listener, settings)
-        count = sum(model.entry is not None for model in catalogue.served())
-        log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))
-        for problem in catalogue.problems:
-            log.warning("passed over: %s", problem)
-        with _ended_by_signals(server), _quiet():
-            asyncio.run(_serve(server, listener, silent_s))
-        log.info("ended")
+    )
 
 
 def read_token(path: Path) -> str:

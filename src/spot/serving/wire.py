@@ -245,6 +245,7 @@ class ServedModel(TypedDict):
     digest: str
     length: int
     labels: list[str]
+    form: str
     fields: list[str]
     chat: bool
     scores: dict[str, float]
