@@ -1,3 +1,4 @@
+from .app import create_app as create_app
 from .catalogue import LibraryCatalogue as LibraryCatalogue
 from .local import LocalEngine as LocalEngine
 from .requests import Engine as Engine
@@ -6,4 +7,5 @@ from .requests import Refusal as Refusal
 from .requests import Sampling as Sampling
 from .requests import Served as Served
 from .requests import Token as Token
+from .run import serve as serve
 from .settings import ServeSettings as ServeSettings

@@ -19,14 +19,18 @@ class Refusal(SpotError):
 
     Attributes:
         retry_after: seconds after which trying again makes sense; None where it makes none.
+        param: the field of the request that is wrong; None where it is none.
     """
 
-    def __init__(self, message: str, status: int, code: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, status: int, code: str, retry_after: float | None = None, param: str | None = None
+    ) -> None:
         """Say why, in the words of `errors`: found, expected, what to do."""
         super().__init__(message)
         self.status = status
         self.code = code
         self.retry_after = retry_after
+        self.param = param
 
 
 @dataclass(frozen=True, eq=False)
