@@ -220,7 +220,7 @@ class LocalEngine:
     def _wait_for_more(self) -> None:
         """Where nothing else is to be done, give rows that are on their way a moment to stand in the same batch."""
         while self._rankings and not self._joining and not self._streams and not self._is_closing:
-            first = self._rankings[0].arrived
+            first = min(job.arrived for job in self._rankings)
             left = first + self._settings.wait_ms / 1000 - time.monotonic()
             tokens = sum(_cost(job, number) for job in self._rankings for number in job.waiting)
             if left <= 0 or tokens >= self._settings.batch_tokens:
@@ -229,7 +229,7 @@ class LocalEngine:
             self._forget_cancelled()
 
     def _chosen(self) -> list[tuple[_Ranking, int]]:
-        """The rows of the next batch: the one that waits longest, and others of like length from all requests."""
+        """The rows of the next batch: one of the request whose turn it is, and others of like length from all."""
         window = list(self._window())
         if not window:
             return []
@@ -240,6 +240,7 @@ class LocalEngine:
         chosen = [window[place] for place in batch]
         for job, number in chosen:
             job.waiting.remove(number)
+        self._rankings.rotate(-1)
         return chosen
 
     def _window(self) -> Iterator[tuple[_Ranking, int]]:
