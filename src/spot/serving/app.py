@@ -36,7 +36,7 @@ from spot.serving.completions import (
     whole,
 )
 from spot.serving.extra import missing_extra
-from spot.serving.guard import OPEN_ROUTES, Guard, is_local, refusal_of
+from spot.serving.guard import OPEN_ROUTES, Guard, check_content, is_local, refusal_of
 from spot.serving.metrics import Metrics, metrics_of
 from spot.serving.requests import Catalogue, Engine, Refusal, Served
 from spot.serving.settings import ServeSettings
@@ -105,7 +105,6 @@ def create_app(catalogue: Catalogue, engine: Engine, settings: ServeSettings, *,
             yield
         finally:
             await engine.close()
-            routes.encoder.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(
         title="spot",
@@ -447,8 +446,9 @@ async def _read(kind: type[Asked], request: Request) -> Asked:
     """A request of a kind from a body.
 
     Raises:
-        Refusal: 400, it is no JSON, or none of this kind.
+        Refusal: 400, it is no JSON, or none of this kind; 415, it does not say that it is JSON.
     """
+    check_content(request.scope)
     body = await request.body()
     try:
         value = read_object(body, "the body", most_bytes=len(body))

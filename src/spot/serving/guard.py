@@ -166,7 +166,6 @@ class Guard:
         _check_origin(scope)
         if self.token and scope["path"] not in OPEN_ROUTES:
             _check_token(scope, self.token)
-        _check_content(scope)
         try:
             async with asyncio.timeout(self.read_s):
                 body = await self._read(scope, receive, exits)
@@ -378,14 +377,12 @@ def _check_token(scope: Scope, token: str) -> None:
         )
 
 
-def _check_content(scope: Scope) -> None:
+def check_content(scope: Scope) -> None:
     """Refuse a body that is no JSON by its header: a page of another site could have a browser send such.
 
     Raises:
         Refusal: 415.
     """
-    if scope["method"] != "POST":
-        return
     kind, _, parameters = header(scope, "content-type").partition(";")
     charset = re.search(r"charset\s*=\s*\"?([^\s;\"]*)", parameters, re.IGNORECASE)
     if kind.strip().lower() != "application/json" or (charset and charset[1].lower() not in ("utf-8", "utf8")):
