@@ -20,6 +20,7 @@ from spot.cli import (
     library,
     output,
     retrieve,
+    sharing,
     study,
     submit,
     tasks,
@@ -41,6 +42,7 @@ app.add_typer(demo.app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(tune.app)
 app.add_typer(evaluate.app)
+library.app.add_typer(sharing.app)
 app.add_typer(library.app, name="library")
 app.add_typer(retrieve.app)
 app.add_typer(transfer.app)
