@@ -217,7 +217,8 @@ class Library:
                         continue
                     added.append(digest)
                     save(prompt, self._file(digest), self.path)
-                history.append(self._transfers, records, self.path)
+                if records:
+                    history.append(self._transfers, records, self.path)
             except StorageError:
                 for digest in added:
                     prompt_files.remove(self._file(digest), self.path)

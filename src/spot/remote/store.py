@@ -77,16 +77,17 @@ def failures(address: Address, deed: str) -> Iterator[None]:
     except (SpotError, FileNotFoundError, Raced):
         raise
     except Exception as error:
-        names = {kind.__name__ for kind in type(error).__mro__}
-        status = _status(error)
+        chain = list(_chain(error))
+        names = {kind.__name__ for link in chain for kind in type(link).__mro__}
+        status = next(filter(None, map(_status, chain)), None)
         if status in (401, 403) or names & _RIGHTLESS:
-            raise SharingError(f"{address}: no right to {deed} ({one_line(error)}). {_credentials(address)}") from error
+            raise SharingError(f"{address}: no right to {deed} ({one_line(chain[-1])}). {_credentials(address)}") from error
         if names & _SILENT or (status is not None and status >= 500) or status == 429:
             raise Unreachable(
-                f"{address} cannot be reached to {deed} ({one_line(error)}). Check the address and the network, and "
+                f"{address} cannot be reached to {deed} ({one_line(chain[-1])}). Check the address and the network, and "
                 "run the command again."
             ) from error
-        raise SharingError(f"{address}: cannot {deed} ({one_line(error)}). Check the address.") from error
+        raise SharingError(f"{address}: cannot {deed} ({one_line(chain[-1])}). Check the address.") from error
 
 
 def too_large(address: Address, name: str, most_bytes: int) -> SharingError:
@@ -117,7 +118,15 @@ def one_line(error: BaseException) -> str:
     return ": ".join(filter(None, (type(error).__name__, text[:300])))
 
 
-def _status(error: Exception) -> int | None:
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from, the first reason last."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _status(error: BaseException) -> int | None:
     """The status that an HTTP answer had, by whatever name a package keeps it."""
     for value in (getattr(error, "status", None), getattr(error, "code", None)):
         if isinstance(value, int):
