@@ -1,6 +1,5 @@
 """What model cards say of prompts: metadata in YAML, scores, and the words that several cards share."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -98,5 +97,6 @@ def prompt_card(content: Mapping[str, Any], filename: str, place: str, licence: 
 
 
 def _scalar(text: str) -> str:
-    """A text in YAML, of which JSON is a part."""
-    return json.dumps(text, ensure_ascii=True)
+    """A text in YAML: between quotation marks, and everything but plain letters as escapes."""
+    plain = (letter if letter.isascii() and letter.isprintable() and letter not in '"\\' else None for letter in text)
+    return '"' + "".join(kept or f"\\U{ord(letter):08x}" for kept, letter in zip(plain, text, strict=True)) + '"'

@@ -81,11 +81,13 @@ def failures(address: Address, deed: str) -> Iterator[None]:
         names = {kind.__name__ for link in chain for kind in type(link).__mro__}
         status = next(filter(None, map(_status, chain)), None)
         if status in (401, 403) or names & _RIGHTLESS:
-            raise SharingError(f"{address}: no right to {deed} ({one_line(chain[-1])}). {_credentials(address)}") from error
+            raise SharingError(
+                f"{address}: no right to {deed} ({one_line(chain[-1])}). {_credentials(address)}"
+            ) from error
         if names & _SILENT or (status is not None and status >= 500) or status == 429:
             raise Unreachable(
-                f"{address} cannot be reached to {deed} ({one_line(chain[-1])}). Check the address and the network, and "
-                "run the command again."
+                f"{address} cannot be reached to {deed} ({one_line(chain[-1])}). Check the address and the network, "
+                "and run the command again."
             ) from error
         raise SharingError(f"{address}: cannot {deed} ({one_line(chain[-1])}). Check the address.") from error
 
@@ -128,8 +130,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     """The status that an HTTP answer had, by whatever name a package keeps it."""
-    for value in (getattr(error, "status", None), getattr(error, "code", None)):
-        if isinstance(value, int):
+    for name in ("status", "code"):
+        if isinstance(value := getattr(error, name, None), int):
             return value
     return getattr(getattr(error, "response", None), "status_code", None)
 
