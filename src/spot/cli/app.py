@@ -21,6 +21,7 @@ from spot.cli import (
     output,
     retrieve,
     serve,
+    sharing,
     study,
     submit,
     tasks,
@@ -42,6 +43,7 @@ app.add_typer(demo.app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(tune.app)
 app.add_typer(evaluate.app)
+library.app.add_typer(sharing.app)
 app.add_typer(library.app, name="library")
 app.add_typer(retrieve.app)
 app.add_typer(serve.app)
