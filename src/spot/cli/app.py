@@ -19,6 +19,7 @@ from spot.cli import (
     exchange,
     library,
     output,
+    page,
     retrieve,
     study,
     submit,
@@ -46,6 +47,7 @@ app.add_typer(retrieve.app)
 app.add_typer(transfer.app)
 app.add_typer(exchange.app)
 app.add_typer(submit.app)
+app.add_typer(page.app)
 app.add_typer(study.app, name="study")
 
 
