@@ -132,5 +132,5 @@ def model(t5: Path) -> list[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that names no other tier as a unit test."""
     for item in items:
-        if not any(item.get_closest_marker(tier) for tier in ("slow", "gpu")):
+        if not any(item.get_closest_marker(tier) for tier in ("slow", "gpu", "browser")):
             item.add_marker("unit")

@@ -156,7 +156,8 @@ def similarity_cells(group: GroupView, prompts: Mapping[str, PromptView]) -> Cha
     part = "" if count == len(group.order) else f" The first {count} of {len(group.order)} in the tree's order."
     return {
         "title": "How alike the tasks are",
-        "text": "Cosines of task embeddings, tasks in the order of the tree above, alike ones beside each other." + part,
+        "text": "Cosines of task embeddings, tasks in the order of the tree above, alike ones beside each other."
+        + part,
         "figure": {"data": data, "layout": layout},
         "table": {"columns": ["task", *map(printable, names)], "rows": rows},
     }
@@ -385,11 +386,13 @@ def _nearest(group: GroupView) -> list[int]:
 
 
 def _side(places: np.ndarray, at: int) -> str:
-    """Where the name of a point stands: below it where another point is close above."""
+    """Where the name of a point stands: on the side where the next point is further away."""
     span = np.ptp(places, axis=0)
     apart = (places - places[at]) / np.where(span > 0, span, 1.0)
-    above = (np.abs(apart[:, 0]) < 0.2) & (apart[:, 1] > 0) & (apart[:, 1] < 0.08)
-    return "bottom center" if above.any() else "top center"
+    beside = np.abs(apart[:, 0]) < 0.2
+    above = apart[beside & (apart[:, 1] > 0), 1].min(initial=1.0)
+    below = -apart[beside & (apart[:, 1] < 0), 1].max(initial=-1.0)
+    return "bottom center" if above < min(0.12, below) else "top center"
 
 
 def _padded(values: np.ndarray, share: float) -> list[float]:
@@ -437,7 +440,9 @@ def _heat(table: np.ndarray, rows: Sequence[str], columns: Sequence[str], unit: 
     if len(columns) <= MOST_NUMBERS:
         trace |= {
             # Adding 0 makes a 0 of the -0 that rounding leaves.
-            "text": [["" if value is None else f"{round(value, digits) + 0:.{digits}f}" for value in row] for row in values],
+            "text": [
+                ["" if value is None else f"{round(value, digits) + 0:.{digits}f}" for value in row] for row in values
+            ],
             "texttemplate": "%{text}",
             "textfont": {"size": 10},
         }

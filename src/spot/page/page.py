@@ -75,7 +75,7 @@ def render_page(value: Mapping[str, Any] | None, *, live: bool, name: str) -> st
     Args:
         value: from `page_value`; None where the page asks the server for it.
         live: as for `page_html`.
-        name: of the library, for the title.
+        name: of the library, for the title; empty where the title is not to tell it.
 
     Raises:
         MissingExtra: plotly is not installed.
@@ -83,7 +83,7 @@ def render_page(value: Mapping[str, Any] | None, *, live: bool, name: str) -> st
     scripts = {file: asset(file) for file in ASSETS if file.endswith(".js")}
     hashes = " ".join(_hash(text) for text in scripts.values())
     return _template().render(
-        title=f"spot: {printable(name)}",
+        title=f"spot: {printable(name)}" if name else "spot",
         live=live,
         policy="" if live else POLICY.format(scripts=hashes, styles="'unsafe-inline'", connect="'none'"),
         style=Markup(asset("page.css")),
@@ -129,7 +129,7 @@ def progress_value(library: Library, sources: Sources | None = None) -> dict[str
 def library_value(view: LibraryView) -> dict[str, Any]:
     """What the page says of a library."""
     prompts = {prompt.digest: prompt for prompt in view.prompts}
-    nearest = {digest: _others(group, digest, prompts) for group in view.groups for digest in group.digests}
+    nearest = {digest: _others(group, digest) for group in view.groups for digest in group.digests}
     drawn = []
     for group in view.groups[:MOST_MAPS]:
         if len(group.digests) > 1:
@@ -166,7 +166,10 @@ def study_value(view: StudyView) -> dict[str, Any]:
         "verdict": printable(view.verdict),
         "charts": pictures,
         "curves": [
-            {"label": printable(target), "chart": charts.learning_curves(curves, f"Learning curves: {printable(target)}")}
+            {
+                "label": printable(target),
+                "chart": charts.learning_curves(curves, f"Learning curves: {printable(target)}"),
+            }
             for target, curves in view.curves.items()
         ],
         "progress": {
@@ -247,7 +250,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _others(group: GroupView, digest: str, prompts: Mapping[str, PromptView]) -> list[dict[str, Any]]:
+def _others(group: GroupView, digest: str) -> list[dict[str, Any]]:
     """The prompts that one can be compared with, the most similar first."""
     at = group.digests.index(digest)
     order = sorted(range(len(group.digests)), key=lambda other: (-group.cosines[at, other], group.digests[other]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spot.errors import PromptError, RunError, SpotError, StorageError, StudyError
+from spot.errors import PromptError, SpotError, StorageError, StudyError
 from spot.library.library import Library
 from spot.prompts.prompt import header
 from spot.storage.files import cache_dir
@@ -255,10 +255,7 @@ def view_transfer(folder: Path, library: Library | None = None) -> TransferView:
         except SpotError as error:
             problems.append(str(error))
     return TransferView(
-        name=folder.name,
-        target=next(filter(None, targets), ""),
-        runs=tuple(runs),
-        problems=tuple(problems),
+        name=folder.name, target=next(filter(None, targets), ""), runs=tuple(runs), problems=tuple(problems)
     )
 
 

@@ -564,6 +564,7 @@
 
     async function answer(side, area, signal) {
       const title = area.firstChild;
+      area.setAttribute("aria-busy", "true"); // read out when it is whole, not piece by piece
       const begin = performance.now();
       const took = () => `${Math.round(performance.now() - begin)} ms`;
       try {
@@ -571,9 +572,11 @@
         const response = await send(path, { body, signal });
         if (path === "/v1/classify") {
           const value = await response.json();
-          const [{ label, probabilities }] = value.data;
-          area.replaceChildren(title, make("p", {}, "Label: ", make("strong", {}, label)), bars(probabilities, label),
-            make("p", { class: "soft" }, [took(), usage(value.usage)].filter(Boolean).join(", ")));
+          const [{ label, probabilities, truncated }] = value.data;
+          area.replaceChildren(title, ...(typeof label === "string"
+            ? [make("p", {}, "Label: ", make("strong", {}, label)), bars(probabilities, label)]
+            : [make("p", {}, "The model gives no answer to this text.")]),
+          make("p", { class: "soft" }, [took(), usage(value.usage), truncated ? `${truncated} tokens did not fit` : ""].filter(Boolean).join(", ")));
         } else {
           await stream(response, area, title, took);
         }
@@ -581,6 +584,7 @@
         const text = error.name === "AbortError" ? "Stopped." : error instanceof SyntaxError ? `The row is no JSON: ${error.message}` : error.message;
         area.append(make("p", { class: "error" }, text));
       }
+      area.removeAttribute("aria-busy");
     }
 
     refresh();
