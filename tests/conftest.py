@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
 
@@ -17,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrained
 
 from spot.tasks.origins import WHEEL
 from tests.support.commands import Spot, call
+from tests.support.missing import missing
 from tests.support.tiny_models import FAMILIES, SEQ2SEQ, byte_tokenizer, tiny_config
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # other work may run beside the tests
@@ -74,13 +74,6 @@ def own_cache(
             (folder / name).symlink_to(USER_CACHE / name)
     monkeypatch.setenv("SPOT_CACHE", str(folder))
     return folder
-
-
-def missing(reason: str) -> NoReturn:
-    """End a test whose data or package is not here: it fails in CI, which has all of them, and is skipped elsewhere."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

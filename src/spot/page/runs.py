@@ -135,12 +135,12 @@ def view_study(path: Path) -> StudyView:
         strategies, ks, metric = settings.strategies, settings.k, settings.metric
     try:
         findings = _analysed(_Records(tuple(records)), strategies, ks, metric)
-        said = verdict(findings)
+        sentence = verdict(findings)
     except StudyError as error:
-        findings, said = None, str(error)
+        findings, sentence = None, str(error)
     return StudyView(
         name=name,
-        verdict=said,
+        verdict=sentence,
         findings=findings,
         curves=study_curves(records),
         kinds={} if status is None else status.kinds,
