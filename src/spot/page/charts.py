@@ -106,7 +106,7 @@ def task_map(group: GroupView, prompts: Mapping[str, PromptView]) -> Chart:
             "layout": {
                 "height": 440,
                 "xaxis": {**axis, "range": ranges[0]},
-                "yaxis": {**axis, "range": ranges[1]},
+                "yaxis": {**axis, "range": ranges[1], "scaleanchor": "x"},  # a distance is one in every direction
                 "margin": {"l": 4, "r": 4, "t": 4, "b": 4},
             },
         },

@@ -33,6 +33,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "generation": generation.TABLE,
     "raw text": raw_text.TABLE,
 }
+MOST_COMPARED = 1_500  # prompts of a group: the similarities of all pairs are held at a time
 MOST_CELLS = 80  # tasks on a side of a heat map: beyond them no name can be read
 SIMILARITY = "mean"  # the cosine of the average tokens
 
@@ -103,6 +104,7 @@ class GroupView:
         tree: float64 [N - 1, 4], average linkage of 1 - cosine as scipy has it.
         order: the leaves of the tree, neighbours beside each other.
         left_out: prompts whose task embedding cannot be read, and why.
+        passed_over: prompts beyond `MOST_COMPARED`.
     """
 
     name: str
@@ -112,6 +114,7 @@ class GroupView:
     tree: np.ndarray
     order: tuple[int, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    passed_over: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +275,7 @@ def _groups(prompts: Sequence[PromptView]) -> list[list[PromptView]]:
 
 def _group(library: Library, entries: Sequence[Entry]) -> GroupView:
     """Compare the prompts of a group; one without a task embedding is left out."""
+    entries, passed_over = entries[:MOST_COMPARED], max(0, len(entries) - MOST_COMPARED)
     left_out: dict[str, str] = {}
     rows: list[np.ndarray] = []
     try:
@@ -297,6 +301,7 @@ def _group(library: Library, entries: Sequence[Entry]) -> GroupView:
         tree=tree,
         order=order,
         left_out=left_out,
+        passed_over=passed_over,
     )
 
 

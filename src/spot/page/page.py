@@ -4,18 +4,20 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from spot import __version__
 from spot.errors import MissingExtra, SpotError
+from spot.library.history import TransferRecord
 from spot.library.library import PACKAGED, Library
 from spot.page import charts
 from spot.page.data import GroupView, LibraryView, PromptView, view_library
@@ -26,6 +28,7 @@ from spot.study.report.figures import FAMILIES
 ASSETS = ("page.css", "page.js", "plotly.min.js")
 PLOTLY = "plotly.min.js"
 MOST_MAPS = 4  # groups of prompts that are drawn
+MOST_NEAREST = 40  # prompts that one is listed beside
 MOST_SETTING = 300  # characters of a setting
 # Plotly writes its styles into the page, and draws nothing from elsewhere.
 POLICY = (
@@ -129,7 +132,14 @@ def progress_value(library: Library, sources: Sources | None = None) -> dict[str
 def library_value(view: LibraryView) -> dict[str, Any]:
     """What the page says of a library."""
     prompts = {prompt.digest: prompt for prompt in view.prompts}
-    nearest = {digest: _others(group, digest) for group in view.groups for digest in group.digests}
+    nearest = {digest: _others(group, at) for group in view.groups for at, digest in enumerate(group.digests)}
+    children: dict[str, list[str]] = {}
+    for prompt in view.prompts:
+        for parent in dict.fromkeys(parent.digest for parent in prompt.parents):
+            children.setdefault(parent, []).append(prompt.digest)
+    transfers: dict[str, list[TransferRecord]] = {}
+    for record in view.transfers:
+        transfers.setdefault(record.source, []).append(record)
     drawn = []
     for group in view.groups[:MOST_MAPS]:
         if len(group.digests) > 1:
@@ -141,12 +151,28 @@ def library_value(view: LibraryView) -> dict[str, Any]:
             )
     return {
         "name": printable(view.name),
-        "prompts": [_prompt(prompt, view, nearest.get(prompt.digest, [])) for prompt in view.prompts],
+        "prompts": [
+            {
+                **_prompt(prompt, view.name),
+                "nearest": nearest.get(prompt.digest, []),
+                "children": children.get(prompt.digest, []),
+                "transfers": [
+                    {"target": printable(record.target), "gain": round(record.gain, 2)}
+                    for record in transfers.get(prompt.digest, [])
+                ],
+            }
+            for prompt in view.prompts
+        ],
         "groups": drawn,
         "history": _history(view),
         "problems": [
             *map(printable, view.problems),
             *(printable(reason) for group in view.groups for reason in group.left_out.values()),
+            *(
+                f"{group.passed_over} further prompts of {printable(group.name)} are listed and not compared."
+                for group in view.groups
+                if group.passed_over
+            ),
         ],
     }
 
@@ -250,18 +276,17 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _others(group: GroupView, digest: str) -> list[dict[str, Any]]:
-    """The prompts that one can be compared with, the most similar first."""
-    at = group.digests.index(digest)
-    order = sorted(range(len(group.digests)), key=lambda other: (-group.cosines[at, other], group.digests[other]))
+def _others(group: GroupView, at: int) -> list[dict[str, Any]]:
+    """The prompts that the one at a place of a group can be compared with, the most similar first."""
+    order = np.argsort(-group.cosines[at], kind="stable")[: MOST_NEAREST + 1].tolist()
     return [
         {"digest": group.digests[other], "similarity": round(float(group.cosines[at, other]), 3)}
         for other in order
         if other != at
-    ][: charts.MOST_CELLS]
+    ][:MOST_NEAREST]
 
 
-def _prompt(prompt: PromptView, view: LibraryView, nearest: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _prompt(prompt: PromptView, library: str) -> dict[str, Any]:
     """What the page says of one prompt."""
     reading = prompt.reading
     return {
@@ -300,21 +325,9 @@ def _prompt(prompt: PromptView, view: LibraryView, nearest: Sequence[Mapping[str
         "fields": list(prompt.fields),
         "begin": printable(prompt.initialiser or (prompt.recipe.init if prompt.recipe else "") or "unknown"),
         "parents": [{"digest": parent.digest, "weight": parent.weight} for parent in prompt.parents],
-        "children": [other.digest for other in view.prompts if prompt.digest in _parents(other)],
-        "transfers": [
-            {"target": printable(record.target), "gain": round(record.gain, 2)}
-            for record in view.transfers
-            if record.source == prompt.digest
-        ],
-        "nearest": list(nearest),
-        "command": _command(prompt, view.name),
-        "python": _python(prompt, view.name),
+        "command": _command(prompt, library),
+        "python": _python(prompt, library),
     }
-
-
-def _parents(prompt: PromptView) -> set[str]:
-    """Digests of the prompts that one began from."""
-    return {parent.digest for parent in prompt.parents}
 
 
 def _decoding(prompt: PromptView) -> str:

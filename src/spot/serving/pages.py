@@ -1,6 +1,8 @@
 """Serve the page of a library beside the API: the frame, its own files, and its data as JSON."""
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 # They hold nothing of the library, so that a browser loads them without a token; the page then asks for it.
 OPEN_PAGES = frozenset({"/", *(f"/page/{name}" for name in ASSETS)})
+FRESH = 2.0  # seconds for which all who look share one look at studies and transfers
 KINDS = {"css": "text/css", "js": "text/javascript"}
 HEADERS = {
     "Content-Security-Policy": LIVE_POLICY,
@@ -47,9 +50,15 @@ def add_pages(app: "FastAPI", library: Library, sources: Sources | None = None) 
         with lock:
             return page_value(library, sources)
 
+    last: dict[str, Any] = {}
+    read_at = -math.inf
+
     def progress() -> dict[str, Any]:
+        nonlocal last, read_at
         with lock:
-            return progress_value(library, sources)
+            if time.monotonic() - read_at > FRESH:
+                last, read_at = progress_value(library, sources), time.monotonic()
+            return last
 
     app.add_api_route("/", fixed(frame, "text/html"), include_in_schema=False)
     for name in ASSETS:

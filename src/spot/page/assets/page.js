@@ -674,21 +674,19 @@
   }
 
   async function poll() {
-    if (data && !document.hidden) {
+    const looks = data && !document.hidden && ["studies", "transfers"].includes(route().tab);
+    if (looks) {
       try {
         const fresh = await (await send("/page/progress.json")).json();
         if (fresh.stamp !== data.stamp) {
           Object.assign(data, fresh);
-          const { tab } = route();
-          if (tab === "studies" || tab === "transfers") {
-            const focus = document.activeElement?.id;
-            const open = [...document.querySelectorAll("#panels details")].map((part) => part.open);
-            const at = window.scrollY;
-            show(false);
-            [...document.querySelectorAll("#panels details")].forEach((part, number) => { part.open = Boolean(open[number]); });
-            window.scrollTo({ top: at, behavior: "instant" });
-            if (focus) place(focus)?.focus({ preventScroll: true });
-          }
+          const focus = document.activeElement?.id;
+          const open = [...document.querySelectorAll("#panels details")].map((part) => part.open);
+          const at = window.scrollY;
+          show(false);
+          [...document.querySelectorAll("#panels details")].forEach((part, number) => { part.open = Boolean(open[number]); });
+          window.scrollTo({ top: at, behavior: "instant" });
+          if (focus) place(focus)?.focus({ preventScroll: true });
           say(`Updated ${new Date().toLocaleTimeString()}.`);
         }
       } catch (error) {
