@@ -19,6 +19,7 @@ from spot.cli import (
     exchange,
     library,
     output,
+    page,
     retrieve,
     serve,
     sharing,
@@ -50,6 +51,7 @@ app.add_typer(serve.app)
 app.add_typer(transfer.app)
 app.add_typer(exchange.app)
 app.add_typer(submit.app)
+app.add_typer(page.app)
 app.add_typer(study.app, name="study")
 
 
