@@ -20,6 +20,7 @@ from spot.cli import (
     library,
     output,
     retrieve,
+    serve,
     study,
     submit,
     tasks,
@@ -43,6 +44,7 @@ app.add_typer(tune.app)
 app.add_typer(evaluate.app)
 app.add_typer(library.app, name="library")
 app.add_typer(retrieve.app)
+app.add_typer(serve.app)
 app.add_typer(transfer.app)
 app.add_typer(exchange.app)
 app.add_typer(submit.app)
