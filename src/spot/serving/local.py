@@ -227,7 +227,10 @@ class LocalEngine:
             prompt_index=torch.zeros(1, dtype=torch.long, device=self._backbone.device),
         )
         no_prompt = self._backbone.prefix(torch.zeros(1, 0, self._backbone.id.width))
-        self._backbone.score(row, no_prompt, [[1], [2]])
+        try:
+            self._backbone.score(row, no_prompt, [[1], [2]])
+        except Exception:
+            log.exception("the model cannot read a first row; requests may fail likewise")
         self._is_warm = True
 
     def _forget_cancelled(self) -> None:
