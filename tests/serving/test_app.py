@@ -114,6 +114,14 @@ def test_a_stream_of_the_official_client_is_the_whole_answer(stops):
     assert engine.running == 0
 
 
+def test_a_stream_is_cut_into_lines_nowhere_but_between_its_events():
+    text = "a\u2028b\x85c\x0bd\ne\r\n\nf"
+    reply = client_of(FakeEngine(text=text)).post("/v1/completions", {**TEXT, "stream": True})
+    lines = reply.body.decode().splitlines()
+    assert all(line.startswith("data: ") or not line for line in lines)
+    assert "".join(event["choices"][0]["text"] for event in reply.events[:-1]) == text
+
+
 def test_the_official_client_chats():
     client = official(client_of(FakeEngine(text="good day")))
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hello"}]

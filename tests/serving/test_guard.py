@@ -147,6 +147,28 @@ def test_a_client_that_leaves_frees_its_place(path):
     assert app.held == 0
 
 
+def test_a_client_that_has_its_whole_answer_has_not_left():
+    async def tidies_up(scope, receive, send):
+        await echo(scope, receive, send)
+        await asyncio.sleep(0.02)
+        state["tidied"] = True
+
+    async def run():
+        answered = asyncio.Event()
+
+        async def taken(_):
+            answered.set()
+
+        client = Client(app)
+        return await client.send("POST", "/", [b"{}"], leaves=answered.wait, takes=taken)
+
+    state = {}
+    app = guard(tidies_up)
+    reply = asyncio.run(run())
+    assert reply.is_whole and state == {"tidied": True}
+    assert value_of(app.metrics, "spot_requests_total", route="unknown", status="200") == 1
+
+
 def test_every_response_has_the_headers_of_a_careful_server():
     client = client_of()
     for reply in (client.get("/healthz"), client.get("/nowhere"), client.post("/v1/classify", ROW)):

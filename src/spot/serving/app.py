@@ -508,5 +508,5 @@ def _usage(prompt_tokens: int, completion_tokens: int) -> Usage:
 
 
 def _event(value: Any) -> bytes:
-    """One server-sent event."""
-    return b"data: " + json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n\n"
+    """One server-sent event; in ASCII, because some clients take U+2028 and its like for the end of a line."""
+    return b"data: " + json.dumps(value, allow_nan=False).encode() + b"\n\n"
