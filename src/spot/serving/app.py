@@ -20,11 +20,11 @@ from spot.evaluation.predictions import Prediction
 from spot.library.library import Library
 from spot.serving.completions import (
     CHAT,
-    CHUNK,
     COMPLETION,
     Kind,
     Piece,
     chat_text,
+    chunks_of,
     encoded,
     examples_of,
     merged,
@@ -71,6 +71,7 @@ except ImportError as error:
     raise missing_extra("fastapi") from error
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_AT_ONCE = 50_000  # bytes of a body that is parsed on the event loop
 _SCHEMAS = "#/components/schemas/{model}"
 _REQUESTS: tuple[type[BaseModel], ...] = (CompletionRequest, ChatRequest, ClassifyRequest)
 _STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -315,8 +316,7 @@ class _Routes:
         whole_list = await run(self.encoder, examples)
         rows: list[Row] = []
         tokens = 0
-        for start in range(0, len(whole_list), CHUNK):
-            part = whole_list[start : start + CHUNK]
+        for part in chunks_of(whole_list):
             rows += (encoded_rows := await run(self.encoder, encoded, served.collator, part))
             tokens += sum(len(row.input_ids) for row in encoded_rows)
             if tokens * choices > self.settings.max_request_tokens:
@@ -458,6 +458,13 @@ async def _read(kind: type[Asked], request: Request) -> Asked:
     """
     check_content(request.scope)
     body = await request.body()
+    if len(body) > _AT_ONCE:  # beside the event loop, which would stand still for long
+        return await asyncio.to_thread(_parsed, kind, body)
+    return _parsed(kind, body)
+
+
+def _parsed(kind: type[Asked], body: bytes) -> Asked:
+    """A request of a kind from JSON."""
     try:
         value = read_object(body, "the body", most_bytes=len(body))
     except StorageError as error:
@@ -501,5 +508,5 @@ def _usage(prompt_tokens: int, completion_tokens: int) -> Usage:
 
 
 def _event(value: Any) -> bytes:
-    """One server-sent event."""
-    return b"data: " + json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n\n"
+    """One server-sent event; in ASCII, because some clients take U+2028 and its like for the end of a line."""
+    return b"data: " + json.dumps(value, allow_nan=False).encode() + b"\n\n"
