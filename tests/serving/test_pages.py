@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from spot.page.page import ASSETS, Sources, asset, page_value, progress_value
 from spot.prompts.prompt import save
+from spot.serving import pages
 from spot.serving.pages import OPEN_PAGES, add_pages
 from tests.support.pages import HOSTILE, filled, prompts, write_run
 
@@ -66,6 +67,14 @@ def test_what_comes_and_goes_is_seen(client, library):
     after = client.get("/page/data.json").json()
     digests = [{prompt["digest"] for prompt in value["library"]["prompts"]} for value in (before, after)]
     assert len(digests[0] & digests[1]) == 2 and new.digest in digests[1] - digests[0]
+
+
+def test_all_who_look_share_a_look_for_a_moment(client, tmp_path, monkeypatch):
+    first = client.get("/page/progress.json").json()
+    write_run(tmp_path / "transfer" / "spot-0-ab", [[(0, 41.0)]])
+    assert client.get("/page/progress.json").json() == first
+    monkeypatch.setattr(pages, "FRESH", -1.0)
+    assert client.get("/page/progress.json").json()["stamp"] != first["stamp"]
 
 
 def test_the_page_is_no_part_of_the_interface(client):
