@@ -21,6 +21,8 @@ from spot.cli import (
     output,
     page,
     retrieve,
+    serve,
+    sharing,
     study,
     submit,
     tasks,
@@ -42,8 +44,10 @@ app.add_typer(demo.app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(tune.app)
 app.add_typer(evaluate.app)
+library.app.add_typer(sharing.app)
 app.add_typer(library.app, name="library")
 app.add_typer(retrieve.app)
+app.add_typer(serve.app)
 app.add_typer(transfer.app)
 app.add_typer(exchange.app)
 app.add_typer(submit.app)
