@@ -6,11 +6,17 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from spot.errors import StudyError
 from spot.page.page import ASSETS, Sources, asset, page_value, progress_value
 from spot.prompts.prompt import save
 from spot.serving import pages
+from spot.serving.app import create_app
 from spot.serving.pages import OPEN_PAGES, add_pages
+from spot.serving.settings import ServeSettings
 from tests.support.pages import HOSTILE, filled, prompts, write_run
+from tests.support.serving import LOCAL, Client, FakeCatalogue, FakeEngine
+
+TOKEN = "a-token-for-the-tests-of-the-page"
 
 
 @pytest.fixture
@@ -79,3 +85,20 @@ def test_all_who_look_share_a_look_for_a_moment(client, tmp_path, monkeypatch):
 
 def test_the_page_is_no_part_of_the_interface(client):
     assert client.get("/openapi.json").json()["paths"] == {}
+
+
+def test_behind_a_token_the_frame_is_for_everyone_and_the_data_are_not(library):
+    app = create_app(FakeCatalogue(), FakeEngine(), ServeSettings(), token=TOKEN)
+    add_pages(app, library)
+    client = Client(app)
+    for path in OPEN_PAGES:
+        assert client.get(path).status == 200
+    bearer = [*LOCAL, ("authorization", f"Bearer {TOKEN}")]
+    for path in ("/page/data.json", "/page/progress.json"):
+        assert client.get(path).status == 401
+        assert client.get(path, headers=bearer).status == 200
+
+
+def test_a_study_that_is_not_there_is_refused_before_anybody_looks(library, tmp_path):
+    with pytest.raises(StudyError, match="nothing"):
+        add_pages(FastAPI(), library, Sources(studies=(tmp_path / "nothing",)))

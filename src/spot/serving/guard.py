@@ -21,6 +21,7 @@ from typing import Any
 
 from spot.errors import SpotError, TaskError
 from spot.serving.metrics import Metrics
+from spot.serving.pages import OPEN_PAGES
 from spot.serving.requests import Refusal
 from spot.serving.wire import error_body
 
@@ -164,7 +165,7 @@ class Guard:
         if is_local(self.host):
             _check_host(scope, LOCAL_NAMES | {self.host.lower()})
         _check_origin(scope)
-        if self.token and scope["path"] not in OPEN_ROUTES:
+        if self.token and scope["path"] not in OPEN_ROUTES | OPEN_PAGES:
             _check_token(scope, self.token)
         try:
             async with asyncio.timeout(self.read_s):

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from spot.errors import ConfigError, StorageError
+from spot.library.library import open_library
+from spot.page.page import Sources
 from spot.serving.app import create_app
 from spot.serving.extra import missing_extra
+from spot.serving.pages import add_pages
 from spot.serving.requests import Catalogue, Engine
 from spot.serving.settings import ServeSettings
 from spot.storage.opening import cannot_read, open_regular
@@ -60,6 +63,7 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
             )
         with make(settings) as (catalogue, engine):
             app = create_app(catalogue, engine, settings, token=token)
+            add_pages(app, open_library(settings.library), Sources(settings.study, settings.transfer))
             _listen(listener, settings)
             count = sum(model.entry is not None for model in catalogue.served())
             log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))

@@ -510,6 +510,7 @@
     }
 
     function refresh(focus) {
+      asking.stop?.abort(); // an answer to what was chosen before has no place any more
       models.replaceChildren(choice("left", asking.two ? "First prompt" : "Prompt"), ...(asking.two ? [choice("right", "Second prompt")] : []));
       const names = [...new Set(sides().flatMap((side) => fieldsOf(targetOf(asking[side]))))];
       fields.replaceChildren(...names.map((name, at) => make("div", { class: "field" },
@@ -667,10 +668,11 @@
   function tokenForm(message) {
     const input = make("input", { id: "token", type: "password", autocomplete: "off", required: true });
     return make("form", {
-      class: "tools",
       submit: (event) => { event.preventDefault(); token = input.value.trim(); load(); },
-    }, make("p", { class: message ? "error" : "soft" }, message || "This server wants a token. It is kept in this page's memory alone."),
-      make("div", {}, make("label", { for: "token" }, "Token"), input), make("button", { class: "do", type: "submit" }, "Go on"));
+    }, make("h2", {}, "This server wants a token"),
+    make("p", { class: message ? "error" : "soft", role: message ? "alert" : null }, message || "It is kept in this page's memory alone."),
+    make("div", { class: "tools" }, make("div", {}, make("label", { for: "token" }, "Token"), input),
+      make("button", { class: "do", type: "submit" }, "Go on")));
   }
 
   async function load() {
@@ -734,6 +736,7 @@
       button.tabIndex = is ? 0 : -1;
     }
     resized.delete("lineage");
+    asking.stop?.abort();
     const panel = make("div", { id: "panel", role: "tabpanel", "aria-labelledby": `tab-${tab}` });
     place("panels").replaceChildren(panel);
     if (unknown && isNew && location.hash !== "#main") say("There is nothing at this address: here is the library.");
