@@ -17,13 +17,15 @@ from spot import __version__
 from spot.collator import Row
 from spot.errors import StorageError
 from spot.evaluation.predictions import Prediction
+from spot.library.library import Library
+from spot.page.page import Sources
 from spot.serving.completions import (
     CHAT,
-    CHUNK,
     COMPLETION,
     Kind,
     Piece,
     chat_text,
+    chunks_of,
     encoded,
     examples_of,
     merged,
@@ -38,6 +40,7 @@ from spot.serving.completions import (
 from spot.serving.extra import missing_extra
 from spot.serving.guard import OPEN_ROUTES, Guard, check_content, is_local, refusal_of
 from spot.serving.metrics import Metrics, metrics_of
+from spot.serving.pages import OPEN_PAGES, add_pages
 from spot.serving.requests import Catalogue, Engine, Refusal, Served
 from spot.serving.settings import ServeSettings
 from spot.serving.wire import (
@@ -69,6 +72,7 @@ except ImportError as error:
     raise missing_extra("fastapi") from error
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_AT_ONCE = 50_000  # bytes of a body that is parsed on the event loop
 _SCHEMAS = "#/components/schemas/{model}"
 _REQUESTS: tuple[type[BaseModel], ...] = (CompletionRequest, ChatRequest, ClassifyRequest)
 _STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -77,7 +81,9 @@ _PLAIN = {"description": "Text.", "content": {"text/plain": {"schema": {"type": 
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
-def create_app(catalogue: Catalogue, engine: Engine, settings: ServeSettings, *, token: str = "") -> FastAPI:
+def create_app(
+    catalogue: Catalogue, engine: Engine, settings: ServeSettings, *, token: str = "", library: Library | None = None
+) -> FastAPI:
     """The application of a server; when it ends, so does the engine.
 
     Args:
@@ -85,6 +91,7 @@ def create_app(catalogue: Catalogue, engine: Engine, settings: ServeSettings, *,
         engine: computes rows.
         settings: the limits, and the address, which requests must name where it is this machine's own.
         token: that requests must bear; empty for none.
+        library: that the page at `/` shows; None for no page.
 
     Raises:
         Refusal: an address that others reach, without a token.
@@ -123,8 +130,11 @@ def create_app(catalogue: Catalogue, engine: Engine, settings: ServeSettings, *,
         max_body_bytes=settings.max_body_bytes,
         timeout_s=settings.timeout_s,
         metrics=metrics,
+        open_routes=OPEN_ROUTES | (OPEN_PAGES if library is not None else frozenset()),
     )
     _add_routes(app, routes)
+    if library is not None:
+        add_pages(app, library, Sources(settings.study, settings.transfer))
     app.openapi = _Schema(app, is_secured=bool(token))  # type: ignore[method-assign]
     return app
 
@@ -307,8 +317,7 @@ class _Routes:
         whole_list = await run(self.encoder, examples)
         rows: list[Row] = []
         tokens = 0
-        for start in range(0, len(whole_list), CHUNK):
-            part = whole_list[start : start + CHUNK]
+        for part in chunks_of(whole_list):
             rows += (encoded_rows := await run(self.encoder, encoded, served.collator, part))
             tokens += sum(len(row.input_ids) for row in encoded_rows)
             if tokens * choices > self.settings.max_request_tokens:
@@ -450,6 +459,13 @@ async def _read(kind: type[Asked], request: Request) -> Asked:
     """
     check_content(request.scope)
     body = await request.body()
+    if len(body) > _AT_ONCE:  # beside the event loop, which would stand still for long
+        return await asyncio.to_thread(_parsed, kind, body)
+    return _parsed(kind, body)
+
+
+def _parsed(kind: type[Asked], body: bytes) -> Asked:
+    """A request of a kind from JSON."""
     try:
         value = read_object(body, "the body", most_bytes=len(body))
     except StorageError as error:
@@ -493,5 +509,5 @@ def _usage(prompt_tokens: int, completion_tokens: int) -> Usage:
 
 
 def _event(value: Any) -> bytes:
-    """One server-sent event."""
-    return b"data: " + json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n\n"
+    """One server-sent event; in ASCII, because some clients take U+2028 and its like for the end of a line."""
+    return b"data: " + json.dumps(value, allow_nan=False).encode() + b"\n\n"

@@ -21,7 +21,6 @@ from typing import Any
 
 from spot.errors import SpotError, TaskError
 from spot.serving.metrics import Metrics
-from spot.serving.pages import OPEN_PAGES
 from spot.serving.requests import Refusal
 from spot.serving.wire import error_body
 
@@ -67,6 +66,7 @@ class _Exchange:
         send: to the client.
         patience: how long a client may take to read a part, seconds.
         status: of the response; `_GONE` as long as there is none.
+        is_complete: whether all of the response has been sent.
         started: when it came, by the clock of `time.perf_counter`.
     """
 
@@ -75,6 +75,7 @@ class _Exchange:
     send: Send
     patience: float
     status: int = _GONE
+    is_complete: bool = False
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -99,6 +100,8 @@ class _Exchange:
                 await self.send(message)
         except TimeoutError as error:
             raise ClientLeft from error
+        if message["type"] == "http.response.body":
+            self.is_complete = not message.get("more_body", False)
 
     async def refuse(self, refusal: Refusal) -> None:
         """Send a refusal in the one shape."""
@@ -125,6 +128,7 @@ class Guard:
         max_body_bytes: most bytes of a request.
         timeout_s: after which a client that reads nothing is left, seconds.
         metrics: what is counted.
+        open_routes: that answer without a token.
         read_s: within which a body must be here, seconds.
         held: bytes of the bodies that are in memory.
     """
@@ -135,6 +139,7 @@ class Guard:
     max_body_bytes: int
     timeout_s: float
     metrics: Metrics
+    open_routes: frozenset[str] = OPEN_ROUTES
     read_s: float = READ_S
     held: int = 0
 
@@ -165,7 +170,7 @@ class Guard:
         if is_local(self.host):
             _check_host(scope, LOCAL_NAMES | {self.host.lower()})
         _check_origin(scope)
-        if self.token and scope["path"] not in OPEN_ROUTES | OPEN_PAGES:
+        if self.token and scope["path"] not in self.open_routes:
             _check_token(scope, self.token)
         try:
             async with asyncio.timeout(self.read_s):
@@ -305,9 +310,11 @@ async def _answered(app: AsgiApp, scope: Scope, body: bytes, receive: Receive, e
     watch = asyncio.ensure_future(leaves())
     try:
         await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        # A server says of a client that has its whole answer that it left, too.
+        if not work.done() and not exchange.is_complete:
             raise ClientLeft
-        work.result()
+        gone.set()
+        await work
     finally:
         gone.set()
         work.cancel()

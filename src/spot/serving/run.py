@@ -16,10 +16,8 @@ from typing import Any
 
 from spot.errors import ConfigError, StorageError
 from spot.library.library import open_library
-from spot.page.page import Sources
 from spot.serving.app import create_app
 from spot.serving.extra import missing_extra
-from spot.serving.pages import add_pages
 from spot.serving.requests import Catalogue, Engine
 from spot.serving.settings import ServeSettings
 from spot.storage.opening import cannot_read, open_regular
@@ -62,15 +60,14 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
                 "server. Give --token-file FILE, or the host 127.0.0.1."
             )
         with make(settings) as (catalogue, engine):
-            app = create_app(catalogue, engine, settings, token=token)
-            add_pages(app, open_library(settings.library), Sources(settings.study, settings.transfer))
+            app = create_app(catalogue, engine, settings, token=token, library=open_library(settings.library))
             _listen(listener, settings)
-            count = sum(model.entry is not None for model in catalogue.served())
-            log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))
-            for problem in catalogue.problems:
-                log.warning("passed over: %s", problem)
             server = _server(app, settings)
             with _ended_by_signals(server), _quiet():
+                count = sum(model.entry is not None for model in catalogue.served())
+                log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))
+                for problem in catalogue.problems:
+                    log.warning("passed over: %s", problem)
                 asyncio.run(_serve(server, listener, silent_s))
             log.info("ended")
 
