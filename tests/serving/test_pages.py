@@ -88,9 +88,7 @@ def test_the_page_is_no_part_of_the_interface(client):
 
 
 def test_behind_a_token_the_frame_is_for_everyone_and_the_data_are_not(library):
-    app = create_app(FakeCatalogue(), FakeEngine(), ServeSettings(), token=TOKEN)
-    add_pages(app, library)
-    client = Client(app)
+    client = Client(create_app(FakeCatalogue(), FakeEngine(), ServeSettings(), token=TOKEN, library=library))
     for path in OPEN_PAGES:
         assert client.get(path).status == 200
     bearer = [*LOCAL, ("authorization", f"Bearer {TOKEN}")]
