@@ -1,5 +1,6 @@
 """`spot serve`: many tasks over HTTP, with one frozen model."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -55,6 +56,17 @@ def serve(
     upstream: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A vLLM server; may be given again and again.")
     ] = None,
+    study: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="STUDY", help="A study that the page shows, by its TOML file or folder; again and again."),
+    ] = None,
+    transfer: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of a transfer that the page shows; again and again.  [default: those in the cache]",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with any setting, the limits among them.")
     ] = None,
@@ -74,6 +86,8 @@ def serve(
             raise missing_extra(package)
     given = overrides(library=library, backbone=backbone, host=host, port=port, engine=engine)
     given += overrides(token_file=token_file, upstream=upstream or None)
+    shown = {"study": study, "transfer": transfer}
+    given += overrides(**{name: json.dumps([str(path) for path in paths]) for name, paths in shown.items() if paths})
     resolved = load_config(ServeSettings, config, [*given, *(settings or ())])
 
     from spot.serving.run import serve as run
