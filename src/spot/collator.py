@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,10 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from spot.chat import ChatForm, chat_form
 from spot.errors import TaskError
-from spot.models.backbone import Backbone
 from spot.models.batch import IGNORED, Batch
 from spot.models.checkpoints import locate
 from spot.models.loading import read_tokenizer
+from spot.prompts.prompt import BackboneId
 from spot.reading import Reading
 from spot.tasks.task import Example, Task
 from spot.tokenization import BEFORE, Around, Part, Parts, Tokenization, levelled
@@ -27,6 +28,30 @@ log = logging.getLogger(__name__)
 
 CHUNK = 1000  # rows that are tokenised at a time where only their lengths are kept
 MOSTLY = 0.5  # share of unknown tokens from which on a model reads next to nothing of the rows
+
+
+class Vocabulary(Protocol):
+    """What encoding needs of a backbone: not its weights."""
+
+    @property
+    def id(self) -> BackboneId:
+        """Its identity, which says whether it is causal or seq2seq."""
+        ...
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its rows are read."""
+        ...
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence in tokens, prompt included; None where there is no end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,12 +80,14 @@ class Collator:
         kind: `causal` or `seq2seq`.
         reading: how the rows become text, and what may be answered.
         device: where batches go.
+        tokenization: of the tokenizer, where several collators share one; left out: one of its own.
     """
 
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     kind: str
     reading: Reading = field(default_factory=Reading)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    tokenization: Tokenization | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse chat form where the backbone has none, before any row is read.
@@ -93,7 +120,7 @@ class Collator:
     @cached_property
     def tokens(self) -> Tokenization:
         """What the tokenizer makes of texts."""
-        return Tokenization(self.tokenizer)
+        return Tokenization(self.tokenizer) if self.tokenization is None else self.tokenization
 
     @cached_property
     def _spelled(self) -> Reading:
@@ -416,7 +443,7 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in np.percentile(values, [5, 50, 95, 100]))
 
 
-def collator_for(backbone: Backbone, task: Task, *, length: int = 0, reading: Reading | None = None) -> Collator:
+def collator_for(backbone: Vocabulary, task: Task, *, length: int = 0, reading: Reading | None = None) -> Collator:
     """The collator of a task on a backbone; inputs are kept within the model's positions.
 
     Args:
@@ -428,15 +455,18 @@ def collator_for(backbone: Backbone, task: Task, *, length: int = 0, reading: Re
     return collator_of_reading(backbone, (reading or task.reading).of_labels(task.labels), length=length)
 
 
-def collator_of_reading(backbone: Backbone, reading: Reading, *, length: int = 0) -> Collator:
+def collator_of_reading(
+    backbone: Vocabulary, reading: Reading, *, length: int = 0, tokenization: Tokenization | None = None
+) -> Collator:
     """The collator of rows that are read so, whatever their task; as `collator_for`, which takes a task's labels.
 
     Args:
         backbone: gives tokenizer and positions.
         reading: with the labels to choose from.
         length: prompt tokens P, which take positions too.
+        tokenization: of the backbone's tokenizer, where several collators share one.
     """
-    collator = Collator(backbone.tokenizer, backbone.id.kind, reading, backbone.device)
+    collator = Collator(backbone.tokenizer, backbone.id.kind, reading, backbone.device, tokenization)
     if backbone.max_positions is None:
         return collator
     longest = max((len(choice) for choice in collator.choices), default=reading.max_target_tokens)

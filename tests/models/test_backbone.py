@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,6 +80,20 @@ def test_scores_equal_each_choice_by_hand(tiny, family, checkpointing):
         expected = torch.stack([-by_hand(plain, pair, prompts) for pair in pairs]).reshape(len(ROWS), len(CHOICES))
     for side in ("left", "right"):
         assert relative(backbone.score(batch_of(ROWS, side), prompts, CHOICES), expected) < RELATIVE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_of_unlike_choices_have_the_scores_that_they_have_alone(tiny, family):
+    backbone, prompts = frozen(tiny, family), prompts_for()
+    sets = [CHOICES, [(5,), (6,)], [(5, 6, 7), (5, 9)], [tuple(range(3, 3 + length)) for length in range(1, 25)]]
+    which = torch.tensor([3, 1, 0, 2, 1, 0, 3, 2, 2])
+    batch = replace(batch_of(ROWS * 3), choice_index=which)
+    scores = backbone.score_each(batch, prompts, sets)
+    assert scores.shape == (9, 24)
+    for row, number in enumerate(which.tolist()):
+        alone = backbone.score(batch_of([(ROWS * 3)[row]]), prompts, sets[number])[0]
+        assert relative(scores[row, : len(alone)], alone) < RELATIVE
+        assert not scores[row, len(alone) :].any()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

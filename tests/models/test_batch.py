@@ -1,10 +1,12 @@
 """Batches as tensors: where pads go and which rows stand in one call, each checked row by row."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from spot.models.batch import IGNORED, Batch, token_nats
+from spot.models.batch import IGNORED, Batch, choice_pairs, token_nats, unpaired
 from tests.support.batches import ROWS, batch_of
 
 
@@ -70,3 +72,12 @@ def test_nats_are_the_cross_entropy_of_each_token_and_none_where_there_is_no_tok
     for row, step in ((0, 0), (0, 1), (1, 0)):
         expected = cross_entropy(logits[row, step], labels[row, step])
         assert float(nats[row, step]) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_every_row_is_paired_with_each_of_its_own_choices_and_back():
+    sets = [[[1, 2], [3]], [[4], [5, 6, 7], [8]]]
+    batch = replace(batch_of([([1], [2], 0), ([3, 4], [5], 0)]), choice_index=torch.tensor([1, 0]))
+    pairs, labels = choice_pairs(sets, batch)
+    assert pairs.tolist() == [0, 0, 0, 1, 1]
+    assert labels.tolist() == [[4, -100, -100], [5, 6, 7], [8, -100, -100], [1, 2, -100], [3, -100, -100]]
+    assert unpaired(torch.tensor([1.0, 2, 3, 4, 5]), sets, batch).tolist() == [[1, 2, 3], [4, 5, 0]]

@@ -38,7 +38,7 @@ def test_every_token_has_its_own_nats_and_none_where_there_is_no_token(llama, sh
 
 def test_a_tree_scores_each_choice_as_a_row_of_its_own(llama):
     plain, rows = llama
-    scores = rows.tree_scores(batch_of(ROWS, "left"), rows.prefix(prompts_for()), ChoiceTree.of(CHOICES), WAYS)
+    scores = rows.tree_scores(batch_of(ROWS, "left"), rows.prefix(prompts_for()), [ChoiceTree.of(CHOICES)], WAYS)
     for row, (text, _, number) in zip(scores, ROWS, strict=True):
         expected = [-plain_nats(plain, prompts_for()[number], text, list(choice)).sum() for choice in CHOICES]
         assert relative(row, torch.stack(expected)) < 1e-5

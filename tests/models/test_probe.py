@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig
 
 from spot.errors import BackboneError
 from spot.models.backbone import Backbone
@@ -16,23 +15,10 @@ from spot.models.probe import probe
 from spot.prompts.prompt import BackboneId
 from tests.support import odd_models
 from tests.support.batches import CHOICES, ROWS, batch_of, frozen, prompts_for, relative
-from tests.support.odd_models import plain_nats
+from tests.support.odd_models import HABITS, backbone_of, model_of, plain_nats
 from tests.support.tiny_models import VOCABULARY, byte_tokenizer
 
-HABITS = ("convolution", "hybrid", "alibi", "alibi_by_key", "window", "late_positions")
 LONG = ([*range(3, 43)], [8, 9], 1)  # longer than every window of the tiny models
-
-
-def model_of(config: PreTrainedConfig):
-    torch.manual_seed(0)
-    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    return auto.from_config(config).eval()
-
-
-def backbone_of(habit: str) -> Backbone:
-    config = getattr(odd_models, habit)()
-    kind = "seq2seq" if config.is_encoder_decoder else "causal"
-    return Backbone(model_of(config), byte_tokenizer(), BackboneId(habit, kind, 32, 300, "0"))
 
 
 @pytest.mark.parametrize("rows", [ROWS, (*ROWS, LONG)], ids=["short", "long"])

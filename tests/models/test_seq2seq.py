@@ -6,7 +6,7 @@ import torch
 from spot.errors import BackboneError
 from spot.models.batch import Prefix
 from spot.models.network import Network
-from spot.models.seq2seq import Seq2SeqRows, choice_labels
+from spot.models.seq2seq import Seq2SeqRows
 from spot.models.ways import Ways
 from tests.support.batches import CHOICES, ROWS, batch_of, prompts_for, relative
 
@@ -24,7 +24,7 @@ def plain_nats(model, text: list[int], target: list[int], number: int) -> torch.
 def test_tokens_and_choices_have_the_nats_of_the_model_alone(tiny, family):
     plain, rows = tiny(family)[0], Seq2SeqRows(Network(tiny(family)[0]))
     batch, prefix = batch_of(ROWS, "left"), Prefix(prompts_for())
-    nats, scores = rows.nats(batch, prefix, WAYS), rows.pair_scores(batch, prefix, CHOICES)
+    nats, scores = rows.nats(batch, prefix, WAYS), rows.pair_scores(batch, prefix, [CHOICES])
     for tokens, choices, (text, target, number) in zip(nats, scores, ROWS, strict=True):
         assert relative(tokens[: len(target)], plain_nats(plain, text, target, number)) < 1e-5
         expected = [-plain_nats(plain, text, list(choice), number).sum() for choice in CHOICES]
@@ -52,8 +52,3 @@ def test_the_decoder_starts_as_generation_has_it_else_as_the_configuration_says(
     model.config.bos_token_id = model.generation_config.bos_token_id = None
     with pytest.raises(BackboneError, match=r"nothing says with which token the decoder of this 't5' model starts"):
         Seq2SeqRows(Network(model))
-
-
-def test_every_row_is_paired_with_every_choice():
-    labels = choice_labels([[1, 2], [3]], 2, torch.device("cpu"))
-    assert labels.tolist() == [[1, 2], [3, -100], [1, 2], [3, -100]]

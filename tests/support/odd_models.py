@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     BloomConfig,
     FalconH1Config,
     GPTNeoConfig,
@@ -16,6 +18,11 @@ from transformers import (
     RobertaConfig,
 )
 
+from spot.models.backbone import Backbone
+from spot.prompts.prompt import BackboneId
+from tests.support.tiny_models import byte_tokenizer
+
+HABITS = ("convolution", "hybrid", "alibi", "alibi_by_key", "window", "late_positions")
 WORDS = {"vocab_size": 300, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1}
 LAYERS: dict[str, Any] = {
     "hidden_size": 32,
@@ -103,3 +110,17 @@ def plain_nats(model: Any, prompt: Tensor, text: list[int], target: list[int]) -
     vectors = torch.cat([prompt, model.get_input_embeddings()(torch.tensor(text + target[:-1]))])[None]
     logits = model(inputs_embeds=vectors, use_cache=False).logits[0, -len(target) :].float()
     return torch.nn.functional.cross_entropy(logits, torch.tensor(target), reduction="none")
+
+
+def model_of(config: PreTrainedConfig) -> Any:
+    """A model with random weights, always the same."""
+    torch.manual_seed(0)
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return auto.from_config(config).eval()
+
+
+def backbone_of(habit: str) -> Backbone:
+    """The model with a habit as a backbone."""
+    config = globals()[habit]()
+    kind = "seq2seq" if config.is_encoder_decoder else "causal"
+    return Backbone(model_of(config), byte_tokenizer(), BackboneId(habit, kind, 32, 300, "0"))

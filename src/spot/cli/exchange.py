@@ -1,14 +1,19 @@
 """`spot export` and `spot import`: prompts of other programs."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.options import Json, PromptName, example, read_prompt
+from spot.cli.options import Json, example, read_prompt
 from spot.cli.output import emit
+from spot.errors import PromptError
+
+if TYPE_CHECKING:
+    from spot.prompts.prompt import SoftPrompt
 
 app = typer.Typer()
 
@@ -18,33 +23,77 @@ class Format(StrEnum):
 
     peft = "peft"
     numpy = "numpy"
+    checkpoint = "checkpoint"
+    vllm = "vllm"
 
 
 @app.command(epilog=example("spot export runs/reviews --to peft --out reviews_peft"))
 def export(
-    prompt: PromptName,
-    to: Annotated[Format, typer.Option(help="A folder for PEFT, or one float32 array [P, D] for numpy.")],
+    prompts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PROMPT...",
+            help="A prompt file, the folder of a run, packaged:TASK or packaged:DIGEST; several into one checkpoint.",
+        ),
+    ],
+    to: Annotated[
+        Format,
+        typer.Option(
+            help="A folder for PEFT, one float32 array [P, D] for numpy, a copy of the model whose vocabulary holds "
+            "the prompts, or a folder with what a request to vLLM needs."
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder; for numpy also a file NAME.npy.")],
     backbone: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Where PEFT finds the frozen model.  [default: where it was seen here, else its name]"
+            metavar="NAME", help="Where the frozen model is.  [default: where it was seen here, else its name]"
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a prompt for another program, bit for bit."""
-    soft_prompt = read_prompt(prompt)
+    """Write a prompt for another program, bit for bit, or bake prompts into a copy of their model.
 
-    from spot import interchange
+    The copy reads `<|spot:TASK|>` in front of a text as the prompt of that task: any server that loads it answers so.
+    """
+    read = [read_prompt(name) for name in prompts]
+    if len(read) > 1 and to is not Format.checkpoint:
+        raise PromptError(
+            f"{len(read)} prompts are given, and --to {to.value} takes one; expected one prompt. Export each into a "
+            "folder of its own, or all --to checkpoint."
+        )
+    if to is Format.checkpoint:
+        _bake(read, out, backbone, as_json)
+        return
+    soft_prompt = read[0]
 
-    if to is Format.peft:
-        from spot.models.checkpoints import home_of
+    from spot.models.checkpoints import home_of
+
+    if to is Format.vllm:
+        from spot import exporting
+
+        path = exporting.export_vllm(soft_prompt, out, backbone=backbone)
+    elif to is Format.peft:
+        from spot import interchange
 
         path = interchange.export_peft(soft_prompt, out, base=home_of(soft_prompt.backbone, backbone))
     else:
+        from spot import interchange
+
         path = interchange.export_npy(soft_prompt, out if out.suffix == ".npy" else out / "prompt.npy")
     emit({"prompt": soft_prompt.digest, "format": to, "path": str(path)}, as_json, f"wrote {path}")
+
+
+def _bake(prompts: "Sequence[SoftPrompt]", out: Path, backbone: str | None, as_json: bool) -> None:
+    """Bake prompts into a checkpoint, and say how each is written."""
+    from dataclasses import asdict
+
+    from spot import exporting
+
+    path, baked = exporting.export_checkpoint(prompts, out, backbone=backbone)
+    value = {"format": "checkpoint", "path": str(path), "prompts": [asdict(entry) for entry in baked]}
+    lines = [f"{entry.token}  {entry.task}, {entry.ids[1]} ids from {entry.ids[0]} on" for entry in baked]
+    emit(value, as_json, f"wrote {path}; README.md there says how to ask", *lines)
 
 
 @app.command(

@@ -112,7 +112,7 @@ def predict_with_each(
         batch = collator.batch(picked * count, index)
         if collator.labels and (decode or collator.reading.decode) == RANK:
             scores = backbone.score(batch, prefix, collator.choices).tolist()
-            answers = [_ranked(collator.labels, row) for row in scores]
+            answers = [ranked(collator.labels, row) for row in scores]
         else:
             most = max(map(len, collator.choices), default=collator.max_target_tokens)
             texts = backbone.generate(batch, prefix, most, collator.answer_end)
@@ -173,7 +173,7 @@ def likelihoods(
     return [by_row[number] for number in range(len(rows))]
 
 
-def _ranked(labels: tuple[str, ...], scores: list[float]) -> Prediction:
+def ranked(labels: tuple[str, ...], scores: Sequence[float]) -> Prediction:
     """The label with the largest score; none where a score is no finite number, which compares with nothing."""
     if not all(map(math.isfinite, scores)):
         return Prediction("", tuple(scores), labels, is_answered=False)

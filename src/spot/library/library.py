@@ -144,6 +144,10 @@ class Library:
             entries = [entry for entry in entries if entry.backbone.is_same_model(backbone)]
         return sorted(entries, key=lambda entry: (entry.task, entry.digest))
 
+    def faults(self) -> list[str]:
+        """What is wrong with each file that is passed over."""
+        return [fault for fault in self._refreshed().values() if isinstance(fault, str)]
+
     def get(self, reference: str) -> SoftPrompt:
         """Read one prompt, checking every byte.
 

@@ -9,7 +9,9 @@ compares the ways of computing them on the model at hand, and the fastest exact 
 
 import logging
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,17 +20,19 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spot.errors import BackboneError
-from spot.models.batch import Batch, Prefix
+from spot.models.batch import Batch, Prefix, choice_pairs, unpaired
 from spot.models.causal import CausalRows
 from spot.models.checkpoints import locate
 from spot.models.choice_tree import ChoiceTree
+from spot.models.decoding import Decoder
 from spot.models.device import default_precision, is_spread, placement
 from spot.models.loading import load_model
 from spot.models.network import Network
 from spot.models.positions import edges, most_positions, table_positions
 from spot.models.probe import probe
 from spot.models.probed import recall, remember
-from spot.models.seq2seq import Seq2SeqRows, choice_labels
+from spot.models.prompt_states import joined_states, keeps_positions
+from spot.models.seq2seq import Seq2SeqRows
 from spot.models.ways import Ways
 from spot.prompts.prompt import BackboneId
 
@@ -36,6 +40,7 @@ log = logging.getLogger(__name__)
 
 ENDED, LOST = -1, -2  # in place of a token: behind a row's end, and where the model's numbers are not finite
 LOGIT_BYTES = 256 * 2**20  # most bytes of float32 logits that scoring holds at a time
+SMALL_TREE = 8  # nodes of a tree of choices up to which rows with and without one are read together
 
 
 class Backbone:
@@ -227,14 +232,38 @@ class Backbone:
         Returns:
             [B, C] nats, summed over the tokens of a choice.
         """
+        return self.score_each(replace(batch, choice_index=None), prompts, [choices])
+
+    @torch.no_grad()
+    def score_each(
+        self, batch: Batch, prompts: Tensor | Prefix, choice_sets: Sequence[Sequence[Sequence[int]]]
+    ) -> Tensor:
+        """Log-probability of each row's own choices as its target: rows of several tasks in one call.
+
+        Args:
+            batch: B rows; `choice_index` says which set of choices each of them has.
+            prompts: as for `loss`.
+            choice_sets: sets of sequences of token ids.
+
+        Returns:
+            [B, C] nats, C choices in the largest set; 0 behind the choices of a row with fewer.
+        """
         prefix = self._as_prefix(prompts)
-        tree = ChoiceTree.of(choices)
-        ways = self._ways_of(batch, prefix, len(tree.tokens))
-        batch = Batch(batch.input_ids, batch.attention_mask, batch.labels[:, :0], batch.prompt_index)
-        score, positions = self._scoring(prefix, choices, tree, ways)
-        rows = max(1, LOGIT_BYTES // (4 * self.id.vocabulary * positions))
-        parts = [batch.rows(slice(start, start + rows)) for start in range(0, len(batch.input_ids), rows)]
-        return torch.cat([part.in_groups(ways.together, score) for part in parts])
+        trees = [ChoiceTree.of(choices) for choices in choice_sets]
+        batch = replace(batch, labels=batch.labels[:, :0])
+        widest = max(map(len, choice_sets))
+        scores, groups = [], _of_like_size([len(trees[number].tokens) for number in batch.choices()])
+        for group in groups:
+            rows = batch.rows(torch.tensor(group, device=batch.input_ids.device))
+            sizes = [len(trees[number].tokens) for number in rows.choices()]
+            ways = self._ways_of(rows, prefix, max(sizes))
+            score, positions = self._scoring(prefix, choice_sets, trees, max(sizes), ways)
+            most = max(1, LOGIT_BYTES // (4 * self.id.vocabulary * positions))
+            for start in range(0, len(group), most):
+                part = rows.rows(slice(start, start + most)).in_groups(ways.together, score)
+                scores.append(functional.pad(part, (0, widest - part.shape[1])))
+        order = torch.tensor([row for group in groups for row in group], device=batch.input_ids.device)
+        return torch.cat(scores)[order.argsort()]
 
     @torch.no_grad()
     def generate(
@@ -254,7 +283,7 @@ class Backbone:
         """
         prefix = self._as_prefix(prompts)
         ways = self._ways_of(batch, prefix, max_new_tokens)
-        batch = Batch(batch.input_ids, batch.attention_mask, batch.labels[:, :0], batch.prompt_index)
+        batch = replace(batch, labels=batch.labels[:, :0])
         ends = self._ends(end)
         tokens = batch.in_groups(
             ways.rows_that_generate, lambda part: self._greedy(part, prefix, ways, max_new_tokens, ends)
@@ -264,6 +293,27 @@ class Backbone:
             known = [token for token in row if token >= 0]
             texts.append(None if LOST in row else self.tokenizer.decode(known, skip_special_tokens=True))
         return texts
+
+    def decoder(self) -> Decoder:
+        """What generates rows token by token, while others join and leave."""
+        return Decoder(self._rows, self._ways_of, self.ways_for)
+
+    def join_prefixes(self, prefixes: Sequence[Prefix]) -> Prefix:
+        """Prompts of one length that were prepared one by one, as one: row b of a batch then uses `prompt_index[b]`.
+
+        Where a model keeps more of a prompt than keys and values, its states are computed anew.
+        """
+        if len(prefixes) == 1:
+            return prefixes[0]
+        vectors = torch.cat([prefix.vectors for prefix in prefixes])
+        states = [prefix.states for prefix in prefixes if prefix.states is not None]
+        if len(states) == len(prefixes) and all(map(keeps_positions, states)):
+            return Prefix(vectors, joined_states(states))
+        return self.prefix(vectors)
+
+    def ends(self, trained: int | None = None) -> tuple[int, ...]:
+        """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""
+        return tuple(self._ends(trained).tolist())
 
     def _ends(self, trained: int | None) -> Tensor:
         """The token ids that end a row: that of training, those of the model's own generation, or the tokenizer's."""
@@ -302,26 +352,27 @@ class Backbone:
         return self.ways_for(tokens)
 
     def _scoring(
-        self, prefix: Prefix, choices: Sequence[Sequence[int]], tree: ChoiceTree, ways: Ways
+        self,
+        prefix: Prefix,
+        choice_sets: Sequence[Sequence[Sequence[int]]],
+        trees: Sequence[ChoiceTree],
+        nodes: int,
+        ways: Ways,
     ) -> tuple[Callable[[Batch], Tensor], int]:
-        """How rows are scored, and how many logits that holds for each of them."""
+        """How rows are scored whose trees have at most so many nodes, and how many logits that holds for each."""
         rows = self._rows
-        pairs = sum(len(choice) for choice in choices)
+        pairs = max(sum(len(choice) for choice in choices) for choices in choice_sets)
         if isinstance(rows, Seq2SeqRows):
             if ways.together == "padded":
-                return lambda part: rows.pair_scores(part, prefix, choices), pairs
-        elif not tree.tokens or (ways.tree and (prefix.length == 0 or (ways.shares and prefix.states is not None))):
-            return lambda part: rows.tree_scores(part, prefix, tree, ways), 1 + len(tree.tokens)
-        return lambda part: self._score_pairs(part, prefix, choices), pairs
+                return lambda part: rows.pair_scores(part, prefix, choice_sets), pairs
+        elif not nodes or (ways.tree and (prefix.length == 0 or (ways.shares and prefix.states is not None))):
+            return lambda part: rows.tree_scores(part, prefix, trees, ways), 1 + nodes
+        return lambda part: self._score_pairs(part, prefix, choice_sets), pairs
 
-    def _score_pairs(self, batch: Batch, prefix: Prefix, choices: Sequence[Sequence[int]]) -> Tensor:
+    def _score_pairs(self, batch: Batch, prefix: Prefix, choice_sets: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         """Score each (row, choice) pair as a row of its own."""
-        rows = len(batch.input_ids)
-        pairs = torch.arange(rows, device=self.device).repeat_interleave(len(choices))
-        paired = batch.rows(pairs)
-        labels = choice_labels(choices, rows, self.device)
-        paired = Batch(paired.input_ids, paired.attention_mask, labels, paired.prompt_index)
-        return -self.loss(paired, prefix).reshape(rows, len(choices))
+        pairs, labels = choice_pairs(choice_sets, batch)
+        return unpaired(-self.loss(replace(batch.rows(pairs), labels=labels), prefix), choice_sets, batch)
 
     def _greedy(self, batch: Batch, prefix: Prefix, ways: Ways, most: int, ends: Tensor) -> Tensor:
         """The likeliest token at each step, [B, `most`]; ENDED behind a row's end, LOST where no number is finite."""
@@ -338,3 +389,11 @@ class Backbone:
             if ended.all() or len(tokens) == most:
                 return functional.pad(torch.stack(tokens, dim=1), (0, most - len(tokens)), value=ENDED)
             logits = steps.send(token[:, None])
+
+
+def _of_like_size(nodes: Sequence[int]) -> list[list[int]]:
+    """Rows by the size of their trees of choices, so that few stand beside a much larger one and are padded to it."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row, count in enumerate(nodes):
+        groups[(count // SMALL_TREE).bit_length()].append(row)
+    return list(groups.values())

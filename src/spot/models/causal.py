@@ -8,7 +8,7 @@ gradient flows back through that.
 Letters: B rows, S input tokens, T target tokens, P prompt tokens, D width, R prompts in one call, V vocabulary.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from spot.models.batch import IGNORED, Batch, Prefix, pads_last, token_nats
-from spot.models.choice_tree import ChoiceTree, tree_mask
+from spot.models.choice_tree import ChoiceTree, gather, tree_mask
 from spot.models.network import Network
-from spot.models.prompt_states import empty_states, states_of_rows
+from spot.models.prompt_states import KeptRows, empty_states, states_of_rows
 from spot.models.ways import Ways
 
 
@@ -51,16 +51,26 @@ class CausalRows:
         logits, _ = self._logits(ids, last + steps * target, batch.prompt_index, prefix, ways)
         return token_nats(logits, batch.labels)
 
-    def tree_scores(self, batch: Batch, prefix: Prefix, tree: ChoiceTree, ways: Ways) -> Tensor:
-        """Log-probabilities [B, C] of choices that stand behind the text as one tree: a shared token is read once."""
+    def tree_scores(self, batch: Batch, prefix: Prefix, trees: Sequence[ChoiceTree], ways: Ways) -> Tensor:
+        """Log-probabilities [B, C] of choices that stand behind the text as a tree: a shared token is read once.
+
+        Args:
+            batch: the rows; their `choice_index` picks each row's tree.
+            prefix: their prompts.
+            trees: the sets of choices; C is the number in the largest, and rows of smaller ones are padded with 0.
+            ways: that are exact.
+        """
         batch = batch.packed()
-        device, (rows, width), nodes = batch.input_ids.device, batch.input_ids.shape, len(tree.tokens)
+        device, (rows, width) = batch.input_ids.device, batch.input_ids.shape
+        which = batch.choices()
+        of_rows = [trees[number] for number in which]
+        nodes = max(len(tree.tokens) for tree in of_rows)
         last = batch.attention_mask.sum(dim=1, keepdim=True) - 1
         if not nodes:
             logits, _ = self._logits(batch.input_ids, last, batch.prompt_index, prefix, ways)
         else:
-            tokens = torch.tensor(tree.tokens, device=device).expand(rows, -1)
-            depths = torch.tensor(tree.depths, device=device)
+            tokens = _node_numbers([tree.tokens for tree in of_rows], nodes, device)
+            depths = _node_numbers([tree.depths for tree in of_rows], nodes, device)
             at = torch.cat([last, torch.arange(width, width + nodes, device=device).expand(rows, -1)], dim=1)
             positions = torch.cat([torch.arange(width, device=device).expand(rows, -1), last + depths], dim=1)
             logits, _ = self._logits(
@@ -70,10 +80,9 @@ class CausalRows:
                 prefix,
                 ways,
                 position_ids=prefix.length + positions,
-                attention_mask=tree_mask(batch.attention_mask, prefix.length, tree, self.network.model.dtype),
+                attention_mask=tree_mask(batch.attention_mask, prefix.length, trees, which, self.network.model.dtype),
             )
-        logits = logits.float()
-        return tree.gather(logits - logits.logsumexp(dim=-1, keepdim=True))
+        return gather(logits.float().log_softmax(dim=-1), trees, which)
 
     def steps(self, batch: Batch, prefix: Prefix, ways: Ways) -> Generator[Tensor, Tensor, None]:
         """Go on behind the rows: gives the logits [B, V] of the next token, is sent the tokens [B, 1] taken."""
@@ -85,18 +94,31 @@ class CausalRows:
                 token = yield logits[:, -1]
                 ids, mask = torch.cat([ids, token], dim=1), functional.pad(mask, (0, 1), value=1)
                 ids, mask = pads_last(ids, mask)
-        last = mask.sum(dim=1, keepdim=True) - 1
-        position = prefix.length + last
-        kept = functional.pad(mask, (prefix.length, 0), value=1)
-        logits, output = self._logits(ids, last, index, prefix, ways, keep=True)
-        first = torch.zeros_like(last)
+        logits, rows = self.begin(batch, prefix, ways)
         while True:
-            token = yield logits[:, -1]
-            arguments: dict[str, Any] = {"input_ids": token, self._states: output[self._states], "use_cache": True}
-            if ways.decoding == "padded":
-                kept, position = functional.pad(kept, (0, 1), value=1), position + 1
-                arguments |= {"attention_mask": kept, "position_ids": position}
-            logits, output = self.network.logits(first, **arguments)
+            token = yield logits
+            logits, rows = self.go_on(token, rows)
+
+    def begin(self, batch: Batch, prefix: Prefix, ways: Ways) -> tuple[Tensor, KeptRows]:
+        """Read rows and keep what the layers hold of them: the logits [B, V] of the next token, and what is kept."""
+        batch = batch.packed()
+        mask = batch.attention_mask
+        last = mask.sum(dim=1, keepdim=True) - 1
+        logits, output = self._logits(batch.input_ids, last, batch.prompt_index, prefix, ways, keep=True)
+        states = output[self._states]
+        if ways.decoding == "equal":
+            return logits[:, -1], KeptRows(states)
+        return logits[:, -1], KeptRows(states, functional.pad(mask, (prefix.length, 0), value=1), prefix.length + last)
+
+    def go_on(self, token: Tensor, rows: KeptRows) -> tuple[Tensor, KeptRows]:
+        """Read one more token [B, 1] of each row: the logits [B, V] of the next, and what is kept."""
+        arguments: dict[str, Any] = {"input_ids": token, self._states: rows.states, "use_cache": True}
+        mask, position = rows.mask, rows.position
+        if mask is not None and position is not None:
+            mask, position = functional.pad(mask, (0, 1), value=1), position + 1
+            arguments |= {"attention_mask": mask, "position_ids": position}
+        logits, output = self.network.logits(torch.zeros_like(token), **arguments)
+        return logits[:, -1], KeptRows(output[self._states], mask, position)
 
     def _logits(
         self,
@@ -139,3 +161,8 @@ class CausalRows:
         vectors = torch.cat([prompts, self.network.embed(ids).to(prompts.dtype)], dim=1) if ids.shape[1] else prompts
         # Where a model looks token ids up a second time, the tokens of a prompt have the first id's entry there.
         return {"inputs_embeds": vectors, **self.network.beside_vectors(functional.pad(ids, (prompts.shape[1], 0)))}
+
+
+def _node_numbers(numbers: Sequence[Sequence[int]], nodes: int, device: torch.device) -> Tensor:
+    """A number of each node of each row's tree, [B, nodes]; 0 where a row's tree has fewer."""
+    return torch.tensor([[*row, *[0] * (nodes - len(row))] for row in numbers], device=device)

@@ -3,6 +3,7 @@
 Letters: B rows, S input tokens, P prompt tokens, C choices, V vocabulary.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,36 +49,61 @@ class ChoiceTree:
             depth=max(len(choice) for choice in choices),
         )
 
-    def gather(self, log_probabilities: Tensor) -> Tensor:
-        """Sum log-probabilities [B, 1 + nodes, V] along every choice: [B, C]."""
-        sums = []
-        for walk in self.steps:
-            positions, tokens = (
-                torch.tensor(part, device=log_probabilities.device) for part in zip(*walk, strict=True)
-            )
-            sums.append(log_probabilities[:, positions, tokens].sum(dim=1))
-        return torch.stack(sums, dim=1)
 
-
-def tree_mask(mask: Tensor, length: int, tree: ChoiceTree, dtype: torch.dtype) -> Tensor:
-    """Who sees whom when a tree of choices stands behind the text and a prompt of `length` tokens before it.
+def gather(log_probabilities: Tensor, trees: Sequence[ChoiceTree], which: Sequence[int]) -> Tensor:
+    """Sum log-probabilities along every choice of each row's tree.
 
     Args:
-        mask: [B, S], 1 at tokens, pads on the left.
+        log_probabilities: [B, 1 + nodes, V], of the tokens behind the text and behind each node.
+        trees: of the sets of choices.
+        which: of the trees each row has, B numbers.
+
+    Returns:
+        [B, C] nats, C choices in the largest tree; 0 behind the choices of a smaller one.
+    """
+    widest = max(len(trees[number].steps) for number in which)
+    scores = log_probabilities.new_zeros(len(which), widest)
+    for number, rows in _rows_by_tree(which).items():
+        part = log_probabilities[torch.tensor(rows, device=log_probabilities.device)]
+        for choice, walk in enumerate(trees[number].steps):
+            positions, tokens = (torch.tensor(numbers, device=part.device) for numbers in zip(*walk, strict=True))
+            scores[rows, choice] = part[:, positions, tokens].sum(dim=1)
+    return scores
+
+
+def tree_mask(
+    mask: Tensor, length: int, trees: Sequence[ChoiceTree], which: Sequence[int], dtype: torch.dtype
+) -> Tensor:
+    """Who sees whom when a tree of choices stands behind each text and a prompt of `length` tokens before it.
+
+    Args:
+        mask: [B, S], 1 at tokens.
         length: P, always seen.
-        tree: a node sees prompt, text, the nodes above it and itself.
+        trees: of the sets of choices; a node sees prompt, text, the nodes above it and itself.
+        which: of the trees each row has, B numbers.
         dtype: of the model.
 
     Returns:
         Additive attention mask [B, 1, S + nodes, P + S + nodes].
     """
-    (rows, width), nodes = mask.shape, len(tree.tokens)
+    (rows, width), nodes = mask.shape, max(len(trees[number].tokens) for number in which)
     seen = torch.zeros(rows, width + nodes, length + width + nodes, dtype=torch.bool, device=mask.device)
     seen[:, :, :length] = True
     text = slice(length, length + width)
     seen[:, :, text] = torch.ones(width + nodes, width, dtype=torch.bool, device=mask.device).tril()
     seen[:, :, text] &= mask.bool()[:, None]
-    seen[:, width:, length + width :] = torch.tensor(tree.sees, device=mask.device)
-    diagonal = torch.arange(width, device=mask.device)
+    for number, below in _rows_by_tree(which).items():
+        if count := len(trees[number].tokens):
+            sees = torch.tensor(trees[number].sees, device=mask.device)
+            seen[below, width : width + count, length + width : length + width + count] = sees
+    diagonal = torch.arange(width + nodes, device=mask.device)
     seen[:, diagonal, length + diagonal] = True  # a pad sees itself, so that no row of the softmax is empty
     return torch.zeros(seen.shape, dtype=dtype, device=mask.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+
+
+def _rows_by_tree(which: Sequence[int]) -> dict[int, list[int]]:
+    """The rows of each tree that a row has."""
+    rows: dict[int, list[int]] = defaultdict(list)
+    for row, number in enumerate(which):
+        rows[number].append(row)
+    return rows

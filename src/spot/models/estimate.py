@@ -230,7 +230,7 @@ def _trained(rows: CausalRows | Seq2SeqRows, batch: Batch, prompts: Tensor, ways
 def _scored(rows: CausalRows | Seq2SeqRows, batch: Batch, prompts: Tensor, work: Work, ways: Ways) -> None:
     """One call of an evaluation, of which the logits are the largest part."""
     if isinstance(rows, Seq2SeqRows):
-        rows.pair_scores(batch, Prefix(prompts), [[1] * work.target_tokens] * LABELS)
+        rows.pair_scores(batch, Prefix(prompts), [[[1] * work.target_tokens] * LABELS])
     else:
         rows.nats(batch, rows.prefix(prompts), ways)
 

@@ -348,7 +348,7 @@ def _check_tree(rows: CausalRows, trial: Trial, prefix: Prefix, ways: Ways) -> N
             continue  # a row that reads its prompt as vectors has no tree
         scores = _tried(
             lambda behind=behind: trial.batch.in_groups(
-                ways.together, lambda part: rows.tree_scores(part, behind, tree, ways)
+                ways.together, lambda part: rows.tree_scores(part, behind, [tree], ways)
             )
         )
         _compare(-scores.diagonal(), expected.sum(dim=1), trial, "scores")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spot.errors import BackboneError
-from spot.models.batch import IGNORED, Batch, Prefix, token_nats
+from spot.models.batch import Batch, Prefix, choice_pairs, token_nats, unpaired
 from spot.models.network import Network
 from spot.models.ways import Ways
 
@@ -49,15 +49,13 @@ class Seq2SeqRows:
         memory, mask = self._encode(batch, prefix)
         return self._decoded_nats(memory, mask, batch.labels)
 
-    def pair_scores(self, batch: Batch, prefix: Prefix, choices: Sequence[Sequence[int]]) -> Tensor:
-        """Log-probabilities [B, C] of choices as the targets of every row; the encoder reads a row once."""
-        rows, count = len(batch.input_ids), len(choices)
+    def pair_scores(self, batch: Batch, prefix: Prefix, choice_sets: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+        """Log-probabilities [B, C] of each row's choices as its targets; the encoder reads a row once."""
         memory, mask = self._encode(batch, prefix)
-        pairs = torch.arange(rows, device=mask.device).repeat_interleave(count)
+        pairs, labels = choice_pairs(choice_sets, batch)
         memory = copy(memory)
         memory.last_hidden_state = memory.last_hidden_state[pairs]
-        labels = choice_labels(choices, rows, mask.device)
-        return -self._decoded_nats(memory, mask[pairs], labels).sum(dim=1).reshape(rows, count)
+        return unpaired(-self._decoded_nats(memory, mask[pairs], labels).sum(dim=1), choice_sets, batch)
 
     def steps(self, batch: Batch, prefix: Prefix, ways: Ways) -> Generator[Tensor, Tensor, None]:
         """Decode: gives the logits [B, V] of the next token, is sent the tokens [B, 1] taken."""
@@ -101,13 +99,6 @@ class Seq2SeqRows:
             use_cache=False,
         )
         return token_nats(logits, labels)
-
-
-def choice_labels(choices: Sequence[Sequence[int]], rows: int, device: torch.device) -> Tensor:
-    """Labels [rows x C, T] that pair every row with each of C choices."""
-    longest = max(len(choice) for choice in choices)
-    padded = [list(choice) + [IGNORED] * (longest - len(choice)) for choice in choices]
-    return torch.tensor(padded, device=device).repeat(rows, 1)
 
 
 def _decoder_start(network: Network) -> int:

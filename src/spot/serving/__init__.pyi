@@ -1,6 +1,11 @@
+from .app import create_app as create_app
+from .catalogue import LibraryCatalogue as LibraryCatalogue
+from .local import LocalEngine as LocalEngine
 from .requests import Engine as Engine
+from .requests import Load as Load
 from .requests import Refusal as Refusal
 from .requests import Sampling as Sampling
 from .requests import Served as Served
 from .requests import Token as Token
+from .run import serve as serve
 from .settings import ServeSettings as ServeSettings

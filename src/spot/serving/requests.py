@@ -1,14 +1,15 @@
 """What goes between the HTTP side of a server and an engine: models by name, rows, tokens, refusals."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import numpy as np
 
 from spot.collator import Collator, Row
 from spot.errors import SpotError
 from spot.evaluation.predictions import Prediction
 from spot.library.entries import Entry
-from spot.prompts.prompt import SoftPrompt
 
 BASE = "base"  # the name of the frozen model without a prompt
 
@@ -18,14 +19,18 @@ class Refusal(SpotError):
 
     Attributes:
         retry_after: seconds after which trying again makes sense; None where it makes none.
+        param: the field of the request that is wrong; None where it is none.
     """
 
-    def __init__(self, message: str, status: int, code: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, status: int, code: str, retry_after: float | None = None, param: str | None = None
+    ) -> None:
         """Say why, in the words of `errors`: found, expected, what to do."""
         super().__init__(message)
         self.status = status
         self.code = code
         self.retry_after = retry_after
+        self.param = param
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +41,14 @@ class Served:
         name: the task where no other prompt has it, else the digest; `base` for the model alone.
         collator: how its rows become token ids; of the model alone, texts as they are.
         entry: what the library says of the prompt; None for the model alone.
-        prompt: the prompt itself; None for the model alone.
+        read_vectors: reads the prompt's vectors [P, D] float32 from its file, every byte checked; of the model alone
+            an array of no tokens. Raises PromptError where the file is gone or damaged.
     """
 
     name: str
     collator: Collator
     entry: Entry | None = None
-    prompt: SoftPrompt | None = field(default=None, repr=False)
+    read_vectors: Callable[[], np.ndarray] = field(default=lambda: np.zeros((0, 0), "<f4"), repr=False)
 
     @property
     def digest(self) -> str:
@@ -52,7 +58,7 @@ class Served:
     @property
     def length(self) -> int:
         """Prompt tokens P; 0 for the model alone."""
-        return self.prompt.length if self.prompt is not None else 0
+        return self.entry.length if self.entry is not None else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +97,30 @@ class Token:
     is_end: bool = False
 
 
+@dataclass(frozen=True)
+class Load:
+    """What an engine has done and holds.
+
+    Attributes:
+        waiting_rows: accepted, not computed yet.
+        streams: rows that generate now.
+        batches, batch_rows: forward passes that ranked labels so far, and the rows in them.
+        steps, step_rows: forward passes that made a token of each row so far, and the rows in them.
+        prefix_bytes: bytes of prompts' states that are kept.
+        prefix_hits, prefix_misses: times that a prompt's states were kept, or had to be computed.
+    """
+
+    waiting_rows: int = 0
+    streams: int = 0
+    batches: int = 0
+    batch_rows: int = 0
+    steps: int = 0
+    step_rows: int = 0
+    prefix_bytes: int = 0
+    prefix_hits: int = 0
+    prefix_misses: int = 0
+
+
 class Engine(Protocol):
     """Computes rows. All calls come from one event loop; a call that is cancelled gives its place free.
 
@@ -109,6 +139,11 @@ class Engine(Protocol):
     @property
     def is_ready(self) -> bool:
         """Whether rows can be answered now."""
+        ...
+
+    @property
+    def load(self) -> Load:
+        """What it has done and holds now."""
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,112 @@
+"""`spot serve`: many tasks over HTTP, with one frozen model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spot.cli.options import Settings, example, overrides
+from spot.cli.output import news, progress
+from spot.errors import ConfigError, LibraryError
+
+if TYPE_CHECKING:
+    from spot.serving.requests import Catalogue, Engine
+    from spot.serving.settings import ServeSettings
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=example(
+        "spot serve --library packaged",
+        'curl 127.0.0.1:8000/v1/classify --json \'{"model": "glue/sst2", "input": "so good"}\'',
+    )
+)
+def serve(
+    library: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="A library's folder, or: packaged, the one that ships here.  [default: packaged]"
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The frozen model.  [default: the one that the library's prompts name]"),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Where to listen; any but this machine's needs a token.  [default: 127.0.0.1]"
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", help="Port to listen on; 0 takes a free one.  [default: 8000]")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its first line is the token that requests bear; nobody else may read it."),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(metavar="local|vllm", help="What computes rows.  [default: local]")
+    ] = None,
+    upstream: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="A vLLM server; may be given again and again.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file with any setting, the limits among them.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Answer many tasks over HTTP with one frozen model: OpenAI's completions and chat, and /v1/classify.
+
+    A request names a task, a prompt's digest or the beginning of one, or `base`, the frozen model alone. It listens
+    until Ctrl-C or SIGTERM, then finishes what runs. docs/serving.md is the page for operators.
+    """
+    from spot.config import load_config
+    from spot.serving.extra import PACKAGES, missing_extra
+    from spot.serving.settings import ServeSettings
+
+    for module, package in PACKAGES.items():
+        if find_spec(module) is None:
+            raise missing_extra(package)
+    given = overrides(library=library, backbone=backbone, host=host, port=port, engine=engine)
+    given += overrides(token_file=token_file, upstream=upstream or None)
+    resolved = load_config(ServeSettings, config, [*given, *(settings or ())])
+
+    from spot.serving.run import serve as run
+
+    with news("serving"):
+        run(resolved, _models_and_engine)
+
+
+@contextmanager
+def _models_and_engine(settings: "ServeSettings") -> "Iterator[tuple[Catalogue, Engine]]":
+    """The prompts of the library, and what computes rows.
+
+    Raises:
+        ConfigError: the engine is not to be had.
+        LibraryError: the library is empty, and no backbone is named.
+    """
+    from spot.library.library import open_library
+    from spot.models.backbone import Backbone
+    from spot.serving.catalogue import LibraryCatalogue
+    from spot.serving.local import LocalEngine
+
+    if settings.engine != "local":
+        raise ConfigError(f"engine is {settings.engine!r}; expected local, the one that this version has.")
+    library = open_library(settings.library)
+    wanted = settings.backbone or library.backbone
+    if wanted is None:
+        raise LibraryError(
+            f"the library {library.path} holds no prompt that says which model to serve: add one, or give --backbone."
+        )
+    with progress("loading the frozen model"):
+        backbone = Backbone.load(wanted, dtype=settings.dtype)
+    catalogue = LibraryCatalogue(library, backbone, settings.refresh_s, settings.batch_tokens)
+    try:
+        yield catalogue, LocalEngine(backbone, settings)
+    finally:
+        catalogue.close()
