@@ -45,8 +45,8 @@ WORKS = ("mixed", "alone", "stream", "prompts", "load")
 CLIENTS = 32
 WORDS = (
     "the a of and to in it is was for with that this on but not as so film time story people work place service good "
-    "bad new old never always really quite very more less market game company team price question answer water house road "
-    "light music book phone screen battery food room city country year day night hand head word part number first last"
+    "bad new old never always really quite very more less market game company team price question answer water house "
+    "road light music book phone screen battery food room city country year day night hand head word part number first"
 ).split()
 CLOSE = 1e-4  # largest difference of a probability that counts as none
 SETTLED = 1_000  # requests after which memory should be flat
