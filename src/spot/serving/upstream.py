@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import (
@@ -49,10 +50,10 @@ log = logging.getLogger(__name__)
 
 TOKEN = "SPOT_UPSTREAM_TOKEN"  # variable of the environment with what servers started with --api-key want
 MOST_IDS = 128  # tokens whose log-probabilities vLLM tells at a place
-MOST_ROWS = 32  # of a request to a server
+MOST_ROWS = 16  # of a request to a server
 MOST_BYTES = 8_000_000  # of the vectors in a request to a server, at least one row
 MOST_ANSWER = 64_000_000  # bytes of an answer, and of a line of a stream
-AT_ONCE = 8  # requests to rank labels that a server has at a time
+AT_ONCE = 4  # requests to rank labels that a server has at a time
 CONNECT_S = 5.0
 CHECK_S = 20.0  # for the first look at a server, which may be warming up
 RETRY_S = 2.0  # after which a server that failed is looked at again; twice as long each time
@@ -70,6 +71,7 @@ NEUTRAL = {
     "return_tokens_as_token_ids": True,
 }
 
+_HOST = re.compile(r"[\w.:-]+")
 Result = TypeVar("Result")
 
 
@@ -886,6 +888,6 @@ def _checked_url(url: str) -> str:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError) as error:
         raise ConfigError(f"the upstream {url!r:.100} is no address: {error}; expected http://HOST:PORT.") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not _HOST.fullmatch(parsed.host):
         raise ConfigError(f"the upstream {url!r:.100} is no address; expected http://HOST:PORT.")
     return url.rstrip("/").removesuffix("/v1")
