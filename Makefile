@@ -25,7 +25,7 @@ install = @echo "$(1)"; $(PIP) install $(QUIET) -c $(PINS) $(2) || { \
 	status=$$?; test $$status -gt 128 || rm -f $(UNFINISHED); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test test-fast test-slow lint data clean $(VENV)
+.PHONY: help demo sandbox test test-fast test-slow test-browser lint data clean $(VENV)
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -43,12 +43,16 @@ test: lint test-fast test-slow  ## everything: lint, types, unit tests, slow tes
 
 test-fast: $(DEVELOPMENT)  ## the unit tests: no network, warnings are errors
 	@echo "unit tests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not gpu" \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not gpu and not browser" \
 	--disable-socket --allow-unix-socket
 
 test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and resume
 	@echo "slow tests"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or gpu"
+
+test-browser: $(DEVELOPMENT)  ## the page in Debian's Chromium: axe, keyboard, phone width (apt-get install chromium)
+	@echo "browser tests"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser
 
 lint: $(DEVELOPMENT)  ## ruff, its format, the import layers, and types
 	@$(BIN)/ruff check

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
 
@@ -17,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrained
 
 from spot.tasks.origins import WHEEL
 from tests.support.commands import Spot, call
+from tests.support.missing import missing
 from tests.support.tiny_models import FAMILIES, SEQ2SEQ, byte_tokenizer, tiny_config
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # other work may run beside the tests
@@ -76,13 +76,6 @@ def own_cache(
     return folder
 
 
-def missing(reason: str) -> NoReturn:
-    """End a test whose data or package is not here: it fails in CI, which has all of them, and is skipped elsewhere."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real data that stands beside the repository."""
@@ -132,5 +125,5 @@ def model(t5: Path) -> list[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that names no other tier as a unit test."""
     for item in items:
-        if not any(item.get_closest_marker(tier) for tier in ("slow", "gpu")):
+        if not any(item.get_closest_marker(tier) for tier in ("slow", "gpu", "browser")):
             item.add_marker("unit")

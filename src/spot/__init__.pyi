@@ -14,6 +14,12 @@ from .models.backbone import Backbone as Backbone
 from .prompts.prompt import SoftPrompt as SoftPrompt
 from .reading import Reading as Reading
 from .retrieval.ranking import retrieve as retrieve
+from .sharing.door import PullOutcome as PullOutcome
+from .sharing.door import PushOutcome as PushOutcome
+from .sharing.door import SyncOutcome as SyncOutcome
+from .sharing.door import pull_library as pull_library
+from .sharing.door import push_library as push_library
+from .sharing.door import sync_library as sync_library
 from .strategies.door import transfer as transfer
 from .strategies.report import TransferReport as TransferReport
 from .tasks.splits import Splits as Splits

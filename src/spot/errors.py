@@ -40,6 +40,18 @@ class StorageError(SpotError):
     """A file cannot be written, or another process holds it."""
 
 
+class SharingError(SpotError):
+    """The address of a shared library cannot be used, or what lies there is none."""
+
+
+class NotShared(SharingError):
+    """There is no shared library at an address, and maybe could be."""
+
+
+class Unreachable(SharingError):
+    """Nothing answers at the address of a shared library, now."""
+
+
 class MissingExtra(SpotError):
     """An optional package is needed; the message holds the install line."""
 

@@ -66,7 +66,7 @@ class FakeCatalogue:
 
     def find(self, name: str) -> Served:
         for model in self.models:
-            if name in (model.name, model.digest) or (len(name) >= 4 and model.digest.startswith(name)):
+            if (name and name in (model.name, model.digest)) or (len(name) >= 4 and model.digest.startswith(name)):
                 return model
         names = [model.name for model in self.models]
         raise Refusal(f"no model {name!r}; {did_you_mean(name, names)}", 404, "model_not_found", param="model")

@@ -19,8 +19,10 @@ from spot.cli import (
     exchange,
     library,
     output,
+    page,
     retrieve,
     serve,
+    sharing,
     study,
     submit,
     tasks,
@@ -42,12 +44,14 @@ app.add_typer(demo.app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(tune.app)
 app.add_typer(evaluate.app)
+library.app.add_typer(sharing.app)
 app.add_typer(library.app, name="library")
 app.add_typer(retrieve.app)
 app.add_typer(serve.app)
 app.add_typer(transfer.app)
 app.add_typer(exchange.app)
 app.add_typer(submit.app)
+app.add_typer(page.app)
 app.add_typer(study.app, name="study")
 
 

@@ -72,7 +72,7 @@ def show(name: Reference, library: LibraryName = PACKAGED, as_json: Json = False
 
 @app.command(epilog=example("spot library create --library my_prompts"))
 def create(
-    library: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")], as_json: Json = False
+    library: Annotated[str, typer.Option(metavar="DIR", help="A new or empty folder.")], as_json: Json = False
 ) -> None:
     """Make an empty library."""
     from spot.library.library import Library
@@ -87,10 +87,11 @@ def add(prompt: PromptName, library: LibraryName, as_json: Json = False) -> None
     """Add a prompt, if its key can be compared with those that are there; a missing library is made."""
     from spot.library.entries import check_belongs
     from spot.library.library import Library, open_library
+    from spot.remote.address import is_address
     from spot.storage.opening import exists
 
     new = read_prompt(prompt)
-    if library != PACKAGED and not exists(library):
+    if library != PACKAGED and not is_address(library) and not exists(library):
         check_belongs(new, None, library)  # before the folder is there: a refusal leaves nothing behind
         Library.create(library)
     opened = open_library(library)

@@ -25,7 +25,12 @@ PromptName = Annotated[
     str, typer.Argument(metavar="PROMPT", help="A prompt file, the folder of a run, packaged:TASK or packaged:DIGEST.")
 ]
 LibraryName = Annotated[
-    str, typer.Option("--library", metavar="DIR", help="A library's folder, or: packaged, the one that ships here.")
+    str,
+    typer.Option(
+        "--library",
+        metavar="DIR",
+        help="A library's folder; packaged, the one that ships here; or the address of a shared one, to read.",
+    ),
 ]
 Data = Annotated[
     Path | None,

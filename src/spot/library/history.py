@@ -139,6 +139,24 @@ def read(path: Path, entries: Sequence[Entry] = (), inside: Path | None = None) 
     return [_record(line, place, widths) for place, line in _lines(path, inside)]
 
 
+def parse(content: bytes, place: str) -> tuple[list[TransferRecord], list[str]]:
+    """The records in the content of a history, and what is wrong with its other lines.
+
+    Args:
+        content: lines, from anywhere.
+        place: where they come from, for messages.
+    """
+    records, wrong = [], []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(_record(line, f"{place}: line {number}", {}))
+        except LibraryError as error:
+            wrong.append(str(error))
+    return records, wrong
+
+
 def rename_sources(path: Path, renamed: Mapping[str, str], inside: Path | None = None) -> None:
     """Give records the new digests of prompts that were written anew. Call it only under a lock.
 

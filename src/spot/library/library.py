@@ -25,15 +25,16 @@ import numpy as np
 from spot.errors import LibraryError, PromptError, StorageError, did_you_mean
 from spot.library import history, prompt_files
 from spot.library.cache import Cache
+from spot.library.copies import local_copy
 from spot.library.entries import Entry, check_belongs, entry_of, kept_text, objections
 from spot.library.history import TransferRecord
-from spot.prompts.prompt import BackboneId, KeyRecipe, SoftPrompt, header, load, save
+from spot.prompts.prompt import PROMPT_FILE, BackboneId, KeyRecipe, SoftPrompt, header, load, save
+from spot.remote.address import is_address
 from spot.storage.files import lock, remove_leftovers
 from spot.storage.opening import exists, is_folder, open_folder, user_path
 
 log = logging.getLogger(__name__)
 
-PROMPT_FILE = "prompt.safetensors"  # in the folder of a run
 PACKAGED = "packaged"
 Summarise = Callable[[SoftPrompt], np.ndarray]  # from a prompt to float32 [D]
 _LONGEST_HINT = 300  # characters; a library may know thousands of names
@@ -78,6 +79,11 @@ class Library:
         Raises:
             LibraryError: the path is a file or a folder with something else in it, or cannot be written.
         """
+        if is_address(path):
+            raise LibraryError(
+                f"{path} is the address of a shared library. Make a library in a folder, and bring it there with "
+                f"`spot library push {path} --library DIR`."
+            )
         path = Path(path)
         try:
             if is_folder(path) and not is_folder(path / "prompts", path) and any(path.iterdir()):
@@ -97,14 +103,21 @@ class Library:
     @property
     def backbone(self) -> BackboneId | None:
         """The frozen model of the prompts; None while the library is empty."""
-        usual = self._usual()
+        usual = self.usual()
         return usual.backbone if usual else None
 
     @property
     def key_recipe(self) -> KeyRecipe | None:
         """How the keys were made; None while the library is empty, or where that is unknown."""
-        usual = self._usual()
+        usual = self.usual()
         return usual.key_recipe if usual else None
+
+    def usual(self) -> Entry | None:
+        """An entry with the backbone and the recipe that most prompts have; None while the library is empty."""
+        entries = self.entries()
+        kinds = Counter((entry.backbone.fingerprint, entry.key_recipe) for entry in entries)
+        usual = kinds.most_common(1)[0][0] if kinds else None
+        return next((entry for entry in entries if (entry.backbone.fingerprint, entry.key_recipe) == usual), None)
 
     def require_recipe(self) -> KeyRecipe:
         """How the keys were made, of a library that new tasks can be compared with.
@@ -166,11 +179,56 @@ class Library:
         with self._writing():
             path = self._file(prompt.digest)
             if not self._is_intact(prompt.digest):
-                check_belongs(prompt, self._usual(), self.path)
+                check_belongs(prompt, self.usual(), self.path)
                 save(prompt, path, self.path)
             entry = self._refreshed(again=(prompt.digest,))[prompt.digest]
         assert isinstance(entry, Entry), entry
         return entry
+
+    def merge(
+        self, source: "Library", digests: Sequence[str], records: Sequence[TransferRecord] = ()
+    ) -> tuple[list[str], dict[str, str]]:
+        """Add prompts of another library, and what was transferred there; nothing that is here is overwritten.
+
+        Args:
+            source: the other library.
+            digests: of the prompts that are wanted.
+            records: of transfers; one whose id stands here already is passed over.
+
+        Returns:
+            The digests that were added, and why others were not.
+
+        Raises:
+            LibraryError: another writer is at work.
+            StorageError: the disk is full or the folder cannot be written; the library is as before.
+        """
+        added: list[str] = []
+        refused: dict[str, str] = {}
+        with self._writing():
+            here = self._refreshed().keys()
+            usual = self.usual() or source.usual()
+            try:
+                for digest in digests:
+                    if digest in here:
+                        continue
+                    try:
+                        prompt = source.get(digest)
+                    except (LibraryError, PromptError) as error:
+                        refused[digest] = str(error)
+                        continue
+                    if reasons := objections(prompt, usual):
+                        refused[digest] = "; ".join(reasons)
+                        continue
+                    added.append(digest)
+                    save(prompt, self._file(digest), self.path)
+                if records:
+                    history.append(self._transfers, records, self.path)
+            except StorageError:
+                for digest in added:
+                    prompt_files.remove(self._file(digest), self.path)
+                raise
+            self._refreshed()
+        return added, refused
 
     def remove(self, reference: str) -> str:
         """Delete one prompt, damaged or not.
@@ -225,7 +283,7 @@ class Library:
         headers = self._cache.headers(stamps)
         vectors = {name: self._cache.vectors(name, stamps) for name in summaries or {}}
         entries = [entry for entry in self._refreshed(keep=False).values() if isinstance(entry, Entry)]
-        usual = self._usual()
+        usual = self.usual()
         problems = [index] if index else []
         problems += [self._differs(digest) for kept in (headers, *vectors.values()) for digest in kept.damaged]
         for stem in sorted(stamps):
@@ -351,8 +409,9 @@ class Library:
             LibraryError: it is read-only, or another writer holds it.
         """
         if self.read_only:
+            what = "ships with spot" if self.path == packaged() else "is the copy of a shared library"
             raise LibraryError(
-                f"{self.path} ships with spot and is not changed. Make a library of your own: "
+                f"{self.path} {what} and is not changed. Make a library of your own: "
                 "`spot library add PROMPT --library DIR`."
             )
         with contextlib.ExitStack() as stack:
@@ -362,13 +421,6 @@ class Library:
             except StorageError as error:
                 raise LibraryError(f"cannot change the library: {error}") from error
             yield
-
-    def _usual(self) -> Entry | None:
-        """An entry with the backbone and the recipe that most prompts have."""
-        entries = self.entries()
-        kinds = Counter((entry.backbone.fingerprint, entry.key_recipe) for entry in entries)
-        usual = kinds.most_common(1)[0][0] if kinds else None
-        return next((entry for entry in entries if (entry.backbone.fingerprint, entry.key_recipe) == usual), None)
 
     def _resolve(self, reference: str) -> str:
         """The digest that a reference means."""
@@ -442,11 +494,16 @@ def open_library(spec: Path | str) -> Library:
     """Open a library.
 
     Args:
-        spec: a folder, or the word `packaged` for the library that ships with spot, which is never changed.
+        spec: a folder; the word `packaged` for the library that ships with spot; or the address of a shared library,
+            such as `hf://OWNER/REPO`, of which a copy in the user's cache is brought up to date. Neither of these two
+            is ever changed. An address that stands in a file is not to be opened: only what a user gives.
 
     Raises:
         LibraryError: there is none.
+        SharingError, Unreachable, MissingExtra: the address cannot be read.
     """
+    if is_address(spec):
+        return Library(local_copy(str(spec)), read_only=True)
     if str(spec) != PACKAGED:
         return Library(spec)
     if not (packaged() / "prompts").is_dir():

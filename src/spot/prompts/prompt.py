@@ -16,18 +16,24 @@ from pydantic import Field, with_config
 from safetensors import SafetensorError, deserialize
 
 from spot.config import TuneConfig, make_config
-from spot.errors import ConfigError, PromptError, SpotError, StorageError, TaskError
+from spot.errors import ConfigError, PromptError, SharingError, SpotError, StorageError, TaskError
+from spot.prompts.card import README, may_replace, prompt_card
 from spot.prompts.overlap import Sketch
 from spot.reading import Reading, past_reading
+from spot.remote.address import is_address, parse
+from spot.remote.hub import client, download, hub_store, make_repository
+from spot.remote.store import Raced
 from spot.storage.files import write_whole
-from spot.storage.opening import check_size, open_regular
+from spot.storage.opening import check_size, is_folder, open_regular, user_path
 from spot.storage.strict_json import read_json, read_object
 from spot.storage.values import STRICT, check_value, plain
 
+PROMPT_FILE = "prompt.safetensors"  # in the folder of a run, and in a repository of one prompt
 FORMATS = (1, 2)  # the first says nothing of how rows are read
 _ARRAYS = ("key", "start", "value")  # float32 [P, D]
 _DTYPES = {"F32": "<f4", "U8": "<u1"}
 _HEADER_LIMIT = 4_000_000  # bytes; a longer header is damage, not content
+_CARD_LIMIT = 4_000_000  # bytes
 _FILE_LIMIT = 1_000_000_000  # bytes: three arrays of 5,000 tokens of the widest models, and a sketch
 
 Count = Annotated[int, Field(ge=0, le=2**31)]
@@ -235,6 +241,88 @@ class SoftPrompt:
         """
         return load(path)
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id_or_folder: Path | str,
+        *,
+        filename: str = PROMPT_FILE,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> "SoftPrompt":
+        """Read a prompt from a repository of the Hugging Face hub or from a folder, checking every byte.
+
+        Args:
+            repo_id_or_folder: `OWNER/REPO`, or a folder such as that of a run.
+            filename: of the prompt in it; of a shared library `prompts/DIGEST.safetensors`.
+            revision: a branch, a tag or a commit.
+            token: of the hub; left out: the one that is logged in.
+            local_files_only: ask nothing of the network: only what the hub's cache has.
+
+        Raises:
+            PromptError: there is no such file, or it is damaged or no prompt.
+            SharingError, Unreachable: there is no such repository, no right to it, or nothing answers.
+            MissingExtra: huggingface_hub is not installed.
+        """
+        name = str(repo_id_or_folder)
+        try:
+            folder = user_path(name)
+            if not is_address(name) and is_folder(folder):
+                return load(folder / filename)
+        except StorageError as error:
+            raise PromptError(str(error)) from error
+        address = parse(f"hf://{name.removeprefix('hf://')}{f'@{revision}' if revision else ''}")
+        path = download(client(address, token), address, filename, local_files_only)
+        if path is None:
+            raise PromptError(f"{address} has no file {filename!r}: it holds no prompt, or one of another name.")
+        return load(path)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        licence: str | None = None,
+    ) -> str:
+        """Bring the prompt and a model card to a repository of the Hugging Face hub, which is made where it is missing.
+
+        A card that somebody wrote stays as it is.
+
+        Args:
+            repo_id: `OWNER/REPO`.
+            commit_message: of the commit.
+            private: make a missing repository for its owners' eyes alone.
+            token: of the hub; left out: the one that is logged in.
+            revision: the branch.
+            licence: of the prompt, for the card, as its owner states it.
+
+        Returns:
+            The commit.
+
+        Raises:
+            SharingError, Unreachable: it cannot be written.
+            MissingExtra: huggingface_hub is not installed.
+        """
+        address = parse(f"hf://{repo_id.removeprefix('hf://')}{f'@{revision}' if revision else ''}")
+        api = client(address, token)
+        make_repository(api, address, private)
+        content = to_bytes(self)
+        files = {PROMPT_FILE: content}
+        store = hub_store(address, api)
+        present = store.read(README, _CARD_LIMIT)
+        if present is None or may_replace(present):
+            described = described_by(content, self.task)
+            files[README] = prompt_card(described, PROMPT_FILE, address.path, licence).encode()
+        try:
+            store.write(files, commit_message or f"Add a soft prompt for {self.task}")
+        except Raced as error:
+            raise SharingError(f"{address}: somebody else wrote there at the same moment. Push again.") from error
+        return store.head
+
     @cached_property
     def digest(self) -> str:
         """16 hex digits over every array and every field: two prompts of one digest are the same prompt."""
@@ -298,8 +386,16 @@ def header(path: Path | str, inside: Path | str | None = None) -> dict[str, Any]
     Raises:
         PromptError: as `load`, for everything that can be seen without the arrays.
     """
-    origin = str(path)
-    stored = _stored_header(_read(Path(path), inside, arrays=False), origin)
+    return described_by(_read(Path(path), inside, arrays=False), str(path))
+
+
+def described_by(data: bytes, origin: str) -> dict[str, Any]:
+    """What the content of a prompt file, or of its beginning, says of itself; as `header`.
+
+    Raises:
+        PromptError: as `header`.
+    """
+    stored = _stored_header(data, origin)
     content, digest, arrays = _our_header(stored, origin)
     known = (entry for entry in fields(SoftPrompt) if entry.name not in (*_ARRAYS, "sketch"))
     result = {entry.name: content.get(entry.name, _default(entry)) for entry in known}

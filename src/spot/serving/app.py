@@ -17,6 +17,7 @@ from spot import __version__
 from spot.collator import Row
 from spot.errors import StorageError
 from spot.evaluation.predictions import Prediction
+from spot.library.library import Library
 from spot.serving.completions import (
     CHAT,
     CHUNK,
@@ -36,8 +37,9 @@ from spot.serving.completions import (
     whole,
 )
 from spot.serving.extra import missing_extra
-from spot.serving.guard import OPEN_ROUTES, Guard, is_local, refusal_of
+from spot.serving.guard import OPEN_ROUTES, Guard, check_content, is_local, refusal_of
 from spot.serving.metrics import Metrics, metrics_of
+from spot.serving.pages import OPEN_PAGES, add_pages
 from spot.serving.requests import Catalogue, Engine, Refusal, Served
 from spot.serving.settings import ServeSettings
 from spot.serving.wire import (
@@ -77,7 +79,9 @@ _PLAIN = {"description": "Text.", "content": {"text/plain": {"schema": {"type": 
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
-def create_app(catalogue: Catalogue, engine: Engine, settings: ServeSettings, *, token: str = "") -> FastAPI:
+def create_app(
+    catalogue: Catalogue, engine: Engine, settings: ServeSettings, *, token: str = "", library: Library | None = None
+) -> FastAPI:
     """The application of a server; when it ends, so does the engine.
 
     Args:
@@ -85,6 +89,7 @@ def create_app(catalogue: Catalogue, engine: Engine, settings: ServeSettings, *,
         engine: computes rows.
         settings: the limits, and the address, which requests must name where it is this machine's own.
         token: that requests must bear; empty for none.
+        library: that the page at `/` shows; None for no page.
 
     Raises:
         Refusal: an address that others reach, without a token.
@@ -105,7 +110,6 @@ def create_app(catalogue: Catalogue, engine: Engine, settings: ServeSettings, *,
             yield
         finally:
             await engine.close()
-            routes.encoder.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(
         title="spot",
@@ -124,8 +128,11 @@ def create_app(catalogue: Catalogue, engine: Engine, settings: ServeSettings, *,
         max_body_bytes=settings.max_body_bytes,
         timeout_s=settings.timeout_s,
         metrics=metrics,
+        open_routes=OPEN_ROUTES | (OPEN_PAGES if library is not None else frozenset()),
     )
     _add_routes(app, routes)
+    if library is not None:
+        add_pages(app, library)
     app.openapi = _Schema(app, is_secured=bool(token))  # type: ignore[method-assign]
     return app
 
@@ -447,8 +454,9 @@ async def _read(kind: type[Asked], request: Request) -> Asked:
     """A request of a kind from a body.
 
     Raises:
-        Refusal: 400, it is no JSON, or none of this kind.
+        Refusal: 400, it is no JSON, or none of this kind; 415, it does not say that it is JSON.
     """
+    check_content(request.scope)
     body = await request.body()
     try:
         value = read_object(body, "the body", most_bytes=len(body))

@@ -80,7 +80,10 @@ class Detokeniser:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Begin an answer."""
         self._tokenizer = tokenizer
-        self._special = frozenset(tokenizer.all_special_ids)
+        self._silent = frozenset(
+            {*tokenizer.all_special_ids}
+            | {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        )
         self._ids: list[int] = []
         self._shown = ""
 
@@ -92,8 +95,8 @@ class Detokeniser:
     def add(self, token: int) -> str:
         """The characters that are certain with one more token."""
         self._ids.append(token)
-        # A run of bytes is read as a whole: one more may make characters of it, or none.
-        if token in self._special or _BYTE.fullmatch(_spelling(self._tokenizer, token)):
+        # A run of bytes is read as a whole, across special tokens: one more may make characters of it, or none.
+        if token in self._silent or _BYTE.fullmatch(_spelling(self._tokenizer, token)):
             return ""
         return self._rest(decoded(self._tokenizer, self._ids).rstrip(_LOST))
 

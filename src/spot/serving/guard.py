@@ -124,6 +124,7 @@ class Guard:
         max_body_bytes: most bytes of a request.
         timeout_s: after which a client that reads nothing is left, seconds.
         metrics: what is counted.
+        open_routes: that answer without a token.
         read_s: within which a body must be here, seconds.
         held: bytes of the bodies that are in memory.
     """
@@ -134,6 +135,7 @@ class Guard:
     max_body_bytes: int
     timeout_s: float
     metrics: Metrics
+    open_routes: frozenset[str] = OPEN_ROUTES
     read_s: float = READ_S
     held: int = 0
 
@@ -164,9 +166,8 @@ class Guard:
         if is_local(self.host):
             _check_host(scope, LOCAL_NAMES | {self.host.lower()})
         _check_origin(scope)
-        if self.token and scope["path"] not in OPEN_ROUTES:
+        if self.token and scope["path"] not in self.open_routes:
             _check_token(scope, self.token)
-        _check_content(scope)
         try:
             async with asyncio.timeout(self.read_s):
                 body = await self._read(scope, receive, exits)
@@ -378,14 +379,12 @@ def _check_token(scope: Scope, token: str) -> None:
         )
 
 
-def _check_content(scope: Scope) -> None:
+def check_content(scope: Scope) -> None:
     """Refuse a body that is no JSON by its header: a page of another site could have a browser send such.
 
     Raises:
         Refusal: 415.
     """
-    if scope["method"] != "POST":
-        return
     kind, _, parameters = header(scope, "content-type").partition(";")
     charset = re.search(r"charset\s*=\s*\"?([^\s;\"]*)", parameters, re.IGNORECASE)
     if kind.strip().lower() != "application/json" or (charset and charset[1].lower() not in ("utf-8", "utf8")):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spot.errors import ConfigError, StorageError
+from spot.library.library import open_library
 from spot.serving.app import create_app
 from spot.serving.extra import missing_extra
 from spot.serving.requests import Catalogue, Engine
@@ -59,7 +60,7 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
                 "server. Give --token-file FILE, or the host 127.0.0.1."
             )
         with make(settings) as (catalogue, engine):
-            app = create_app(catalogue, engine, settings, token=token)
+            app = create_app(catalogue, engine, settings, token=token, library=open_library(settings.library))
             _listen(listener, settings)
             count = sum(model.entry is not None for model in catalogue.served())
             log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))

@@ -32,7 +32,7 @@ _SHOWN_MISTAKES = 3
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 504: "timeout_error"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # typing keeps equal annotations as the same, and 0 equals False
 class _Only:
     """Marks a field that may only hold what changes nothing: the first value, or another of them."""
 
