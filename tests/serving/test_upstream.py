@@ -133,6 +133,15 @@ def test_a_row_ends_at_an_end_token():
     assert token.is_end and token.id == first.id
 
 
+def test_a_row_ends_where_the_server_ends_it():
+    def stopped(number: int, due: httpx2.Response) -> httpx2.Response:
+        return due if number < 2 else httpx2.Response(200, content=due.content.replace(b'"length"', b'"stop"'))
+
+    engine = engine_of(TinyVllm(MODEL, stopped))
+    tokens = ask(engine, lambda: tokens_of(engine, served_by(FRONT), Sampling(max_tokens=3)))
+    assert [token.is_end for token in tokens] == [False, False, True]
+
+
 # --- the form of requests
 
 

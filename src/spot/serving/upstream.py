@@ -766,12 +766,16 @@ def _tokens(event: dict[str, Any], most: int, ends: frozenset[int]) -> list[Toke
             told = choice["logprobs"]
             if told is None:
                 continue
-            tops = told["top_logprobs"]
-            for name, logprob, top in zip(told["tokens"], told["token_logprobs"], tops, strict=True):
+            names, tops = told["tokens"], told["top_logprobs"]
+            for place, (name, logprob, top) in enumerate(
+                zip(names, told["token_logprobs"], tops, strict=True), start=1
+            ):
                 token = _id(name)
+                # A server's model may end at tokens that its files here do not name.
+                is_end = token in ends or (choice.get("finish_reason") == "stop" and place == len(names))
                 pairs = [(_id(word), float(nats)) for word, nats in (top or {}).items() if nats > NO_NUMBER]
                 pairs = sorted(pairs, key=lambda pair: -pair[1])[:most]
-                tokens.append(Token(token, float(logprob), tuple(pairs), token in ends))
+                tokens.append(Token(token, float(logprob), tuple(pairs), is_end))
     except (KeyError, TypeError, ValueError) as error:
         raise _Failed(f"its stream has another shape ({event!r:.80})") from error
     if any(not math.isfinite(token.logprob) or token.logprob <= NO_NUMBER for token in tokens):
