@@ -153,6 +153,8 @@ def test_a_token_is_asked_for_and_kept_in_memory_alone(browser, server):
     page = context.new_page()
     page.route("**/*", server)
     page.goto(f"{ORIGIN}/#try")
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert [entry["id"] for entry in Axe().run(page).response["violations"] if entry["impact"] != "minor"] == []
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Go on").click()
     expect(page.locator(".error")).to_have_text("no such token")

@@ -263,3 +263,9 @@ def test_the_log_says_where_and_what_is_served(caplog):
 )
 def test_an_address_is_written_as_a_browser_takes_it(address, url):
     assert url_of(address) == url
+
+
+def test_the_page_of_the_library_stands_at_the_root():
+    request = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+    answer, _ = run_with(lambda server: server.raw(request))
+    assert answer.startswith(b"HTTP/1.1 200") and b"<!doctype html>" in answer and b"/page/page.js" in answer

@@ -146,6 +146,7 @@ def library_value(view: LibraryView) -> dict[str, Any]:
             drawn.append(
                 {
                     "name": printable(group.name),
+                    "size": len(group.digests),
                     "charts": [charts.task_map(group, prompts), charts.similarity_cells(group, prompts)],
                 }
             )

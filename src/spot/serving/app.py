@@ -19,6 +19,7 @@ from spot.collator import Row
 from spot.errors import StorageError
 from spot.evaluation.predictions import Prediction
 from spot.library.library import Library
+from spot.page.page import Sources
 from spot.serving.completions import (
     CHAT,
     COMPLETION,
@@ -136,7 +137,7 @@ def create_app(
     )
     _add_routes(app, routes)
     if library is not None:
-        add_pages(app, library)
+        add_pages(app, library, Sources(settings.study, settings.transfer))
     app.openapi = _Schema(app, is_secured=bool(token))  # type: ignore[method-assign]
     return app
 

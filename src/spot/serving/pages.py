@@ -37,10 +37,12 @@ def add_pages(app: "FastAPI", library: Library, sources: Sources | None = None) 
 
     Raises:
         MissingExtra: plotly is not installed.
+        SpotError: a study or a transfer that was named cannot be read.
     """
     from starlette.responses import Response
 
     frame = render_page(None, live=True, name="")
+    progress_value(library, sources)  # a mistake is refused now, not when somebody looks
     lock = threading.Lock()  # one look at the library's folder at a time
 
     def fixed(content: str, kind: str) -> Callable[[], Response]:
