@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spot.errors import PromptError, SharingError
+from spot.errors import PromptError, SharingError, Unreachable
 from spot.library.history import TransferRecord, encode_summary, line_of
-from spot.library.shared import fetch_prompt, fetch_transfers, objection, record_key
+from spot.library.shared import fetch_prompt, fetch_prompts, fetch_transfers, objection, record_key
 from spot.prompts.prompt import to_bytes
-from spot.remote.manifest import StoredFile, prompt_name, transfers_name
+from spot.remote.address import parse
+from spot.remote.manifest import Manifest, StoredFile, prompt_name, transfers_name
 from spot.remote.opening import open_store
 from spot.remote.store import Store
 from tests.support.prompts import library_prompt
@@ -69,3 +70,30 @@ def test_a_record_of_another_width_does_not_belong():
     record = TransferRecord("a", "b", 1.0, embedding={"mean": encode_summary(np.ones(4))})
     assert objection(record, 4) is None and objection(TransferRecord("a", "b", 1.0), None) is None
     assert "holds 4 numbers under 'mean'; expected 5" in str(objection(record, 5))
+
+
+def test_prompts_come_several_at_a_time_and_what_is_damaged_is_named(store: Store, tmp_path: Path):
+    prompts = [library_prompt(f"task{seed}", seed) for seed in range(20)]
+    whole = Manifest({prompt.digest: (StoredFile.of(to_bytes(prompt)),) for prompt in prompts})
+    store.write({prompt_name(prompt.digest): to_bytes(prompt) for prompt in prompts[1:]}, "")
+    steps: list[tuple[int, int]] = []
+    refused = fetch_prompts(store, whole, list(whole.prompts), tmp_path / "ours", lambda *step: steps.append(step))
+    assert list(refused) == [prompts[0].digest] and steps == [(number, 20) for number in range(1, 21)]
+    for prompt in prompts[1:]:
+        assert (tmp_path / "ours" / prompt_name(prompt.digest)).read_bytes() == to_bytes(prompt)
+
+
+def test_where_nothing_answers_any_more_fetching_ends(tmp_path: Path):
+    class Gone:
+        address = parse("memory://x")
+        asked = 0
+
+        def read(self, name: str, most_bytes: int) -> bytes:
+            self.asked += 1
+            raise Unreachable("gone")
+
+    store = Gone()
+    whole = Manifest({f"{number:016x}": (StoredFile("0" * 64, 1),) for number in range(2000)})
+    with pytest.raises(Unreachable):
+        fetch_prompts(store, whole, list(whole.prompts), tmp_path)
+    assert store.asked < 2000

@@ -32,7 +32,8 @@ def test_the_head_is_what_the_hub_reads():
         "tags": ["soft-prompt", "prompt-tuning", "spot"],
         "datasets": ["a", "b"],
     }
-    assert set(head(metadata("embedded", ()))) == {"library_name", "tags"}
+    assert set(head(metadata("mine", ()))) == {"library_name", "tags"}
+    assert head(metadata("embedded", ()))["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))

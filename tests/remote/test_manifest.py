@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from spot.errors import SharingError
 from spot.remote.manifest import (
+    LARGEST_TRANSFERS,
+    MOST_PARTS,
+    MOST_PROMPTS,
     Manifest,
     StoredFile,
     index_bytes,
@@ -20,6 +23,7 @@ from spot.remote.manifest import (
     transfers_name,
     union,
 )
+from spot.storage.strict_json import MOST_BYTES
 
 checksums = st.text("0123456789abcdef", min_size=64, max_size=64)
 stored = st.builds(StoredFile, checksums, st.integers(1, 10**9))
@@ -76,3 +80,10 @@ def test_an_index_with_a_wrong_field_is_refused(change: dict[str, object]):
     content = json.loads(index_bytes(Manifest()))
     with pytest.raises(SharingError, match="is no manifest of a shared library"):
         read_whole(json.dumps({**content, **change}).encode(), "place")
+
+
+def test_the_largest_library_has_an_index_that_can_be_read():
+    prompts = {f"{number:016x}": (StoredFile(f"{number:064x}", 999_999_999),) for number in range(MOST_PROMPTS)}
+    names = tuple(f"{number:064x}" for number in range(MOST_PARTS))
+    whole = index_bytes(Manifest(prompts, {name: LARGEST_TRANSFERS for name in names}, names))
+    assert len(whole) <= MOST_BYTES

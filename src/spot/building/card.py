@@ -1,11 +1,12 @@
 """Write the card of a library: README.md in its folder, for whoever is to use it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spot.building.records import BuildRecord, Nearness, recipe_of
 from spot.library.entries import Entry
 from spot.library.library import Library
+from spot.prompts.card import LICENCES, mean_score
 from spot.rendering.tables import table_text
 from spot.storage.files import write_whole
 
@@ -38,8 +39,8 @@ def card(record: BuildRecord, entries: Sequence[Entry], folder: str) -> str:
         (
             entry.task,
             ", ".join(entry.scores),
-            _mean(entry.frozen_scores),
-            _mean(entry.scores),
+            mean_score(entry.frozen_scores),
+            mean_score(entry.scores),
             source.steps if source else None,
             source.tokens if source else None,
             source.licence if source else None,
@@ -71,8 +72,7 @@ def card(record: BuildRecord, entries: Sequence[Entry], folder: str) -> str:
         *_behind(entries),
         *(f"- {source.task}: {line}" for source in record.sources for line in source.diagnosis),
         *(f"- {name} is not here: {reason}" for name, reason in record.missing.items()),
-        "Licences are those generally stated for the data sets; what they allow for prompts trained on them is yours "
-        "to judge. The model has a licence of its own.",
+        LICENCES,
         "## How the setting was found",
         f"Settings raced on {', '.join(check.task for check in record.checks)}; the worse half stopped at each rung, "
         f"by {recipe.select_rows} rows that choose. The rms of the model's input embeddings is "
@@ -117,15 +117,10 @@ def nearness_sentences(nearness: Sequence[Nearness], key_step: int) -> list[str]
 
 def _behind(entries: Sequence[Entry]) -> list[str]:
     """Sources that do not beat the frozen model."""
-    pairs = [(entry.task, _mean(entry.scores), _mean(entry.frozen_scores)) for entry in entries]
+    pairs = [(entry.task, mean_score(entry.scores), mean_score(entry.frozen_scores)) for entry in entries]
     lines = [
         f"- {task} does not beat the frozen model ({ours:.1f} against {frozen:.1f})."
         for task, ours, frozen in pairs
         if ours is not None and frozen is not None and ours <= frozen
     ]
     return ["\n".join(lines)] if lines else []
-
-
-def _mean(scores: Mapping[str, float]) -> float | None:
-    """The mean of scores by metric, percent."""
-    return sum(scores.values()) / len(scores) if scores else None

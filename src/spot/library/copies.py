@@ -6,14 +6,13 @@ names goes. Where nothing answers, the copy is as it was.
 
 import logging
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 from spot.errors import NotShared, PromptError, SharingError, Unreachable
 from spot.library import history, prompt_files
-from spot.library.shared import fetch_prompt, fetch_transfers, objection, record_key
-from spot.prompts.prompt import header, save
+from spot.library.shared import Progress, fetch_prompts, fetch_transfers, objection, record_key
+from spot.prompts.prompt import header
 from spot.remote.address import Address, parse
 from spot.remote.manifest import Manifest, transfers_name
 from spot.remote.opening import open_store
@@ -24,7 +23,6 @@ from spot.storage.opening import read_bounded
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]  # from the parts done and in all
 _SHOWN = 5  # problems that are said one by one
 
 
@@ -84,16 +82,7 @@ def _refresh(store: Store, whole: Manifest, folder: Path, progress: Progress | N
     prompts.mkdir(parents=True, exist_ok=True)
     here = prompt_files.stamped(prompts, folder)
     missing = sorted(whole.prompts.keys() - here.keys())
-    problems = []
-    for number, digest in enumerate(missing, start=1):
-        try:
-            save(fetch_prompt(store, digest, whole.prompts[digest]), _file(prompts, digest), folder)
-        except Unreachable:
-            raise
-        except (SharingError, PromptError) as error:
-            problems.append(str(error))
-        if progress:
-            progress(number, len(missing))
+    problems = list(fetch_prompts(store, whole, missing, folder, progress).values())
     for digest in here.keys() - whole.prompts.keys():
         prompt_files.remove(_file(prompts, digest), folder)
     return problems + _refresh_history(store, whole, folder)

@@ -1,14 +1,19 @@
 """Fetch prompts and records of transfers of a shared library, and believe none before its every byte is checked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
+from pathlib import Path
 
-from spot.errors import PromptError, SharingError
+from spot.errors import PromptError, SharingError, Unreachable
 from spot.library import history
 from spot.library.history import TransferRecord
-from spot.prompts.prompt import SoftPrompt, from_bytes
-from spot.remote.manifest import LARGEST_PROMPT, StoredFile, prompt_name, transfers_name
+from spot.prompts.prompt import SoftPrompt, from_bytes, save
+from spot.remote.manifest import LARGEST_PROMPT, Manifest, StoredFile, prompt_name, transfers_name
 from spot.remote.store import Store
+
+Progress = Callable[[int, int], None]  # from the prompts done and in all
+_AT_ONCE = 8  # files
 
 
 def fetch_prompt(store: Store, digest: str, files: Sequence[StoredFile]) -> SoftPrompt:
@@ -35,6 +40,50 @@ def fetch_prompt(store: Store, digest: str, files: Sequence[StoredFile]) -> Soft
     if prompt.digest != digest:
         raise PromptError(f"{place} holds the prompt {prompt.digest}; expected the one that its name says.")
     return prompt
+
+
+def fetch_prompts(
+    store: Store, whole: Manifest, digests: Sequence[str], folder: Path, progress: Progress | None = None
+) -> dict[str, str]:
+    """Bring prompts of a shared library into a folder, several at a time; each file is whole and checked, or not there.
+
+    Args:
+        store: where they lie.
+        whole: what the index says.
+        digests: of the prompts.
+        folder: of a library, ours.
+        progress: called with the number of prompts that were looked at and in all.
+
+    Returns:
+        Why prompts were left out, by digest.
+
+    Raises:
+        Unreachable: nothing answers.
+        StorageError: the disk is full.
+    """
+
+    def bring(digest: str) -> str | None:
+        try:
+            save(fetch_prompt(store, digest, whole.prompts[digest]), folder / prompt_name(digest), folder)
+        except Unreachable:
+            raise
+        except (SharingError, PromptError) as error:
+            return str(error)
+        return None
+
+    refused = {}
+    with ThreadPoolExecutor(_AT_ONCE) as executor:
+        futures = {executor.submit(bring, digest): digest for digest in digests}
+        try:
+            for number, future in enumerate(as_completed(futures), start=1):
+                if (reason := future.result()) is not None:
+                    refused[futures[future]] = reason
+                if progress:
+                    progress(number, len(digests))
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+    return dict(sorted(refused.items()))
 
 
 def fetch_transfers(store: Store, checksum: str, size: int) -> bytes:

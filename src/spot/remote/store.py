@@ -79,17 +79,17 @@ def failures(address: Address, deed: str) -> Iterator[None]:
     except Exception as error:
         chain = list(_chain(error))
         names = {kind.__name__ for link in chain for kind in type(link).__mro__}
-        status = next(filter(None, map(_status, chain)), None)
+        status, reason = next(((code, link) for link in chain if (code := _status(link))), (None, chain[-1]))
         if status in (401, 403) or names & _RIGHTLESS:
             raise SharingError(
-                f"{address}: no right to {deed} ({one_line(chain[-1])}). {_credentials(address)}"
+                f"{address}: no right to {deed} ({one_line(reason)}). {_credentials(address)}"
             ) from error
         if names & _SILENT or (status is not None and status >= 500) or status == 429:
             raise Unreachable(
-                f"{address} cannot be reached to {deed} ({one_line(chain[-1])}). Check the address and the network, "
+                f"{address} cannot be reached to {deed} ({one_line(reason)}). Check the address and the network, "
                 "and run the command again."
             ) from error
-        raise SharingError(f"{address}: cannot {deed} ({one_line(chain[-1])}). Check the address.") from error
+        raise SharingError(f"{address}: cannot {deed} ({one_line(reason)}). Check the address.") from error
 
 
 def too_large(address: Address, name: str, most_bytes: int) -> SharingError:

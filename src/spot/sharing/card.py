@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from spot.library.entries import Entry
-from spot.prompts.card import LICENCES, SCORES, mean_score, metadata, plain_text, score_text
+from spot.prompts.card import LICENCES, SCORES, mean_score, metadata, model_text, plain_text, score_text
 from spot.remote.address import Address
 from spot.rendering.tables import table_text
 from spot.tasks.registry import TABLE
@@ -41,10 +41,10 @@ def library_card(entries: Sequence[Entry], address: Address) -> bytes:
     ]
     recipe = next((entry.key_recipe for entry in entries if entry.key_recipe is not None), None)
     counted = "1 soft prompt" if len(entries) == 1 else f"{len(entries)} soft prompts"
-    task = plain_text(entries[0].task) if entries else "TASK"
+    digest = entries[0].digest if entries else "DIGEST"
     parts = [
         metadata(backbone.name if backbone else "", datasets),
-        f"# A library of soft prompts{f' for {plain_text(backbone.name)}' if backbone else ''}",
+        f"# A library of soft prompts{f' for {model_text(backbone.name)}' if backbone else ''}",
         f"{counted} for the frozen model {plain_text(str(backbone)) if backbone else 'of its first prompt'}, which is "
         "not here: a new task can start from the prompt of the task that it is most like."
         + (
@@ -65,7 +65,7 @@ def library_card(entries: Sequence[Entry], address: Address) -> bytes:
         f"spot transfer mine.toml --library {address}\n"
         f"spot library pull {address} --library my_library\n"
         "```",
-        f"`spot library show {task} --library {address}` tells all that a prompt says of itself. Files are safetensors "
-        "and JSON; nothing in them can run, and each is checked by its SHA-256 before it counts.",
+        f"`spot library show {digest} --library {address}` tells all that a prompt says of itself. Files are "
+        "safetensors and JSON; nothing in them can run, and each is checked by its SHA-256 before it counts.",
     ]
     return ("\n\n".join(part for part in parts if part) + "\n").encode()

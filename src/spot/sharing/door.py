@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -14,9 +14,9 @@ from spot.library.copies import copy_folder, local_copy, no_library
 from spot.library.entries import Entry, objections
 from spot.library.history import TransferRecord
 from spot.library.library import PACKAGED, Library, open_library
-from spot.library.shared import fetch_prompt, fetch_transfers, objection, record_key
+from spot.library.shared import Progress, fetch_prompt, fetch_prompts, fetch_transfers, objection, record_key
 from spot.prompts.card import README, may_replace
-from spot.prompts.prompt import save, to_bytes
+from spot.prompts.prompt import to_bytes
 from spot.remote.address import Address, is_address, parse
 from spot.remote.manifest import PROMPTS, Manifest, StoredFile, prompt_name, transfers_name
 from spot.remote.opening import open_store
@@ -26,7 +26,6 @@ from spot.sharing.card import library_card
 from spot.storage.files import cache_dir, lock
 from spot.storage.opening import exists
 
-Progress = Callable[[int, int], None]  # from the prompts done and in all
 _BATCH = 100  # prompts, and
 _BATCH_BYTES = 64_000_000  # bytes that are held and written together
 _ROUNDS = 8  # of another writer who was quicker
@@ -335,7 +334,7 @@ def _staging(address: Address) -> Iterator[Path]:
     Where the disk is full, it goes.
     """
     folder = cache_dir() / "incoming" / copy_folder(address).name
-    with lock(folder):
+    with lock(folder, waits=True):
         (folder / "prompts").mkdir(parents=True, exist_ok=True)
         try:
             yield folder
@@ -362,18 +361,7 @@ def _stage(
                 f"{store.address} has {len(missing)} prompts of {size:,} bytes that {target} lacks, and {free:,} bytes "
                 f"are free in {folder}. The library is as before. Free some disk space, and run the command again."
             )
-    refused = {}
-    for number, digest in enumerate(missing, start=1):
-        try:
-            prompt = fetch_prompt(store, digest, whole.prompts[digest])
-            save(prompt, staging / prompt_name(digest), staging)
-        except Unreachable:
-            raise
-        except (SharingError, PromptError) as error:
-            refused[digest] = str(error)
-        if progress:
-            progress(number, len(missing))
-    return refused
+    return fetch_prompts(store, whole, missing, staging, progress)
 
 
 def _library(library: Library | Path | str) -> Library:
