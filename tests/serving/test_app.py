@@ -290,6 +290,19 @@ def test_a_bad_request_is_told_why(path, value, status, code):
     assert engine.asked == []
 
 
+@pytest.mark.parametrize("part", [b"[]", b"{}", b'["]"]', b'{"a":"}"}', b'"\\\\",[]', b'"\\"",[]'])
+def test_a_body_of_too_many_lists_and_objects_is_refused_before_it_is_read(part):
+    body = b'{"model": "mood", "input": [' + b",".join([part] * 50_000) + b"]}"
+    reply = client_of().post("/v1/classify", body)
+    assert (reply.status, reply.error["code"]) == (413, "too_many_parts")
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, '{"a": [1]}' * 1500, '\\"[' * 3000])
+def test_what_texts_say_counts_as_no_lists_and_objects(text):
+    reply = client_of().post("/v1/classify", {"model": "mood", "input": [text] * 20})
+    assert reply.status == 200 and len(reply.json["data"]) == 20
+
+
 def test_a_body_of_20_mb_is_refused():
     reply = client_of().post("/v1/classify", b'{"model": "mood", "input": "' + b"a" * 20_000_000 + b'"}')
     assert (reply.status, reply.error["code"]) == (413, "body_too_large")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -73,6 +74,8 @@ except ImportError as error:
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _AT_ONCE = 50_000  # bytes of a body that is parsed on the event loop
+_MOST_PARTS = 50_000  # lists and objects of a body: a million of them take seconds to make and to check
+_TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCHEMAS = "#/components/schemas/{model}"
 _REQUESTS: tuple[type[BaseModel], ...] = (CompletionRequest, ChatRequest, ClassifyRequest)
 _STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -466,11 +469,23 @@ async def _read(kind: type[Asked], request: Request) -> Asked:
 
 def _parsed(kind: type[Asked], body: bytes) -> Asked:
     """A request of a kind from JSON."""
+    if len(body) > _AT_ONCE and (parts := _openings(body)) > _MOST_PARTS:
+        raise Refusal(
+            f"the body holds {parts:,} lists and objects; expected at most {_MOST_PARTS:,}. Send smaller requests.",
+            413,
+            "too_many_parts",
+        )
     try:
         value = read_object(body, "the body", most_bytes=len(body))
     except StorageError as error:
         raise Refusal(str(error), 400, "invalid_json") from error
     return read_request(kind, value)
+
+
+def _openings(body: bytes) -> int:
+    """How many lists and objects JSON holds; what its texts say does not count."""
+    plain = _TEXTS.sub(b"", body)
+    return plain.count(b"[") + plain.count(b"{")
 
 
 async def _plain_refusal(request: Request, error: Exception) -> Response:
