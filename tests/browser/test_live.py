@@ -139,8 +139,9 @@ def test_a_study_that_goes_on_updates_itself(page, server):
     expect(page.get_by_text("No transfers are known here.")).to_be_visible()
     table = {"columns": ["start", "step"], "rows": [["plain tuning", 4]]}
     transfer = {"name": "out", "target": "toy", "table": table, "charts": [], "problems": [], "running": True}
-    server.value = {**server.value, "transfers": [transfer], "stamp": "another"}
-    expect(page.get_by_role("heading", name="To toy")).to_be_visible(timeout=15_000)
+    server.value = {**server.value, "transfers": [transfer], "problems": ["a study has gone"], "stamp": "another"}
+    expect(page.get_by_role("heading", name="To toy")).to_be_visible()
+    expect(page.get_by_text("a study has gone")).to_be_visible()
     expect(page.locator("#status")).to_contain_text("Updated")
 
 

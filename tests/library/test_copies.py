@@ -19,6 +19,7 @@ from spot.remote.opening import open_store
 from spot.sharing.door import push_library
 from tests.support.prompts import library_prompt
 from tests.support.shared_places import on_hub
+from tests.support.small_studies import plan_small_study, write_tasks
 
 
 @pytest.fixture
@@ -149,6 +150,9 @@ def test_no_file_can_have_an_address_fetched(name: str, tmp_path: Path, monkeypa
     Library(tmp_path / "library").verify()
     with pytest.raises(package.SpotError):
         resolve(name)
+    write_tasks(tmp_path)
+    with pytest.raises(package.SpotError, match=re.escape(name)):
+        plan_small_study(tmp_path, f'sources=["{name}"]')
     assert asked == []
 
 

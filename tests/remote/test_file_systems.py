@@ -4,6 +4,7 @@ import functools
 import http.server
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,10 @@ class Files(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name = self.path.rpartition("/")[2]
-        if name in ("403", "500"):
+        if name == "silent":
+            time.sleep(1)
+            self.close_connection = True
+        elif name in ("403", "500"):
             self.send_error(int(name))
         elif name == "endless":
             self.send_response(200)
@@ -120,10 +124,14 @@ def test_a_web_server_is_read_and_never_written(web: str, tmp_path: Path):
     [
         ("403", SharingError, "no right to read 403"),
         ("500", Unreachable, "cannot be reached"),
+        ("silent", Unreachable, "cannot be reached"),
         ("endless", SharingError, "holds more than the 1,000 bytes"),
     ],
 )
-def test_answers_of_a_web_server_are_said(web: str, name: str, kind: type[Exception], named: str):
+def test_answers_of_a_web_server_are_said(
+    web: str, name: str, kind: type[Exception], named: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("spot.remote.file_systems._PATIENCE", 0.3)
     with pytest.raises(kind, match=named):
         open_store(f"{web}/team").read(name, 1000)
 

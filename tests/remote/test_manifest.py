@@ -83,7 +83,12 @@ def test_an_index_with_a_wrong_field_is_refused(change: dict[str, object]):
 
 
 def test_the_largest_library_has_an_index_that_can_be_read():
-    prompts = {f"{number:016x}": (StoredFile(f"{number:064x}", 999_999_999),) for number in range(MOST_PROMPTS)}
-    names = tuple(f"{number:064x}" for number in range(MOST_PARTS))
-    whole = index_bytes(Manifest(prompts, {name: LARGEST_TRANSFERS for name in names}, names))
-    assert len(whole) <= MOST_BYTES
+    def size(prompts: int, parts: int) -> int:
+        names = tuple(f"{number:064x}" for number in range(parts))
+        files = {f"{number:016x}": (StoredFile("0" * 64, 999_999_999),) for number in range(prompts)}
+        return len(index_bytes(Manifest(files, dict.fromkeys(names, LARGEST_TRANSFERS), names)))
+
+    base = size(10, 10)  # every entry has one length, so that the size of any number of them follows
+    a_prompt, a_part = (size(110, 10) - base) / 100, (size(10, 110) - base) / 100
+    assert size(500, 300) == base + 490 * a_prompt + 290 * a_part
+    assert base + MOST_PROMPTS * a_prompt + MOST_PARTS * a_part < MOST_BYTES

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spot.errors import MissingExtra, SharingError, Unreachable
+from spot.errors import MissingExtra, SharingError, StorageError, Unreachable
 from spot.remote.address import parse
 from spot.remote.store import failures, one_line, package, too_large
 
@@ -55,6 +55,16 @@ def test_each_kind_of_failure_has_its_words(error: Exception, kind: type[Excepti
     with pytest.raises(kind, match=named) as refusal, failures(ADDRESS, "read x"):
         raise error
     assert type(refusal.value) is kind and "\n" not in str(refusal.value)
+
+
+def test_a_full_disk_is_no_failure_of_the_store():
+    with (
+        pytest.raises(StorageError, match=r"s3://bucket/x: cannot read x: the disk is full"),
+        failures(ADDRESS, "read x"),
+    ):
+        raise chained(RuntimeError("outer"), OSError(28, "No space left on device"))
+    with pytest.raises(MemoryError), failures(ADDRESS, "read x"):
+        raise MemoryError
 
 
 def test_a_missing_file_is_left_to_who_asked():

@@ -7,12 +7,15 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spot.errors import ConfigError, PromptError
 from spot.models.backbone import Backbone
@@ -489,3 +492,82 @@ def test_labels_and_likeliest_tokens_take_turns():
 
     ask(engine, work)
     assert len(kinds) == 12 and all(len(together) == 1 for together in kinds)
+
+
+# --- parts
+
+
+@given(
+    following=st.dictionaries(
+        st.lists(st.integers(0, 5), max_size=3).map(tuple), st.sets(st.integers(0, 40), min_size=1), min_size=1
+    ),
+    most=st.integers(1, 12),
+)
+def test_every_token_is_asked_for_behind_its_beginning(following, most: int):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_IDS", most)
+        groups = list(module._grouped(following))
+    asked: dict[tuple[int, ...], set[int]] = {}
+    for beginnings, tokens in groups:
+        assert 0 < len(tokens) <= most and len(set(beginnings)) == len(beginnings)
+        for behind in beginnings:
+            asked.setdefault(behind, set()).update(tokens)
+    assert asked.keys() == following.keys()
+    assert all(following[behind] <= asked[behind] for behind in following)
+
+
+@given(text=st.text(alphabet="a\nb\r é:"), cuts=st.lists(st.integers(0, 40)))
+def test_lines_are_whole_wherever_a_stream_is_cut(text: str, cuts: list[int]):
+    content = text.encode() + b"\n"
+    places = sorted({0, len(content), *(min(cut, len(content)) for cut in cuts)})
+    parts = [content[start:end] for start, end in pairwise(places)]
+
+    async def pieces():
+        for part in parts:
+            yield part
+
+    async def read() -> list[str]:
+        return [line async for line in module._lines(httpx2.Response(200, content=pieces()))]
+
+    assert asyncio.run(read()) == [line.rstrip("\r") for line in f"{text}\n".split("\n")[:-1]]
+
+
+def test_a_line_or_an_answer_without_an_end_is_refused(monkeypatch):
+    monkeypatch.setattr(module, "MOST_ANSWER", 1000)
+    served = served_by(FRONT)
+    for body in (b"data: " + b"x" * 2000, b"{" + b" " * 2000):
+        server = TinyVllm(
+            MODEL, lambda number, due, body=body: httpx2.Response(200, content=body) if number >= 2 else due
+        )
+        engine = engine_of(server)
+        is_stream = body.startswith(b"data")
+        work = (
+            tokens_of(engine, served, Sampling(max_tokens=2)) if is_stream else engine.classify(served, rows_of(served))
+        )
+        with pytest.raises(Refusal, match="more than 1,000 bytes"):
+            ask(engine, lambda work=work: work)
+
+
+@pytest.mark.parametrize("leaver", [0, 1, 2])
+def test_turns_go_on_when_one_that_waits_leaves(leaver: int):
+    async def run() -> None:
+        turns = module._Turns()
+        await turns.enter("a")
+        done: list[int] = []
+
+        async def work(number: int, kind: str) -> None:
+            await turns.enter(kind)
+            done.append(number)
+            turns.leave()
+
+        tasks = [asyncio.ensure_future(work(number, kind)) for number, kind in enumerate("bab")]
+        await asyncio.sleep(0)
+        assert done == []  # also the one of the kind that runs: those before it wait longer
+        tasks[leaver].cancel()
+        await asyncio.sleep(0)
+        turns.leave()
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+        assert sorted(done) == [number for number in range(3) if number != leaver]
+        await asyncio.wait_for(turns.enter("c"), 5)
+
+    asyncio.run(run())

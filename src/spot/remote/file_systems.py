@@ -8,6 +8,7 @@ from spot.remote.address import Address
 from spot.remote.store import failures, package, too_large
 
 _PART = 2**20  # bytes that are read at a time
+_PATIENCE = 30.0  # seconds for a web server to say something; s3fs and gcsfs have their own
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "https": "aiohttp", "http": "aiohttp"}
 _INSTALL = {"gs": "pip install gcsfs"}
 
@@ -82,9 +83,14 @@ def file_system_store(address: Address) -> FileSystemStore:
         MissingExtra: a package is not installed.
     """
     fsspec = package("fsspec", address)
+    is_web = address.scheme in ("https", "http")
+    options: dict[str, Any] = {}
     if needed := _PACKAGES.get(address.scheme):
-        package(needed, address, *filter(None, (_INSTALL.get(address.scheme),)))
+        module = package(needed, address, *filter(None, (_INSTALL.get(address.scheme),)))
+        if is_web:
+            patience = module.ClientTimeout(total=None, sock_connect=_PATIENCE, sock_read=_PATIENCE)
+            options = {"client_kwargs": {"timeout": patience}}
     with failures(address, "begin"):
         # What an object that was made before has listed is not asked: others write there.
-        file_system = fsspec.filesystem(address.scheme, skip_instance_cache=True, use_listings_cache=False)
-    return FileSystemStore(address, file_system, writable=address.scheme not in ("https", "http"))
+        file_system = fsspec.filesystem(address.scheme, skip_instance_cache=True, use_listings_cache=False, **options)
+    return FileSystemStore(address, file_system, writable=not is_web)

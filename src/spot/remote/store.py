@@ -1,13 +1,14 @@
 """What a place must be able to do to hold a shared library, and how its failures are said."""
 
 import contextlib
+import errno
 import importlib
 import re
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Protocol
 
-from spot.errors import MissingExtra, SharingError, SpotError, Unreachable
+from spot.errors import MissingExtra, SharingError, SpotError, StorageError, Unreachable
 from spot.remote.address import Address
 
 # Classes of several packages, by name, because none of these packages need be here.
@@ -69,15 +70,21 @@ def failures(address: Address, deed: str) -> Iterator[None]:
 
     Raises:
         Unreachable: nothing answers.
+        StorageError: the disk of this machine is full.
         SharingError: anything else.
-        FileNotFoundError: passed on.
+        FileNotFoundError, MemoryError: passed on.
     """
     try:
         yield
-    except (SpotError, FileNotFoundError, Raced):
+    except (SpotError, FileNotFoundError, MemoryError, Raced):
         raise
     except Exception as error:
         chain = list(_chain(error))
+        if any(isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT) for link in chain):
+            raise StorageError(
+                f"{address}: cannot {deed}: the disk is full. Free some disk space, also where temporary files go, and "
+                "run the command again."
+            ) from error
         names = {kind.__name__ for link in chain for kind in type(link).__mro__}
         status, reason = next(((code, link) for link in chain if (code := _status(link))), (None, chain[-1]))
         if status in (401, 403) or names & _RIGHTLESS:

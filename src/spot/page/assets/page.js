@@ -429,7 +429,7 @@
   // --- transfers and studies
 
   function transfersPanel(panel) {
-    panel.append(make("h2", {}, "Transfers"));
+    panel.append(make("h2", {}, "Transfers"), ...problems());
     if (data.library.history) panel.append(chart(data.library.history));
     for (const transfer of data.transfers) {
       panel.append(make("h2", {}, transfer.target ? `To ${transfer.target}` : transfer.name));
@@ -441,7 +441,10 @@
     if (!data.library.history && !data.transfers.length) panel.append(make("p", {}, "No transfers are known here."));
   }
 
+  const problems = () => data.problems.map((problem) => make("p", { class: "error" }, problem));
+
   function studiesPanel(panel) {
+    panel.append(...problems());
     for (const [number, study] of data.studies.entries()) {
       panel.append(make("h2", {}, `Study ${study.name}`), make("p", {}, study.verdict));
       if (study.all) {
