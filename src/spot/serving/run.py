@@ -18,6 +18,7 @@ from spot.errors import ConfigError, StorageError
 from spot.library.library import open_library
 from spot.serving.app import create_app
 from spot.serving.extra import missing_extra
+from spot.serving.guard import is_local
 from spot.serving.requests import Catalogue, Engine
 from spot.serving.settings import ServeSettings
 from spot.storage.opening import cannot_read, open_regular
@@ -54,7 +55,8 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
     token = read_token(settings.token_file) if settings.token_file is not None else ""
     with _bound(settings) as listener:
         address = listener.getsockname()
-        if not token and not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        is_here = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+        if not token and not (is_here and is_local(settings.host)):
             raise ConfigError(
                 f"host is {settings.host!r}, which others may reach, and there is no token: anyone could use this "
                 "server. Give --token-file FILE, or the host 127.0.0.1."
