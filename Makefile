@@ -52,7 +52,7 @@ test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and res
 
 test-browser: $(DEVELOPMENT)  ## the page in Debian's Chromium: axe, keyboard, phone width (apt-get install chromium)
 	@echo "browser tests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m browser tests/browser
 
 lint: $(DEVELOPMENT)  ## ruff, its format, the import layers, and types
 	@$(BIN)/ruff check

@@ -139,8 +139,9 @@ def test_a_study_that_goes_on_updates_itself(page, server):
     expect(page.get_by_text("No transfers are known here.")).to_be_visible()
     table = {"columns": ["start", "step"], "rows": [["plain tuning", 4]]}
     transfer = {"name": "out", "target": "toy", "table": table, "charts": [], "problems": [], "running": True}
-    server.value = {**server.value, "transfers": [transfer], "stamp": "another"}
-    expect(page.get_by_role("heading", name="To toy")).to_be_visible(timeout=15_000)
+    server.value = {**server.value, "transfers": [transfer], "problems": ["a study has gone"], "stamp": "another"}
+    expect(page.get_by_role("heading", name="To toy")).to_be_visible()
+    expect(page.get_by_text("a study has gone")).to_be_visible()
     expect(page.locator("#status")).to_contain_text("Updated")
 
 
@@ -153,6 +154,8 @@ def test_a_token_is_asked_for_and_kept_in_memory_alone(browser, server):
     page = context.new_page()
     page.route("**/*", server)
     page.goto(f"{ORIGIN}/#try")
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert [entry["id"] for entry in Axe().run(page).response["violations"] if entry["impact"] != "minor"] == []
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Go on").click()
     expect(page.locator(".error")).to_have_text("no such token")

@@ -43,3 +43,39 @@ def test_export_and_import_keep_every_bit(spot: Spot, tuned_tasks: TunedTasks, t
         found = spot("import", source, *tuned_tasks.model, "--task", "mood", "--out", out, "--json").json
         assert (found["path"], found["task"], found["length"]) == (str(out), "mood", 3)
         assert np.array_equal(load(out).value, prompt.value)
+
+
+def test_prompts_are_baked_into_a_copy_of_their_model(spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path):
+    out = tmp_path / "baked"
+    prompts = [tuned_tasks.run("mood"), tuned_tasks.run("answer")]
+    value = spot("export", *prompts, "--to", "checkpoint", "--out", out, *tuned_tasks.model, "--json").json
+    assert (value["format"], value["path"]) == ("checkpoint", str(out))
+    assert [entry["token"] for entry in value["prompts"]] == ["<|spot:mood|>", "<|spot:answer|>"]
+    assert [entry["request"] for entry in value["prompts"]] == [
+        f"<|spot:{task}|>sentence: {{text}}\nAnswer:" for task in ("mood", "answer")
+    ]
+    shown = spot("export", *prompts, "--to", "checkpoint", "--out", tmp_path / "again", *tuned_tasks.model)
+    assert shown.code == 0 and "<|spot:answer|>  answer, 3 ids from" in shown.out
+
+
+def test_a_prompt_is_written_for_vllm(spot: Spot, tuned_tasks: TunedTasks, tmp_path: Path):
+    out = tmp_path / "vllm"
+    value = spot("export", tuned_tasks.run(), "--to", "vllm", "--out", out, *tuned_tasks.model, "--json").json
+    assert value["path"] == str(out)
+    names = ["README.md", "chat_template.jinja", "prompt.b64", "prompt.pt", "request.json", "serve.sh"]
+    assert sorted(path.name for path in out.iterdir()) == names
+
+
+def test_what_cannot_be_exported_is_refused(spot: Spot, tuned_tasks: TunedTasks, tiny_folder, tmp_path: Path):
+    run, other = tuned_tasks.run("mood"), tuned_tasks.run("answer")
+    for kind in ("peft", "numpy", "vllm"):
+        words = ("export", run, other, "--to", kind, "--out", tmp_path / "out", *tuned_tasks.model)
+        refused(spot(*words), "2 prompts are given", "--to checkpoint")
+    words = ("export", run, run, "--to", "checkpoint", "--out", tmp_path / "out", *tuned_tasks.model)
+    refused(spot(*words), "2 prompts belong to the task 'mood'")
+    for kind in ("checkpoint", "vllm"):
+        words = ("export", run, "--to", kind, "--out", tmp_path / "out", "--backbone", tiny_folder("gpt2"))
+        refused(spot(*words), "belongs to the backbone tiny-llama")
+        words = ("export", run, "--to", kind, "--out", tuned_tasks.folder, *tuned_tasks.model)
+        refused(spot(*words), "holds other things")
+    assert not (tmp_path / "out").exists()

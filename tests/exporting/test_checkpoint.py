@@ -12,6 +12,7 @@ from spot.collator import collator_of_reading
 from spot.errors import BackboneError, PromptError, StorageError
 from spot.exporting import Baked, export_checkpoint
 from spot.models.backbone import Backbone
+from spot.models.loading import Architecture
 from spot.prompts.prompt import SoftPrompt, reading_of
 from spot.tasks.task import Example
 from tests.support.baked_models import READING, TEXT, prompts_for
@@ -169,6 +170,27 @@ def test_what_cannot_be_baked_is_refused_and_nothing_is_left(tiny_folder, tmp_pa
     (tmp_path / "full" / "mine").touch()
     with pytest.raises(StorageError, match=r"holds other things \(mine\)"):
         export_checkpoint(prompts, tmp_path / "full", backbone=str(folder))
+
+
+def test_a_model_that_is_quantised_is_refused_before_it_is_loaded(tiny_folder, tmp_path: Path, monkeypatch):
+    folder = tiny_folder("llama")
+    prompts = prompts_for(folder, {"mood": 5})
+    monkeypatch.setattr(Architecture, "is_quantised", property(lambda _: True))
+    monkeypatch.setattr(Backbone, "load", None)
+    with pytest.raises(BackboneError, match="is quantised by"):
+        export_checkpoint(prompts, tmp_path / "out", backbone=str(folder))
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tiny_folder, tmp_path: Path, monkeypatch):
+    folder = tiny_folder("llama")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        export_checkpoint(prompts_for(folder, {"mood": 5}), tmp_path / "out", backbone=str(folder))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,19 @@ def test_runs_without_a_curve_are_not_drawn():
     assert len(check(charts.transfer_curves(TransferView(name="x", target="t", runs=(run, begun)))).data) == 1
 
 
+def test_more_tasks_than_can_be_drawn_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(charts, "MOST_CELLS", 2)
+    view = view_library(filled(tmp_path, prompts("a", "b", "c")))
+    chart = charts.similarity_cells(view.groups[0], {prompt.digest: prompt for prompt in view.prompts})
+    assert len(check(chart).data) == 1 and "The first 2 of 3." in chart["text"]
+
+
+def test_many_columns_have_no_names_below():
+    gains = {("s", f"t{number}"): float(number) for number in range(charts.MANY + 1)}
+    figure = check(charts.gain_cells(gains, "Gains", "Some.", "points"))
+    assert figure.layout.xaxis.ticktext == () and len(figure.layout.yaxis.ticktext) == 1
+
+
 def test_equal_tasks_are_drawn(tmp_path):
     [first] = prompts("a")
     twins = [first, *prompts("b")]

@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from spot.library.history import TransferRecord
 from spot.library.library import open_library
+from spot.page import data
 from spot.page.data import KINDS, OWN_KIND, fields_of, kind_of, plane, task_tree, view_library
 from spot.prompts.prompt import header
 from spot.reading import Reading
@@ -87,6 +88,12 @@ def test_a_prompt_whose_key_is_its_start_is_left_out_and_said(tmp_path):
     [group] = view_library(filled(tmp_path, [*good, still])).groups
     assert set(group.digests) == {prompt.digest for prompt in good}
     assert "equals its start" in group.left_out[still.digest]
+
+
+def test_prompts_beyond_what_can_be_compared_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "MOST_COMPARED", 2)
+    [group] = view_library(filled(tmp_path, prompts("a", "b", "c"))).groups
+    assert (len(group.digests), group.passed_over) == (2, 1)
 
 
 def test_a_damaged_history_is_said_and_the_prompts_are_shown(tmp_path):

@@ -209,6 +209,15 @@ def test_what_was_named_and_is_not_there_is_refused(sources, tmp_path):
         page_html(filled(tmp_path / "library", []), sources=sources)
 
 
+def test_a_server_shows_the_rest_where_something_has_gone(tmp_path):
+    sources = Sources((tmp_path / "no study",), (tmp_path / "no transfer", tmp_path / "transfer"))
+    write_run(tmp_path / "transfer" / "plain-vocabulary", [[(0, 40.0)]])
+    value = page_value(filled(tmp_path / "library", prompts("a")), sources, patient=True)
+    assert len(value["transfers"]) == len(value["library"]["prompts"]) == 1 and value["studies"] == []
+    study, transfer = value["problems"]
+    assert "no study" in study and "no transfer" in transfer
+
+
 def test_the_live_page_takes_all_from_its_own_server():
     html = page_html(open_library("packaged"), live=True, with_data=False)
     outline = Outline(html)

@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 
 from spot.errors import PromptError
+from spot.evaluation.door import predict
 from spot.evaluation.predictions import Prediction
+from spot.prompts.prompt import load
 from spot.serving.app import create_app
+from spot.serving.catalogue import LibraryCatalogue
 from spot.serving.completions import encoded, examples_of
+from spot.serving.local import LocalEngine
 from spot.serving.requests import Refusal
 from spot.serving.settings import ServeSettings
 from tests.support.serving import LOCAL, Client, FakeCatalogue, FakeEngine, client_of, label_of, served_models
+from tests.support.tiny_libraries import TEXTS, rows_of_task, tiny_backbone, tiny_library
 
 ROW = {"model": "mood", "input": "fine"}
 TEXT = {"model": "base", "prompt": "abc"}
@@ -107,6 +112,14 @@ def test_a_stream_of_the_official_client_is_the_whole_answer(stops):
     assert all(part.usage is None for part in parts)
     assert len({part.id for part in stream}) == 1
     assert engine.running == 0
+
+
+def test_a_stream_is_cut_into_lines_nowhere_but_between_its_events():
+    text = "a\u2028b\x85c\x0bd\ne\r\n\nf"
+    reply = client_of(FakeEngine(text=text)).post("/v1/completions", {**TEXT, "stream": True})
+    lines = reply.body.decode().splitlines()
+    assert all(line.startswith("data: ") or not line for line in lines)
+    assert "".join(event["choices"][0]["text"] for event in reply.events[:-1]) == text
 
 
 def test_the_official_client_chats():
@@ -277,6 +290,19 @@ def test_a_bad_request_is_told_why(path, value, status, code):
     assert engine.asked == []
 
 
+@pytest.mark.parametrize("part", [b"[]", b"{}", b'["]"]', b'{"a":"}"}', b'"\\\\",[]', b'"\\"",[]'])
+def test_a_body_of_too_many_lists_and_objects_is_refused_before_it_is_read(part):
+    body = b'{"model": "mood", "input": [' + b",".join([part] * 50_000) + b"]}"
+    reply = client_of().post("/v1/classify", body)
+    assert (reply.status, reply.error["code"]) == (413, "too_many_parts")
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, '{"a": [1]}' * 1500, '\\"[' * 3000])
+def test_what_texts_say_counts_as_no_lists_and_objects(text):
+    reply = client_of().post("/v1/classify", {"model": "mood", "input": [text] * 20})
+    assert reply.status == 200 and len(reply.json["data"]) == 20
+
+
 def test_a_body_of_20_mb_is_refused():
     reply = client_of().post("/v1/classify", b'{"model": "mood", "input": "' + b"a" * 20_000_000 + b'"}')
     assert (reply.status, reply.error["code"]) == (413, "body_too_large")
@@ -432,6 +458,49 @@ def test_the_engine_ends_with_the_application():
 def test_no_application_that_others_reach_goes_without_a_token(host):
     with pytest.raises(Refusal, match="--token-file"):
         create_app(FakeCatalogue(), FakeEngine(), ServeSettings(host=host))
+
+
+# With a real model.
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_answers_over_http_are_those_of_predict(tiny, tmp_path, family):
+    library = tiny_library(tmp_path, family)
+    backbone = tiny_backbone(tiny, family)
+    catalogue = LibraryCatalogue(library, backbone, 60.0, 64)
+    tasks = ("reviews", "topics", "pairs")
+
+    async def run():
+        engine = LocalEngine(tiny_backbone(tiny, family), ServeSettings())
+        client = Client(create_app(catalogue, engine, ServeSettings()))
+
+        async def post(path, value):
+            reply = await client.send("POST", path, [json.dumps(value).encode()])
+            assert reply.status == 200, reply.body
+            return reply
+
+        text = {"model": "open", "prompt": list(TEXTS)}
+        replies = await asyncio.gather(
+            *(post("/v1/classify", {"model": task, "input": rows_of_task(task)}) for task in tasks),
+            post("/v1/completions", text),
+            post("/v1/completions", {**text, "stream": True}),
+        )
+        await engine.close()
+        return replies
+
+    *classified, whole, stream = asyncio.run(run())
+    catalogue.close()
+    prompts = {entry.task: load(entry.path) for entry in library.entries()}
+    for task, reply in zip(tasks, classified, strict=True):
+        predictions = predict(prompts[task], backbone, rows_of_task(task))
+        assert [entry["label"] for entry in reply.json["data"]] == [row.text for row in predictions]
+        for entry, row in zip(reply.json["data"], predictions, strict=True):
+            assert entry["probabilities"] == pytest.approx(row.probabilities, abs=1e-4)
+    texts = [choice["text"] for choice in whole.json["choices"]]
+    answers = [row.text for row in predict(prompts["open"], backbone, rows_of_task("open"))]
+    assert [text.strip() for text in texts] == answers
+    parts = [event["choices"][0] for event in stream.events[:-1]]
+    assert ["".join(part["text"] for part in parts if part["index"] == row) for row in range(len(texts))] == texts
 
 
 # The description of the API, and what follows it.

@@ -9,12 +9,16 @@ from transformers import PreTrainedTokenizerFast
 
 from spot.reading import Reading
 from spot.serving.completions import (
+    CHUNK,
+    CHUNK_LETTERS,
     LEAST_LOGPROB,
     LEAST_TEMPERATURE,
+    WINDOW,
     Detokeniser,
     StopSearch,
     chat_logprobs,
     chat_text,
+    chunks_of,
     completion_logprobs,
     decoded,
     encoded,
@@ -28,6 +32,7 @@ from spot.serving.completions import (
     stops_of,
     together,
     whole,
+    whole_inputs,
 )
 from spot.serving.requests import Refusal, Sampling, Token
 from spot.serving.wire import ChatRequest, CompletionRequest, read_request
@@ -62,8 +67,8 @@ TOKENIZERS = {
 MODELS = {model.name: model for model in FakeCatalogue().models}
 
 
-def streamed(tokenizer, ids):
-    detokeniser = Detokeniser(tokenizer)
+def streamed(tokenizer, ids, window=WINDOW):
+    detokeniser = Detokeniser(tokenizer, window)
     return [*(detokeniser.add(token) for token in ids), detokeniser.finish()]
 
 
@@ -72,8 +77,10 @@ def streamed(tokenizer, ids):
 @settings(max_examples=60, derandomize=True)
 def test_the_pieces_of_a_stream_are_the_whole_text(name, data):
     tokenizer = TOKENIZERS[name]
-    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=30))
+    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=60))
     assert "".join(streamed(tokenizer, ids)) == decoded(tokenizer, ids)
+    for window in (1, 9, 14):
+        assert "".join(streamed(tokenizer, ids, window)) == decoded(tokenizer, ids)
 
 
 @given(st.text(max_size=20))
@@ -299,6 +306,22 @@ def test_a_text_is_the_only_field_or_the_whole_input(reading, inputs, is_field):
     assert reads_one_field(reading) is is_field
     [example] = prompts_of("a", reading)
     assert example.inputs.endswith(inputs.removeprefix("sst2 "))
+
+
+@given(st.lists(st.integers(0, CHUNK_LETTERS), max_size=8), st.integers(0, 200))
+@settings(max_examples=100, derandomize=True)
+def test_rows_are_encoded_in_parts_that_leave_others_their_turn(sizes, short):
+    examples = whole_inputs(["a" * size for size in sizes] + ["a"] * short)
+    parts = list(chunks_of(examples))
+    assert [example for part in parts for example in part] == examples
+    assert all(part and len(part) <= CHUNK for part in parts)
+    assert all(sum(len(example.inputs) for example in part) <= CHUNK_LETTERS for part in parts)
+
+
+def test_a_text_that_would_hold_up_all_others_is_refused():
+    with pytest.raises(Refusal, match="text 2 has 100,001 characters") as refused:
+        list(chunks_of(whole_inputs(["a", "a" * (CHUNK_LETTERS + 1)])))
+    assert (refused.value.status, refused.value.code) == (413, "text_too_long")
 
 
 def chat(*turns, model="talk"):

@@ -1,12 +1,15 @@
+import ast
 import asyncio
 import gzip
 import json
 import logging
 import re
 import time
+from pathlib import Path
 
 import pytest
 
+from spot import serving
 from spot.errors import PromptError, TaskError
 from spot.serving.guard import HEADERS, Guard, is_local, refusal_of
 from spot.serving.metrics import metrics_of
@@ -142,6 +145,28 @@ def test_a_client_that_leaves_frees_its_place(path):
         assert state == {}
     assert value_of(app.metrics, "spot_requests_total", route="unknown", status="499") == 1
     assert app.held == 0
+
+
+def test_a_client_that_has_its_whole_answer_has_not_left():
+    async def tidies_up(scope, receive, send):
+        await echo(scope, receive, send)
+        await asyncio.sleep(0.02)
+        state["tidied"] = True
+
+    async def run():
+        answered = asyncio.Event()
+
+        async def taken(_):
+            answered.set()
+
+        client = Client(app)
+        return await client.send("POST", "/", [b"{}"], leaves=answered.wait, takes=taken)
+
+    state = {}
+    app = guard(tidies_up)
+    reply = asyncio.run(run())
+    assert reply.is_whole and state == {"tidied": True}
+    assert value_of(app.metrics, "spot_requests_total", route="unknown", status="200") == 1
 
 
 def test_every_response_has_the_headers_of_a_careful_server():
@@ -382,3 +407,32 @@ def test_addresses_of_this_machine(host):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "example.org", "localhost.example.org"])
 def test_addresses_that_others_reach(host):
     assert not is_local(host)
+
+
+def codes_in_the_source():
+    """Every word that a refusal is called by, from the calls that make one."""
+    calls = [
+        (path.name, node)
+        for path in Path(serving.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refusal"
+    ]
+    arguments = [
+        (name, [*node.args[2:3], *(word.value for word in node.keywords if word.arg == "code")]) for name, node in calls
+    ]
+    return {value.value for _, values in arguments for value in values if isinstance(value, ast.Constant)}
+
+
+def test_the_page_for_operators_names_every_code():
+    page = Path(__file__).resolve().parents[2] / "docs" / "serving.md"
+    table = page.read_text(encoding="utf-8").partition("## What a client sees")[2].partition("## Limits")[0]
+    told = {
+        code
+        for line in table.splitlines()
+        if line.startswith("| ")
+        for code in re.findall(r"`(\w+)`", line.split("|")[2])
+    }
+    codes = codes_in_the_source() | {"unknown_path", "bad_method"}
+    codes -= {"no_token"}  # of a server that does not start
+    assert codes - told == set()
+    assert told - codes - {"code"} == set()

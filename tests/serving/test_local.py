@@ -13,7 +13,7 @@ from spot.models.backbone import Backbone
 from spot.serving import local
 from spot.serving.catalogue import LibraryCatalogue
 from spot.serving.local import LocalEngine, drawn
-from spot.serving.requests import Refusal, Sampling
+from spot.serving.requests import Load, Refusal, Sampling
 from spot.serving.settings import ServeSettings
 from spot.tasks.inputs import inputs_of
 from spot.tasks.task import Example
@@ -148,6 +148,16 @@ def test_a_seed_gives_the_same_tokens_alone_and_beside_others(tiny, world, famil
     together, alone = run(tiny, family, use)
     ids = [[[token.id for token in tokens] for tokens in outcome] for outcome in (together, alone)]
     assert ids[0] == ids[1]
+
+
+def test_it_is_ready_when_the_model_has_read_a_first_row(tiny, family):
+    async def use(engine):
+        assert engine.load == Load()
+        while not engine.is_ready:
+            await asyncio.sleep(0.01)
+        return engine.load
+
+    assert run(tiny, family, use) == Load()
 
 
 @pytest.mark.parametrize("family", ["llama"], indirect=True)

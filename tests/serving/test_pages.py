@@ -6,10 +6,17 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from spot.errors import StudyError
 from spot.page.page import ASSETS, Sources, asset, page_value, progress_value
 from spot.prompts.prompt import save
+from spot.serving import pages
+from spot.serving.app import create_app
 from spot.serving.pages import OPEN_PAGES, add_pages
+from spot.serving.settings import ServeSettings
 from tests.support.pages import HOSTILE, filled, prompts, write_run
+from tests.support.serving import LOCAL, Client, FakeCatalogue, FakeEngine
+
+TOKEN = "a-token-for-the-tests-of-the-page"
 
 
 @pytest.fixture
@@ -68,5 +75,28 @@ def test_what_comes_and_goes_is_seen(client, library):
     assert len(digests[0] & digests[1]) == 2 and new.digest in digests[1] - digests[0]
 
 
+def test_all_who_look_share_a_look_for_a_moment(client, tmp_path, monkeypatch):
+    first = client.get("/page/progress.json").json()
+    write_run(tmp_path / "transfer" / "spot-0-ab", [[(0, 41.0)]])
+    assert client.get("/page/progress.json").json() == first
+    monkeypatch.setattr(pages, "FRESH", -1.0)
+    assert client.get("/page/progress.json").json()["stamp"] != first["stamp"]
+
+
 def test_the_page_is_no_part_of_the_interface(client):
     assert client.get("/openapi.json").json()["paths"] == {}
+
+
+def test_behind_a_token_the_frame_is_for_everyone_and_the_data_are_not(library):
+    client = Client(create_app(FakeCatalogue(), FakeEngine(), ServeSettings(), token=TOKEN, library=library))
+    for path in OPEN_PAGES:
+        assert client.get(path).status == 200
+    bearer = [*LOCAL, ("authorization", f"Bearer {TOKEN}")]
+    for path in ("/page/data.json", "/page/progress.json"):
+        assert client.get(path).status == 401
+        assert client.get(path, headers=bearer).status == 200
+
+
+def test_a_study_that_is_not_there_is_refused_before_anybody_looks(library, tmp_path):
+    with pytest.raises(StudyError, match="nothing"):
+        add_pages(FastAPI(), library, Sources(studies=(tmp_path / "nothing",)))

@@ -1,21 +1,19 @@
-import http.client
 import json
 import logging
 import os
-import queue
 import re
 import signal
 import socket
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 
 import pytest
 
 from spot.errors import ConfigError, StorageError
 from spot.serving.run import LEAST_TOKEN, MOST_TOKEN, read_token, serve, url_of
 from spot.serving.settings import ServeSettings
+from tests.support.servers import serve_while
 from tests.support.serving import FakeCatalogue, FakeEngine
 
 pytestmark = pytest.mark.enable_socket
@@ -24,88 +22,17 @@ TOKEN = "a-token-of-some-length"
 ROW = {"model": "mood", "input": "fine"}
 
 
-class Addresses(logging.Handler):
-    """Hears where the server listens."""
-
-    def __init__(self):
-        super().__init__(logging.INFO)
-        self.heard = queue.Queue()
-
-    def emit(self, record):
-        if match := re.search(r" on http://(\S+):(\d+)$", record.getMessage()):
-            self.heard.put((match[1].strip("[]"), int(match[2])))
-
-
-@dataclass
-class Server:
-    """A server in this process, as its clients know it."""
-
-    host: str
-    port: int
-
-    def connection(self, timeout=10):
-        return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
-
-    def post(self, path, value, headers=()):
-        with closing(self.connection()) as connection:
-            body = value if isinstance(value, bytes) else json.dumps(value).encode()
-            connection.request("POST", path, body, {"content-type": "application/json", **dict(headers)})
-            response = connection.getresponse()
-            return response.status, response.read()
-
-    def raw(self, *parts, pause=0.0, timeout=10.0):
-        """What comes back of bytes as they are, until the server closes."""
-        with socket.create_connection((self.host, self.port), timeout=timeout) as plain:
-            content = b""
-            with suppress(ConnectionError):  # the server may close while we still send
-                for part in parts:
-                    plain.sendall(part)
-                    time.sleep(pause)
-                while part := plain.recv(65536):
-                    content += part
-            return content
-
-
 def run_with(act, engine=None, *, number=signal.SIGTERM, silent_s=20.0, **settings):
-    """Serve in this thread while another acts as client; then end the server by a signal.
-
-    Returns:
-        What the client's function returned, and how long the server took to end, seconds.
-    """
-    engine = engine or FakeEngine()
-    addresses, outcome = Addresses(), {}
+    """Serve with a fake engine while a client acts; see `serve_while`."""
 
     @contextmanager
     def make(_):
-        yield FakeCatalogue(), engine
+        yield FakeCatalogue(), engine or FakeEngine()
 
-    def client():
-        try:
-            server = Server(*addresses.heard.get(timeout=20))
-            outcome["value"] = act(server)
-        except BaseException as error:
-            outcome["error"] = error
-        finally:
-            outcome["signalled"] = time.perf_counter()
-            os.kill(os.getpid(), number)
-
-    log = logging.getLogger("spot.serving")
-    level = log.level
-    log.addHandler(addresses)
-    log.setLevel(logging.INFO)
-    thread = threading.Thread(target=client)
-    thread.start()
     before = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)]
-    try:
-        serve(ServeSettings(port=0, **settings), make, silent_s=silent_s)
-    finally:
-        log.removeHandler(addresses)
-        log.setLevel(level)
-        thread.join()
+    outcome = serve_while(lambda: serve(ServeSettings(port=0, **settings), make, silent_s=silent_s), act, number)
     assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)] == before
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"], time.perf_counter() - outcome["signalled"]
+    return outcome
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -336,3 +263,9 @@ def test_the_log_says_where_and_what_is_served(caplog):
 )
 def test_an_address_is_written_as_a_browser_takes_it(address, url):
     assert url_of(address) == url
+
+
+def test_the_page_of_the_library_stands_at_the_root():
+    request = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+    answer, _ = run_with(lambda server: server.raw(request))
+    assert answer.startswith(b"HTTP/1.1 200") and b"<!doctype html>" in answer and b"/page/page.js" in answer

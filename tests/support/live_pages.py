@@ -35,7 +35,7 @@ class Server:
         if path == "/page/data.json":
             return self.say(route, self.value)
         if path == "/page/progress.json":
-            return self.say(route, {name: self.value[name] for name in ("studies", "transfers", "stamp")})
+            return self.say(route, {name: self.value[name] for name in ("studies", "transfers", "problems", "stamp")})
         body = json.loads(route.request.post_data or "{}")
         self.asked.append((path, body))
         return route.fulfill(**self.answers[path](body))

@@ -1,5 +1,6 @@
 """`spot serve`: many tasks over HTTP, with one frozen model."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -10,9 +11,11 @@ import typer
 
 from spot.cli.options import Settings, example, overrides
 from spot.cli.output import news, progress
-from spot.errors import ConfigError, LibraryError
+from spot.errors import LibraryError
 
 if TYPE_CHECKING:
+    from spot.collator import Vocabulary
+    from spot.prompts.prompt import BackboneId
     from spot.serving.requests import Catalogue, Engine
     from spot.serving.settings import ServeSettings
 
@@ -55,6 +58,17 @@ def serve(
     upstream: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A vLLM server; may be given again and again.")
     ] = None,
+    study: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="STUDY", help="A study that the page shows, by its TOML file or folder; again and again."),
+    ] = None,
+    transfer: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of a transfer that the page shows; again and again.  [default: those in the cache]",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with any setting, the limits among them.")
     ] = None,
@@ -74,6 +88,8 @@ def serve(
             raise missing_extra(package)
     given = overrides(library=library, backbone=backbone, host=host, port=port, engine=engine)
     given += overrides(token_file=token_file, upstream=upstream or None)
+    shown = {"study": study, "transfer": transfer}
+    given += overrides(**{name: json.dumps([str(path) for path in paths]) for name, paths in shown.items() if paths})
     resolved = load_config(ServeSettings, config, [*given, *(settings or ())])
 
     from spot.serving.run import serve as run
@@ -87,26 +103,47 @@ def _models_and_engine(settings: "ServeSettings") -> "Iterator[tuple[Catalogue, 
     """The prompts of the library, and what computes rows.
 
     Raises:
-        ConfigError: the engine is not to be had.
+        ConfigError: no vLLM server answers as it should.
         LibraryError: the library is empty, and no backbone is named.
     """
     from spot.library.library import open_library
-    from spot.models.backbone import Backbone
     from spot.serving.catalogue import LibraryCatalogue
-    from spot.serving.local import LocalEngine
 
-    if settings.engine != "local":
-        raise ConfigError(f"engine is {settings.engine!r}; expected local, the one that this version has.")
     library = open_library(settings.library)
     wanted = settings.backbone or library.backbone
     if wanted is None:
         raise LibraryError(
             f"the library {library.path} holds no prompt that says which model to serve: add one, or give --backbone."
         )
-    with progress("loading the frozen model"):
-        backbone = Backbone.load(wanted, dtype=settings.dtype)
-    catalogue = LibraryCatalogue(library, backbone, settings.refresh_s, settings.batch_tokens)
+    engine, vocabulary = _elsewhere(wanted, settings) if settings.engine == "vllm" else _here(wanted, settings)
+    catalogue = LibraryCatalogue(library, vocabulary, settings.refresh_s, settings.batch_tokens)
     try:
-        yield catalogue, LocalEngine(backbone, settings)
+        yield catalogue, engine
     finally:
         catalogue.close()
+
+
+def _here(wanted: "str | BackboneId", settings: "ServeSettings") -> "tuple[Engine, Vocabulary]":
+    """The frozen model in this process."""
+    from spot.models.backbone import Backbone
+    from spot.serving.local import LocalEngine
+
+    with progress("loading the frozen model"):
+        backbone = Backbone.load(wanted, dtype=settings.dtype)
+    return LocalEngine(backbone, settings), backbone
+
+
+def _elsewhere(wanted: "str | BackboneId", settings: "ServeSettings") -> "tuple[Engine, Vocabulary]":
+    """The vLLM servers that compute, and what is kept here of their model.
+
+    Raises:
+        ConfigError: no server answers as it should.
+    """
+    from spot.serving.front import Front
+    from spot.serving.upstream import VllmEngine
+
+    with progress("reading the table of the frozen model"):
+        front = Front.load(wanted, dtype=settings.dtype)
+    with progress("looking at the vLLM servers"):
+        engine = VllmEngine.connect(front, settings.upstream, settings)
+    return engine, engine.front

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spot.prompts.prompt import BackboneId, SoftPrompt
+from spot.prompts.prompt import BackboneId, SoftPrompt, reading_of
 
 MOST_LABELS = 128  # that vLLM tells the log-probabilities of at a place
 
@@ -23,6 +23,7 @@ class Baked:
         labels: label word -> ids of its tokens; empty for open answers.
         end: the token id that ends an answer; None where none does.
         most: longest answer in tokens.
+        form: the known data set whose form makes the text of a row; empty where the request says all.
     """
 
     task: str
@@ -33,6 +34,7 @@ class Baked:
     labels: dict[str, tuple[int, ...]] = field(default_factory=dict)
     end: int | None = None
     most: int = 1
+    form: str = ""
 
 
 def checkpoint_card(backbone: BackboneId, prompts: Sequence[SoftPrompt], baked: Sequence[Baked], likely: float) -> str:
@@ -70,6 +72,8 @@ token go to the model alone; this tokenizer puts no begin token in front of them
 
 - The new ids are never the likeliest: their rows in the head are the mean of all others. Where this folder was made,
   all of them together had a probability of {likely:.1e} at most. `generation_config.json` suppresses them besides.
+  A server that ties head and table whatever the files say (vLLM 0.32: Gemma 2, Gemma 3n and Cohere; llama.cpp: Gemma)
+  can write them: give each a `logit_bias` of -100 there.
 - A row's text can name a prompt too: who may send texts may send `<|spot:...|>`.
 - To be exact to the last token, send token ids; where the end of a text and what follows it are read as one token, one
   text gives other ids than the prompt was trained on.
@@ -87,7 +91,7 @@ def _served(entry: Baked) -> str:
     body: dict[str, Any] = {"model": "MODEL", "prompt": entry.request, "max_tokens": entry.most, "temperature": 0}
     if entry.end is not None:
         body["stop_token_ids"] = [entry.end]
-    text = f"### {entry.task}\n\n"
+    text = f"### {entry.task}\n\n{_form(entry.form)}"
     if is_short and len(ids) == len(entry.labels) and len(ids) <= MOST_LABELS:
         body |= {"logprobs": len(ids), "logprob_token_ids": ids, "return_tokens_as_token_ids": True}
         names = ", ".join(f"`token_id:{choice[0]}` is {word}" for word, choice in entry.labels.items())
@@ -97,12 +101,19 @@ def _served(entry: Baked) -> str:
     return f"{text}POST `/v1/completions`\n\n```json\n{json.dumps(body, indent=2, ensure_ascii=False)}\n```"
 
 
+def _form(form: str) -> str:
+    """What a row's text is, where a form makes it."""
+    if not form:
+        return ""
+    return f"`{{text}}` is a row in the form of `{form}`, as `spot tasks show {form}` prints it.\n\n"
+
+
 def _encoded(entry: Baked) -> str:
     """A program for an encoder-decoder model."""
     labels = f"Labels: {', '.join(entry.labels)}.\n\n" if entry.labels else ""
     return f"""### {entry.task}
 
-{labels}```python
+{_form(entry.form)}{labels}```python
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForSeq2SeqLM.from_pretrained(".")
@@ -152,7 +163,7 @@ it, ending included:
 {text}
 ```
 
-{answer}
+{_form(reading_of(prompt).form)}{answer}
 
 `prompt.pt` is the same tensor for `llm.generate({{"prompt_embeds": ...}})` and for `/v1/completions`, where the vectors
 of the text's tokens must follow in the same tensor, since `prompt` beside `prompt_embeds` is another request.

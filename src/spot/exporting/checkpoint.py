@@ -137,6 +137,7 @@ def _baked(plans: Sequence[_Plan], first: int) -> tuple[Baked, ...]:
                 labels=dict(zip(collator.labels, collator.choices, strict=True)) if collator.labels else {},
                 end=collator.answer_end,
                 most=max(map(len, collator.choices), default=collator.max_target_tokens),
+                form=collator.reading.form,
             )
         )
         first += plan.written.size

@@ -88,9 +88,9 @@ def export_vllm(prompt: SoftPrompt, directory: Path | str, *, backbone: str | No
 
 
 def saved_tensor(vectors: torch.Tensor) -> bytes:
-    """Vectors [L, D] as vLLM reads them: what `torch.save` writes of one dense float32 tensor."""
+    """Vectors [L, D] of any precision as vLLM reads them: what `torch.save` writes of one dense tensor."""
     file = io.BytesIO()
-    torch.save(vectors.detach().float().contiguous().clone(), file)
+    torch.save(vectors.detach().contiguous().clone(), file)  # of a part of a tensor it would write the whole
     return file.getvalue()
 
 

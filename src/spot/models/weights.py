@@ -133,6 +133,19 @@ def stored_tensors(files: Sequence[str]) -> list[StoredTensor]:
     return sorted((tensor for file in files for tensor in _tensors(file)), key=lambda tensor: tensor.name)
 
 
+def read_tensor(tensor: StoredTensor) -> torch.Tensor:
+    """One tensor of a weight file; of a safetensors file nothing else is read.
+
+    Raises:
+        BackboneError: the file cannot be read.
+    """
+    with _readable(tensor.file):
+        if tensor.offset is None:
+            return _loaded(tensor.file)[tensor.name]
+        with safe_open(tensor.file, framework="pt") as stored:
+            return stored.get_tensor(tensor.name)
+
+
 def fingerprints(files: Sequence[str], vocabulary: int) -> Fingerprints:
     """Identify the numbers in weight files; the result is cached by path, size, times and inode of each file.
 

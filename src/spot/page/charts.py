@@ -21,7 +21,8 @@ from spot.study.analysis.pairs import Transfer
 MOST_LETTERS = 26  # of a name beside an axis
 MOST_NAMED = 40  # points of a map that have their name beside them
 MOST_NUMBERS = 12  # cells on a side that have their number in them
-ROW = 22  # pixels of a heat map's row
+MANY = 30  # cells on a side, beyond which they are lower and their columns have no names
+ROW, LOW_ROW = 22, 13  # pixels of a heat map's row
 COLOURS = tuple(f"var(--series-{number})" for number in range(1, 9))
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down")
 DIVERGING = [[0.0, "var(--minus)"], [0.5, "var(--middle)"], [1.0, "var(--plus)"]]
@@ -81,7 +82,7 @@ def task_map(group: GroupView, prompts: Mapping[str, PromptView]) -> Chart:
                 "marker": {
                     "color": COLOURS[kinds.index(kind) % len(COLOURS)],
                     "symbol": SYMBOLS[kinds.index(kind) % len(SYMBOLS)],
-                    "size": 11,
+                    "size": 11 if is_named else 7,
                 },
             }
         )
@@ -122,7 +123,10 @@ def similarity_cells(group: GroupView, prompts: Mapping[str, PromptView]) -> Cha
     cells = group.cosines[np.ix_(order, order)]
     data: list[dict[str, Any]] = [_heat(cells, names, names, "cosine", digits=2)]
     layout = _heat_layout(names, names)
-    if count == len(group.order) and len(group.tree) and group.tree[:, 2].any():
+    text = "Cosines of task embeddings, tasks in the order of their tree, alike ones beside each other."
+    if count < len(group.order):
+        text += f" The first {count} of {len(group.order)}."
+    elif len(group.tree) and group.tree[:, 2].any():
         tree = dendrogram(group.tree, no_plot=True, count_sort=False, distance_sort=False)
         # The tree of scipy has its leaves at 5, 15, 25, ...
         across = [[(at - 5) / 10 for at in branch] + [None] for branch in tree["icoord"]]
@@ -153,11 +157,9 @@ def similarity_cells(group: GroupView, prompts: Mapping[str, PromptView]) -> Cha
     rows = [
         [printable(name), *(round(float(value), 2) for value in row)] for name, row in zip(names, cells, strict=True)
     ]
-    part = "" if count == len(group.order) else f" The first {count} of {len(group.order)} in the tree's order."
     return {
         "title": "How alike the tasks are",
-        "text": "Cosines of task embeddings, tasks in the order of the tree above, alike ones beside each other."
-        + part,
+        "text": text,
         "figure": {"data": data, "layout": layout},
         "table": {"columns": ["task", *map(printable, names)], "rows": rows},
     }
@@ -435,7 +437,15 @@ def _heat(table: np.ndarray, rows: Sequence[str], columns: Sequence[str], unit: 
             for row, line in zip(rows, table, strict=True)
         ],
         "hoverinfo": "text",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": unit, "side": "top"}},
+        "colorbar": {
+            "thickness": 10,
+            "outlinewidth": 0,
+            "lenmode": "pixels",
+            "len": min(210, 40 + ROW * len(rows)),
+            "y": 1,
+            "yanchor": "top",
+            "title": {"text": unit, "side": "top"},
+        },
     }
     if len(columns) <= MOST_NUMBERS:
         trace |= {
@@ -452,12 +462,13 @@ def _heat(table: np.ndarray, rows: Sequence[str], columns: Sequence[str], unit: 
 def _heat_layout(rows: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
     """The axes of a heat map."""
     axis = {"showgrid": False, "zeroline": False, "ticks": "", "automargin": True}
+    named = columns if len(columns) <= MANY else []
     return {
-        "height": 150 + ROW * len(rows),
+        "height": 150 + (ROW if len(rows) <= MANY else LOW_ROW) * len(rows),
         "xaxis": {
             **axis,
-            "tickvals": list(range(len(columns))),
-            "ticktext": [short(name) for name in columns],
+            "tickvals": list(range(len(named))),
+            "ticktext": [short(name) for name in named],
             "tickangle": -60 if len(columns) > 3 else 0,
             "range": [-0.5, len(columns) - 0.5],
         },
@@ -465,6 +476,7 @@ def _heat_layout(rows: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
             **axis,
             "tickvals": list(range(len(rows))),
             "ticktext": [short(name) for name in rows],
+            "tickfont": {"size": 12 if len(rows) <= MANY else 9},
             "range": [len(rows) - 0.5, -0.5],
         },
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},

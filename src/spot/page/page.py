@@ -97,35 +97,54 @@ def render_page(value: Mapping[str, Any] | None, *, live: bool, name: str) -> st
     )
 
 
-def page_value(library: Library, sources: Sources | None = None) -> dict[str, Any]:
+def page_value(library: Library, sources: Sources | None = None, *, patient: bool = False) -> dict[str, Any]:
     """All that the page shows, as a JSON value.
+
+    Args:
+        library: to show.
+        sources: studies and transfers.
+        patient: as for `progress_value`.
 
     Raises:
         LibraryError: the library cannot be read.
         SpotError: a study or a transfer that was named cannot be read.
     """
-    return {"library": library_value(view_library(library)), **progress_value(library, sources)}
+    return {"library": library_value(view_library(library)), **progress_value(library, sources, patient=patient)}
 
 
-def progress_value(library: Library, sources: Sources | None = None) -> dict[str, Any]:
+def progress_value(library: Library, sources: Sources | None = None, *, patient: bool = False) -> dict[str, Any]:
     """What changes while studies and transfers go on, as a JSON value, with a stamp that differs where it does.
+
+    Args:
+        library: which knows the tasks of sources.
+        sources: studies and transfers.
+        patient: say what cannot be read among the problems, and show the rest: what is there now may be gone later.
 
     Raises:
         SpotError: a study or a transfer that was named cannot be read.
     """
     sources = sources or Sources()
+    is_named = sources.transfers is not None
     folders = transfer_folders() if sources.transfers is None else sources.transfers
-    transfers = []
+    studies, transfers, problems = [], [], []
+    for path in sources.studies:
+        try:
+            studies.append(study_value(view_study(path)))
+        except SpotError as error:
+            if not patient:
+                raise
+            problems.append(printable(str(error)))
     for folder in folders:
         try:
             view = view_transfer(folder, library)
-        except SpotError:
-            if sources.transfers is not None:
+        except SpotError as error:
+            if is_named and not patient:
                 raise
+            problems += [printable(str(error))] if is_named else []
             continue
-        if view.runs or sources.transfers is not None:
+        if view.runs or is_named:
             transfers.append(transfer_value(view))
-    value = {"studies": [study_value(view_study(path)) for path in sources.studies], "transfers": transfers}
+    value = {"studies": studies, "transfers": transfers, "problems": problems}
     return {**value, "stamp": hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]}
 
 
@@ -146,6 +165,7 @@ def library_value(view: LibraryView) -> dict[str, Any]:
             drawn.append(
                 {
                     "name": printable(group.name),
+                    "size": len(group.digests),
                     "charts": [charts.task_map(group, prompts), charts.similarity_cells(group, prompts)],
                 }
             )

@@ -13,7 +13,7 @@ from spot.errors import PromptError, SpotError, StorageError, StudyError
 from spot.library.library import Library
 from spot.prompts.prompt import header
 from spot.storage.files import cache_dir
-from spot.storage.opening import exists, is_folder
+from spot.storage.opening import cannot_read, exists, is_folder
 from spot.storage.run_dir import RunDir
 from spot.study.analysis.findings import Findings, analyse
 from spot.study.cells import finished, read_plan
@@ -24,6 +24,7 @@ from spot.training.result import RunResult, read_results
 
 MOST_TRANSFERS = 20  # of those in the cache, the latest
 MOST_POINTS = 60  # of a learning curve, beyond which a line looks the same
+GANGS = ("plain", "spot", "race", "mixture")  # how the folders of a transfer's runs begin
 QUIET = 120.0  # seconds after its last sign that a run without a result no longer counts as going on
 STRATEGIES = ("best", "average", "mixture", "race", "oracle", "none")
 KS = (1, 3)
@@ -244,7 +245,10 @@ def view_transfer(folder: Path, library: Library | None = None) -> TransferView:
         )
     tasks = {} if library is None else {entry.digest: entry.task for entry in library.entries()}
     runs, problems, targets = [], [], []
-    names = sorted(name for name in os.listdir(folder) if name.startswith(("plain", "spot", "race", "mixture")))
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.startswith(GANGS))
+    except OSError as error:
+        raise StorageError(cannot_read(folder, error)) from error
     for name in names:
         if not exists(folder / name / "config.toml"):
             continue

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -18,13 +19,14 @@ from spot.collator import Row
 from spot.errors import StorageError
 from spot.evaluation.predictions import Prediction
 from spot.library.library import Library
+from spot.page.page import Sources
 from spot.serving.completions import (
     CHAT,
-    CHUNK,
     COMPLETION,
     Kind,
     Piece,
     chat_text,
+    chunks_of,
     encoded,
     examples_of,
     merged,
@@ -71,6 +73,9 @@ except ImportError as error:
     raise missing_extra("fastapi") from error
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_AT_ONCE = 50_000  # bytes of a body that is parsed on the event loop
+_MOST_PARTS = 50_000  # lists and objects of a body: a million of them take seconds to make and to check
+_TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCHEMAS = "#/components/schemas/{model}"
 _REQUESTS: tuple[type[BaseModel], ...] = (CompletionRequest, ChatRequest, ClassifyRequest)
 _STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -132,7 +137,7 @@ def create_app(
     )
     _add_routes(app, routes)
     if library is not None:
-        add_pages(app, library)
+        add_pages(app, library, Sources(settings.study, settings.transfer))
     app.openapi = _Schema(app, is_secured=bool(token))  # type: ignore[method-assign]
     return app
 
@@ -315,8 +320,7 @@ class _Routes:
         whole_list = await run(self.encoder, examples)
         rows: list[Row] = []
         tokens = 0
-        for start in range(0, len(whole_list), CHUNK):
-            part = whole_list[start : start + CHUNK]
+        for part in chunks_of(whole_list):
             rows += (encoded_rows := await run(self.encoder, encoded, served.collator, part))
             tokens += sum(len(row.input_ids) for row in encoded_rows)
             if tokens * choices > self.settings.max_request_tokens:
@@ -458,11 +462,30 @@ async def _read(kind: type[Asked], request: Request) -> Asked:
     """
     check_content(request.scope)
     body = await request.body()
+    if len(body) > _AT_ONCE:  # beside the event loop, which would stand still for long
+        return await asyncio.to_thread(_parsed, kind, body)
+    return _parsed(kind, body)
+
+
+def _parsed(kind: type[Asked], body: bytes) -> Asked:
+    """A request of a kind from JSON."""
+    if len(body) > _AT_ONCE and (parts := _openings(body)) > _MOST_PARTS:
+        raise Refusal(
+            f"the body holds {parts:,} lists and objects; expected at most {_MOST_PARTS:,}. Send smaller requests.",
+            413,
+            "too_many_parts",
+        )
     try:
         value = read_object(body, "the body", most_bytes=len(body))
     except StorageError as error:
         raise Refusal(str(error), 400, "invalid_json") from error
     return read_request(kind, value)
+
+
+def _openings(body: bytes) -> int:
+    """How many lists and objects JSON holds; what its texts say does not count."""
+    plain = _TEXTS.sub(b"", body)
+    return plain.count(b"[") + plain.count(b"{")
 
 
 async def _plain_refusal(request: Request, error: Exception) -> Response:
@@ -501,5 +524,5 @@ def _usage(prompt_tokens: int, completion_tokens: int) -> Usage:
 
 
 def _event(value: Any) -> bytes:
-    """One server-sent event."""
-    return b"data: " + json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n\n"
+    """One server-sent event; in ASCII, because some clients take U+2028 and its like for the end of a line."""
+    return b"data: " + json.dumps(value, allow_nan=False).encode() + b"\n\n"

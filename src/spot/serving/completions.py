@@ -6,7 +6,7 @@ A stream and a whole answer take one path: an answer is its pieces, joined.
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,6 +26,9 @@ from spot.tasks.task import Example
 LEAST_TEMPERATURE = 0.01  # of draws: below it probabilities overflow, and the likeliest token is drawn anyway
 LEAST_LOGPROB = -9999.0  # JSON has no infinity; OpenAI writes this
 CHUNK = 64  # rows that are encoded at a time, between which other requests have their turn
+CHUNK_LETTERS = 100_000  # the same in characters, and the longest text of a row: a third of a second's work
+WINDOW = 96  # tokens that are read again with each that comes
+_KEPT = 8  # tokens whose text shows how the next one stands behind them
 _LOST = "\ufffd"  # stands for bytes that are no whole character yet
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how SentencePiece spells a byte that no other token covers
 _SEEDS = 2**63
@@ -75,22 +78,27 @@ class Detokeniser:
 
     What has been given out never changes: characters are held back while tokens that follow could change them. All
     pieces joined are what the tokenizer makes of all tokens.
+
+    Attributes:
+        length: characters given out so far.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Begin an answer."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, window: int = WINDOW) -> None:
+        """Begin an answer.
+
+        Args:
+            tokenizer: of the model.
+            window: tokens after which those in front are not read again, all but the last few.
+        """
         self._tokenizer = tokenizer
         self._silent = frozenset(
             {*tokenizer.all_special_ids}
             | {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         )
+        self._window = window
         self._ids: list[int] = []
-        self._shown = ""
-
-    @property
-    def length(self) -> int:
-        """Characters given out so far."""
-        return len(self._shown)
+        self._shown = ""  # the text of these tokens that has been given out
+        self.length = 0
 
     def add(self, token: int) -> str:
         """The characters that are certain with one more token."""
@@ -98,7 +106,12 @@ class Detokeniser:
         # A run of bytes is read as a whole, across special tokens: one more may make characters of it, or none.
         if token in self._silent or _BYTE.fullmatch(_spelling(self._tokenizer, token)):
             return ""
-        return self._rest(decoded(self._tokenizer, self._ids).rstrip(_LOST))
+        text = decoded(self._tokenizer, self._ids)
+        rest = self._rest(text.rstrip(_LOST))
+        if len(self._ids) > self._window and self._shown == text:
+            self._ids = self._ids[-_KEPT:]
+            self._shown = decoded(self._tokenizer, self._ids)
+        return rest
 
     def finish(self) -> str:
         """The characters that were held back."""
@@ -110,6 +123,7 @@ class Detokeniser:
             return ""
         rest = text[len(self._shown) :]
         self._shown = text
+        self.length += len(rest)
         return rest
 
 
@@ -121,28 +135,44 @@ class StopSearch:
 
     def __init__(self, stops: Sequence[str]) -> None:
         """Begin a text."""
-        self._stops = tuple(stops)
+        self._stops = tuple((stop, _borders(stop)) for stop in stops)
+        self._begun = [0] * len(stops)  # how many characters of each string the text ends with
         self._held = ""
 
     def add(self, text: str) -> tuple[str, bool]:
         """What may be shown with these characters, and whether a string has been met."""
-        self._held += text
-        ends = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        if ends:
-            shown, self._held = self._held[: min(ends)[1]], ""
-            return shown, True
-        keep = max((self._begun(stop) for stop in self._stops), default=0)
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        if not self._stops:
+            return text, False
+        whole = self._held + text
+        for place, letter in enumerate(text, start=len(self._held) + 1):
+            self._begun = [
+                _begun_with(letter, size, *stop) for size, stop in zip(self._begun, self._stops, strict=True)
+            ]
+            sizes = (size for size, (stop, _) in zip(self._begun, self._stops, strict=True) if size == len(stop))
+            if size := max(sizes, default=0):
+                return whole[: place - size], True
+        cut = len(whole) - max(self._begun)
+        shown, self._held = whole[:cut], whole[cut:]
         return shown, False
 
     def finish(self) -> str:
         """What was held back, where the text ends without one."""
         return self._held
 
-    def _begun(self, stop: str) -> int:
-        """How many of the last characters could begin a string."""
-        sizes = range(min(len(stop) - 1, len(self._held)), 0, -1)
-        return next((size for size in sizes if self._held.endswith(stop[:size])), 0)
+
+def _begun_with(letter: str, size: int, stop: str, borders: Sequence[int]) -> int:
+    """How many characters of a string a text ends with, with one more letter (Knuth, Morris and Pratt)."""
+    while size and stop[size] != letter:
+        size = borders[size - 1]
+    return size + (stop[size] == letter)
+
+
+def _borders(stop: str) -> tuple[int, ...]:
+    """For each beginning of a string, how many of its characters end it too, itself apart."""
+    borders = [0]
+    for letter in stop[1:]:
+        borders.append(_begun_with(letter, borders[-1], stop, borders))
+    return tuple(borders)
 
 
 def decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
@@ -205,6 +235,32 @@ def reads_one_field(reading: Reading) -> bool:
 def _is_read_whole(reading: Reading) -> bool:
     """Whether nothing says which fields make an input."""
     return not reading.template and reading.form not in TABLE
+
+
+def chunks_of(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    """Examples in parts of which none takes long to encode.
+
+    Raises:
+        Refusal: 413, a text is too long for any part.
+    """
+    part: list[Example] = []
+    letters = 0
+    for number, example in enumerate(examples, start=1):
+        size = len(example.inputs)
+        if size > CHUNK_LETTERS:
+            raise Refusal(
+                f"text {number} has {size:,} characters; expected at most {CHUNK_LETTERS:,}. Give its beginning: a "
+                "model reads far less of it.",
+                413,
+                "text_too_long",
+            )
+        if part and (len(part) == CHUNK or letters + size > CHUNK_LETTERS):
+            yield part
+            part, letters = [], 0
+        part.append(example)
+        letters += size
+    if part:
+        yield part
 
 
 def encoded(collator: Collator, examples: Sequence[Example]) -> list[Row]:

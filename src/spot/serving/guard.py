@@ -66,6 +66,7 @@ class _Exchange:
         send: to the client.
         patience: how long a client may take to read a part, seconds.
         status: of the response; `_GONE` as long as there is none.
+        is_complete: whether all of the response has been sent.
         started: when it came, by the clock of `time.perf_counter`.
     """
 
@@ -74,6 +75,7 @@ class _Exchange:
     send: Send
     patience: float
     status: int = _GONE
+    is_complete: bool = False
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -98,6 +100,8 @@ class _Exchange:
                 await self.send(message)
         except TimeoutError as error:
             raise ClientLeft from error
+        if message["type"] == "http.response.body":
+            self.is_complete = not message.get("more_body", False)
 
     async def refuse(self, refusal: Refusal) -> None:
         """Send a refusal in the one shape."""
@@ -306,9 +310,11 @@ async def _answered(app: AsgiApp, scope: Scope, body: bytes, receive: Receive, e
     watch = asyncio.ensure_future(leaves())
     try:
         await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        # A server says of a client that has its whole answer that it left, too.
+        if not work.done() and not exchange.is_complete:
             raise ClientLeft
-        work.result()
+        gone.set()
+        await work
     finally:
         gone.set()
         work.cancel()

@@ -98,14 +98,18 @@ class LocalEngine:
         self._rankings: deque[_Ranking] = deque()
         self._joining: deque[_Stream] = deque()
         self._streams: dict[int, _Stream] = {}
-        self._is_closing = False
+        self._is_warm = self._is_closing = False
         self._batches = self._batch_rows = self._steps = self._step_rows = 0
         self._thread = threading.Thread(target=self._run, name="spot-engine", daemon=True)
         self._thread.start()
 
     @property
     def is_ready(self) -> bool:
-        """Whether rows can be answered now."""
+        """Whether rows can be answered now, and soon: the model has read its first one."""
+        return self._is_warm and self._goes_on
+
+    @property
+    def _goes_on(self) -> bool:
         return self._thread.is_alive() and not self._is_closing
 
     @property
@@ -173,7 +177,7 @@ class LocalEngine:
         """
         rows = len(job.rows) if isinstance(job, _Ranking) else 1
         with self._changed:
-            if not self.is_ready:
+            if not self._goes_on:
                 raise Refusal("the server is ending; ask again when it is back.", 503, "closing", retry_after=5)
             waiting, most = self._waiting(), self._settings.max_waiting_rows
             if waiting + rows > most:
@@ -193,6 +197,7 @@ class LocalEngine:
         return sum(len(ranking.waiting) for ranking in list(self._rankings)) + len(self._joining)
 
     def _run(self) -> None:
+        self._warm_up()
         while True:
             with self._changed:
                 self._forget_cancelled()
@@ -211,6 +216,22 @@ class LocalEngine:
                 self._join(joining)
             if self._streams:
                 self._step()
+
+    @torch.no_grad()
+    def _warm_up(self) -> None:
+        """Read a first row, so that no request waits for weights from the disk."""
+        row = Batch(
+            input_ids=torch.zeros(1, 2, dtype=torch.long, device=self._backbone.device),
+            attention_mask=torch.ones(1, 2, dtype=torch.long, device=self._backbone.device),
+            labels=torch.zeros(1, 0, dtype=torch.long, device=self._backbone.device),
+            prompt_index=torch.zeros(1, dtype=torch.long, device=self._backbone.device),
+        )
+        no_prompt = self._backbone.prefix(torch.zeros(1, 0, self._backbone.id.width))
+        try:
+            self._backbone.score(row, no_prompt, [[1], [2]])
+        except Exception:
+            log.exception("the model cannot read a first row; requests may fail likewise")
+        self._is_warm = True
 
     def _forget_cancelled(self) -> None:
         """Drop the requests that nobody waits for."""

@@ -37,10 +37,12 @@ def add_pages(app: "FastAPI", library: Library, sources: Sources | None = None) 
 
     Raises:
         MissingExtra: plotly is not installed.
+        SpotError: a study or a transfer that was named cannot be read.
     """
     from starlette.responses import Response
 
     frame = render_page(None, live=True, name="")
+    progress_value(library, sources)  # a mistake is refused now, not when somebody looks
     lock = threading.Lock()  # one look at the library's folder at a time
 
     def fixed(content: str, kind: str) -> Callable[[], Response]:
@@ -48,7 +50,7 @@ def add_pages(app: "FastAPI", library: Library, sources: Sources | None = None) 
 
     def data() -> dict[str, Any]:
         with lock:
-            return page_value(library, sources)
+            return page_value(library, sources, patient=True)
 
     last: dict[str, Any] = {}
     read_at = -math.inf
@@ -57,7 +59,7 @@ def add_pages(app: "FastAPI", library: Library, sources: Sources | None = None) 
         nonlocal last, read_at
         with lock:
             if time.monotonic() - read_at > FRESH:
-                last, read_at = progress_value(library, sources), time.monotonic()
+                last, read_at = progress_value(library, sources, patient=True), time.monotonic()
             return last
 
     app.add_api_route("/", fixed(frame, "text/html"), include_in_schema=False)

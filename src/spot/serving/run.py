@@ -62,12 +62,12 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
         with make(settings) as (catalogue, engine):
             app = create_app(catalogue, engine, settings, token=token, library=open_library(settings.library))
             _listen(listener, settings)
-            count = sum(model.entry is not None for model in catalogue.served())
-            log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))
-            for problem in catalogue.problems:
-                log.warning("passed over: %s", problem)
             server = _server(app, settings)
             with _ended_by_signals(server), _quiet():
+                count = sum(model.entry is not None for model in catalogue.served())
+                log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))
+                for problem in catalogue.problems:
+                    log.warning("passed over: %s", problem)
                 asyncio.run(_serve(server, listener, silent_s))
             log.info("ended")
 

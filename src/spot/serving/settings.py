@@ -12,6 +12,10 @@ class ServeSettings(BaseModel):
 
     library: str = Field(default="packaged", description="Folder of the prompts, or `packaged`.")
     backbone: str = Field(default="", description="The frozen model; empty: the one that the library's prompts name.")
+    study: tuple[Path, ...] = Field(default=(), description="Studies that the page shows: TOML files or folders.")
+    transfer: tuple[Path, ...] | None = Field(
+        default=None, description="Folders of transfers that the page shows; left out: those in the cache."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on; any but this machine's needs a token.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     token_file: Path | None = Field(default=None, description="File whose first line is the token that requests bear.")

@@ -2,6 +2,7 @@
 (() => {
   const live = document.body.dataset.live === "yes";
   const POLL = 5000; // milliseconds between two looks at what is going on
+  const MANY = 30; // prompts of a group, beyond which its charts take the whole width
   const NARROW = 560; // pixels of a chart, below which names and numbers find no room
   let data = null;
   let token = ""; // typed by the user, kept in this page's memory alone
@@ -75,6 +76,13 @@
     return make("div", {}, make("pre", {}, make("code", {}, text)), button);
   }
 
+  // What stands in it is made when it is opened: a table of a thousand rows takes its time.
+  function unfolded(title, content) {
+    const part = make("details", {}, make("summary", {}, title));
+    part.addEventListener("toggle", () => { if (part.open && part.children.length === 1) part.append(content()); });
+    return part;
+  }
+
   // --- charts
 
   function coloured(value, styles) {
@@ -100,6 +108,9 @@
     }
     const narrow = width < NARROW;
     if (narrow) {
+      // A heat map loses height to its names and its scale, and a map needs no more height than it has width.
+      if (traces.some(({ type }) => type === "heatmap")) layout.height += 110;
+      else if (!layout.xaxis.title && !layout.meta) layout.height = Math.min(layout.height, width);
       for (const trace of traces) {
         if (trace.mode === "markers+text") {
           if (traces.reduce((sum, part) => sum + part.x.length, 0) > 12) trace.mode = "markers";
@@ -132,8 +143,8 @@
     plots.add({ area, figure: content.figure, drawn: 0 });
     return make("figure", { class: style },
       make("h3", {}, content.title), make("p", { class: "soft" }, content.text), area, legend(content.figure, area),
-      make("details", {}, make("summary", {}, "The same as a table", make("span", { class: "hidden" }, `: ${content.title}`)),
-        table(content.table, content.title)));
+      unfolded(["The same as a table", make("span", { class: "hidden" }, `: ${content.title}`)],
+        () => table(content.table, content.title)));
   }
 
   const SHAPES = {
@@ -287,7 +298,7 @@
           make("thead", {}, make("tr", {}, heads)), make("tbody", { id: "prompt-rows" }))));
     for (const group of library.groups) {
       panel.append(make("h2", {}, library.groups.length > 1 ? `Tasks beside each other: ${group.name}` : "Tasks beside each other"));
-      panel.append(make("div", { class: "charts" }, group.charts.map((content) => chart(content))));
+      panel.append(make("div", { class: group.size > MANY ? "" : "charts" }, group.charts.map((content) => chart(content))));
     }
   }
 
@@ -418,7 +429,7 @@
   // --- transfers and studies
 
   function transfersPanel(panel) {
-    panel.append(make("h2", {}, "Transfers"));
+    panel.append(make("h2", {}, "Transfers"), ...problems());
     if (data.library.history) panel.append(chart(data.library.history));
     for (const transfer of data.transfers) {
       panel.append(make("h2", {}, transfer.target ? `To ${transfer.target}` : transfer.name));
@@ -430,7 +441,10 @@
     if (!data.library.history && !data.transfers.length) panel.append(make("p", {}, "No transfers are known here."));
   }
 
+  const problems = () => data.problems.map((problem) => make("p", { class: "error" }, problem));
+
   function studiesPanel(panel) {
+    panel.append(...problems());
     for (const [number, study] of data.studies.entries()) {
       panel.append(make("h2", {}, `Study ${study.name}`), make("p", {}, study.verdict));
       if (study.all) {
@@ -499,6 +513,7 @@
     }
 
     function refresh(focus) {
+      asking.stop?.abort(); // an answer to what was chosen before has no place any more
       models.replaceChildren(choice("left", asking.two ? "First prompt" : "Prompt"), ...(asking.two ? [choice("right", "Second prompt")] : []));
       const names = [...new Set(sides().flatMap((side) => fieldsOf(targetOf(asking[side]))))];
       fields.replaceChildren(...names.map((name, at) => make("div", { class: "field" },
@@ -656,10 +671,11 @@
   function tokenForm(message) {
     const input = make("input", { id: "token", type: "password", autocomplete: "off", required: true });
     return make("form", {
-      class: "tools",
       submit: (event) => { event.preventDefault(); token = input.value.trim(); load(); },
-    }, make("p", { class: message ? "error" : "soft" }, message || "This server wants a token. It is kept in this page's memory alone."),
-      make("div", {}, make("label", { for: "token" }, "Token"), input), make("button", { class: "do", type: "submit" }, "Go on"));
+    }, make("h2", {}, "This server wants a token"),
+    make("p", { class: message ? "error" : "soft", role: message ? "alert" : null }, message || "It is kept in this page's memory alone."),
+    make("div", { class: "tools" }, make("div", {}, make("label", { for: "token" }, "Token"), input),
+      make("button", { class: "do", type: "submit" }, "Go on")));
   }
 
   async function load() {
@@ -723,6 +739,7 @@
       button.tabIndex = is ? 0 : -1;
     }
     resized.delete("lineage");
+    asking.stop?.abort();
     const panel = make("div", { id: "panel", role: "tabpanel", "aria-labelledby": `tab-${tab}` });
     place("panels").replaceChildren(panel);
     if (unknown && isNew && location.hash !== "#main") say("There is nothing at this address: here is the library.");
