@@ -14,6 +14,7 @@ from spot.exporting import Baked, export_checkpoint
 from spot.models.backbone import Backbone
 from spot.models.loading import Architecture
 from spot.prompts.prompt import SoftPrompt, reading_of
+from spot.reading import Reading
 from spot.tasks.task import Example
 from tests.support.baked_models import READING, TEXT, prompts_for
 from tests.support.families import FAMILIES
@@ -139,6 +140,33 @@ def test_a_begin_token_comes_behind_the_prompt(tmp_path: Path, tiny_folder):
         given = labels_alone(out, entry, entry.ids[0])
         expected = labels_of_engine(backbone, prompt, entry.ids[0])
     assert torch.allclose(given, expected, atol=1e-4)
+
+
+CHAT = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def test_a_prompt_of_chat_form_stands_before_all_that_the_template_writes(tmp_path: Path, tiny_folder):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder("llama"), folder)
+    (folder / "chat_template.jinja").write_text(CHAT)
+    reading = Reading(chat=True, system="Be brief.", labels=(("0", "no"), ("1", "yes")))
+    [prompt] = prompts_for(folder, {"mood": 5}, reading)
+    out, [entry] = export_checkpoint([prompt], tmp_path / "out", backbone=str(folder))
+    backbone = Backbone.load(str(folder))
+    collator = collator_of_reading(backbone, reading, length=5)
+    [row] = collator.encode([Example("1", TEXT, ())])
+    expected = [*range(entry.ids[0], entry.ids[0] + 5), *row.input_ids]
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert tokenizer(entry.request.replace("{text}", TEXT))["input_ids"] == expected
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}]
+    for content in ("mood", [{"type": "text", "text": "mood"}]):
+        chat = [{"role": "spot", "content": content}, *turns]
+        assert tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"] == expected
+    plain = AutoTokenizer.from_pretrained(folder).apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    assert tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False) == plain
 
 
 def test_the_card_says_how_to_ask(tiny_folder, tmp_path: Path):

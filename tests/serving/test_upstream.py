@@ -133,6 +133,15 @@ def test_a_row_ends_at_an_end_token():
     assert token.is_end and token.id == first.id
 
 
+def test_a_row_ends_where_the_server_ends_it():
+    def stopped(number: int, due: httpx2.Response) -> httpx2.Response:
+        return due if number < 2 else httpx2.Response(200, content=due.content.replace(b'"length"', b'"stop"'))
+
+    engine = engine_of(TinyVllm(MODEL, stopped))
+    tokens = ask(engine, lambda: tokens_of(engine, served_by(FRONT), Sampling(max_tokens=3)))
+    assert [token.is_end for token in tokens] == [False, False, True]
+
+
 # --- the form of requests
 
 
@@ -548,26 +557,49 @@ def test_a_line_or_an_answer_without_an_end_is_refused(monkeypatch):
             ask(engine, lambda work=work: work)
 
 
+def test_a_server_has_no_more_rows_at_a_time_than_it_should(monkeypatch):
+    monkeypatch.setattr(module, "MOST_ROWS", 2)
+    monkeypatch.setattr(module, "AT_ONCE", 5)
+    server = TinyVllm(MODEL)
+    rows_at_work: list[int] = [0]
+
+    def watched(number: int, due: httpx2.Response) -> Any:
+        async def late() -> httpx2.Response:
+            count = len(due.json()["choices"])
+            rows_at_work.append(rows_at_work[-1] + count)
+            await asyncio.sleep(0.005)
+            rows_at_work.append(rows_at_work[-1] - count)
+            return due
+
+        return late() if number >= 2 else due
+
+    server.misbehave = watched
+    served = served_by(FRONT)
+    engine = engine_of(server)
+    ask(engine, lambda: engine.classify(served, rows_of(served, ["a"] * 21)))
+    assert max(rows_at_work) == 4 and rows_at_work[-1] == 0 and engine.load.batch_rows >= 21
+
+
 @pytest.mark.parametrize("leaver", [0, 1, 2])
 def test_turns_go_on_when_one_that_waits_leaves(leaver: int):
     async def run() -> None:
         turns = module._Turns()
-        await turns.enter("a")
+        await turns.enter("a", 1)
         done: list[int] = []
 
         async def work(number: int, kind: str) -> None:
-            await turns.enter(kind)
+            await turns.enter(kind, 1)
             done.append(number)
-            turns.leave()
+            turns.leave(1)
 
         tasks = [asyncio.ensure_future(work(number, kind)) for number, kind in enumerate("bab")]
         await asyncio.sleep(0)
         assert done == []  # also the one of the kind that runs: those before it wait longer
         tasks[leaver].cancel()
         await asyncio.sleep(0)
-        turns.leave()
+        turns.leave(1)
         await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
         assert sorted(done) == [number for number in range(3) if number != leaver]
-        await asyncio.wait_for(turns.enter("c"), 5)
+        await asyncio.wait_for(turns.enter("c", 10_000), 5)
 
     asyncio.run(run())

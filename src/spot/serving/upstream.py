@@ -53,7 +53,7 @@ MOST_IDS = 128  # tokens whose log-probabilities vLLM tells at a place
 MOST_ROWS = 16  # of a request to a server
 MOST_BYTES = 8_000_000  # of the vectors in a request to a server, at least one row
 MOST_ANSWER = 64_000_000  # bytes of an answer, and of a line of a stream
-AT_ONCE = 4  # requests to rank labels that a server has at a time
+AT_ONCE = 64  # rows whose labels are ranked, or that are told likeliest tokens, that a server has at a time
 CONNECT_S = 5.0
 CHECK_S = 20.0  # for the first look at a server, which may be warming up
 RETRY_S = 2.0  # after which a server that failed is looked at again; twice as long each time
@@ -115,7 +115,6 @@ class _Upstream:
     failures: int = 0
     checking: "asyncio.Task[None] | None" = None
     turns: "_Turns" = field(default_factory=lambda: _Turns())
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     def fail(self, problem: str) -> None:
         """Leave it out for a while."""
@@ -133,43 +132,49 @@ class _Upstream:
 
 
 class _Turns:
-    """Lets work of one kind in at a time, any number of it: labels that are ranked, or texts with likeliest tokens.
+    """Lets rows of one kind in at a time, AT_ONCE of them: labels that are ranked, or texts with likeliest tokens.
 
     vLLM tells the log-probabilities of chosen tokens for all rows of a step as soon as one row asks for these, so the
     likeliest tokens of other rows in it are lost.
     """
 
     def __init__(self) -> None:
-        self._kind, self._count = "", 0
-        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._kind, self._rows = "", 0
+        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
 
-    async def enter(self, kind: str) -> None:
-        """Wait until work of this kind may run; first come, first served."""
-        if not self._waiting and (not self._count or self._kind == kind):
-            self._kind, self._count = kind, self._count + 1
+    async def enter(self, kind: str, rows: int) -> None:
+        """Wait until so many rows of this kind may go; first come, first served."""
+        if not self._waiting and self._has_room(kind, rows):
+            self._take(kind, rows)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((kind, turn))
+        self._waiting.append((kind, rows, turn))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.leave()
+                self.leave(rows)
             else:
-                self._waiting.remove((kind, turn))
+                self._waiting.remove((kind, rows, turn))
                 self._admit()
             raise
 
-    def leave(self) -> None:
-        """End a piece of work, and let others in."""
-        self._count -= 1
+    def leave(self, rows: int) -> None:
+        """End rows, and let others in."""
+        self._rows -= rows
         self._admit()
 
+    def _has_room(self, kind: str, rows: int) -> bool:
+        return not self._rows or (self._kind == kind and self._rows + rows <= AT_ONCE)
+
+    def _take(self, kind: str, rows: int) -> None:
+        self._kind, self._rows = kind, self._rows + rows
+
     def _admit(self) -> None:
-        while self._waiting and (not self._count or self._waiting[0][0] == self._kind):
-            kind, turn = self._waiting.pop(0)
+        while self._waiting and self._has_room(*self._waiting[0][:2]):
+            kind, rows, turn = self._waiting.pop(0)
             if not turn.done():
-                self._kind, self._count = kind, self._count + 1
+                self._take(kind, rows)
                 turn.set_result(None)
 
 
@@ -483,11 +488,13 @@ class VllmEngine:
                 listed = await self._get(upstream, "/v1/models")
                 try:
                     entry = listed["data"][0]
-                    upstream.model, most = str(entry["id"]), entry.get("max_model_len")
+                    model, most = str(entry["id"]), entry.get("max_model_len")
                 except (KeyError, IndexError, TypeError, AttributeError) as error:
                     raise _Failed(f"its list of models has another shape ({listed!r:.80})") from error
-                upstream.most = most if isinstance(most, int) else None
-                await self._compare(upstream)
+                is_known = upstream.is_ready and model == upstream.model
+                upstream.model, upstream.most = model, most if isinstance(most, int) else None
+                if not is_known:  # of one that is at work, rows would wait behind streams that it is telling
+                    await self._compare(upstream)
         except (_Failed, Refusal) as failure:
             upstream.fail(str(failure))
         except TimeoutError:
@@ -537,7 +544,8 @@ class VllmEngine:
         asked = sorted(set(tokens))
         upstream.rows += len(inputs)
         try:
-            async with upstream.places:  # before vectors are written, which take memory
+            await upstream.turns.enter("labels", len(inputs))  # before vectors are written, which take memory
+            try:
                 body = {
                     "model": upstream.model,
                     **await asyncio.to_thread(self._inputs, prompt, inputs, as_vectors),
@@ -547,11 +555,9 @@ class VllmEngine:
                     "logprob_token_ids": asked,
                     **NEUTRAL,
                 }
-                await upstream.turns.enter("labels")
-                try:
-                    answer = await self._post(upstream, body)
-                finally:
-                    upstream.turns.leave()
+                answer = await self._post(upstream, body)
+            finally:
+                upstream.turns.leave(len(inputs))
         finally:
             upstream.rows -= len(inputs)
         self._batches += 1
@@ -596,7 +602,7 @@ class VllmEngine:
         is_told = sampling.logprobs > 0
         try:
             if is_told:
-                await upstream.turns.enter("likeliest")
+                await upstream.turns.enter("likeliest", 1)
             try:
                 async for event in self._events(upstream, body):
                     for token in _tokens(event, sampling.logprobs, ends):
@@ -605,7 +611,7 @@ class VllmEngine:
                             return
             finally:
                 if is_told:
-                    upstream.turns.leave()
+                    upstream.turns.leave(1)
         finally:
             upstream.rows -= 1
 
@@ -766,12 +772,16 @@ def _tokens(event: dict[str, Any], most: int, ends: frozenset[int]) -> list[Toke
             told = choice["logprobs"]
             if told is None:
                 continue
-            tops = told["top_logprobs"]
-            for name, logprob, top in zip(told["tokens"], told["token_logprobs"], tops, strict=True):
+            names, tops = told["tokens"], told["top_logprobs"]
+            for place, (name, logprob, top) in enumerate(
+                zip(names, told["token_logprobs"], tops, strict=True), start=1
+            ):
                 token = _id(name)
+                # A server's model may end at tokens that its files here do not name.
+                is_end = token in ends or (choice.get("finish_reason") == "stop" and place == len(names))
                 pairs = [(_id(word), float(nats)) for word, nats in (top or {}).items() if nats > NO_NUMBER]
                 pairs = sorted(pairs, key=lambda pair: -pair[1])[:most]
-                tokens.append(Token(token, float(logprob), tuple(pairs), token in ends))
+                tokens.append(Token(token, float(logprob), tuple(pairs), is_end))
     except (KeyError, TypeError, ValueError) as error:
         raise _Failed(f"its stream has another shape ({event!r:.80})") from error
     if any(not math.isfinite(token.logprob) or token.logprob <= NO_NUMBER for token in tokens):
