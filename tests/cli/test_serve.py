@@ -57,6 +57,12 @@ def test_settings_come_from_a_file_and_options_win(spot, tuned_tasks, tmp_path):
     assert statuses == (413, 200)
 
 
+@pytest.mark.enable_socket
+def test_a_program_reads_where_it_listens(spot, tuned_tasks):
+    port, result = run(spot, tuned_tasks, lambda server: server.port, "--json")
+    assert result.json == {"url": f"http://127.0.0.1:{port}", "models": ["base", "animal", "answer"]}
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

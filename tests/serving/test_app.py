@@ -358,15 +358,15 @@ def test_an_engine_that_fails_tells_nothing(path, value):
 
 @pytest.mark.parametrize(("path", "value"), ROUTES)
 def test_a_request_has_its_time_and_then_frees_its_place(path, value):
-    engine = FakeEngine(text="a" * 30, pause=0.5)
-    reply = client_of(engine, timeout_s=0.15).post(path, value)
+    engine = FakeEngine(text="a" * 30, pause=10)
+    reply = client_of(engine, timeout_s=1.0).post(path, value)
     assert (reply.status, reply.error["code"]) == (504, "timeout")
     assert (engine.running, engine.ended) == (0, 1)
 
 
 def test_a_stream_that_takes_too_long_ends_with_an_error():
-    engine = FakeEngine(text="a" * 30, pause=0.02)
-    reply = client_of(engine, timeout_s=0.2).post("/v1/completions", {**TEXT, "stream": True})
+    engine = FakeEngine(text="a" * 200, pause=0.02)
+    reply = client_of(engine, timeout_s=1.0).post("/v1/completions", {**TEXT, "stream": True})
     *parts, last = reply.events
     assert reply.status == 200 and parts and last["error"]["code"] == "timeout"
     assert last["error"]["request_id"] == reply.headers["x-request-id"]
@@ -412,20 +412,20 @@ def test_a_reader_that_is_slow_holds_its_stream_up_and_no_other():
 
 def test_health_answers_while_rows_are_encoded_and_computed():
     async def run():
-        client = client_of(FakeEngine(pause=0.3))
-        body = json.dumps({"model": "mood", "input": ["a word " * 50] * 300}).encode()
-        busy = [asyncio.ensure_future(client.send("POST", "/v1/classify", [body])) for _ in range(3)]
-        await asyncio.sleep(0.01)
-        slowest = 0.0
-        while not all(work.done() for work in busy):
-            began = time.perf_counter()
+        client = client_of(FakeEngine(pause=0.1))
+        body = json.dumps({"model": "mood", "input": ["a word " * 50] * 600}).encode()
+        began, slowest = time.perf_counter(), 0.0
+        busy = asyncio.ensure_future(client.send("POST", "/v1/classify", [body]))
+        while not busy.done():
+            asked = time.perf_counter()
             assert (await client.send("GET", "/healthz")).status == 200
-            slowest = max(slowest, time.perf_counter() - began)
+            slowest = max(slowest, time.perf_counter() - asked)
             await asyncio.sleep(0.01)
-        assert all(work.result().status == 200 for work in busy)
-        return slowest
+        assert busy.result().status == 200
+        return slowest / (time.perf_counter() - began)
 
-    assert asyncio.run(run()) < 0.5
+    # Of the time that the rows take: encoded on the event loop, they would have it nearly all.
+    assert asyncio.run(run()) < 0.4
 
 
 def test_readiness_follows_the_engine():
@@ -546,15 +546,26 @@ def described():
 
 
 api = described()
-NAMES = ("base", "mood", "pair", "story", "talk")
+NAMES = ("base", "mood", "mixture", "story", "talk")
 
 
 @api.hook
 def map_body(context, body):
-    """Name models that are there, as random text never does."""
-    if isinstance(body, dict) and isinstance(body.get("model"), str) and len(body["model"]) % 2:
-        body = {**body, "model": NAMES[len(body["model"]) // 2 % len(NAMES)]}
+    """Name models that are there and fields and turns that they read, as random text never does; the rest stays."""
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str) or len(body["model"]) % 4 == 0:
+        return body
+    body = {**body, "model": NAMES[len(body["model"]) % len(NAMES)]}
+    rows = body.get("input")
+    if isinstance(rows, list) and rows and all(isinstance(row, dict) and row for row in rows):
+        body = {**body, "model": "mood", "input": [{**row, "text": "fine"} for row in rows]}
+    turns = body.get("messages")
+    if isinstance(turns, list) and turns and all(map(is_turn, turns)):
+        body = {**body, "model": "talk", "messages": [{**turns[0], "role": "user"}]}
     return body
+
+
+def is_turn(turn):
+    return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
 @api.parametrize()

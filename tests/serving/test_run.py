@@ -103,6 +103,14 @@ def test_an_address_that_others_reach_needs_a_token(host):
         serve(ServeSettings(host=host, port=0), pytest.fail)
 
 
+@pytest.mark.parametrize(("host", "address"), [("spot.example", "127.0.0.1"), ("localhost", "0.0.0.0")])
+def test_neither_a_name_nor_an_address_alone_makes_a_server_this_machines_own(monkeypatch, host, address):
+    place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))
+    monkeypatch.setattr("spot.serving.run.socket.getaddrinfo", lambda *_, **__: [place])
+    with pytest.raises(ConfigError, match="--token-file"):
+        serve(ServeSettings(host=host, port=0), pytest.fail)
+
+
 def token_file(folder, content, mode=0o600):
     path = folder / "token"
     path.write_bytes(content)

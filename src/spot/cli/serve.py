@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.options import Settings, example, overrides
-from spot.cli.output import news, progress
+from spot.cli.options import Json, Settings, example, overrides
+from spot.cli.output import emit, news, progress
 from spot.errors import LibraryError
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog=example(
-        "spot serve --library packaged",
-        'curl 127.0.0.1:8000/v1/classify --json \'{"model": "glue/sst2", "input": "so good"}\'',
-    )
+    epilog=example("spot serve --library packaged", "spot serve --library my_prompts --host 0.0.0.0 --token-file token")
 )
 def serve(
     library: Annotated[
@@ -73,11 +70,13 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="TOML file with any setting, the limits among them.")
     ] = None,
     settings: Settings = None,
+    as_json: Json = False,
 ) -> None:
     """Answer many tasks over HTTP with one frozen model: OpenAI's completions and chat, and /v1/classify.
 
     A request names a task, a prompt's digest or the beginning of one, or `base`, the frozen model alone. It listens
-    until Ctrl-C or SIGTERM, then finishes what runs. docs/serving.md is the page for operators.
+    until Ctrl-C or SIGTERM, then finishes what runs. With --json its address and models stand on stdout as soon as it
+    listens. docs/serving.md is the page for operators.
     """
     from spot.config import load_config
     from spot.serving.extra import PACKAGES, missing_extra
@@ -95,7 +94,7 @@ def serve(
     from spot.serving.run import serve as run
 
     with news("serving"):
-        run(resolved, _models_and_engine)
+        run(resolved, _models_and_engine, tell=lambda listening: emit(listening, as_json))
 
 
 @contextmanager

@@ -135,7 +135,8 @@ def union(manifests: Iterable[Manifest], place: str) -> Manifest:
     for manifest in manifests:
         for digest, files in manifest.prompts.items():
             prompts.setdefault(digest, set()).update(files)
-        transfers.update(manifest.transfers)
+        for checksum, size in manifest.transfers.items():
+            transfers[checksum] = max(size, transfers.get(checksum, 0))  # a bound: the checksum decides
         parts.update(manifest.parts)
         if len(prompts) > MOST_PROMPTS or len(transfers) > MOST_PARTS or len(parts) > MOST_PARTS:
             raise SharingError(

@@ -18,6 +18,7 @@ from spot.errors import ConfigError, StorageError
 from spot.library.library import open_library
 from spot.serving.app import create_app
 from spot.serving.extra import missing_extra
+from spot.serving.guard import is_local
 from spot.serving.requests import Catalogue, Engine
 from spot.serving.settings import ServeSettings
 from spot.storage.opening import cannot_read, open_regular
@@ -36,15 +37,17 @@ SILENT_S = 20.0  # after which a connection that has sent no whole request is cl
 _QUIET = ("spot.collator", "spot.tasks", "spot.evaluation")  # their warnings quote texts of rows
 _HEAD_BYTES = 65_536  # of a request's line and headers
 
+Tell = Callable[[dict[str, Any]], None]
 Make = Callable[[ServeSettings], AbstractContextManager[tuple[Catalogue, Engine]]]
 
 
-def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) -> None:
+def serve(settings: ServeSettings, make: Make, *, tell: Tell | None = None, silent_s: float = SILENT_S) -> None:
     """Serve until SIGTERM or SIGINT; then finish what runs, and return.
 
     Args:
         settings: the address, the token's file and the limits.
         make: gives the models and what computes them, until it is closed; called when the address is known to be free.
+        tell: called with `url` and `models` as soon as connections are taken.
         silent_s: after which a connection that has sent no whole request is closed, seconds.
 
     Raises:
@@ -54,7 +57,8 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
     token = read_token(settings.token_file) if settings.token_file is not None else ""
     with _bound(settings) as listener:
         address = listener.getsockname()
-        if not token and not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        is_here = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+        if not token and not (is_here and is_local(settings.host)):
             raise ConfigError(
                 f"host is {settings.host!r}, which others may reach, and there is no token: anyone could use this "
                 "server. Give --token-file FILE, or the host 127.0.0.1."
@@ -68,6 +72,8 @@ def serve(settings: ServeSettings, make: Make, *, silent_s: float = SILENT_S) ->
                 log.info("serving %d prompts of %s on %s", count, settings.library, url_of(address))
                 for problem in catalogue.problems:
                     log.warning("passed over: %s", problem)
+                if tell is not None:
+                    tell({"url": url_of(address), "models": [model.name for model in catalogue.served()]})
                 asyncio.run(_serve(server, listener, silent_s))
             log.info("ended")
 
