@@ -9,9 +9,9 @@ from tokenizers import Tokenizer
 
 from spot.errors import BackboneError, PromptError
 from spot.exporting.words import Written, first_free_id, with_prompts
-from tests.support.baked_models import SENTENCES, tokenizers
+from tests.support.baked_models import SENTENCES, tokenizers, tokenizers_of_families
 
-KINDS = tokenizers()
+KINDS = tokenizers() | tokenizers_of_families()
 PROMPTS = [Written("mood", 4), Written("glue/sst2", 30), Written("A-b_1.c", 1)]
 
 

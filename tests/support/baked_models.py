@@ -4,7 +4,15 @@ from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    AlbertTokenizer,
+    GemmaTokenizer,
+    LlamaTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+    T5Tokenizer,
+)
 
 from spot.models.checkpoints import locate
 from spot.prompts.prompt import SoftPrompt
@@ -85,4 +93,27 @@ def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
             models.Unigram([(token, -float(number)) for token, number in plain.items()], unk_id=0),
             pre_tokenizer=marked("always"),
         ),
+    }
+
+
+def tokenizers_of_families() -> dict[str, PreTrainedTokenizerBase]:
+    """Tokenizers as transformers builds them for families, with few words."""
+    letters = sorted({letter for text in SENTENCES for letter in text} | set("abcdefghijklmnopqrstuvwxyz"))
+    pieces = [MARK, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    table = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+
+    def numbered(*special: str) -> dict[str, int]:
+        return {token: number for number, token in enumerate((*special, *pieces))}
+
+    def scored(*special: str) -> list[tuple[str, float]]:
+        return [(token, -float(number)) for token, number in numbered(*special).items()]
+
+    llama = numbered("<unk>", "<s>", "</s>")
+    return {
+        "llama": LlamaTokenizer(vocab=llama, merges=[], add_bos_token=True),
+        "llama as it was": LlamaTokenizer(vocab=llama, merges=[], legacy=True),
+        "gemma": GemmaTokenizer(vocab=numbered("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"), merges=[]),
+        "t5": T5Tokenizer(vocab=scored("<pad>", "</s>", "<unk>"), extra_ids=3),
+        "albert": AlbertTokenizer(vocab=scored("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")),
+        "qwen2": Qwen2Tokenizer(vocab={token: number for number, token in enumerate(table)}, merges=[]),
     }
