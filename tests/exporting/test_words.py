@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from spot.errors import BackboneError, PromptError
 from spot.exporting.words import Written, first_free_id, with_prompts
 from tests.support.baked_models import SENTENCES, tokenizers, tokenizers_of_families
+from tests.support.random_tokenizers import draw
 
 KINDS = tokenizers() | tokenizers_of_families()
 PROMPTS = [Written("mood", 4), Written("glue/sst2", 30), Written("A-b_1.c", 1)]
@@ -91,3 +92,12 @@ def test_what_stands_behind_a_text_stays():
     encoder = Tokenizer.from_str(with_prompts(tokenizer, PROMPTS[:1], (2, 2)))
     start = first_free_id(tokenizer)
     assert encoder.encode("<|spot:mood|>a").ids == [*range(start, start + 4), *alone("bytes", "a"), 2, 2]
+
+
+@given(seed=st.integers(0, 10**6), text=st.text(alphabet="the film wasABC\n.,?", min_size=1, max_size=20))
+def test_any_tokenizer_reads_a_text_behind_a_name_as_alone(seed: int, text: str):
+    tokenizer = draw(seed).tokenizer
+    encoder = Tokenizer.from_str(with_prompts(tokenizer, PROMPTS[:1], ()))
+    start = first_free_id(tokenizer)
+    alone_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert encoder.encode(f"<|spot:mood|>{text}").ids == [*range(start, start + 4), *alone_ids]
