@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from spot.collator import Row, packed
-from spot.errors import BackboneError, PromptError, SpotError, lacks_memory
+from spot.errors import BackboneError, SpotError, lacks_memory
 from spot.evaluation.predictions import Prediction, not_finite, ranked
 from spot.models.backbone import Backbone
 from spot.models.batch import Batch, Prefix
@@ -406,8 +406,6 @@ def _refusal(error: Exception) -> Exception:
     if lacks_memory(error):
         log.error("too little memory for a row: %s", error)
         return Refusal("there is too little memory for this row; give a shorter one.", 503, "out_of_memory")
-    if isinstance(error, PromptError):
-        return Refusal(str(error), 503, "prompt_unusable")
     if isinstance(error, BackboneError):
         return Refusal(str(error), 400, "row_too_long")
     if isinstance(error, SpotError):

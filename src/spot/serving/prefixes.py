@@ -4,10 +4,11 @@ from collections import OrderedDict
 
 import torch
 
+from spot.errors import PromptError
 from spot.models.backbone import Backbone
 from spot.models.batch import Prefix
 from spot.models.prompt_states import size_of
-from spot.serving.requests import Served
+from spot.serving.requests import Served, unusable
 
 
 class PrefixCache:
@@ -30,14 +31,18 @@ class PrefixCache:
         """A prompt, computed where it is not kept.
 
         Raises:
-            PromptError: its file is gone or damaged.
+            Refusal: its file is gone or damaged.
         """
         if served.digest in self._kept:
             self._kept.move_to_end(served.digest)
             self.hits += 1
             return self._kept[served.digest][0]
         self.misses += 1
-        prefix = self._backbone.prefix(torch.tensor(served.read_vectors())[None])
+        try:
+            vectors = torch.tensor(served.read_vectors())[None]
+        except PromptError as error:
+            raise unusable(served, error) from error
+        prefix = self._backbone.prefix(vectors)
         size = prefix.vectors.nbytes + (size_of(prefix.states) if prefix.states is not None else 0)
         if size <= self._limit:
             self._kept[served.digest] = prefix, size

@@ -1,5 +1,6 @@
 """What goes between the HTTP side of a server and an engine: models by name, rows, tokens, refusals."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,6 +11,8 @@ from spot.collator import Collator, Row
 from spot.errors import SpotError
 from spot.evaluation.predictions import Prediction
 from spot.library.entries import Entry
+
+log = logging.getLogger(__name__)
 
 BASE = "base"  # the name of the frozen model without a prompt
 
@@ -59,6 +62,18 @@ class Served:
     def length(self) -> int:
         """Prompt tokens P; 0 for the model alone."""
         return self.entry.length if self.entry is not None else 0
+
+
+def unusable(served: Served, error: SpotError) -> Refusal:
+    """What a client is told of a prompt that cannot be read any more; the log says where its file is."""
+    log.error("the prompt %s of task %r cannot be read: %s", served.digest, served.name, error)
+    return Refusal(
+        f"the file of the prompt {served.digest} is gone or damaged, as the server's log says. Ask another model, or "
+        "have it put back.",
+        503,
+        "prompt_unusable",
+        param="model",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
