@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from spot.models.batch import Batch
 from spot.models.causal import CausalRows
+from spot.models.decoding import Decoder
 from spot.models.prompt_states import KeptRows, size_of
 from tests.support.batches import batch_of, frozen, prompts_for, relative
 from tests.support.odd_models import HABITS, backbone_of
@@ -102,3 +104,42 @@ def test_rows_merge_only_where_all_layers_keep_positions(tiny):
     assert isinstance(rows, CausalRows)
     _, kept = rows.begin(batch_of([([3, 4], [], 0)]), backbone.prefix(prompts_for()), backbone.ways_for(0))
     assert kept.can_merge and not KeptRows(kept.states).can_merge
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "t5"])
+@pytest.mark.parametrize("place", ["_begun", "_with"])
+def test_rows_that_cannot_join_leave_those_that_go_on_as_they_were(tiny, monkeypatch, family, place):
+    backbone = frozen(tiny, family)
+    prefix, decoder = backbone.prefix(prompts_for()), backbone.decoder()
+    rows = [([3, 4, 5], [], 0), ([6, 7], [], 1), ([8], [], 0), ([9, 10, 11, 12], [], 1)]
+    before = decoder.join(batch_of(rows[:2]), prefix, MOST)
+    logits = decoder.logits()
+    whole, calls = getattr(Decoder, place), []
+
+    def broken(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise MemoryError("Cannot allocate memory")
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(Decoder, place, broken)
+    monkeypatch.setattr(Batch, "groups", lambda batch, _: groups_of_one(batch))
+    with pytest.raises(MemoryError):
+        decoder.join(batch_of(rows[2:]), prefix, MOST)
+    monkeypatch.undo()
+    assert decoder.names == tuple(before) and torch.equal(decoder.logits(), logits)
+    joined = decoder.join(batch_of(rows[2:]), prefix, MOST)
+    decoder.take(dict.fromkeys([*before, *joined], 13))
+    ends = dict(zip(decoder.names, decoder.logits(), strict=True))
+    for name, (text, _, number) in zip([*before, *joined], rows, strict=True):
+        nats = -ends[name].float().log_softmax(-1)[14]
+        alone = backbone.loss(batch_of([(text, [13, 14], number)]), prompts_for())
+        first = backbone.loss(batch_of([(text, [13], number)]), prompts_for())
+        assert relative(nats[None], alone - first) < 1e-4
+
+
+def groups_of_one(batch):
+    """Each row of a batch apart."""
+    for row in range(len(batch.input_ids)):
+        numbers = torch.tensor([row])
+        yield numbers, batch.rows(numbers)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spot.errors import PromptError
+from spot.library.library import Library
 from spot.serving.catalogue import LibraryCatalogue
 from spot.serving.requests import Refusal
 from tests.support.tiny_libraries import READINGS, task_prompt, tiny_backbone, tiny_library
@@ -135,3 +136,41 @@ def test_a_folder_that_vanishes_is_a_problem_and_the_prompts_that_were_seen_stay
 def test_all_prompts_share_what_is_known_of_the_tokenizer(tmp_path, catalogue_of):
     served = catalogue_of(tiny_library(tmp_path)).served()
     assert len({id(model.collator.tokens) for model in served}) == 1
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
+def test_a_prompt_that_is_still_being_copied_appears_when_it_is_whole(tmp_path, catalogue_of, kept):
+    path = tiny_library(tmp_path, tasks=("reviews",)).entries()[0].path
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    catalogue = catalogue_of(Library(tmp_path))
+    assert len(catalogue.served()) == 1 and len(catalogue.problems) == 1
+    path.write_bytes(content)
+    catalogue.refresh()
+    assert catalogue.find("reviews").digest == path.stem and catalogue.problems == ()
+
+
+def test_a_prompt_that_could_not_be_read_for_a_moment_is_served_when_it_can_be(tmp_path, catalogue_of, monkeypatch):
+    library = tiny_library(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "get", lambda _: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        catalogue = catalogue_of(library)
+        assert len(catalogue.served()) == 1 and len(catalogue.problems) == len(TASKS)
+    catalogue.refresh()
+    assert [served.name for served in catalogue.served()] == ["base", *TASKS] and catalogue.problems == ()
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), RecursionError("deep"), RuntimeError("changed size")])
+def test_no_fault_of_a_look_ends_the_looking(tmp_path, catalogue_of, monkeypatch, error):
+    library = tiny_library(tmp_path, tasks=("reviews",))
+    catalogue = catalogue_of(library, refresh_s=0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "entries", lambda: (_ for _ in ()).throw(error))
+        deadline = time.monotonic() + 20
+        while not catalogue.problems and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(catalogue.problems) == 1 and len(catalogue.served()) == 2
+    Library(tmp_path).add(task_prompt("pairs"))
+    while len(catalogue.served()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [served.name for served in catalogue.served()] == ["base", "pairs", "reviews"]

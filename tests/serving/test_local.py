@@ -10,6 +10,7 @@ import torch
 
 from spot.evaluation import predict
 from spot.models.backbone import Backbone
+from spot.models.decoding import Decoder
 from spot.serving import local
 from spot.serving.catalogue import LibraryCatalogue
 from spot.serving.local import LocalEngine, drawn
@@ -237,6 +238,28 @@ class TestLimits:
 
         run(tiny, family, use, batch_tokens=64)
         assert order == ["small"] * 3 + ["large"]
+
+    def test_rows_that_begin_to_generate_are_read_in_passes_of_the_limit(self, tiny, world, family, monkeypatch):
+        _, catalogue = world
+        served = catalogue.find("reviews")
+        rows = encoded(served, rows_of_task("reviews")) * 3
+        whole, shapes = Decoder.join, []
+
+        def noted(self, batch, *arguments):
+            shapes.append(tuple(batch.input_ids.shape))
+            return whole(self, batch, *arguments)
+
+        monkeypatch.setattr(Decoder, "join", noted)
+
+        async def use(engine):
+            streams = (taken(engine, served, row, Sampling(max_tokens=4)) for row in rows)
+            ranking, *tokens = await asyncio.gather(engine.classify(served, rows), *streams)
+            return ranking, tokens
+
+        ranking, tokens = run(tiny, family, use, batch_tokens=64)
+        assert sum(count for count, _ in shapes) == len(rows) and len(ranking) == len(rows) and all(tokens)
+        assert all(count == 1 or count * width <= 64 for count, width in shapes)
+        assert any(count > 1 for count, _ in shapes)
 
     def test_what_runs_is_finished_when_it_closes_and_nothing_new_is_taken(self, tiny, world, family):
         _, catalogue = world

@@ -6,6 +6,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -330,3 +331,28 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data:
     path = tmp_path_factory.getbasetemp() / "any"
     write_whole(path, data)
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_link"),  # a device by its own name is left out: a fault would break the machine that tests run on
+    [("a FIFO", False), ("a FIFO", True), ("a socket", False), ("a socket", True), ("a device", True)],
+)
+def test_nothing_but_a_file_is_replaced(tmp_path: Path, kind: str, by_link: bool) -> None:
+    """Whoever may write in /dev, as root may, keeps /dev/null when a report is written there."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(tmp_path))  # a socket's path has 100 letters at most
+        path = Path("there")
+        if kind == "a FIFO":
+            os.mkfifo(path)
+        elif kind == "a socket":
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind("there")
+        else:
+            path = Path("/dev/null")
+        if by_link:
+            Path("link").symlink_to(path)
+        before = path.stat()
+        with pytest.raises(StorageError, match="it is a FIFO, a socket or a device"):
+            write_whole("link" if by_link else path, b"new")
+        assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
+        assert Path("link").is_symlink() == by_link
+        assert not [name for name in names(Path()) if name.endswith(".tmp")]

@@ -59,12 +59,22 @@ class Decoder:
             A name for each row, in their order.
 
         Raises:
-            BackboneError: a row is longer than the model's positions.
+            BackboneError: a row is longer than the model's positions. Where any error is raised, none of the rows
+                has joined, and those that go on are as they were.
         """
         ways = self._ways_of(batch, prefix, most)
         names = [next(self._names) for _ in range(len(batch.input_ids))]
-        for numbers, part in batch.groups(ways.rows_that_generate):
-            self._add(self._begun([names[number] for number in numbers.tolist()], part, prefix, ways, most))
+        calls = [
+            self._begun([names[number] for number in numbers.tolist()], part, prefix, ways, most)
+            for numbers, part in batch.groups(ways.rows_that_generate)
+        ]
+        before = self._calls
+        try:
+            for call in calls:
+                self._calls = self._with(call)
+        except Exception:
+            self._calls = before
+            raise
         return names
 
     def logits(self) -> Tensor:
@@ -90,15 +100,14 @@ class Decoder:
                 return _Merging(self._rows, names, logits, kept, most)
         return _Apart(names, self._rows.steps(batch, prefix, ways))
 
-    def _add(self, call: "_Merging | _Apart") -> None:
-        """Put rows into the call that can take them, else into one of their own."""
-        for other in self._calls:
+    def _with(self, call: "_Merging | _Apart") -> "list[_Merging | _Apart]":
+        """The calls with new rows in the one that can take them, else in one of their own."""
+        for place, other in enumerate(self._calls):
             if isinstance(call, _Merging) and isinstance(other, _Merging):
                 tokens = max(call.kept.width, other.kept.width) + max(call.most, other.most)
                 if self._ways_for(tokens).decoding == "padded":
-                    other.merge(call)
-                    return
-        self._calls.append(call)
+                    return [*self._calls[:place], other.merged(call), *self._calls[place + 1 :]]
+        return [*self._calls, call]
 
 
 class _Merging:
@@ -108,12 +117,10 @@ class _Merging:
         self.names, self.logits, self.kept, self.most = names, logits, kept, most
         self._rows = rows
 
-    def merge(self, other: "_Merging") -> None:
-        """Take the rows of another call."""
-        self.names = [*self.names, *other.names]
-        self.logits = torch.cat([self.logits, other.logits])
-        self.kept = self.kept.merged(other.kept)
-        self.most = max(self.most, other.most)
+    def merged(self, other: "_Merging") -> "_Merging":
+        """A call of these rows and those of another."""
+        names, logits = [*self.names, *other.names], torch.cat([self.logits, other.logits])
+        return _Merging(self._rows, names, logits, self.kept.merged(other.kept), max(self.most, other.most))
 
     def keep(self, stays: Sequence[bool]) -> bool:
         """Let rows leave; whether one stays."""

@@ -58,6 +58,7 @@ class LibraryCatalogue:
         plain = Reading(cue="", separator="", max_input_tokens=max_input_tokens)
         self._base = Served(BASE, self._collator(plain, 0), None, partial(_no_vectors, vocabulary.id.width))
         self._seen: dict[str, Served | str] = {}  # digest -> how it is served, or why it is not
+        self._reading = threading.Lock()  # a library is for one thread at a time, and the engine's reads vectors
         self._state = _State({}, {}, ())
         self._state = self._looked()
         self._ended = threading.Event()
@@ -109,7 +110,9 @@ class LibraryCatalogue:
         """Look at the folder now; what is wrong with it is a problem and no error."""
         try:
             state = self._looked()
-        except (SpotError, OSError) as error:
+        except Exception as error:  # else the thread would end, and with it every later look
+            if not isinstance(error, SpotError | OSError):
+                log.exception("the library cannot be looked at")
             problem = f"{self._library.path}: {error}"
             if problem not in self._state.problems:
                 log.warning("the prompts that were there are served on: %s", problem)
@@ -127,18 +130,19 @@ class LibraryCatalogue:
             LibraryError: it is no library any more, or cannot be read.
         """
         Library(self._library.path, read_only=True)  # of a folder that is gone it says so
-        entries = self._library.entries()
+        with self._reading:
+            entries, faults = self._library.entries(), self._library.faults()
         digests = {entry.digest for entry in entries}
         self._seen = {digest: known for digest, known in self._seen.items() if digest in digests}
         tasks = Counter(entry.task for entry in entries if entry.task != BASE)
         for entry in entries:
             name = entry.task if tasks[entry.task] == 1 else entry.digest
             known = self._seen.get(entry.digest)
-            if known is None or (isinstance(known, Served) and known.name != name):
+            if not isinstance(known, Served) or known.name != name:  # what cannot be read now may be there soon
                 self._seen[entry.digest] = self._prepared(entry, name)
         served = [known for known in self._seen.values() if isinstance(known, Served)]
         served.sort(key=lambda known: (known.entry.task if known.entry else "", known.digest))
-        problems = [*self._library.faults(), *(known for known in self._seen.values() if isinstance(known, str))]
+        problems = [*faults, *(known for known in self._seen.values() if isinstance(known, str))]
         for problem in set(problems) - set(self._state.problems):
             log.warning("passed over: %s", problem)
         by_task: dict[str, tuple[Served, ...]] = {}
@@ -156,7 +160,9 @@ class LibraryCatalogue:
                 f"{self._vocabulary.id} is served: serve it with a backbone of its own"
             )
         try:
-            reading = reading_of(self._library.get(entry.digest))
+            with self._reading:
+                prompt = self._library.get(entry.digest)
+            reading = reading_of(prompt)
             collator = self._collator(reading, entry.length)
             _ = collator.choices
         except (SpotError, OSError) as error:
@@ -173,7 +179,8 @@ class LibraryCatalogue:
             PromptError: it is damaged, or gone.
         """
         try:
-            return self._library.get(entry.digest).value
+            with self._reading:
+                return self._library.get(entry.digest).value
         except (LibraryError, StorageError) as error:
             raise PromptError(str(error)) from error
 

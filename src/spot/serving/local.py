@@ -208,8 +208,7 @@ class LocalEngine:
                     self._forget_cancelled()
                 self._wait_for_more()
                 chosen = self._chosen()
-                room = self._settings.max_streams - len(self._streams)
-                joining = [self._joining.popleft() for _ in range(min(room, len(self._joining)))]
+                joining = self._beginning()
             if chosen:
                 self._rank(chosen)
             if joining:
@@ -263,6 +262,18 @@ class LocalEngine:
             job.waiting.remove(number)
         self._rankings.rotate(-1)
         return chosen
+
+    def _beginning(self) -> list[_Stream]:
+        """The rows that begin to generate now: those there is room for, and no more than one pass may read."""
+        room = self._settings.max_streams - len(self._streams)
+        streams: list[_Stream] = []
+        longest = 0
+        while self._joining and len(streams) < room:
+            longest = max(longest, len(self._joining[0].row.input_ids))
+            if streams and longest * (len(streams) + 1) > self._settings.batch_tokens:
+                break
+            streams.append(self._joining.popleft())
+        return streams
 
     def _window(self) -> Iterator[tuple[_Ranking, int]]:
         """Rows that wait, a row of each request in turn, so that no large request holds up small ones."""

@@ -5,6 +5,7 @@ or the new one and never half of either.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -36,13 +37,14 @@ def write_whole(path: Path | str, data: bytes, inside: Path | str | None = None)
         inside: the folder, maybe a stranger's, that the file belongs to: no link below it is followed.
 
     Raises:
-        StorageError: the disk is full, the folder cannot be written or the path is a folder or behind a link. The old
-            file is intact and no temporary file remains.
+        StorageError: the disk is full, the folder cannot be written or the path is a folder, a FIFO, a socket, a device
+            or behind a link. The old file is intact and no temporary file remains.
     """
     path = Path(path)
     try:
         folder = open_folder(path.parent, inside or path.parent, make=True)
         try:
+            _check_replaceable(folder, path.name)
             _replace(folder, path.name, data)
             with contextlib.suppress(OSError):  # file systems that cannot do this for a folder are left alone
                 os.fsync(folder)
@@ -50,6 +52,21 @@ def write_whole(path: Path | str, data: bytes, inside: Path | str | None = None)
             os.close(folder)
     except (OSError, ValueError) as error:
         raise StorageError(cannot_write(path, len(data), error)) from error
+
+
+def _check_replaceable(folder: int, name: str) -> None:
+    """Refuse to put a file in the place of what is none: to replace /dev/null would break the machine.
+
+    Raises:
+        OSError: it is a FIFO, a socket or a device, or a link to one, as /dev/stdout is.
+    """
+    for follow in (False, True):
+        try:
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=follow).st_mode
+        except OSError:  # nothing is there, or a link leads nowhere
+            return
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            raise OSError(errno.EEXIST, "it is a FIFO, a socket or a device, expected a regular file or none")
 
 
 def _replace(folder: int, name: str, data: bytes) -> None:
