@@ -37,7 +37,7 @@ from spot.evaluation.predictions import Prediction, ranked
 from spot.exporting.vllm import saved_tensor
 from spot.serving.extra import missing_extra
 from spot.serving.front import Front
-from spot.serving.requests import Load, Refusal, Sampling, Served, Token
+from spot.serving.requests import Load, Refusal, Sampling, Served, Token, unusable
 from spot.serving.settings import ServeSettings
 from spot.storage.text import printable
 
@@ -371,7 +371,7 @@ class VllmEngine:
         try:
             prompt = torch.tensor(served.read_vectors())
         except PromptError as error:
-            raise Refusal(str(error), 503, "prompt_unusable") from error
+            raise unusable(served, error) from error
         self._prompts[served.digest] = prompt
         while len(self._prompts) > 1 and self.load.prefix_bytes > self._settings.prefix_bytes:
             self._prompts.popitem(last=False)
@@ -426,12 +426,9 @@ class VllmEngine:
             raise Refusal(f"no vLLM server answers: {last}. Ask again later.", last.status, "upstream", retry_after=2)
         problems = "; ".join(f"{upstream.url}: {upstream.problem}" for upstream in self._upstreams)
         wait = min(upstream.retry_at for upstream in self._upstreams) - time.monotonic()
-        raise Refusal(
-            f"no vLLM server answers ({problems}). Ask again later.",
-            503,
-            "upstream",
-            retry_after=max(1, math.ceil(wait)),
-        )
+        log.error("no vLLM server answers: %s", problems)
+        sentence = "no vLLM server answers, as the log of this server says. Ask again later."
+        raise Refusal(sentence, 503, "upstream", retry_after=max(1, math.ceil(wait)))
 
     def _ready(self, tried: set[_Upstream]) -> list[_Upstream]:
         return [upstream for upstream in self._upstreams if upstream.is_ready and upstream not in tried]
