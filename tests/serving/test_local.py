@@ -293,6 +293,7 @@ class TestLimits:
         first, second, third, fourth = run(tiny, family, use)
         for refusal in (first, third):
             assert isinstance(refusal, Refusal) and (refusal.status, refusal.code) == (503, "prompt_unusable")
+            assert str(library.path) not in str(refusal)  # of no use to a client
         assert len(second) == len(TEXTS) and fourth
 
     def test_a_fault_of_the_model_is_an_error_of_each_request_and_the_engine_goes_on(

@@ -22,7 +22,7 @@ from spot.evaluation.predictions import Prediction, not_finite, ranked
 from spot.models.backbone import Backbone
 from spot.models.batch import Batch, Prefix
 from spot.serving.prefixes import PrefixCache
-from spot.serving.requests import Load, Refusal, Sampling, Served, Token
+from spot.serving.requests import PROMPT_UNUSABLE, Load, Refusal, Sampling, Served, Token
 from spot.serving.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -418,7 +418,8 @@ def _refusal(error: Exception) -> Exception:
         log.error("too little memory for a row: %s", error)
         return Refusal("there is too little memory for this row; give a shorter one.", 503, "out_of_memory")
     if isinstance(error, PromptError):
-        return Refusal(str(error), 503, "prompt_unusable")
+        log.error("a prompt cannot be used: %s", error)  # it names a path, which is no client's business
+        return Refusal(PROMPT_UNUSABLE, 503, "prompt_unusable")
     if isinstance(error, BackboneError):
         return Refusal(str(error), 400, "row_too_long")
     if isinstance(error, SpotError):

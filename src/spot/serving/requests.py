@@ -12,6 +12,7 @@ from spot.evaluation.predictions import Prediction
 from spot.library.entries import Entry
 
 BASE = "base"  # the name of the frozen model without a prompt
+PROMPT_UNUSABLE = "the file of this prompt is gone or damaged: the operator finds the reason in the server's log."
 
 
 class Refusal(SpotError):

@@ -37,7 +37,7 @@ from spot.evaluation.predictions import Prediction, ranked
 from spot.exporting.vllm import saved_tensor
 from spot.serving.extra import missing_extra
 from spot.serving.front import Front
-from spot.serving.requests import Load, Refusal, Sampling, Served, Token
+from spot.serving.requests import PROMPT_UNUSABLE, Load, Refusal, Sampling, Served, Token
 from spot.serving.settings import ServeSettings
 from spot.storage.text import printable
 
@@ -366,7 +366,8 @@ class VllmEngine:
         try:
             prompt = torch.tensor(served.read_vectors())
         except PromptError as error:
-            raise Refusal(str(error), 503, "prompt_unusable") from error
+            log.error("a prompt cannot be used: %s", error)
+            raise Refusal(PROMPT_UNUSABLE, 503, "prompt_unusable") from error
         self._prompts[served.digest] = prompt
         while len(self._prompts) > 1 and self.load.prefix_bytes > self._settings.prefix_bytes:
             self._prompts.popitem(last=False)
