@@ -437,11 +437,12 @@ def test_too_many_rows_and_a_prompt_that_is_gone_are_refused():
     assert (refused.status, refused.retry_after) == (429, 1)
 
     def gone() -> np.ndarray:
-        raise PromptError("its file is gone")
+        raise PromptError("/srv/prompts/0.safetensors is gone")
 
     served = Served("mood", served.collator, served.entry, gone)
     engine = engine_of(TinyVllm(MODEL))
-    assert refusal(engine, lambda: engine.classify(served, rows_of(served))).code == "prompt_unusable"
+    refused = refusal(engine, lambda: engine.classify(served, rows_of(served)))
+    assert refused.code == "prompt_unusable" and "/srv" not in str(refused)
 
 
 def test_a_closed_engine_takes_nothing():
