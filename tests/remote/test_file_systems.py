@@ -31,12 +31,13 @@ class Files(http.server.SimpleHTTPRequestHandler):
             self.close_connection = True
         elif name in ("403", "500"):
             self.send_error(int(name))
-        elif name == "endless":
+        elif name in ("endless", "trickle"):
             self.send_response(200)
             self.end_headers()
             try:
                 while True:
-                    self.wfile.write(b"x" * 100_000)
+                    self.wfile.write(b"x" * (100_000 if name == "endless" else 1))
+                    time.sleep(0 if name == "endless" else 0.02)
             except OSError:
                 self.close_connection = True
         else:
@@ -126,6 +127,7 @@ def test_a_web_server_is_read_and_never_written(web: str, tmp_path: Path):
         ("500", Unreachable, "cannot be reached"),
         ("silent", Unreachable, "cannot be reached"),
         ("endless", SharingError, "holds more than the 1,000 bytes"),
+        ("trickle", Unreachable, "comes at less than 1,000 bytes a second"),
     ],
 )
 def test_answers_of_a_web_server_are_said(

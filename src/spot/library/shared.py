@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 
 from spot.errors import PromptError, SharingError, Unreachable
 from spot.library import history
@@ -62,10 +63,15 @@ def fetch_prompts(
         StorageError: the disk is full.
     """
 
+    is_gone = Event()
+
     def bring(digest: str) -> str | None:
+        if is_gone.is_set():
+            return None
         try:
             save(fetch_prompt(store, digest, whole.prompts[digest]), folder / prompt_name(digest), folder)
         except Unreachable:
+            is_gone.set()
             raise
         except (SharingError, PromptError) as error:
             return str(error)

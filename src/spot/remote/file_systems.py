@@ -1,14 +1,16 @@
 """Keep a shared library in what fsspec reaches: the object stores, web servers, and memory."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from spot.errors import SharingError
+from spot.errors import SharingError, Unreachable
 from spot.remote.address import Address
 from spot.remote.store import failures, package, too_large
 
 _PART = 2**20  # bytes that are read at a time
 _PATIENCE = 30.0  # seconds for a web server to say something; s3fs and gcsfs have their own
+_LEAST_RATE = 1_000  # bytes a second, behind the patience
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "https": "aiohttp", "http": "aiohttp"}
 _INSTALL = {"gs": "pip install gcsfs"}
 
@@ -39,8 +41,14 @@ class FileSystemStore:
                 failures(self.address, f"read {name}"),
                 self._file_system.open(f"{self._root}/{name}", "rb", **self._options) as file,
             ):
+                began = time.monotonic()
                 while len(content) <= most_bytes and (part := file.read(_PART)):
                     content += part
+                    if time.monotonic() - began > _PATIENCE + len(content) / _LEAST_RATE:
+                        raise Unreachable(
+                            f"{self.address}: {name} comes at less than {_LEAST_RATE:,} bytes a second; expected a "
+                            "place that answers. Try again later."
+                        )
         except FileNotFoundError:
             return None
         if len(content) > most_bytes:
