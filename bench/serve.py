@@ -31,6 +31,7 @@ import httpx2
 import numpy as np
 import psutil
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import spot
 from spot.collator import Collator, collator_of_reading
@@ -69,11 +70,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=320, help="rows of the comparisons")
     parser.add_argument("--requests", type=int, default=10_000, help="requests of the load")
     parser.add_argument("--prompts", type=int, default=1_000, help="prompts of the large library")
+    parser.add_argument("--small", action="store_true", help="load a random model of two narrow layers instead")
     parser.add_argument("--data", type=Path, help="folder with the data sets")
     parser.add_argument("--json", type=Path, help="file that the figures are merged into")
     options = parser.parse_args()
+    folder = tempfile.TemporaryDirectory()
     backbone = Backbone.load("embedded")
     library = open_library("packaged")
+    if options.small:
+        backbone, library = small(backbone, library, Path(folder.name))
     tasks = options.tasks.split(",") if options.tasks else [entry.task for entry in library.entries()]
     cases = made_cases(backbone, library, tasks, options.rows, options.data)
     figures: dict[str, Any] = {"machine": {"cores": os.cpu_count(), "torch_threads": torch.get_num_threads()}}
@@ -87,11 +92,36 @@ def main() -> None:
     if "prompts" in works:
         figures["prompts"] = many_prompts(library, options.prompts)
     if "load" in works:
-        figures["load"] = load(library, cases, options.requests)
+        figures["small_load" if options.small else "load"] = load(backbone, library, cases, options.requests)
     print(json.dumps(figures, indent=2))
     if options.json:
         before = json.loads(options.json.read_text()) if options.json.exists() else {}
         options.json.write_text(json.dumps({**before, **figures}, indent=2) + "\n")
+
+
+def small(backbone: Backbone, library: Library, folder: Path) -> tuple[Backbone, Library]:
+    """A random model with the embedded one's words, and a prompt of it for each task of a library."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=backbone.id.vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder / "small")
+    backbone.tokenizer.save_pretrained(folder / "small")
+    model = Backbone.load(str(folder / "small"))
+    prompts = Library.create(folder / "prompts")
+    chance = np.random.default_rng(0)
+    for entry in library.entries():
+        prompt = library.get(entry.digest)
+        value, key = chance.normal(size=(2, prompt.length, 32)).astype(np.float32)
+        prompts.add(replace(prompt, value=value, key=key, start=None, backbone=model.id, reading=reading_of(prompt)))
+    return model, prompts
 
 
 def made_cases(backbone: Backbone, library: Library, tasks: Sequence[str], count: int, data: Path | None) -> list[Case]:
@@ -432,7 +462,7 @@ def reading_form(library: Library, number: int) -> str:
     return entries[number % len(entries)].task
 
 
-def load(library: Library, cases: Sequence[Case], count: int) -> dict[str, Any]:
+def load(backbone: Backbone, library: Library, cases: Sequence[Case], count: int) -> dict[str, Any]:
     """Mixed requests of 64 clients, some that leave, some too large, while prompts come and go."""
     chance = random.Random(2)
     counts = dict.fromkeys(("right", "wrong", "lost", "left", "too_large_refused", "busy", "other"), 0)
@@ -496,7 +526,8 @@ def load(library: Library, cases: Sequence[Case], count: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(library.path, Path(folder) / "library", ignore=shutil.ignore_patterns("*.sqlite"))
-        with server(Path(folder) / "library") as (url, process):
+        name = "embedded" if backbone.id.name == "embedded" else str(library.path.parent / "small")
+        with server(Path(folder) / "library", f"backbone={name}") as (url, process):
             took, changes = asyncio.run(run(url, process, Path(folder) / "library"))
             memory.append(process.memory_info().rss)
     settled = memory[1 + SETTLED // 500 :] or memory
