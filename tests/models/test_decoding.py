@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from spot.models.batch import Batch
+from spot.models.batch import Batch, Prefix
 from spot.models.causal import CausalRows
 from spot.models.decoding import Decoder
-from spot.models.prompt_states import KeptRows, size_of
+from spot.models.prompt_states import KeptRows, packed_states, size_of
 from tests.support.batches import batch_of, frozen, prompts_for, relative
 from tests.support.odd_models import HABITS, backbone_of
 from tests.support.tiny_models import FAMILIES
@@ -87,6 +87,21 @@ def test_what_is_kept_of_a_prompt_is_counted_in_bytes(tiny):
     config = backbone.model.config
     numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * 5 * config.head_dim
     assert size_of(states) == 4 * numbers
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_packed_states_are_the_same_in_one_block(tiny, family):
+    backbone, batch = frozen(tiny, family), batch_of([([3, 4, 5], [6, 7], 0)])
+    prefix = backbone.prefix(prompts_for(count=1))
+    packed = Prefix(prefix.vectors, packed_states(prefix.states))
+    assert len({layer.keys.untyped_storage().data_ptr() for layer in packed.states.layers}) == 1
+    assert size_of(packed.states) == size_of(prefix.states)
+    assert torch.equal(backbone.loss(batch, packed), backbone.loss(batch, prefix))
+
+
+def test_states_of_other_kinds_stay_as_they_are():
+    states = backbone_of("hybrid").prefix(prompts_for(count=1)).states
+    assert packed_states(states) is states
 
 
 @pytest.mark.parametrize("family", FAMILIES)

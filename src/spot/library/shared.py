@@ -62,7 +62,6 @@ def fetch_prompts(
         Unreachable: nothing answers.
         StorageError: the disk is full.
     """
-
     is_gone = Event()
 
     def bring(digest: str) -> str | None:

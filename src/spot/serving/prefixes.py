@@ -7,7 +7,7 @@ import torch
 from spot.errors import PromptError
 from spot.models.backbone import Backbone
 from spot.models.batch import Prefix
-from spot.models.prompt_states import size_of
+from spot.models.prompt_states import packed_states, size_of
 from spot.serving.requests import Served, unusable
 
 
@@ -43,6 +43,8 @@ class PrefixCache:
         except PromptError as error:
             raise unusable(served, error) from error
         prefix = self._backbone.prefix(vectors)
+        if prefix.states is not None:
+            prefix = Prefix(prefix.vectors, packed_states(prefix.states))
         size = prefix.vectors.nbytes + (size_of(prefix.states) if prefix.states is not None else 0)
         if size <= self._limit:
             self._kept[served.digest] = prefix, size
