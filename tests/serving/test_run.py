@@ -29,13 +29,13 @@ def run_with(act, engine=None, *, number=signal.SIGTERM, silent_s=20.0, **settin
     def make(_):
         yield FakeCatalogue(), engine or FakeEngine()
 
-    before = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)]
+    before = [signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     outcome = serve_while(lambda: serve(ServeSettings(port=0, **settings), make, silent_s=silent_s), act, number)
-    assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)] == before
+    assert [signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
     return outcome
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_server_when_what_runs_has_finished(number):
     engine = FakeEngine(text="a" * 20, pause=0.03)
     state = {}

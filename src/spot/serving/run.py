@@ -42,7 +42,7 @@ Make = Callable[[ServeSettings], AbstractContextManager[tuple[Catalogue, Engine]
 
 
 def serve(settings: ServeSettings, make: Make, *, tell: Tell | None = None, silent_s: float = SILENT_S) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what runs, and return.
+    """Serve until SIGTERM, SIGINT or SIGHUP; then finish what runs, and return.
 
     Args:
         settings: the address, the token's file and the limits.
@@ -209,12 +209,18 @@ async def _close_silent(server: uvicorn.Server, silent_s: float) -> None:
 
 @contextmanager
 def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Have SIGTERM and SIGINT end the server, and nothing else: uvicorn raises them again when it has ended."""
+    """Have SIGTERM, SIGINT and a terminal that closes end the server, and nothing else.
+
+    Uvicorn raises them again when it has ended. Where SIGHUP is ignored, as under nohup, it stays so.
+    """
 
     def end(*_: object) -> None:
         server.should_exit = True
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:
