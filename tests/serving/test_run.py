@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
@@ -35,6 +36,15 @@ def run_with(act, engine=None, *, number=signal.SIGTERM, silent_s=20.0, **settin
     return outcome
 
 
+@pytest.fixture
+def minded_hangups() -> Iterator[None]:
+    """SIGHUP as a terminal has it: under nohup it is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("minded_hangups")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_server_when_what_runs_has_finished(number):
     engine = FakeEngine(text="a" * 20, pause=0.03)
