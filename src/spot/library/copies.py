@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spot.errors import NotShared, PromptError, SharingError, Unreachable
 from spot.library import history, prompt_files
-from spot.library.shared import Progress, fetch_prompts, fetch_transfers, objection, record_key
+from spot.library.shared import Progress, fetch_prompts, fetch_transfers, read_records
 from spot.prompts.prompt import header
 from spot.remote.address import Address, parse
 from spot.remote.manifest import Manifest, transfers_name
@@ -104,17 +104,9 @@ def _refresh_history(store: Store, whole: Manifest, folder: Path) -> list[str]:
                 continue
             write_whole(path, content, folder)
         contents[checksum] = content
-    width = _width(folder)
-    lines: dict[str, bytes] = {}
-    for checksum, content in contents.items():
-        records, wrong = history.parse(content, f"{store.address}/{transfers_name(checksum)}")
-        problems += wrong
-        for record in records:
-            if (reason := objection(record, width)) is not None:
-                problems.append(reason)
-            else:
-                lines.setdefault(record_key(record), history.line_of(record))
-    whole_history = b"".join(lines.values())
+    records, wrong = read_records(contents, store.address, _width(folder))
+    problems += wrong
+    whole_history = b"".join(map(history.line_of, records.values()))
     path = folder / "transfers.jsonl"
     if whole_history != (
         read_bounded(path, len(whole_history) + 1, folder) if _is_short(path, whole_history) else None

@@ -145,8 +145,9 @@ class Library:
         return sorted(entries, key=lambda entry: (entry.task, entry.digest))
 
     def faults(self) -> list[str]:
-        """What is wrong with each file that is passed over."""
-        return [fault for fault in self._refreshed().values() if isinstance(fault, str)]
+        """What was wrong with each file that was passed over, when the folder was looked at last."""
+        files = self._refreshed() if self._files is None else self._files
+        return [fault for fault in files.values() if isinstance(fault, str)]
 
     def get(self, reference: str) -> SoftPrompt:
         """Read one prompt, checking every byte.

@@ -1,6 +1,6 @@
 """Fetch prompts and records of transfers of a shared library, and believe none before its every byte is checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +10,7 @@ from spot.errors import PromptError, SharingError, Unreachable
 from spot.library import history
 from spot.library.history import TransferRecord
 from spot.prompts.prompt import SoftPrompt, from_bytes, save
+from spot.remote.address import Address
 from spot.remote.manifest import LARGEST_PROMPT, Manifest, StoredFile, prompt_name, transfers_name
 from spot.remote.store import Store
 
@@ -110,6 +111,29 @@ def fetch_transfers(store: Store, checksum: str, size: int) -> bytes:
 def record_key(record: TransferRecord) -> str:
     """What tells a record from every other: its id, or without one all that it says."""
     return record.id if record.id is not None else history.line_of(record).decode()
+
+
+def read_records(
+    contents: Mapping[str, bytes], address: Address, width: int | None
+) -> tuple[dict[str, TransferRecord], list[str]]:
+    """The records in files of a place by what tells them apart, each once, and what is wrong with others.
+
+    Args:
+        contents: by checksum, as `fetch_transfers` gives them.
+        address: of the place, for messages.
+        width: of the backbone whose prompts they stand beside; None where there is none.
+    """
+    records: dict[str, TransferRecord] = {}
+    problems: list[str] = []
+    for checksum, content in contents.items():
+        parsed, wrong = history.parse(content, f"{address}/{transfers_name(checksum)}")
+        problems += wrong
+        for record in parsed:
+            if (reason := objection(record, width)) is not None:
+                problems.append(reason)
+            else:
+                records.setdefault(record_key(record), record)
+    return records, problems
 
 
 def objection(record: TransferRecord, width: int | None) -> str | None:

@@ -42,6 +42,8 @@ class _Ranking:
 
     def __post_init__(self) -> None:
         self.waiting = list(range(len(self.rows)))
+        longest = max(map(len, self.served.collator.choices), default=1)
+        self.costs = [len(row.input_ids) + longest - 1 for row in self.rows]  # tokens, the longest label's among them
         self.predictions: list[Prediction | None] = [None] * len(self.rows)
 
     def put(self, number: int, prediction: Prediction) -> None:
@@ -242,8 +244,12 @@ class LocalEngine:
         while self._rankings and not self._joining and not self._streams and not self._is_closing:
             first = min(job.arrived for job in self._rankings)
             left = first + self._settings.wait_ms / 1000 - time.monotonic()
-            tokens = sum(_cost(job, number) for job in self._rankings for number in job.waiting)
-            if left <= 0 or tokens >= self._settings.batch_tokens:
+            if left <= 0:
+                return
+            if (
+                sum(job.costs[number] for job in self._rankings for number in job.waiting)
+                >= self._settings.batch_tokens
+            ):
                 return
             self._changed.wait(left)
             self._forget_cancelled()
@@ -255,7 +261,7 @@ class LocalEngine:
             return []
         length = window[0][0].served.length
         window = [(job, number) for job, number in window if job.served.length == length]
-        costs = [_cost(job, number) for job, number in window]
+        costs = [job.costs[number] for job, number in window]
         batch = next(rows for rows in packed(range(len(window)), costs, self._settings.batch_tokens) if 0 in rows)
         chosen = [window[place] for place in batch]
         for job, number in chosen:
@@ -282,7 +288,7 @@ class LocalEngine:
         while jobs:
             for job in jobs:
                 number = job.waiting[turn]
-                tokens += _cost(job, number)
+                tokens += job.costs[number]
                 yield job, number
                 if tokens > WINDOW * self._settings.batch_tokens:
                     return
@@ -393,12 +399,6 @@ def drawn(log_probabilities: Tensor, sampling: Sampling, chance: torch.Generator
     shares = shares.masked_fill((before >= sampling.top_p) & (before > 0), 0.0)
     place = float(torch.rand((), generator=chance, dtype=torch.float64)) * float(shares.sum())
     return int(tokens[min(int((shares.cumsum(dim=0) <= place).sum()), int((shares > 0).sum()) - 1)])
-
-
-def _cost(job: _Ranking, number: int) -> int:
-    """Tokens of a row and of its longest label."""
-    choices = job.served.collator.choices
-    return len(job.rows[number].input_ids) + max(map(len, choices), default=1) - 1
 
 
 def _settle(answer: "asyncio.Future[list[Prediction]]", outcome: object) -> None:

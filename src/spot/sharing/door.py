@@ -14,7 +14,7 @@ from spot.library.copies import copy_folder, local_copy, no_library
 from spot.library.entries import Entry, objections
 from spot.library.history import TransferRecord
 from spot.library.library import PACKAGED, Library, open_library
-from spot.library.shared import Progress, fetch_prompt, fetch_prompts, fetch_transfers, objection, record_key
+from spot.library.shared import Progress, fetch_prompt, fetch_prompts, fetch_transfers, read_records, record_key
 from spot.prompts.card import README, may_replace
 from spot.prompts.prompt import to_bytes
 from spot.remote.address import Address, is_address, parse
@@ -294,24 +294,17 @@ def _lines_to_send(library: Library, store: Store, whole: Manifest) -> tuple[byt
 
 def _records(store: Store, whole: Manifest, width: int | None) -> tuple[dict[str, TransferRecord], list[str]]:
     """The records of a place by what tells them apart, and what is wrong with others."""
-    records: dict[str, TransferRecord] = {}
-    problems = []
+    problems: list[str] = []
+    contents: dict[str, bytes] = {}
     for checksum, size in whole.transfers.items():
         try:
-            content = fetch_transfers(store, checksum, size)
+            contents[checksum] = fetch_transfers(store, checksum, size)
         except Unreachable:
             raise
         except SharingError as error:
             problems.append(str(error))
-            continue
-        parsed, wrong = history.parse(content, f"{store.address}/{transfers_name(checksum)}")
-        problems += wrong
-        for record in parsed:
-            if (reason := objection(record, width)) is not None:
-                problems.append(reason)
-            else:
-                records.setdefault(record_key(record), record)
-    return records, problems
+    records, wrong = read_records(contents, store.address, width)
+    return records, [*problems, *wrong]
 
 
 def _card(library: Library, store: Store, prompts: dict[str, tuple[StoredFile, ...]]) -> dict[str, bytes]:
