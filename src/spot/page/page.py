@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from spot import __version__
@@ -22,6 +22,7 @@ from spot.library.library import PACKAGED, Library
 from spot.page import charts
 from spot.page.data import GroupView, LibraryView, PromptView, view_library
 from spot.page.runs import StudyView, TransferView, transfer_folders, view_study, view_transfer
+from spot.rendering.html import environment_of
 from spot.storage.text import printable
 from spot.study.report.figures import FAMILIES
 
@@ -422,12 +423,4 @@ def _mean(values: Iterable[float]) -> float:
 @cache
 def _template() -> Template:
     """The page's template, read once."""
-    environment = Environment(
-        loader=PackageLoader("spot.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html.j2")
+    return environment_of("spot.page").get_template("page.html.j2")

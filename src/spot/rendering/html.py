@@ -64,16 +64,21 @@ def _paragraphs(text: str) -> list[str]:
     return [part.strip() for part in text.split("\n\n") if part.strip()]
 
 
-@cache
-def _template() -> Template:
-    """The page's template, read once."""
-    environment = Environment(
-        loader=PackageLoader("spot.rendering"),
+def environment_of(room: str) -> Environment:
+    """What renders the templates of a room: all texts escaped, and no name that is not given."""
+    return Environment(
+        loader=PackageLoader(room),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+@cache
+def _template() -> Template:
+    """The page's template, read once."""
+    environment = environment_of("spot.rendering")
     environment.filters.update(cell_text=cell_text, paragraphs=_paragraphs, numeric_columns=numeric_columns)
     return environment.get_template("report.html.j2")
