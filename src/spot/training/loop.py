@@ -23,6 +23,7 @@ from spot.models.backbone import Backbone
 from spot.models.dropout import dropout
 from spot.storage.run_dir import RunDir
 from spot.tasks.task import Task
+from spot.training.news import Evaluated
 from spot.training.optimisers import ParameterGroup, make_optimiser, set_rates, share_at
 from spot.training.reparameterisation import PROMPT
 from spot.training.result import CurvePoint, RunResult
@@ -312,8 +313,22 @@ def _select(state: State, evaluations: Sequence[Evaluation], step: int, folder: 
             }
             for member, evaluation, drawn in zip(state.run.members, evaluations, state.drawn, strict=True)
         }
-        state.drawn = [Drawn() for _ in state.members]
     folder.log(record)
+    rows, nats_drawn = sum(drawn.rows for drawn in state.drawn), sum(drawn.nats for drawn in state.drawn)
+    state.drawn = [Drawn() for _ in state.members]
+    log.info(
+        Evaluated(
+            run=state.run.digest,
+            title=state.run.title,
+            start=state.run.initialiser,
+            parents=tuple(parent.digest for parent in state.run.parents),
+            seed=state.run.config.seed,
+            steps=state.run.config.steps,
+            learning_rate=state.run.config.rate,
+            loss=nats_drawn / rows if rows else None,
+            point=point,
+        )
+    )
 
 
 def _select_if_answered(state: State, backbone: Backbone, step: int, folder: RunDir) -> None:
