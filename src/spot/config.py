@@ -300,11 +300,12 @@ class TransferConfig(BaseModel):
         "between them and starts from scratch, `oracle`: all of them, `none`: plain tuning alone, or `auto`, which "
         "picks one and says why",
     )
-    rank_by: Literal["mean", "token", "max", "learned", "record"] = Field(
+    rank_by: Literal["mean", "token", "max", "learned", "record", "as_is"] = Field(
         default="mean",
         serialization_alias="metric",  # its name in `digest`, which names files of transfers
         description="similarity of task embeddings; or what past transfers lead to expect: `learned` by similarity and "
-        "past gains, `record` by past gains alone",
+        "past gains, `record` by past gains alone; or, of a transfer, `as_is`: how well a prompt answers the selection "
+        "rows before anything is tuned",
     )
     k: int | None = Field(
         default=None,
@@ -313,9 +314,10 @@ class TransferConfig(BaseModel):
         "as its budget holds",
     )
     budget: str | None = Field(
-        default=None,
-        description="most that the strategy may train, retrieval included: a multiple of one plain run such as 2x, or "
-        "a time such as 10min; left out: 2.5x for race and auto, no limit for the others",
+        default="5min",
+        description="a time such as 10min for the whole transfer, which steps, seeds and report rows that are left out "
+        "are lowered to; or most that the strategy may train, retrieval included, as a multiple of one plain run such "
+        "as 2x; left out, a race or auto trains 2.5x at most; `none`: no time to keep to",
     )
     restarts: int = Field(
         default=1, ge=1, le=100, description="starts from scratch in a race; the first is the plain run"
@@ -344,6 +346,12 @@ class TransferConfig(BaseModel):
         description="adds full model tuning as an arm, with this step size; left out: no such arm",
     )
     eval_every: int = Field(default=6, ge=1, description="steps between points of the learning curve")
+    report_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description=f"most rows of the reported scores, which choose nothing; left out: {REPORT_ROWS}, or fewer where "
+        "the budget holds no more",
+    )
     instead: tuple[Instead, ...] | None = Field(
         default=None,
         description="what is compared beside prompts, with commas between: tfidf, probe, embedding, icl, lora; a "

@@ -11,7 +11,7 @@ from spot.config import TransferConfig
 from spot.library.library import Library
 from spot.models.backbone import Backbone
 from spot.prompts.prompt import SoftPrompt
-from spot.strategies import comparison
+from spot.strategies import as_is, comparison, transfers
 from spot.strategies.report import TransferReport
 from spot.strategies.target import TargetRuns
 from spot.strategies.transfers import transfer_rows
@@ -44,7 +44,8 @@ def library(prompts, tmp_path) -> Library:
 def few_resamples() -> Iterator[None]:
     """Bootstraps would take half of the time where nothing looks at intervals."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "interval", partial(comparison.interval, resamples=20))
+        for module in (as_is, comparison, transfers):
+            patch.setattr(module, "interval", partial(comparison.interval, resamples=20))
         yield
 
 

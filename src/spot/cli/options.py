@@ -1,5 +1,6 @@
 """Options and arguments that several commands share: one name, one help text, one meaning."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,12 +109,13 @@ def read_prompt(name: str) -> "SoftPrompt":
     return resolve(name)
 
 
-def load_backbone(wanted: "str | BackboneId", quantise: str | None = None) -> "Backbone":
+def load_backbone(wanted: "str | BackboneId", quantise: str | None = None, dtype: str | None = None) -> "Backbone":
     """The frozen model that the user names, or that a prompt says it belongs to, shown while it loads.
 
     Args:
         wanted: the model.
         quantise: as `Backbone.load` takes it.
+        dtype: likewise; the environment's word goes before it.
 
     Raises:
         BackboneError: it cannot be had.
@@ -122,7 +124,7 @@ def load_backbone(wanted: "str | BackboneId", quantise: str | None = None) -> "B
 
     name = wanted if isinstance(wanted, str) else wanted.name
     with progress(f"loading {name if name.isprintable() else repr(name)}"):
-        return Backbone.load(wanted, quantise=quantise)
+        return Backbone.load(wanted, quantise=quantise, dtype=None if os.environ.get("SPOT_DTYPE") else dtype)
 
 
 def warn_of_memory(config: "TuneConfig") -> None:

@@ -14,7 +14,6 @@ from spot.cli.options import (
     Json,
     LibraryName,
     Quantise,
-    ReportRows,
     SelectRows,
     Settings,
     TaskName,
@@ -25,7 +24,8 @@ from spot.cli.options import (
     overrides,
     setting,
 )
-from spot.cli.output import emit, news, progress, table
+from spot.cli.output import emit, table
+from spot.cli.watching import watching
 from spot.config import REPORT_ROWS, SELECT_ROWS, TransferConfig, load_config
 from spot.errors import ConfigError
 from spot.rendering.tables import cell_text
@@ -33,7 +33,6 @@ from spot.rendering.tables import cell_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from spot.retrieval.search import Ranked
     from spot.strategies.report import CandidateSummary, TransferReport
 
 app = typer.Typer()
@@ -69,10 +68,10 @@ def transfer(
     strategy: Annotated[
         str | None, setting(TransferConfig, "strategy", "best|average|mixture|race|oracle|none|auto")
     ] = None,
-    rank_by: Annotated[str | None, setting(TransferConfig, "rank_by", "mean|token|max|learned|record")] = None,
+    rank_by: Annotated[str | None, setting(TransferConfig, "rank_by", "mean|token|max|learned|record|as_is")] = None,
     metric: OldRankBy = None,
     k: Annotated[str | None, optional("k", "K", "-k")] = None,
-    budget: Annotated[str | None, optional("budget", "BUDGET")] = None,
+    budget: Annotated[str | None, setting(TransferConfig, "budget", "TIME|FACTOR")] = None,
     restarts: Annotated[str | None, setting(TransferConfig, "restarts", "N")] = None,
     steps: Annotated[str | None, setting(TransferConfig, "steps", "N")] = None,
     seeds: Annotated[str | None, setting(TransferConfig, "seeds", "S")] = None,
@@ -81,7 +80,7 @@ def transfer(
     settings: Settings = None,
     train_rows: TrainRows = None,
     select_rows: SelectRows = SELECT_ROWS,
-    report_rows: ReportRows = REPORT_ROWS,
+    report_rows: Annotated[str | None, optional("report_rows", "N")] = None,
     data: Data = None,
     backbone: BackboneName = None,
     quantise: Quantise = None,
@@ -95,9 +94,9 @@ def transfer(
     Scores are percent on rows that chose nothing, with 95 % intervals; `selection` is the score on the rows that make
     every choice. The cost of an arm is what it took to train for the task in all, candidates that lost and the search
     included, as a multiple of one plain run. With --with, arms that one would pick instead of a prompt learn from the
-    same rows. What is known on the way is shown at once. An interrupted transfer goes on when the same command is given
-    again. What each source gained is remembered for --rank-by learned: in the library, or in the user's cache where
-    that cannot be written.
+    same rows. What is known is shown as it comes: what the library's prompts do as they are, then each arm. An
+    interrupted transfer goes on when the same command is given again. What each source gained is remembered for
+    --rank-by learned: in the library, or in the user's cache where that cannot be written.
     """
     from spot.tasks import registry
     from spot.tasks.splits import split_rows
@@ -111,20 +110,22 @@ def transfer(
         steps=steps,
         seeds=seeds,
         instead=instead,
+        report_rows=report_rows,
     )
     resolved = load_config(TransferConfig, config, [*(settings or []), *given])
     opened = open_sources(library)
     target = registry.get(task, data)
-    rows = split_rows(target, train_rows, select_rows, report_rows, 0)
+    rows = split_rows(target, train_rows, select_rows, resolved.report_rows or REPORT_ROWS, 0)
 
     from spot.strategies.door import transfer as transfer_task
 
     model_id = opened.backbone
     assert model_id is not None, "`open_sources` refuses such a library"
     model = load_backbone(backbone or model_id, quantise)
-    with progress(f"tuning {target.name} from scratch and from the library") as step, news("strategies"):
+    given_settings = {name: getattr(resolved, name) for name in resolved.model_fields_set}
+    with watching(f"transfer to {target.name}") as step:
         report = transfer_task(
-            target, model, library=opened, rows=rows, data=data, out=out, progress=step, **dict(resolved)
+            target, model, library=opened, rows=rows, data=data, out=out, progress=step, **given_settings
         )
     emit(report.to_json(), as_json, *_shown(report))
 
@@ -165,7 +166,7 @@ def _shown(report: "TransferReport") -> "list[str | Table]":
     strategy = f"{report.strategy}, k = {report.k}" if report.k else report.strategy
     return [
         *([report.reason, ""] if report.reason else []),
-        *([ranked(report.ranking, report.expected), ""] if report.ranking else []),
+        *([ranked(report), ""] if report.ranking else []),
         *([_candidates(report.candidates), ""] if len(report.candidates) > 1 else []),
         table(columns, rows),
         "",
@@ -186,12 +187,13 @@ def _candidates(candidates: "Sequence[CandidateSummary]") -> "Table":
     return table(("candidate", "steps", "selection score", "text tokens", "ended"), rows)
 
 
-def ranked(sources: "Sequence[Ranked]", expected: Sequence[float]) -> "Table":
+def ranked(report: "TransferReport") -> "Table":
     """A ranking as a table, with what past transfers lead to expect where they ranked."""
-    rows = [[source.task, f"{source.similarity:.3f}"] for source in sources]
-    if not expected:
-        return table(("source", "similarity"), rows)
+    value = "right answer's probability" if report.rank_by == "as_is" else "similarity"
+    rows = [[source.task, f"{source.similarity:.3f}"] for source in report.ranking]
+    if not report.expected:
+        return table(("source", value), rows)
     return table(
-        ("source", "similarity", "expected"),
-        [[*row, f"{value:+.2f}"] for row, value in zip(rows, expected, strict=True)],
+        ("source", value, "expected"),
+        [[*row, f"{value:+.2f}"] for row, value in zip(rows, report.expected, strict=True)],
     )

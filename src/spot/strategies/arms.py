@@ -97,14 +97,19 @@ class Arm:
         if self.arm == "spot":
             is_scratch = (self.source or "").startswith("scratch")
             return "a further start from scratch" if is_scratch else f"SPoT from {self.source}"
-        kind, _, words = self.arm.partition(":")[2].partition(":")
-        return f"plain prompt tuning from {f'the words {words!r}' if words else kind}"
+        return plain_title(self.arm.partition(":")[2])
 
     def to_json(self) -> dict[str, Any]:
         """The arm as plain values, without what it answered."""
         values = asdict(replace(self, evaluations=(), files=()))
         del values["evaluations"], values["files"]
         return {key: None if value != value else value for key, value in values.items()}
+
+
+def plain_title(start: str) -> str:
+    """What people call plain prompt tuning from a start, as in the middle of a sentence."""
+    kind, _, words = start.partition(":")
+    return f"plain prompt tuning from {f'the words {words!r}' if words else kind}"
 
 
 def by_selection(arms: Iterable[Arm]) -> list[Arm]:

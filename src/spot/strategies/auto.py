@@ -17,7 +17,7 @@ STANDS_OUT = 1.0  # standard deviations between the first source and the second
 def nothing_near(ranking: Ranking) -> str:
     """A sentence where no source is like the target; empty where one is, or where nothing is known of the scale."""
     nearest = max(ranking.sources, key=lambda source: source.similarity, default=None)
-    if nearest is None or nearest.similarity >= NEAR or ranking.rank_by == "max":
+    if nearest is None or nearest.similarity >= NEAR or ranking.rank_by in ("max", "as_is"):
         return ""
     return (
         f"The library holds nothing near: the most similar source, {nearest.task}, has {nearest.similarity:.2f}, and "

@@ -1,39 +1,144 @@
-"""Say how much a strategy may train: a budget as a multiple of one plain run."""
+"""Fit a transfer into its budget: how many runs and steps, how many report rows, and how much the strategy may train.
+
+A time is for the whole transfer. Settings that were left out are lowered until what a few steps on the real rows
+foretell fits in; what was asked for by name is never changed. What was settled is kept, so that a killed transfer goes
+on by the same plan.
+
+plan.json       in the transfer's folder
+"""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from spot.config import TransferConfig, read_budget
-from spot.errors import ConfigError
+from pydantic import with_config
+
+from spot.config import REPORT_ROWS, TransferConfig, read_budget
+from spot.errors import ConfigError, RunError, StorageError
+from spot.storage.files import write_whole
+from spot.storage.opening import read_bounded
+from spot.storage.values import STRICT, read_value, to_json
 from spot.strategies.plans import RACE_BUDGET
 from spot.strategies.target import TargetRuns
-from spot.training.loop import seconds_of
-from spot.training.probe import read_probe, write_probe
+from spot.training.loop import pace_of
+
+MOST_TIMED = 32  # selection rows of the evaluation that is timed
+_MOST_BYTES = 10_000
+# Runs of an arm, steps, steps between evaluations, report rows: from what is best to what is least.
+_SIZES = ((3, 36, 6, None), (3, 36, 12, 200), (2, 36, 12, 200), (2, 24, 12, 200), (1, 36, 12, 200), (1, 24, 12, 100))
 
 
-def strategy_budget(target: TargetRuns, config: TransferConfig) -> float | None:
-    """What the strategy may train, as a multiple of one plain run's; None for no limit.
+@with_config(STRICT)
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What a transfer does with its time.
 
-    A time is compared with that of one plain run of all seeds, as a few steps on the real rows foretell it. That is
-    measured once and kept, so that a killed transfer goes on by the same plan.
+    Attributes:
+        seeds: runs of every tuned arm.
+        steps: of every run.
+        eval_every: steps between evaluations.
+        report: most report rows; None for all.
+        strategy: most that the strategy may train, as a multiple of one plain run; None for no limit.
+        plain: seconds that all runs of one tuned arm are expected to take; 0 where that was not measured.
+        answering: seconds that one prompt is expected to take for all report rows, likewise.
+        is_over: whether even this is expected to pass the budget.
+    """
+
+    seeds: int
+    steps: int
+    eval_every: int
+    report: int | None = None
+    strategy: float | None = None
+    plain: float = 0.0
+    answering: float = 0.0
+    is_over: bool = False
+
+    def to_strategy(self, key_step: int) -> float:
+        """Seconds that the strategy is expected to take beside the plain run, as one run from a source does."""
+        most = math.inf if self.strategy is None else self.strategy - key_step / self.steps
+        return self.plain * max(0.0, min(1.0, most))
+
+    def to_report(self, plain_arms: int) -> float:
+        """Seconds that the report rows are expected to take: tuned arms, the source as it is, and no prompt."""
+        return self.answering * (self.seeds * (plain_arms + 1) + 2)
+
+
+def fit(target: TargetRuns, config: TransferConfig, *, plain_arms: int) -> Fit:
+    """How a transfer keeps to its budget.
+
+    Args:
+        target: with the settings that were asked for, and without report rows.
+        config: the budget, and which of the settings were given by name.
+        plain_arms: starts of plain tuning.
 
     Raises:
-        ConfigError: the time is shorter than one plain run.
-        RunError: what was measured before is damaged.
+        ConfigError: the budget was given by name and does not hold one plain run.
+        RunError: what was settled before is damaged.
     """
+    asked = Fit(seeds=config.seeds, steps=config.steps, eval_every=config.eval_every, report=config.report_rows)
+    usual = RACE_BUDGET if config.strategy in ("race", "auto") else None
     if config.budget is None:
-        return RACE_BUDGET if config.strategy in ("race", "auto") else None
+        return replace(asked, strategy=usual)
     amount, unit = read_budget(config.budget)
     if unit == "x":
-        return amount
-    path = target.out / "probe.json"
-    seconds = read_probe(path)
-    if seconds is None:
-        seconds = seconds_of(target.with_seeds(target.prepare(target.config)), target.backbone)
-    if amount < seconds:
+        return replace(asked, strategy=amount)
+    path = target.out / "plan.json"
+    kept = _read(path, target.out)
+    if kept is not None:
+        return kept if config.report_rows is None else replace(kept, report=config.report_rows)
+    size = min(MOST_TIMED, len(target.splits.selection))
+    timed = replace(target, splits=replace(target.splits, selection=target.splits.selection[:size]), seeds=1)
+    pace = pace_of(timed.with_seeds(timed.prepare(target.config)), target.backbone, 2)
+    row = pace.evaluation / size
+    key_step = target.config.key_step or 0
+    settled = asked
+    for settled in _sizes(config, asked, key_step):
+        evaluations = math.ceil(settled.steps / settled.eval_every) + 1
+        plain = settled.seeds * (settled.steps * pace.step + evaluations * row * len(target.splits.selection))
+        settled = replace(settled, plain=plain, answering=row * (settled.report or REPORT_ROWS))
+        least = plain_arms * plain + settled.to_report(plain_arms) + (plain if config.strategy != "none" else 0.0)
+        if least <= amount:
+            break
+    else:
+        settled = replace(settled, is_over=True)
+    if settled.is_over and "budget" in config.model_fields_set and amount < settled.plain:
         raise ConfigError(
-            f"the budget {config.budget} is {amount / seconds:.2f} of one plain run, which takes about "
-            f"{seconds:.0f} s here (steps = {config.steps}, seeds = {config.seeds}); expected one run or more: give "
-            f"{math.ceil(seconds / 60)}min, or fewer steps or seeds"
+            f"the budget {config.budget} is {amount / settled.plain:.2f} of one plain run, which takes about "
+            f"{settled.plain:.0f} s here (steps = {settled.steps}, seeds = {settled.seeds}); expected one run or more: "
+            f"give {math.ceil(settled.plain / 60)}min, or fewer steps or seeds"
         )
-    write_probe(path, seconds)
-    return amount / seconds
+    left = amount - plain_arms * settled.plain - settled.to_report(plain_arms)
+    multiple = max(1.0, left / settled.plain) + key_step / settled.steps
+    if "budget" in config.model_fields_set:
+        settled = replace(settled, strategy=multiple)
+    elif usual is not None:
+        settled = replace(settled, strategy=min(usual, multiple))
+    write_whole(path, to_json(settled).encode(), target.out)
+    return settled
+
+
+def _sizes(config: TransferConfig, asked: Fit, key_step: int) -> Sequence[Fit]:
+    """What a transfer may do, from what is best to what is least; what was given by name stays."""
+    given = config.model_fields_set
+    sizes = [asked]
+    for seeds, steps, eval_every, report in _SIZES:
+        size = replace(
+            asked,
+            seeds=config.seeds if "seeds" in given else seeds,
+            steps=config.steps if "steps" in given else max(steps, key_step),
+            eval_every=config.eval_every if "eval_every" in given or "steps" in given else eval_every,
+            report=asked.report if asked.report is not None else report,
+        )
+        if size not in sizes:
+            sizes.append(size)
+    return sizes
+
+
+def _read(path: Path, inside: Path) -> Fit | None:
+    """What was settled before; None where nothing was."""
+    try:
+        content = read_bounded(path, _MOST_BYTES, inside)
+        return None if content is None else read_value(Fit, content, str(path), RunError)
+    except (StorageError, RunError) as error:
+        raise RunError(f"{error} Delete it to have the time measured again.") from error

@@ -25,7 +25,7 @@ def transfer(
     rows: Splits | None = None,
     train_rows: int | None = None,
     select_rows: int = SELECT_ROWS,
-    report_rows: int = REPORT_ROWS,
+    report_rows: int | None = None,
     rows_seed: int = 0,
     data: Path | None = None,
     out: Path | str | None = None,
@@ -44,7 +44,8 @@ def transfer(
         rows: which rows train, select and report; left out: as `split_rows` decides by the four arguments below.
         train_rows: rows to train on; None for all.
         select_rows: rows that make every choice.
-        report_rows: rows of the reported scores; they choose nothing.
+        report_rows: most rows of the reported scores, which choose nothing; None for 400, or fewer where the budget
+            holds no more.
         rows_seed: of the choice of rows.
         data: where the rows of known data sets are.
         out: folder of all runs; in the user's cache when left out.
@@ -66,16 +67,18 @@ def transfer(
     check_kind("task", task, (Task, str), "a task (Task.from_rows makes one), or the name of one")
     check_kind("library", library, (Library, str, PathLike), "a library, or its folder")
     for name, count in (("train_rows", train_rows), ("select_rows", select_rows), ("report_rows", report_rows)):
-        check_count(name, count, 1, or_none=name == "train_rows")
+        check_count(name, count, 1, or_none=name != "select_rows")
     check_count("rows_seed", rows_seed, 0)
     if rows is not None and not isinstance(rows.report, LazyRows) and not rows.report:
         raise TaskError("rows.report is empty; expected rows that chose nothing: a transfer reports on them")
-    config = make_config(TransferConfig, settings)
+    config = make_config(TransferConfig, {**settings, **({} if report_rows is None else {"report_rows": report_rows})})
     opened = library if isinstance(library, Library) else open_library(library)
     opened.require_recipe()
     data = None if data is None else Path(data)
     target = task if isinstance(task, Task) else registry.get(task, data)
-    splits = rows if rows is not None else split_rows(target, train_rows, select_rows, report_rows, rows_seed)
+    splits = (
+        rows if rows is not None else split_rows(target, train_rows, select_rows, report_rows or REPORT_ROWS, rows_seed)
+    )
     folder = Path(out) if out is not None else None
     model = Backbone.of(backbone)
     return transfer_rows(target, splits, model, opened, config, out=folder, progress=progress, data=data)

@@ -61,13 +61,18 @@ def evaluate_report(target: TargetRuns, prompt: Tensor, model: Path | None = Non
     return _evaluated(target, target.splits.report, "report-rows", prompt, model)
 
 
-def evaluate_selection(target: TargetRuns, prompt: Tensor) -> Evaluation:
-    """Evaluate a prompt [P, D] on the selection rows, or read what was found before.
+def evaluate_selection(target: TargetRuns, prompt: Tensor, rows: Sequence[Example] | None = None) -> Evaluation:
+    """Evaluate a prompt on the selection rows, or read what was found before.
+
+    Args:
+        target: without its report rows.
+        prompt: [P, D].
+        rows: some of the selection rows; left out: all.
 
     Raises:
         RunError: a file is damaged.
     """
-    return _evaluated(target, target.splits.selection, "selection-rows", prompt)
+    return _evaluated(target, target.splits.selection if rows is None else rows, "selection-rows", prompt)
 
 
 def _evaluated(

@@ -15,6 +15,7 @@ import torch
 from spot.config import TransferConfig, TuneConfig, digest
 from spot.errors import ConfigError, LibraryError, RunError, TaskError
 from spot.evaluation.predictions import Progress
+from spot.evaluation.scoring import interval
 from spot.library.entries import differing_settings
 from spot.library.history import TransferRecord
 from spot.library.library import Entry, Library
@@ -25,17 +26,20 @@ from spot.retrieval.embeddings import SIMILARITIES, encoded_summaries
 from spot.retrieval.ranking import Ranking, rank_by_history, read_ranking, remember, retrieve, write_ranking
 from spot.retrieval.search import check_k
 from spot.storage.files import cache_dir
+from spot.strategies.arms import Arm, plain_title
+from spot.strategies.as_is import AS_IS, MOST_PROMPTS, Tried, ranking_as_is, try_sources
 from spot.strategies.auto import choose_strategy, nothing_near
-from spot.strategies.budget import strategy_budget
+from spot.strategies.budget import Fit, fit
 from spot.strategies.candidates import Candidate, ExecutedPlan, run_plan, tune_plain, tune_plain_at_best_rate
 from spot.strategies.comparison import PreparedArm, StrategySummary, compare, measure, measure_baseline, tune_model_arm
 from spot.strategies.instead import LATE, check_arms, fit_arms
+from spot.strategies.news import Begun, Planned, Scored
 from spot.strategies.plans import PLAIN, RACE_BUDGET, Plan, plan_transfer, price
 from spot.strategies.report import TransferReport
 from spot.strategies.report_rows import evaluate_selection
 from spot.strategies.source_mixtures import check_rows, tune_source_mixture
 from spot.strategies.target import TargetRuns, recipe_config
-from spot.tasks.splits import Splits
+from spot.tasks.splits import Splits, sample_rows
 from spot.tasks.task import Example, Task, data_digest
 from spot.training.loop import Diverged
 from spot.training.result import RunResult, mean_amount
@@ -76,10 +80,16 @@ class _Plain:
     """Plain tuning from the first start: the run that the embedding is read from, and the one to compare with.
 
     They are one where the recipe's learning rate is that of all runs.
+
+    Attributes:
+        embedding: the run that follows the library's recipe.
+        compared: the one to compare with.
+        is_keyed: whether the key of the former is a task embedding that the library's can be compared with.
     """
 
     embedding: Candidate
     compared: Candidate
+    is_keyed: bool = True
 
 
 def transfer_rows(
@@ -95,9 +105,13 @@ def transfer_rows(
 ) -> TransferReport:
     """Tune a target from scratch and from the library at equal steps, and compare on report rows.
 
+    What is known on the way goes to the log as it comes, see `spot.strategies.news`: what each prompt of the library
+    does as it is, then each arm on selection rows, then each on report rows.
+
     Args:
         task: the target.
-        splits: its rows; none of the report rows chooses anything.
+        splits: its rows; none of the report rows chooses anything, and a sample of them reports where the budget holds
+            no more.
         backbone: the library's backbone.
         library: source prompts with one key recipe, which the plain runs follow too; remembers what was found.
         config: strategy, similarity, steps and seeds.
@@ -123,34 +137,57 @@ def transfer_rows(
         raise TaskError(_all_seen(task, "selection"))
     settings = recipe_config(task, recipe, steps=config.steps, eval_every=config.eval_every)
     rows = (data_digest(splits.train), data_digest(selection), *filter(None, [task.reading.spelling]))
-    name = f"{task.name.replace('/', '-')}-{digest(settings, *rows, backbone.id.fingerprint, str(config.seeds))}"
+    timed = [config.budget] if config.budget and not config.budget.endswith("x") else []
+    asked = digest(settings, *rows, backbone.id.fingerprint, str(config.seeds), *timed)
     target = TargetRuns(
         task=task,
         splits=Splits(splits.train, selection, ()),
         backbone=backbone,
         config=settings,
         seeds=config.seeds,
-        out=out or cache_dir() / "transfers" / name,
+        out=out or cache_dir() / "transfers" / f"{task.name.replace('/', '-')}-{asked}",
         progress=progress,
         races_rates=config.prompt_learning_rate == "auto",
     )
     check_arms(target, config)
-    budget = strategy_budget(target, config)
+    starts = _starts(task, config, recipe)
 
-    early = fit_arms(target, config, [name for name in config.baselines if name not in LATE])
+    instead = fit_arms(target, config, [name for name in config.baselines if name == "constant"])
     frozen = PreparedArm(arm="frozen", prompts=(torch.zeros(0, backbone.id.width),))
     _say_as_is(target, "the frozen model without a prompt", frozen.prompts[0])
-    starts = _starts(task, config, recipe)
-    first, plains = _tune_plain_starts(target, starts)
-    for start, plain in plains.items():
-        log.info("plain prompt tuning from %s: %.1f on selection rows at its best step", start, plain.selection)
+    tried = _tried(target, library, entries, config)
+    settled = fit(target, config, plain_arms=len(starts))
+    settings = recipe_config(task, recipe, steps=settled.steps, eval_every=settled.eval_every)
+    target = replace(target, config=settings, seeds=settled.seeds)
+    config = config.model_copy(update={"steps": settled.steps, "eval_every": settled.eval_every})
+    key_step = settings.key_step or 0
+    parts = _Parts(settled, len(starts), 0.0 if config.strategy == "none" else settled.to_strategy(key_step))
+    if parts.total:
+        log.info(
+            Planned(
+                budget=config.budget or "",
+                seeds=settled.seeds,
+                steps=settled.steps,
+                report=settled.report,
+                seconds=parts.total,
+                is_over=settled.is_over,
+            )
+        )
+    instead = instead.beside(
+        fit_arms(target, config, [name for name in config.baselines if name not in (*LATE, "constant")])
+    )
+    first, plains = _tune_plain_starts(target, starts, parts)
     arms = [frozen]
     arms += [_tuned_arm(f"plain:{start}", plain) for start, plain in plains.items() if not plain.diverged]
-    executed = _execute(target, library, config, _Plain(first, plains[starts[0]]), budget, data)
+    plain = _Plain(first, plains[starts[0]], is_keyed=starts[0] == recipe.init)
+    executed = _execute(target, library, config, plain, settled, tried, data, parts)
     arms += executed.arms
-    late = fit_arms(target, config, [name for name in config.baselines if name in LATE])
-    instead = early.beside(late)
+    late = [name for name in config.baselines if name in LATE]
+    if late:
+        log.info(Begun(part="what one would pick instead", after=parts.report))
+    instead = instead.beside(fit_arms(target, config, late))
     if config.model_learning_rate is not None:
+        log.info(Begun(part="full model tuning", after=parts.report))
         arms.append(tune_model_arm(target, config.model_learning_rate))
 
     report = _unseen(splits.report, [*sketches, *executed.sketches])
@@ -164,9 +201,14 @@ def transfer_rows(
         )
     if not report:
         raise TaskError(_all_seen(task, "report"))
+    report = report if settled.report is None else sample_rows(report, settled.report)
+    log.info(Begun(part=f"all arms on {len(report)} report rows", seconds=parts.report))
     opened = replace(target, splits=replace(target.splits, report=report))
-    measured = [measure_baseline(opened, fitted) for fitted in instead.fitted.values()]
-    measured += [measure(opened, arm) for arm in arms]
+    measured = []
+    for fitted in instead.fitted.values():
+        measured.append(_told(measure_baseline(opened, fitted), len(report)))
+    for arm in arms:
+        measured.append(_told(measure(opened, arm), len(report)))
     compared = compare(
         opened,
         measured,
@@ -184,8 +226,10 @@ def _execute(
     library: Library,
     config: TransferConfig,
     plain: "_Plain",
-    budget: float | None,
+    settled: Fit,
+    tried: Sequence[Tried],
     data: Path | None,
+    parts: "_Parts",
 ) -> _Executed:
     """Rank the sources, execute the strategy's plan, and say what it came to.
 
@@ -194,22 +238,28 @@ def _execute(
         library: source prompts.
         config: strategy, similarity, steps and seeds.
         plain: plain tuning from the first start.
-        budget: most that the strategy may train, as a multiple of one plain run's.
+        settled: what the strategy may train.
+        tried: what the sources say of the target as they are.
         data: where the rows of known data sets are.
+        parts: how long everything is expected to take.
     """
     if config.strategy == "none":
         return _Executed(summary=StrategySummary(strategy="none"))
     embedded = next(prompt for prompt in plain.embedding.prompts if prompt.key is not None)
-    ranking = _ranked(embedded, library, config, target.out)
+    ranking = ranking_as_is(tried) if config.rank_by == AS_IS else _ranked(embedded, library, config, target.out)
     far = nothing_near(ranking)
     _say_ranking(target, ranking, library)
-    chosen = _chosen_plan(config, ranking, target.config, len(target.splits.selection), budget)
+    chosen = _chosen_plan(config, ranking, target.config, len(target.splits.selection), settled.strategy)
     plan = chosen.plan
     for sentence in filter(None, [far, chosen.reason]):
         log.info("%s", sentence)
     summary = StrategySummary(strategy=plan.strategy, ranking=ranking, reason=chosen.reason, far=far)
     if plan.strategy == "none":
         return _Executed(summary=summary)
+    arms = {start.prompts: f"SPoT from {start.name}" for start in plan.starts if start != PLAIN}
+    log.info(
+        Begun(part=" and ".join(dict.fromkeys(arms.values())), seconds=parts.strategy, after=parts.report, arms=arms)
+    )
     mixture = None
     if plan.strategy == "mixture":
         steps = config.mixture_steps or config.steps
@@ -221,7 +271,7 @@ def _execute(
             summary, k=len(plan.sources), candidates=executed.summaries(), is_plain=executed.winner.start == PLAIN
         ),
         arms=_transferred_arms(executed, plain.embedding, key_step, ranking, library),
-        records=_transfer_records(target, executed, embedded, plain.compared),
+        records=_transfer_records(target, executed, embedded if plain.is_keyed else None, plain.compared),
         sketches=() if mixture is None else (mixture.sketch,),
     )
 
@@ -250,14 +300,66 @@ def _checked_recipe(config: TransferConfig, entries: Sequence[Entry], place: str
 def _starts(task: Task, config: TransferConfig, recipe: KeyRecipe) -> tuple[str, ...]:
     """The starts of plain arms: that of the library's keys, those asked for, and the task's instruction.
 
-    A gain over less than the last is no gain. Where no source is looked for, what is asked for takes the first's place.
+    A gain over less than the last is no gain. Where no task embedding is needed, what is asked for takes the first's
+    place.
     """
-    keyed = () if config.strategy == "none" and config.starts else (recipe.init,)
+    is_embedded = config.strategy != "none" and config.rank_by != AS_IS
+    keyed = () if config.starts and not is_embedded else (recipe.init,)
     told = ("instruction",) if task.instruction else ()
     return tuple(dict.fromkeys((*keyed, *config.starts, *told)))
 
 
-def _tune_plain_starts(target: TargetRuns, starts: Sequence[str]) -> tuple[Candidate, dict[str, Candidate]]:
+@dataclass(frozen=True)
+class _Parts:
+    """Seconds that the parts of a transfer are expected to take; zeros where nothing was measured.
+
+    Attributes:
+        settled: says how long a plain arm takes, and an answer to the report rows.
+        plain_arms: starts of plain tuning.
+        strategy: of the strategy's own runs.
+    """
+
+    settled: Fit
+    plain_arms: int
+    strategy: float
+
+    @property
+    def report(self) -> float:
+        """Of the report rows."""
+        return self.settled.to_report(self.plain_arms)
+
+    @property
+    def total(self) -> float:
+        """Of all."""
+        return self.plain_arms * self.settled.plain + self.strategy + self.report
+
+    def plain(self, start: str, number: int) -> Begun:
+        """That plain tuning from a start begins, the one of this number."""
+        after = (self.plain_arms - number - 1) * self.settled.plain + self.strategy + self.report
+        return Begun(part=plain_title(start), seconds=self.settled.plain, after=after)
+
+
+def _tried(target: TargetRuns, library: Library, entries: Sequence[Entry], config: TransferConfig) -> tuple[Tried, ...]:
+    """What the sources say of the target as they are, where it is asked for or the library is small."""
+    if config.strategy == "none" or (config.rank_by != AS_IS and len(entries) > MOST_PROMPTS):
+        return ()
+    log.info(Begun(part=f"{len(entries)} prompts of the library as they are"))
+    return try_sources(target, library, entries)
+
+
+def _told(arm: Arm, rows: int) -> Arm:
+    """The arm, after its score on report rows was told."""
+    log.info(
+        Scored(
+            arm=arm.title, score=arm.score, interval=arm.interval, rows=rows, role="report", seconds=arm.seconds or None
+        )
+    )
+    return arm
+
+
+def _tune_plain_starts(
+    target: TargetRuns, starts: Sequence[str], parts: _Parts
+) -> tuple[Candidate, dict[str, Candidate]]:
     """Plain tuning from every start.
 
     Returns:
@@ -267,13 +369,20 @@ def _tune_plain_starts(target: TargetRuns, starts: Sequence[str]) -> tuple[Candi
     Raises:
         RunError: the first diverged in every seed, or each of them in some.
     """
+    log.info(parts.plain(starts[0], 0))
     first = tune_plain(target, starts[0])
     plains = {} if target.races_rates else {starts[0]: first}
-    for start in starts[len(plains) :]:
+    if plains:
+        _say_tuned(target, plain_title(starts[0]), first)
+    for number, start in enumerate(starts[len(plains) :], len(plains)):
+        log.info(parts.plain(start, number))
         try:
             plains[start] = tune_plain_at_best_rate(target, start) if target.races_rates else tune_plain(target, start)
         except Diverged as error:
             log.warning("%s: no arm of plain tuning from %r: %s", target.task.name, start, error)
+            continue
+        if not plains[start].diverged:
+            _say_tuned(target, plain_title(start), plains[start])
     for start, plain in plains.items():
         if plain.diverged:
             log.warning("%s: no arm of plain tuning from %r: %s", target.task.name, start, plain.diverged)
@@ -364,6 +473,8 @@ def _chosen_plan(
 def _say_ranking(target: TargetRuns, ranking: Ranking, library: Library) -> None:
     """Say which sources are near, and what the first of them does as it is."""
     nearest = ranking.sources[0]
+    if ranking.rank_by == AS_IS:
+        return  # each of them is told as it is tried
     listed = ", ".join(f"{source.task} {source.similarity:.2f}" for source in ranking.sources[:SAID])
     log.info("sources by %s, with their similarity: %s", ranking.rank_by, listed)
     prompt = torch.tensor(library.get(nearest.prompt).value)
@@ -372,7 +483,32 @@ def _say_ranking(target: TargetRuns, ranking: Ranking, library: Library) -> None
 
 def _say_as_is(target: TargetRuns, title: str, prompt: torch.Tensor) -> None:
     """Say what a prompt does on selection rows as it is; that is kept, and read again where the arm is measured."""
-    log.info("%s: %.1f on selection rows", title, evaluate_selection(target, prompt).primary)
+    evaluation = evaluate_selection(target, prompt)
+    rows = target.splits.selection
+    between = interval([evaluation], target.task, rows)
+    is_source = len(prompt) > 0
+    log.info(
+        Scored(
+            arm=title, score=evaluation.primary, interval=between, rows=len(rows), role="selection", is_as_is=is_source
+        )
+    )
+
+
+def _say_tuned(target: TargetRuns, title: str, candidate: Candidate) -> None:
+    """Say what tuned prompts do on selection rows at their best steps, and how sure that is."""
+    prompts = [torch.tensor(prompt.value) for prompt in candidate.prompts]
+    rows = target.splits.selection
+    between = interval([evaluate_selection(target, prompt) for prompt in prompts], target.task, rows)
+    log.info(
+        Scored(
+            arm=title,
+            score=candidate.selection,
+            interval=between,
+            rows=len(rows),
+            role="selection",
+            seconds=candidate.spent("seconds"),
+        )
+    )
 
 
 def _tuned_arm(name: str, candidate: Candidate, source: str | None = None) -> PreparedArm:
@@ -424,14 +560,14 @@ def _later(result: RunResult, seconds: float) -> RunResult:
 
 
 def _transfer_records(
-    target: TargetRuns, executed: ExecutedPlan, embedded: SoftPrompt, plain: Candidate
+    target: TargetRuns, executed: ExecutedPlan, embedded: SoftPrompt | None, plain: Candidate
 ) -> tuple[TransferRecord, ...]:
     """What each source that was tuned to the end gained over plain tuning, points on selection rows."""
     if plain.diverged:
         return ()
     rows = [data_digest(part) for part in (target.splits.train, target.splits.selection)]
     rows += filter(None, [target.task.reading.spelling])
-    embedding = encoded_summaries(embedded)
+    embedding = None if embedded is None else encoded_summaries(embedded)
     return tuple(
         TransferRecord(
             id=digest(target.config, prompt, *rows, str(target.seeds), target.backbone.id.fingerprint),

@@ -110,6 +110,17 @@ def split_rows(
     return splits
 
 
+def sample_rows(rows: Sequence[Example], limit: int, seed: int = 0) -> tuple[Example, ...]:
+    """At most so many of some rows, drawn without replacement by whole groups, in their old order.
+
+    Args:
+        rows: such as those that report.
+        limit: most of them.
+        seed: of the draw; a smaller draw is a part of a larger one.
+    """
+    return _sample_groups(rows, limit, f"{seed}/report")
+
+
 def _tested(task: Task, limits: Mapping[str, int | None], counts: Mapping[str, str], salt: str) -> tuple[Example, ...]:
     """The test rows that report: those whose text stands in no other split."""
     rows = list(task.load("test"))

@@ -128,8 +128,21 @@ def train(
     return states
 
 
-def seconds_of(runs: Sequence[Run], backbone: Backbone, steps: int = 3) -> float:
-    """How long a whole gang will take, from a few of its steps and one evaluation; nothing is kept of them.
+@dataclass(frozen=True)
+class Pace:
+    """How fast a gang trains here, in seconds.
+
+    Attributes:
+        step: one step of all its runs.
+        evaluation: of one run on all of its selection rows.
+    """
+
+    step: float
+    evaluation: float
+
+
+def pace_of(runs: Sequence[Run], backbone: Backbone, steps: int = 3) -> Pace:
+    """How long a step and an evaluation take, measured on the real rows; nothing is kept of what is learned.
 
     Args:
         runs: as for `train`.
@@ -147,8 +160,15 @@ def seconds_of(runs: Sequence[Run], backbone: Backbone, steps: int = 3) -> float
     each = (time.perf_counter() - began) / len(timed)
     began = time.perf_counter()
     _evaluate_selection(states[0], backbone)
-    evaluations = len(states) * math.ceil(config.steps / config.eval_every) + 1
-    return config.steps * each + evaluations * (time.perf_counter() - began)
+    return Pace(each, time.perf_counter() - began)
+
+
+def seconds_of(runs: Sequence[Run], backbone: Backbone, steps: int = 3) -> float:
+    """How long a whole gang will take, from a few of its steps and one evaluation; arguments as of `pace_of`."""
+    config = runs[0].config
+    pace = pace_of(runs, backbone, steps)
+    evaluations = len(runs) * math.ceil(config.steps / config.eval_every) + 1
+    return config.steps * pace.step + evaluations * pace.evaluation
 
 
 def check_gang(runs: Sequence[Run]) -> None:

@@ -112,8 +112,8 @@ def _diagnosis(state: State) -> list[str]:
     run, config = state.run, state.run.config
     if state.constant:
         lines.append(
-            "every selection row gets the same answer: the prompt does not tell the classes apart; try more "
-            "steps, a higher learning_rate, or init = 'classes'"
+            "every selection row gets the same answer: the prompt does not tell the classes apart; try more steps or "
+            f"a higher learning_rate{', or init = ' + repr('classes') if config.init != 'classes' else ''}"
         )
     if config.steps and state.first_gradient < 1e-8:
         lines.append(f"the gradient of the first step is {state.first_gradient:.1e}: nothing reaches the prompt")
