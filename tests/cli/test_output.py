@@ -83,3 +83,18 @@ def test_no_control_codes_of_a_message_reach_a_terminal(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         app.main(["library", "list", "--library", "none\x1b[2J"])
     assert capsys.readouterr().err.startswith(r"error: there is no prompt library at none\x1b[2J")
+
+
+def test_a_warning_is_shown_once_a_command(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    output.quieten()
+    log = logging.getLogger("spot.toy")
+    for number in (1, 2, 1):
+        log.warning("%d rows were cut", number)
+    assert capsys.readouterr().err == "1 rows were cut\n2 rows were cut\n"
+    now[0] = 601.0  # seconds: a server goes on for days
+    log.warning("1 rows were cut")
+    output.quieten()
+    log.warning("1 rows were cut")
+    assert capsys.readouterr().err == "1 rows were cut\n" * 2

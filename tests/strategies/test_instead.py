@@ -88,6 +88,6 @@ def test_what_is_known_is_said_at_once(target, caplog, monkeypatch):
     monkeypatch.setattr(instead, "fit_baseline", refuses)
     fit_arms(target, TransferConfig(instead=("tfidf", "probe")), ("tfidf", "probe"))
     first, second = caplog.messages
-    assert first.startswith("TF-IDF and logistic regression (C = ") and " on selection rows, " in first
+    assert first.startswith("TF-IDF and logistic regression (C = ") and " selection rows, " in first
     assert second == "not run: probe: not today"
     check_arms(target, TransferConfig(instead=("tfidf",)))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -16,7 +17,9 @@ from spot.storage.text import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-SILENCE = 30.0  # seconds after which work that goes on says so where stderr is no terminal
+AGAIN = 600.0  # seconds after which a warning may be shown again
+MOST_SHOWN = 1000  # warnings that are remembered
+SILENCE = 10.0  # seconds after which work that goes on says so where stderr is no terminal
 PIPE_WIDTH = 240  # columns where stdout is no terminal: a table is then as wide as its content
 QUIET_VARIABLES = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
@@ -30,6 +33,9 @@ def quieten() -> None:
     if logging.lastResort is not None:
         logging.getLogger("spot").addHandler(logging.lastResort)
         logging.lastResort.addFilter(_printable_record)
+        for old in [entry for entry in logging.lastResort.filters if isinstance(entry, _NotAgain)]:
+            logging.lastResort.removeFilter(old)
+        logging.lastResort.addFilter(_NotAgain())
     for name, value in QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
 
@@ -38,6 +44,25 @@ def _printable_record(record: logging.LogRecord) -> bool:
     """Make a warning such that a terminal only shows it; none is held back."""
     record.msg, record.args = printable(record.getMessage(), lines=True), None
     return True
+
+
+class _NotAgain(logging.Filter):
+    """Holds back what was shown before: several parts of a command find the same in the same rows."""
+
+    def __init__(self) -> None:
+        """Of one command."""
+        super().__init__()
+        self.shown: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is news: a server may say the same again after ten minutes."""
+        message, now = record.getMessage(), time.monotonic()
+        if now - self.shown.get(message, -math.inf) < AGAIN:
+            return False
+        if len(self.shown) >= MOST_SHOWN:
+            self.shown.clear()
+        self.shown[message] = now
+        return True
 
 
 def emit(value: Any, as_json: bool, *shown: "str | Table") -> None:

@@ -8,6 +8,7 @@ from spot.baselines.arms import Fitted, Terms, Unsuitable
 from spot.baselines.door import check_baselines, fit_baseline
 from spot.config import TransferConfig
 from spot.strategies.arms import BASELINES
+from spot.strategies.news import Scored
 from spot.strategies.target import TargetRuns
 
 SEEDED = ("lora",)  # arms that learn anew for each seed
@@ -55,8 +56,17 @@ def fit_arms(target: TargetRuns, config: TransferConfig, names: Sequence[str]) -
             log.info("not run: %s", error)
             continue
         first = fitted[name][0]
-        chosen = f" ({first.described})" if first.setting else ""
-        log.info("%s%s: %.1f on selection rows, %.1f s", BASELINES[name], chosen, first.selection, first.seconds)
+        log.info(
+            Scored(
+                arm=BASELINES[name],
+                score=first.selection,
+                interval=None,
+                rows=len(target.splits.selection),
+                role="selection",
+                seconds=first.seconds,
+                setting=first.described if first.setting else "",
+            )
+        )
     return FittedArms(fitted, not_run)
 
 

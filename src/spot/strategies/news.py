@@ -37,7 +37,7 @@ class Planned:
         if self.is_over:
             return (
                 f"the least that says something, {runs}, takes about {time_text(self.seconds)} here, more than the "
-                f"budget of {self.budget}: going on; shorter rows or fewer --select-rows make it quicker"
+                f"budget of {self.budget}: going on; shorter rows, fewer --select-rows or SPOT_DTYPE=auto are quicker"
             )
         return f"budget {self.budget}: {runs}; about {time_text(self.seconds)} from here"
 
@@ -53,6 +53,7 @@ class Scored:
         rows: that were scored.
         role: `selection` or `report`.
         seconds: of training it took; None where nothing was tuned.
+        setting: that the selection rows chose, such as `C = 10.0`; empty where there is none.
         is_as_is: whether a prompt of the library answers as it is.
     """
 
@@ -62,6 +63,7 @@ class Scored:
     rows: int
     role: str
     seconds: float | None = None
+    setting: str = ""
     is_as_is: bool = False
 
     def __str__(self) -> str:
@@ -69,7 +71,8 @@ class Scored:
         low, high = self.interval or (0.0, 0.0)
         between = f" (95 % interval {low:.1f} to {high:.1f})" if self.interval else ""
         taken = "" if self.seconds is None else f", {self.seconds:.1f} s"
-        return f"{self.arm}: {self.score:.1f}{between} on {self.rows} {self.role} rows{taken}"
+        setting = f" ({self.setting})" if self.setting else ""
+        return f"{self.arm}{setting}: {self.score:.1f}{between} on {self.rows} {self.role} rows{taken}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,6 +156,7 @@ def transfer_rows(
     frozen = PreparedArm(arm="frozen", prompts=(torch.zeros(0, backbone.id.width),))
     _say_as_is(target, "the frozen model without a prompt", frozen.prompts[0])
     tried = _tried(target, library, entries, config)
+    log.info(Begun(part="looking how fast this machine is"))
     settled = fit(target, config, plain_arms=len(starts))
     settings = recipe_config(task, recipe, steps=settled.steps, eval_every=settled.eval_every)
     target = replace(target, config=settings, seeds=settled.seeds)
@@ -173,6 +174,7 @@ def transfer_rows(
                 is_over=settled.is_over,
             )
         )
+    log.info(Begun(part="what learns without a prompt", after=parts.total))
     instead = instead.beside(
         fit_arms(target, config, [name for name in config.baselines if name not in (*LATE, "constant")])
     )
@@ -184,7 +186,7 @@ def transfer_rows(
     arms += executed.arms
     late = [name for name in config.baselines if name in LATE]
     if late:
-        log.info(Begun(part="what one would pick instead", after=parts.report))
+        log.info(Begun(part="what learns without a prompt", after=parts.report))
     instead = instead.beside(fit_arms(target, config, late))
     if config.model_learning_rate is not None:
         log.info(Begun(part="full model tuning", after=parts.report))
@@ -248,7 +250,7 @@ def _execute(
     embedded = next(prompt for prompt in plain.embedding.prompts if prompt.key is not None)
     ranking = ranking_as_is(tried) if config.rank_by == AS_IS else _ranked(embedded, library, config, target.out)
     far = nothing_near(ranking)
-    _say_ranking(target, ranking, library)
+    _say_ranking(target, ranking, library, is_tried=bool(tried))
     chosen = _chosen_plan(config, ranking, target.config, len(target.splits.selection), settled.strategy)
     plan = chosen.plan
     for sentence in filter(None, [far, chosen.reason]):
@@ -470,13 +472,15 @@ def _chosen_plan(
     return _Chosen(plan, reason)
 
 
-def _say_ranking(target: TargetRuns, ranking: Ranking, library: Library) -> None:
-    """Say which sources are near, and what the first of them does as it is."""
-    nearest = ranking.sources[0]
+def _say_ranking(target: TargetRuns, ranking: Ranking, library: Library, *, is_tried: bool) -> None:
+    """Say which sources are near, and what the first of them does as it is where that was not tried before."""
     if ranking.rank_by == AS_IS:
-        return  # each of them is told as it is tried
+        return
+    nearest = ranking.sources[0]
     listed = ", ".join(f"{source.task} {source.similarity:.2f}" for source in ranking.sources[:SAID])
     log.info("sources by %s, with their similarity: %s", ranking.rank_by, listed)
+    if is_tried:
+        return
     prompt = torch.tensor(library.get(nearest.prompt).value)
     _say_as_is(target, f"the prompt of {nearest.task} as it is", prompt)
 
