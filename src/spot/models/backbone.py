@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spot.errors import BackboneError
+from spot.models.attention import widen_attention
 from spot.models.batch import Batch, Prefix, choice_pairs, unpaired
 from spot.models.causal import CausalRows
 from spot.models.checkpoints import locate
@@ -125,6 +126,7 @@ class Backbone:
         place, precision = placement(device, dtype)
         checkpoint = locate(name)
         model, tokenizer = load_model(checkpoint, place, precision, quantise, spread=is_spread(device))
+        widen_attention(model)
         return cls(
             model,
             tokenizer,
