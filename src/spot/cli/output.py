@@ -38,6 +38,8 @@ def quieten() -> None:
         logging.lastResort.addFilter(_NotAgain())
     for name, value in QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # a bar that is drawn over itself is one long line in a file
 
 
 def _printable_record(record: logging.LogRecord) -> bool:
