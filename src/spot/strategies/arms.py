@@ -95,8 +95,7 @@ class Arm:
         if self.arm == "source":
             return f"the prompt of {self.source} as it is"
         if self.arm == "spot":
-            is_scratch = (self.source or "").startswith("scratch")
-            return "a further start from scratch" if is_scratch else f"SPoT from {self.source}"
+            return spot_title(self.source or "")
         return plain_title(self.arm.partition(":")[2])
 
     def to_json(self) -> dict[str, Any]:
@@ -110,6 +109,11 @@ def plain_title(start: str) -> str:
     """What people call plain prompt tuning from a start, as in the middle of a sentence."""
     kind, _, words = start.partition(":")
     return f"plain prompt tuning from {f'the words {words!r}' if words else kind}"
+
+
+def spot_title(source: str) -> str:
+    """What people call the runs from a source of a strategy, or from a further start without one."""
+    return "a further start from scratch" if source.startswith("scratch") else f"SPoT from {source}"
 
 
 def by_selection(arms: Iterable[Arm]) -> list[Arm]:

@@ -26,7 +26,7 @@ from spot.retrieval.embeddings import SIMILARITIES, encoded_summaries
 from spot.retrieval.ranking import Ranking, rank_by_history, read_ranking, remember, retrieve, write_ranking
 from spot.retrieval.search import check_k
 from spot.storage.files import cache_dir
-from spot.strategies.arms import Arm, plain_title
+from spot.strategies.arms import Arm, plain_title, spot_title
 from spot.strategies.as_is import AS_IS, MOST_PROMPTS, Tried, ranking_as_is, try_sources
 from spot.strategies.auto import choose_strategy, nothing_near
 from spot.strategies.budget import Fit, fit
@@ -258,7 +258,7 @@ def _execute(
     summary = StrategySummary(strategy=plan.strategy, ranking=ranking, reason=chosen.reason, far=far)
     if plan.strategy == "none":
         return _Executed(summary=summary)
-    arms = {start.prompts: f"SPoT from {start.name}" for start in plan.starts if start != PLAIN}
+    arms = {start.prompts: spot_title(start.name) for start in plan.starts if start != PLAIN}
     log.info(
         Begun(part=" and ".join(dict.fromkeys(arms.values())), seconds=parts.strategy, after=parts.report, arms=arms)
     )
