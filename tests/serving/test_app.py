@@ -323,6 +323,15 @@ def test_another_method_is_told_which_is_right(method):
     assert not [name for name in reply.headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/models", "/v1/models/mood"])
+def test_the_head_alone_can_be_asked_for(path):
+    client = client_of()
+    reply = asyncio.run(client.send("HEAD", path))
+    assert reply.status == 200 and reply.headers["content-type"] == client.get(path).headers["content-type"]
+    described = client.get("/openapi.json").json["paths"]
+    assert all("head" not in methods for methods in described.values())
+
+
 @pytest.mark.parametrize(
     "path",
     ["/docs", "/redoc", "/v1/models/", "/v1", "/v1/models/../../etc/passwd", "/%2e%2e/", "/v1/models/" + "m" * 5000],

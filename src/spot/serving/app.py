@@ -418,6 +418,8 @@ def _add_routes(app: FastAPI, routes: _Routes) -> None:
             responses={200: success, **refusals},
             openapi_extra=body or None,
         )
+        if asked is None:  # load balancers ask for the head alone
+            app.add_api_route(path, endpoint, methods=["HEAD"], response_model=None, include_in_schema=False)
 
     add("/healthz", routes.healthz, Health)
     add("/readyz", routes.readyz, Health)
