@@ -15,6 +15,7 @@ import pytest
 import torch
 import typer
 
+from spot.cli import GOES_ON
 from spot.cli.app import app, main
 from spot.library import library
 from spot.models import backbone, checkpoints
@@ -198,7 +199,7 @@ def test_an_interrupt_exits_with_130_and_says_what_to_do(spot: Spot, monkeypatch
     monkeypatch.setattr(registry, "names", interrupted)
     result = spot("tasks", "list")
     assert (result.code, result.out) == (130, "")
-    assert result.err == "interrupted: the same command goes on from the last checkpoint\n"
+    assert result.err == f"{GOES_ON}\n"
 
 
 @pytest.mark.parametrize(

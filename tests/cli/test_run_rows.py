@@ -91,7 +91,7 @@ def test_a_mixture_that_was_interrupted_goes_on_to_the_same_bytes(
         folder = tmp_path / f"part-{stop}"
         with hooked(monkeypatch, stop, interrupt):
             result = spot(*words, "--out", folder)
-        assert (result.code, result.out) == (130, "") and "goes on from the last checkpoint" in result.err
+        assert (result.code, result.out) == (130, "") and "goes on from its last checkpoint" in result.err
         assert not (folder / "prompt.safetensors").exists()
         steps: list[int] = []
         with hooked(monkeypatch, None, None, steps):
