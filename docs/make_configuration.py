@@ -14,11 +14,13 @@ from spot.study.config import StudyConfig
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 HEAD = """# Configuration
 
-Every setting, with its default. An option of a command is the setting of that name; all others are given by `--set KEY=VALUE`, again and again, or in a TOML
-file by `--config FILE`. In Python they are keywords. Unknown keys and bad values are refused, all of them in one message.
+Every setting, with its default. An option of a command is the setting of that name; all others are given by
+`--set KEY=VALUE`, again and again, or in a TOML file by `--config FILE`. In Python they are keywords. Unknown keys and
+bad values are refused, all of them in one message.
 
-Beside them there are four variables of the environment: `SPOT_CACHE` (the cache's folder), `SPOT_DATA` (as `--data`), `SPOT_DEVICE` (`cpu`, `cuda:1`,
-`auto`) and `SPOT_DTYPE` (`float32`, `bfloat16`, `float16`, `auto`). [Task files](artefacts.md#a-task-file) have keys of their own.
+Beside them there are four variables of the environment: `SPOT_CACHE` (the cache's folder), `SPOT_DATA` (as `--data`),
+`SPOT_DEVICE` (`cpu`, `cuda:1`, `auto`) and `SPOT_DTYPE` (`float32`, `bfloat16`, `float16`, `auto`).
+[Task files](artefacts.md#a-task-file) have keys of their own.
 
 This page is made by `python docs/make_configuration.py`.
 """

@@ -83,9 +83,7 @@ def desk(tiny_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def session(
-    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Session:
+def session(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Session:
     """A reader at the desk; `embedded` and `packaged` are the tiny model and its library."""
     here = tmp_path / "here"
     shutil.copytree(desk, here)
