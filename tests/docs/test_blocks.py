@@ -123,3 +123,10 @@ def test_a_block_that_fails_is_seen(session: Session):
     bad = Block(DOCS / "index.md", 1, "sh", "", "spot evaluate nothing\n", "")
     with pytest.raises(AssertionError, match=r"index\.md, line 1"):
         session.do(bad)
+
+
+def test_an_answer_that_has_changed_is_seen(session: Session):
+    text = "$ head -1 reviews.csv\nreview,star\n"
+    with pytest.raises(AssertionError, match=r"head -1 reviews\.csv prints\nreview,stars"):
+        session.do(Block(DOCS / "index.md", 1, "console", "", text, ""))
+    session.do(Block(DOCS / "index.md", 1, "console", "", text.replace("star\n", "stars\n"), ""))

@@ -26,6 +26,7 @@ FENCE = re.compile(
     r"(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
+SAME = ("head ", "grep ", "cat ", "spot tasks ")  # commands whose answer no model moves: pages show it word for word
 PORT = "127.0.0.1:8000"  # where pages say that a server listens
 
 
@@ -66,6 +67,16 @@ class Block:
         if self.language == "console":
             return [line[2:] for line in lines if line.startswith("$ ")]
         return [line for line in lines if line.strip() and not line.startswith("#")]
+
+    def answer(self, command: str) -> str:
+        """What the page shows below a command of `console`; empty where it shows nothing."""
+        shown: dict[str, list[str]] = {"": []}
+        for line in self.text.splitlines():
+            if line.startswith("$ "):
+                shown[latest := line[2:]] = []
+            else:
+                shown[latest if len(shown) > 1 else ""].append(line.rstrip())
+        return "\n".join(shown.get(command, []))
 
 
 def pages() -> list[Path]:
@@ -135,15 +146,24 @@ class Session:
         """Run a command: `spot` in this process, with what is piped into it; all else in a shell."""
         before, _, ours = command.rpartition("| ")
         if not ours.startswith("spot "):
-            shell(command, block)
+            compare(block, command, shell(command, block).decode())
             return
         ours, _, file = ours.partition(" > ")
         with piped(shell(before.strip(), block) if before else b""):
             result = self.spot(*(os.path.expandvars(word) for word in shlex.split(ours)[1:]))
         expected = 2 if block.mark == "refused" else 0
         assert result.code == expected, f"{block.place}: {command}\n{result.out[-2000:]}\n{result.err[-3000:]}"
+        compare(block, command, result.out)
         if file:
             Path(file.strip()).write_text(result.out, encoding="utf-8")
+
+
+def compare(block: Block, command: str, printed: str) -> None:
+    """Hold what was printed against what the page shows, where models have no part in it."""
+    shown = block.answer(command)
+    if shown and command.startswith(SAME):
+        lines = "\n".join(line.rstrip() for line in printed.rstrip().splitlines())
+        assert lines == shown, f"{block.place}: {command} prints\n{lines}"
 
 
 @contextmanager
