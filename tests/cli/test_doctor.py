@@ -30,7 +30,7 @@ def test_doctor_finds_what_is_here(spot: Spot, own_cache: Path):
     assert all(list(check) == ["name", "ok", "found", "todo", "optional"] for check in checks.values())
     assert checks["torch"]["ok"] and str(own_cache) in checks["cache"]["found"]
     assert "HF_HUB_OFFLINE" in checks["hub"]["found"]
-    assert not any(name in checks for name in ("pytest", "pyright (dev)", "ruff (dev)"))
+    assert not any(name in checks for name in ("pytest", "pyright (dev)", "ruff (dev)", "zensical (docs)"))
 
 
 def test_what_is_missing_has_the_line_that_installs_it(spot: Spot, monkeypatch: pytest.MonkeyPatch):

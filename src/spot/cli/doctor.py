@@ -235,7 +235,7 @@ def _packages() -> Iterator[Check]:
     for requirement in requirements:
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
-        if name == "torch" or (extra and extra[1] == "dev"):
+        if name == "torch" or (extra and extra[1] in ("dev", "docs")):
             continue
         wanted = f"{name} ({extra[1]})" if extra else name
         line = f"pip install '{DISTRIBUTION}[{extra[1]}]'" if extra else f"pip install '{requirement}'"
