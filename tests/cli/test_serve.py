@@ -44,6 +44,20 @@ def test_a_library_is_served_as_predict_answers(spot, tuned_tasks, tmp_path):
 
 
 @pytest.mark.enable_socket
+def test_a_prompt_is_served_as_a_run_left_it(spot, tuned_tasks, own_cache):
+    [prompt] = [entry.path for entry in Library(tuned_tasks.library).entries() if entry.task == "answer"]
+
+    def act(server):
+        return json.loads(server.post("/v1/classify", {"model": "answer", "input": "x"})[1])["data"][0]["label"]
+
+    results = []
+    words = ("serve", "--prompt", prompt, "--port", 0, *tuned_tasks.model)
+    label, _ = serve_while(lambda: results.append(spot(*words)), act)
+    assert label and "serving 1 prompts of" in results[0].err.replace("1 prompt of", "1 prompts of")
+    refused(spot(*words, "--library", tuned_tasks.library), "--library and --prompt are both given")
+
+
+@pytest.mark.enable_socket
 def test_settings_come_from_a_file_and_options_win(spot, tuned_tasks, tmp_path):
     config = tmp_path / "serve.toml"
     config.write_text("max_rows = 2\nmax_new_tokens = 3\n")

@@ -11,7 +11,7 @@ import typer
 
 from spot.cli.options import Json, Settings, example, overrides
 from spot.cli.output import emit, news, progress
-from spot.errors import LibraryError
+from spot.errors import ConfigError, LibraryError
 
 if TYPE_CHECKING:
     from spot.collator import Vocabulary
@@ -23,13 +23,23 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog=example("spot serve --library packaged", "spot serve --library my_prompts --host 0.0.0.0 --token-file token")
+    epilog=example(
+        "spot serve --library packaged",
+        "spot serve --prompt reviews.safetensors --prompt runs/tickets",
+        "spot serve --library my_prompts --host 0.0.0.0 --token-file token",
+    )
 )
 def serve(
     library: Annotated[
         str | None,
         typer.Option(
             metavar="DIR", help="A library's folder, or: packaged, the one that ships here.  [default: packaged]"
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROMPT", help="A prompt file, or the folder of a run, instead of a library; again and again."
         ),
     ] = None,
     backbone: Annotated[
@@ -85,10 +95,12 @@ def serve(
     for module, package in PACKAGES.items():
         if find_spec(module) is None:
             raise missing_extra(package)
+    if library and prompt:
+        raise ConfigError("--library and --prompt are both given; expected one of them: prompts, or a library of them")
     given = overrides(library=library, backbone=backbone, host=host, port=port, engine=engine)
     given += overrides(token_file=token_file, upstream=upstream or None)
-    shown = {"study": study, "transfer": transfer}
-    given += overrides(**{name: json.dumps([str(path) for path in paths]) for name, paths in shown.items() if paths})
+    lists = {"study": study, "transfer": transfer, "prompt": prompt}
+    given += overrides(**{name: json.dumps([str(part) for part in parts]) for name, parts in lists.items() if parts})
     resolved = load_config(ServeSettings, config, [*given, *(settings or ())])
 
     from spot.serving.run import serve as run
@@ -105,10 +117,11 @@ def _models_and_engine(settings: "ServeSettings") -> "Iterator[tuple[Catalogue, 
         ConfigError: no vLLM server answers as it should.
         LibraryError: the library is empty, and no backbone is named.
     """
+    from spot.library.gathered import gather
     from spot.library.library import open_library
     from spot.serving.catalogue import LibraryCatalogue
 
-    library = open_library(settings.library)
+    library = gather(settings.prompt) if settings.prompt else open_library(settings.library)
     wanted = settings.backbone or library.backbone
     if wanted is None:
         raise LibraryError(

@@ -11,6 +11,9 @@ class ServeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     library: str = Field(default="packaged", description="Folder of the prompts, or `packaged`.")
+    prompt: tuple[str, ...] = Field(
+        default=(), description="Prompt files or folders of runs that are served in the place of a library."
+    )
     backbone: str = Field(default="", description="The frozen model; empty: the one that the library's prompts name.")
     study: tuple[Path, ...] = Field(default=(), description="Studies that the page shows: TOML files or folders.")
     transfer: tuple[Path, ...] | None = Field(
