@@ -13,6 +13,7 @@ from spot import __version__
 from spot.cli import (
     GOES_ON,
     INTERRUPTED,
+    bug,
     demo,
     doctor,
     evaluate,
@@ -21,6 +22,7 @@ from spot.cli import (
     output,
     page,
     retrieve,
+    runs,
     serve,
     sharing,
     study,
@@ -53,6 +55,8 @@ app.add_typer(exchange.app)
 app.add_typer(submit.app)
 app.add_typer(page.app)
 app.add_typer(study.app, name="study")
+app.add_typer(runs.app, name="runs")
+app.add_typer(bug.app)
 
 
 def _version(wanted: bool) -> None:
