@@ -4,6 +4,7 @@
 commands, when they run: the only place in the package where an import does not stand at the top of its file.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -31,12 +32,11 @@ from spot.cli import (
     transfer,
     tune,
 )
-from spot.errors import SpotError, lacks_memory
+from spot.errors import SpotError, lacks_memory, section_of
 
 app = typer.Typer(
     name="spot",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -94,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _run(arguments)
     except SpotError as error:
         output.note(f"error: {error}")
+        if sys.stderr.isatty():  # a log or a program wants the one message alone
+            output.note(f"more: {section_of(error)}")
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise

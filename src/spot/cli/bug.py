@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from spot.cli.completion import run_names
 from spot.cli.options import Json, example
 from spot.cli.output import emit
 
@@ -14,7 +15,12 @@ app = typer.Typer()
 @app.command(epilog=example("spot bug", "spot bug runs/reviews --out fault.json"))
 def bug(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="A run whose settings and diagnosis go along.  [default: none]")
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A run whose settings and diagnosis go along.  [default: none]",
+            autocompletion=run_names,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("spot-bug.json"),
     as_json: Json = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel
 
+from spot.cli.completion import task_names
 from spot.cli.output import note, progress
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ PACKAGED = "packaged"  # what `spot.library.library` calls the library that ship
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 TaskName = Annotated[
-    str, typer.Argument(metavar="TASK", help="A known task (see: spot tasks list) or the path of a task file.")
+    str,
+    typer.Argument(
+        metavar="TASK",
+        help="A known task (see: spot tasks list) or the path of a task file.",
+        autocompletion=task_names,
+    ),
 ]
 PromptName = Annotated[
     str, typer.Argument(metavar="PROMPT", help="A prompt file, the folder of a run, packaged:TASK or packaged:DIGEST.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spot.cli.completion import run_names
 from spot.cli.options import Json, example
 from spot.cli.output import emit, note, scores, table
 
@@ -19,15 +20,6 @@ app = typer.Typer(help="Look through the runs in the cache, compare them, and re
 
 SHOWN_POINTS = 12  # of a curve, for people
 MB = 1e6  # bytes
-
-
-def run_names(incomplete: str) -> list[str]:
-    """The names of runs in the cache, for a shell that completes them."""
-    from spot.runs.listing import KINDS, children
-    from spot.storage.files import cache_dir
-
-    names = (path.name for place in KINDS for path in children(cache_dir(), place))
-    return [name for name in names if name.startswith(incomplete)]
 
 
 RunName = Annotated[
