@@ -26,7 +26,7 @@ install = @echo "$(1)"; $(PIP) install $(QUIET) -c $(PINS) $(2) || { \
 	status=$$?; test $$status -gt 128 || rm -f $(UNFINISHED); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test test-fast test-slow test-browser lint docs data dist clean $(VENV)
+.PHONY: help demo sandbox test test-fast test-slow test-browser lint docs data dist matrix clean $(VENV)
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -109,6 +109,9 @@ dist:  ## wheel and sdist in dist/, checked, and built a second time to compare 
 	@build/release/bin/twine check --strict dist/*
 	@cmp dist/*.whl build/again/*.whl || { echo "the wheel is another one when it is built again"; exit 1; }
 	@sha256sum dist/*
+
+matrix:  ## the unit tests on each Python here, with the newest versions, and with the lowest; PYTHONS=... names them
+	@.ci/matrix $(PYTHONS)
 
 clean:  ## remove .venv and what tools leave behind; downloads stay in the user's cache
 	rm -rf $(VENV) build dist site src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

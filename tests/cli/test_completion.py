@@ -82,8 +82,11 @@ def test_completion_loads_no_torch(words: str):
 def test_it_installs_itself_into_a_home(tmp_path: Path):
     environment = {**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/bash"}
     (tmp_path / ".bashrc").write_text("# mine\n")
-    command = [sys.executable, "-m", "spot", "--install-completion", "bash"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    # The shell is told by the process above, and bash would put a single command in its own place.
+    command = f"{shlex.quote(sys.executable)} -m spot --install-completion; exit $?"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", command], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     text = (tmp_path / ".bashrc").read_text()
     assert text.startswith("# mine\n") and "spot.sh" in text

@@ -24,6 +24,7 @@ STORES = {  # what else is kept -> what becomes of it when it is removed
     "fingerprints": "worked out anew",
     "incoming": "downloaded anew",
     "libraries/jobs": "worked out anew",
+    "matrix": "made anew",
     "offload": "written anew",
     "precision.json": "measured anew",
     "probes": "measured anew",
