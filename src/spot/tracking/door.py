@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +38,6 @@ class _Tracked:
     step: int = 0
 
 
-@dataclass
-class _State:
-    """What is tracked so far: the runs that are open, and the programs that have taken a value."""
-
-    runs: dict[str, _Tracked] = field(default_factory=dict)
-    proven: set[str] = field(default_factory=set)
-
-
 class Tracking(logging.Handler):
     """Hands what the training loop logs to the programs that show it; `track` makes one.
 
@@ -57,12 +49,13 @@ class Tracking(logging.Handler):
         """Nothing is opened before the first run tells something."""
         super().__init__(logging.INFO)
         self._programs = dict(programs)
-        self._state = _State()
+        self._runs: dict[str, _Tracked] = {}  # by digest, those that are open
+        self._proven: set[str] = set()  # programs that have taken a value
 
     @property
     def places(self) -> tuple[str, ...]:
         """Where to look at what was tracked, in words; empty where nothing was."""
-        taken = ((name, folder) for name, folder in self._programs.items() if name in self._state.proven)
+        taken = ((name, folder) for name, folder in self._programs.items() if name in self._proven)
         return tuple(f"{name}: {PROGRAMS[name].place.format(folder=folder)}" for name, folder in taken)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -74,10 +67,10 @@ class Tracking(logging.Handler):
         event = record.msg
         if not isinstance(event, Evaluated):
             return
-        if event.run not in self._state.runs:
+        if event.run not in self._runs:
             self._close_before(event.point.step)
-            self._state.runs[event.run] = self._opened(run_name(event), settings_of(event))
-        tracked = self._state.runs[event.run]
+            self._runs[event.run] = self._opened(run_name(event), settings_of(event))
+        tracked = self._runs[event.run]
         tracked.step = event.point.step
         self._write(tracked, metrics_of(event), event.point.step)
 
@@ -105,16 +98,16 @@ class Tracking(logging.Handler):
 
     def close(self) -> None:
         """End every tracked run."""
-        for tracked in reversed(self._state.runs.values()):
+        for tracked in reversed(self._runs.values()):
             self._close(tracked)
-        self._state.runs.clear()
+        self._runs.clear()
         super().close()
 
     def _close_before(self, step: int) -> None:
         """End the runs that have gone beyond a step where a further run only begins: gangs come one after another."""
-        for run, tracked in list(self._state.runs.items()):
+        for run, tracked in list(self._runs.items()):
             if tracked.step > step:
-                self._close(self._state.runs.pop(run))
+                self._close(self._runs.pop(run))
 
     def _opened(self, run: str, settings: Mapping[str, Value]) -> _Tracked:
         trackers: dict[str, GeneralTracker] = {}
@@ -128,7 +121,7 @@ class Tracking(logging.Handler):
             if name in self._programs:
                 with self._minding(name):
                     write(tracker, values, step)
-                    self._state.proven.add(name)
+                    self._proven.add(name)
 
     def _close(self, tracked: _Tracked) -> None:
         for name, tracker in tracked.trackers.items():
@@ -146,7 +139,7 @@ class Tracking(logging.Handler):
             yield
         except Exception as error:  # of programs that may raise anything, and may lose their network at any moment
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-            if name not in self._state.proven:
+            if name not in self._proven:
                 raise StorageError(
                     f"{name} cannot track this run ({reason}): expected a program that takes its first value. Mend "
                     "that, or leave the tracker out."

@@ -102,10 +102,12 @@ def write(tracker: "GeneralTracker", values: Mapping[str, Value], step: int) -> 
     Raises:
         Exception: whatever the program says.
     """
+    from accelerate.tracking import MLflowTracker
+
     with redirect_stdout(sys.stderr):
-        if tracker.name == "mlflow":
+        if isinstance(tracker, MLflowTracker):
             # What accelerate writes goes to the run that was opened last, unless told.
-            tracker.log(dict(values), step=step, run_id=tracker.tracker.info.run_id)
+            tracker.log(dict(values), step=step, run_id=tracker.active_run.info.run_id)
         else:
             tracker.log(dict(values), step=step)
 
@@ -116,11 +118,12 @@ def close_tracker(tracker: "GeneralTracker") -> None:
     Raises:
         Exception: whatever the program says.
     """
+    from accelerate.tracking import TrackioTracker
+
     with redirect_stdout(sys.stderr):
         tracker.finish()
-        if tracker.name == "trackio":
-            import trackio
-
+        if isinstance(tracker, TrackioTracker):
+            trackio = sys.modules["trackio"]
             # Python's end would finish the run once more, and say so on stdout.
-            if trackio.context_vars.current_run.get() is tracker.tracker:
+            if trackio.context_vars.current_run.get() is tracker.run:
                 trackio.finish()
