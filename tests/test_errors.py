@@ -3,7 +3,7 @@
 import pytest
 
 from spot import errors
-from spot.errors import SpotError, did_you_mean
+from spot.errors import RunError, SpotError, StorageError, did_you_mean, section_of
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,12 @@ def test_every_error_is_one_of_the_family():
     classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
     assert len(classes) > 5
     assert all(issubclass(error, SpotError) and error.__doc__ for error in classes)
+
+
+def test_an_error_names_its_section_also_where_its_class_is_a_further_one():
+    class Diverged(RunError):
+        """Of another module."""
+
+    assert section_of(StorageError("full")) == "docs/errors.md#storageerror"
+    assert section_of(Diverged("so")) == "docs/errors.md#runerror"
+    assert section_of(SpotError("any")) == "docs/errors.md#spoterror"

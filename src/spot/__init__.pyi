@@ -25,6 +25,7 @@ from .strategies.report import TransferReport as TransferReport
 from .tasks.splits import Splits as Splits
 from .tasks.splits import split_rows as split_rows
 from .tasks.task import Task as Task
+from .tracking.door import track as track
 from .training.door import tune as tune
 from .training.door import tune_model as tune_model
 

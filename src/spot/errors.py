@@ -56,6 +56,15 @@ class MissingExtra(SpotError):
     """An optional package is needed; the message holds the install line."""
 
 
+PAGE = "docs/errors.md"  # has a section for each class above
+
+
+def section_of(error: SpotError) -> str:
+    """Where the documents say more of an error: the section of its class, or of the class here that it is one of."""
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == __name__)
+    return f"{PAGE}#{kind.__name__.lower()}"
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Whether an error of Python or torch says that memory ran out; torch has no class for that of the CPU."""
     words = ("DefaultCPUAllocator", "CUDA out of memory", "Cannot allocate memory")

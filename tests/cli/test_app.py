@@ -219,6 +219,14 @@ def test_memory_that_runs_out_is_one_message(spot: Spot, monkeypatch: pytest.Mon
     refused(spot("tasks", "list"), "memory ran out", "batch_size")
 
 
+def test_a_person_is_told_where_more_stands_and_a_program_is_not(spot: Spot, monkeypatch: pytest.MonkeyPatch):
+    words = ["tasks", "show", "glue/sst"]
+    alone = spot(*words)
+    assert alone.err.count("\n") == 1
+    monkeypatch.setattr(sys.stderr.__class__, "isatty", lambda stream: True, raising=False)
+    assert spot(*words).err == f"{alone.err}more: docs/errors.md#taskerror\n"
+
+
 def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch):
     def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")

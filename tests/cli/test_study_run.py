@@ -240,3 +240,12 @@ def test_only_a_library_of_the_studys_sources_can_be_taught(spot, folder):
         "expected the library that the study's sources are in",
     )
     assert not (folder / "other" / "transfers.jsonl").exists()
+
+
+def test_a_study_is_followed_gang_by_gang(spot, folder):
+    outcome = spot("run", "study.toml", "--track", "tensorboard:logs", "--json")
+    assert outcome.json["finished"] == outcome.json["cells"] and "tracked: tensorboard" in outcome.err
+    tracked = {path.name.rpartition("-")[0] for path in (folder / "logs").iterdir()}
+    # Plain runs of each task from each start, and the target's from its source, each with two seeds.
+    for name in ("red-vocabulary", "green-vocabulary", "blue-vocabulary", "blue-prompt"):
+        assert {f"{name}-seed0", f"{name}-seed1"} <= tracked, tracked

@@ -36,6 +36,7 @@ def test_every_point_of_every_curve_is_told_once_as_a_value(backbone, tmp_path, 
         mine = [event for event in told if event.run == run.digest]
         assert tuple(event.point for event in mine) == result.curve
         assert {event.seed for event in mine} == {run.config.seed} and {event.steps for event in mine} == {4}
+        assert {event.config for event in mine} == {run.config}
         assert mine[0].loss is None and "step 0 of 4" in str(mine[0])
     # A step has four rows of each of the three runs in their order, and an evaluation comes after every second step.
     for number, run in enumerate(runs):

@@ -4,6 +4,7 @@
 commands, when they run: the only place in the package where an import does not stand at the top of its file.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from spot import __version__
 from spot.cli import (
     GOES_ON,
     INTERRUPTED,
+    bug,
     demo,
     doctor,
     evaluate,
@@ -21,6 +23,7 @@ from spot.cli import (
     output,
     page,
     retrieve,
+    runs,
     serve,
     sharing,
     study,
@@ -29,12 +32,11 @@ from spot.cli import (
     transfer,
     tune,
 )
-from spot.errors import SpotError, lacks_memory
+from spot.errors import SpotError, lacks_memory, section_of
 
 app = typer.Typer(
     name="spot",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,6 +55,8 @@ app.add_typer(exchange.app)
 app.add_typer(submit.app)
 app.add_typer(page.app)
 app.add_typer(study.app, name="study")
+app.add_typer(runs.app, name="runs")
+app.add_typer(bug.app)
 
 
 def _version(wanted: bool) -> None:
@@ -90,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _run(arguments)
     except SpotError as error:
         output.note(f"error: {error}")
+        if sys.stderr.isatty():  # a log or a program wants the one message alone
+            output.note(f"more: {section_of(error)}")
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise

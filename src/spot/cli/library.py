@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spot.cli.completion import library_tasks
 from spot.cli.options import (
     PACKAGED,
     Data,
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Keep prompts of one frozen model that can be compared with each other.", no_args_is_help=True)
 
-Reference = Annotated[str, typer.Argument(metavar="NAME", help="A digest, the beginning of one, or a task.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="NAME", help="A digest, the beginning of one, or a task.", autocompletion=library_tasks)
+]
 PROBLEMS = 2  # exit code where files of a library are damaged
 
 

@@ -1,12 +1,15 @@
 """Options and arguments that several commands share: one name, one help text, one meaning."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
 
+from spot.cli.completion import task_names
 from spot.cli.output import note, progress
 
 if TYPE_CHECKING:
@@ -15,12 +18,18 @@ if TYPE_CHECKING:
     from spot.models.backbone import Backbone
     from spot.prompts.prompt import BackboneId, SoftPrompt
     from spot.tasks.formats import FileFormat
+    from spot.tracking.door import Tracking
 
 PACKAGED = "packaged"  # what `spot.library.library` calls the library that ships; importing it would import numpy
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 TaskName = Annotated[
-    str, typer.Argument(metavar="TASK", help="A known task (see: spot tasks list) or the path of a task file.")
+    str,
+    typer.Argument(
+        metavar="TASK",
+        help="A known task (see: spot tasks list) or the path of a task file.",
+        autocompletion=task_names,
+    ),
 ]
 PromptName = Annotated[
     str, typer.Argument(metavar="PROMPT", help="A prompt file, the folder of a run, packaged:TASK or packaged:DIGEST.")
@@ -60,6 +69,14 @@ Quantise = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any setting.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again and again.")
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Follow the runs in tensorboard (or tensorboard:DIR), wandb, mlflow or trackio; several with commas.",
+    ),
 ]
 TrainRows = Annotated[int | None, typer.Option(min=1, metavar="N", help="Rows to train on.  [default: all]")]
 SelectRows = Annotated[int, typer.Option(min=1, metavar="N", help="Rows that make every choice.")]
@@ -164,6 +181,21 @@ def open_sources(name: str) -> "Library":
     library = open_library(name)
     library.require_recipe()
     return library
+
+
+@contextmanager
+def tracking(names: list[str] | None) -> "Iterator[Tracking]":
+    """Have the trackers of a --track option follow the runs inside the `with`, and say where to look at them.
+
+    Raises:
+        ConfigError, MissingExtra, StorageError: a tracker cannot be had.
+    """
+    from spot.tracking.door import track
+
+    with track(*(names or ())) as tracks:
+        yield tracks
+    for place in tracks.places:
+        note(f"tracked: {place}")
 
 
 FileKind = Annotated[

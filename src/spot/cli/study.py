@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.options import Data, Json, LibraryName, Settings, example
+from spot.cli.options import Data, Json, LibraryName, Settings, Track, example, tracking
 from spot.cli.output import PIPE_WIDTH, emit, progress, table
-from spot.errors import StudyError
+from spot.errors import ConfigError, StudyError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,6 +72,7 @@ def run(
     ] = None,
     data: Data = None,
     settings: Settings = None,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Finish the cells that have no record yet.
@@ -82,12 +83,14 @@ def run(
     from spot.study.cells import read_plan
     from spot.study.executors import executor_named
 
+    if track and (executor != "serial" or address is not None):
+        raise ConfigError("--track follows the runs of this process, and a cluster has others: leave one of them out")
     planned = read_plan(study, settings or ())
     workers = executor_named(executor, address)
 
     from spot.study.running import run_study
 
-    with progress(f"study {planned.study.config.name}") as step:
+    with progress(f"study {planned.study.config.name}") as step, tracking(track):
         outcome = run_study(planned, workers, data=data, progress=step)
     emit(
         {**asdict(outcome), "records": str(planned.records)},

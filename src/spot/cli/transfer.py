@@ -17,12 +17,14 @@ from spot.cli.options import (
     SelectRows,
     Settings,
     TaskName,
+    Track,
     TrainRows,
     example,
     load_backbone,
     open_sources,
     overrides,
     setting,
+    tracking,
 )
 from spot.cli.output import emit, table
 from spot.cli.watching import watching
@@ -87,6 +89,7 @@ def transfer(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of all runs.  [default: in the cache]")
     ] = None,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Tune a task from scratch and from the nearest prompts of a library, at equal steps, and compare them.
@@ -123,10 +126,11 @@ def transfer(
     assert model_id is not None, "`open_sources` refuses such a library"
     model = load_backbone(backbone or model_id, quantise)
     given_settings = {name: getattr(resolved, name) for name in resolved.model_fields_set}
-    with watching(f"transfer to {target.name}") as step:
+    with watching(f"transfer to {target.name}") as step, tracking(track) as tracks:
         report = transfer_task(
             target, model, library=opened, rows=rows, data=data, out=out, progress=step, **given_settings
         )
+        tracks.arms(report)
     emit(report.to_json(), as_json, *_shown(report))
 
 

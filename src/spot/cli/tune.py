@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import ConfigFile, Data, Json, Settings, TaskName, example, overrides, setting, warn_of_memory
+from spot.cli.options import (
+    ConfigFile,
+    Data,
+    Json,
+    Settings,
+    TaskName,
+    Track,
+    example,
+    overrides,
+    setting,
+    tracking,
+    warn_of_memory,
+)
 from spot.cli.output import emit, progress, scores
 from spot.config import TuneConfig, load_config
 from spot.storage.files import cache_dir
@@ -32,6 +44,7 @@ def tune(
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder.  [default: in the cache]")] = None,
     data: Data = None,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Tune a prompt, or the model itself, for one task or a mixture of tasks.
@@ -60,7 +73,7 @@ def tune(
         )
     run = prepare_run(resolved, members, model, name=name)
     folder = out or cache_dir() / "runs" / run.digest
-    with progress(f"tuning {run.title}") as step:
+    with progress(f"tuning {run.title}") as step, tracking(track):
         if resolved.method == "model":
             kind, tuned = "model", tune_model_run(run, model, folder, step)
         else:

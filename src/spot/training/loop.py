@@ -347,6 +347,7 @@ def _select(state: State, evaluations: Sequence[Evaluation], step: int, folder: 
             learning_rate=state.run.config.rate,
             loss=nats_drawn / rows if rows else None,
             point=point,
+            config=state.run.config,
         )
     )
 

@@ -6,6 +6,7 @@ Each is the message of a record of `logging`, level INFO, below `spot.training`:
 
 from dataclasses import dataclass
 
+from spot.config import TuneConfig
 from spot.training.result import CurvePoint
 
 
@@ -23,6 +24,7 @@ class Evaluated:
         learning_rate: its full step size.
         loss: mean over the rows that trained since the evaluation before, nats; None at the start.
         point: of the learning curve.
+        config: all settings of the run.
     """
 
     run: str
@@ -34,6 +36,7 @@ class Evaluated:
     learning_rate: float
     loss: float | None
     point: CurvePoint
+    config: TuneConfig
 
     def __str__(self) -> str:
         """One line for people."""

@@ -1,0 +1,5 @@
+"""Follow runs in TensorBoard, W&B, MLflow or trackio."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

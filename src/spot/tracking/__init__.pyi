@@ -1,0 +1,2 @@
+from .door import Tracking as Tracking
+from .door import track as track
