@@ -26,7 +26,7 @@ install = @echo "$(1)"; $(PIP) install $(QUIET) -c $(PINS) $(2) || { \
 	status=$$?; test $$status -gt 128 || rm -f $(UNFINISHED); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test test-fast test-slow test-browser lint docs data dist matrix clean $(VENV)
+.PHONY: help demo sandbox test test-fast test-slow test-browser campaign lint style docs data dist matrix clean $(VENV)
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -40,26 +40,40 @@ sandbox: $(INSTALLED)  ## a tiny frozen model and a study of 160 transfers on it
 	@OMP_NUM_THREADS=1 $(BIN)/spot study run $(SANDBOX)/study.toml
 	@$(BIN)/spot study report $(SANDBOX)/study.toml
 
-test: lint test-fast test-slow  ## everything: lint, types, unit tests, slow tests
+# Where Python may keep no compiled modules, each of the many processes of the tests compiles all of ours again.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto --dist worksteal
+TYPES = PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+# Types are checked beside the tests, whose beginning and end leave a core idle.
+test: style data  ## everything: lint, types, unit tests, slow tests
+	@echo "types, unit tests and slow tests"
+	@said=$$(mktemp) && { $(TYPES) >"$$said" 2>&1 & types=$$!; \
+	$(PYTEST) -m "not browser and not campaign"; tests=$$?; \
+	wait $$types; types=$$?; cat "$$said"; rm -f "$$said"; exit $$((tests | types)); }
 
 test-fast: $(DEVELOPMENT)  ## the unit tests: no network, warnings are errors
 	@echo "unit tests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not gpu and not browser" \
-	--disable-socket --allow-unix-socket
+	@$(PYTEST) -m unit
 
 test-slow: $(DEVELOPMENT) data  ## learning, the embedded backbone, kill and resume
 	@echo "slow tests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or gpu"
+	@$(PYTEST) -m "slow or gpu"
 
 test-browser: $(DEVELOPMENT)  ## the page in Debian's Chromium: axe, keyboard, phone width (apt-get install chromium)
 	@echo "browser tests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m browser tests/browser
+	@$(PYTEST) -m browser tests/browser
 
-lint: $(DEVELOPMENT)  ## ruff, its format, the import layers, and types
+campaign: $(DEVELOPMENT) data  ## random damage, kills, model families, many examples; SHORT=1 in minutes, SEED=2 others
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.campaigns \
+	$(if $(SHORT),--short) $(if $(SEED),--seed $(SEED))
+
+lint: style  ## ruff, its format, the import layers, and types
+	@$(TYPES)
+
+style: $(DEVELOPMENT)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check -q
 	@$(BIN)/lint-imports --no-logo
-	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 docs: $(DEVELOPMENT)  ## the documentation's site in site/; fails on a link or an anchor that leads nowhere
 	@$(BIN)/python docs/make_site.py

@@ -1,10 +1,12 @@
 """Shared fixtures: tiny frozen models of each family with a byte tokenizer, a cache of each test's own, real data."""
 
 import copy
+import gzip
 import importlib.util
 import os
 from collections.abc import Callable
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
@@ -19,9 +21,11 @@ from tests.support.commands import Spot, call
 from tests.support.missing import missing
 from tests.support.tiny_models import FAMILIES, SEQ2SEQ, byte_tokenizer, tiny_config
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # other work may run beside the tests
-hypothesis.settings.load_profile("untimed")
+# Other work may run beside the tests, so nothing is timed. Campaigns try many more examples.
+hypothesis.settings.register_profile("tests", deadline=None, max_examples=30)
+hypothesis.settings.load_profile("tests")
 
+FIRST_ROWS = 500  # of a split
 USER_CACHE = Path(os.environ.get("SPOT_CACHE") or Path.home() / ".cache" / "spot")
 
 
@@ -66,9 +70,9 @@ def tiny_folder(tiny: Callable, tmp_path_factory: pytest.TempPathFactory) -> Cal
 def own_cache(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """An empty cache folder for each test; slow tests share the user's downloads and converted backbones."""
+    """An empty cache folder for each test; long ones share the user's downloads and converted backbones."""
     folder = tmp_path_factory.mktemp("cache")
-    if request.node.get_closest_marker("slow"):
+    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("campaign"):
         for name in ("downloads", "backbones"):
             (USER_CACHE / name).mkdir(parents=True, exist_ok=True)
             (folder / name).symlink_to(USER_CACHE / name)
@@ -83,6 +87,21 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         missing(f"needs the data folder {folder}, which stands beside a developer's clone")
     return folder
+
+
+@pytest.fixture(scope="session")
+def local_rows(shared: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real data: the first rows of each split, or all of them where pytest is told `--every-row`."""
+    if pytestconfig.getoption("every_row"):
+        return shared / "data"
+    cut = tmp_path_factory.mktemp("data")
+    for path in (shared / "data").glob("*/*.jsonl*"):
+        opened = gzip.open if path.suffix == ".gz" else open
+        place = cut / path.parent.name / path.name
+        place.parent.mkdir(exist_ok=True)
+        with opened(path, "rb") as rows, opened(place, "wb") as kept:
+            kept.writelines(islice(rows, FIRST_ROWS))
+    return cut
 
 
 @pytest.fixture(scope="session")
@@ -122,8 +141,15 @@ def model(t5: Path) -> list[str]:
     return ["--backbone", str(t5)]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Campaigns look at all rows of the real data."""
+    parser.addoption("--every-row", action="store_true", help="sweeps read every row of the real data, not the first")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that names no other tier as a unit test."""
+    """Mark every test that names no other tier as a unit test; the others alone may open sockets."""
     for item in items:
-        if not any(item.get_closest_marker(tier) for tier in ("slow", "gpu", "browser")):
+        if any(item.get_closest_marker(tier) for tier in ("slow", "gpu", "browser", "campaign")):
+            item.add_marker("enable_socket")
+        else:
             item.add_marker("unit")

@@ -12,6 +12,9 @@ from spot.config import TransferConfig
 from spot.errors import TaskError
 from spot.library.library import open_library
 from spot.models.backbone import Backbone
+from spot.strategies.report import TransferReport
+from spot.training.tuning import tune_prompt
+from tests.support.toy_runs import library_of, named, source_config, word_splits
 
 
 def candidate(rows: list[tuple[str, str]]) -> demo.Candidate:
@@ -93,20 +96,44 @@ def test_every_candidate_has_a_measured_row():
     assert sorted(names) == sorted(demo.CANDIDATES) and demo.TARGET in demo.CANDIDATES
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("own_cache")
+def check_job(report: TransferReport, page: Path) -> None:
+    """What holds of every run of the main job."""
+    assert [arm.arm for arm in report.arms] == "constant tfidf probe frozen plain:vocabulary source spot".split()
+    assert all(low <= arm.score <= high for arm in report.arms for low, high in [arm.interval])
+    html = page.read_text()
+    assert report.verdict in html and html.count("<svg") == 2 and "https://" not in html
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+@pytest.mark.slow  # it reads the ratings that `make data` has fetched
+def test_the_main_job_on_a_tiny_model(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "PARTS", {"train": 60, "validation": 40, "test": 40})
+    model = tiny_folder("llama")
+    backbone = Backbone.load(str(model))
+    words = ("red", "green", "blue")
+    sources = [
+        tune_prompt(source_config(word, model), named(word), backbone, word_splits(word), out=tmp_path / word)
+        for word in words
+    ]
+    library = library_of(sources, tmp_path / "library")
+    config = TransferConfig(strategy="auto", budget="2x", steps=8, seeds=1, eval_every=2)
+    report, page = demo.run(backbone, library, config=config, out=tmp_path)
+    check_job(report, page)
+    assert report.reason and {ranked.task for ranked in report.ranking} == set(words)
+    steps = []
+    again, _ = demo.run(backbone, library, config=config, out=tmp_path, progress=lambda *at: steps.append(at))
+    assert again.to_json() == report.to_json() and steps == []
+
+
+@pytest.mark.campaign
 def test_the_main_job_at_reduced_size(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "PARTS", {"train": 60, "validation": 24, "test": 40})
     library, backbone = open_library("packaged"), Backbone.load("embedded")
     config = TransferConfig(strategy="auto", budget="2x", steps=library.key_recipe.step, seeds=1, eval_every=12)
-    found, page = demo.run(backbone, library, config=config, out=tmp_path)
-    assert [arm.arm for arm in found.arms] == "constant tfidf probe frozen plain:vocabulary source spot".split()
-    assert len(found.ranking) == len(found.expected) == len(library.entries())
-    assert found.reason and found.rank_by == "learned", "the library ships with its record of transfers"
-    assert all(low <= arm.score <= high for arm in found.arms for low, high in [arm.interval])
-    html = page.read_text()
-    assert found.verdict in html and html.count("<svg") == 2 and "https://" not in html
-    json.dumps(found.to_json(), allow_nan=False)
+    report, page = demo.run(backbone, library, config=config, out=tmp_path)
+    check_job(report, page)
+    assert len(report.ranking) == len(report.expected) == len(library.entries())
+    assert report.reason and report.rank_by == "learned", "the library ships with its record of transfers"
     steps = []
     again, _ = demo.run(backbone, library, config=config, out=tmp_path, progress=lambda *at: steps.append(at))
-    assert again.to_json() == found.to_json() and steps == []
+    assert again.to_json() == report.to_json() and steps == []

@@ -132,7 +132,7 @@ def test_what_is_no_numpy_file_is_named(tmp_path: Path):
         import_npy(tmp_path / "none.npy", BACKBONE, "t")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damage_is_refused_or_read_as_floats(tmp_path: Path, data: st.DataObject):
     content = bytearray(export_npy(prompt(), tmp_path / "x.npy").read_bytes())

@@ -17,8 +17,6 @@ from spot.tasks import registry
 from spot.tasks.splits import split_rows
 from spot.tasks.task import Example, Task
 
-pytestmark = pytest.mark.slow
-
 REVIEWS = (
     ("a warm , funny and moving film", "positive"),
     ("a tedious , lifeless mess", "negative"),
@@ -36,6 +34,7 @@ def backbone() -> Backbone:
     return Backbone.load("embedded")
 
 
+@pytest.mark.slow
 def test_the_shipped_library_is_whole_small_and_of_this_backbone(backbone):
     library = open_library("packaged")
     entries = library.entries()
@@ -49,6 +48,7 @@ def test_the_shipped_library_is_whole_small_and_of_this_backbone(backbone):
         assert np.array_equal(prompt.start, library.get(entries[0].digest).start)
 
 
+@pytest.mark.slow
 def test_every_shipped_prompt_beats_the_frozen_model_or_is_listed(backbone):
     listed = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
     library = open_library("packaged")
@@ -58,6 +58,7 @@ def test_every_shipped_prompt_beats_the_frozen_model_or_is_listed(backbone):
         assert entry.task in listed
 
 
+@pytest.mark.slow
 def test_a_shipped_prompt_answers_new_rows(backbone):
     prompt = open_library("packaged").get("glue/sst2")
     task = Task("film", lambda split: iter(()), ("train",), ("negative", "positive"), ("accuracy",))
@@ -66,6 +67,7 @@ def test_a_shipped_prompt_answers_new_rows(backbone):
     assert evaluate_rows(backbone, torch.tensor(prompt.value), task, collator, examples).primary >= 87.5
 
 
+@pytest.mark.campaign
 def test_two_seeds_of_a_task_are_nearer_than_unrelated_tasks(backbone, shared, tmp_path):
     library = open_library("packaged")
     task = registry.get("trec", shared / "data")

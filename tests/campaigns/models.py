@@ -369,6 +369,8 @@ if __name__ == "__main__":
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    failures = run(options.trials, options.seed, tell=lambda problem: print(problem, flush=True))
-    print(f"{len(failures)} failures")
+    failures = run(
+        options.trials, options.seed, tell=lambda problem: print(" | ".join(problem.splitlines()), flush=True)
+    )
+    print(f"{len(failures)} failures", file=sys.stderr)
     sys.exit(bool(failures))

@@ -431,7 +431,7 @@ def main() -> None:
     begin = time.monotonic()
     failures = run(options.trials, options.seed, options.first)
     for failure in failures:
-        print(failure)
+        print(" | ".join(failure.splitlines()))
     print(
         f"rows: {len(failures)} failures in {options.trials} trials, {time.monotonic() - begin:.0f} s", file=sys.stderr
     )

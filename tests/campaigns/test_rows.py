@@ -1,13 +1,6 @@
-"""A short run of the campaign over files of rows and task files."""
-
-import pytest
+"""The campaign over files of rows sees rows that are lost without a word."""
 
 from tests.campaigns import rows
-
-
-@pytest.mark.slow
-def test_damaged_files_are_read_or_refused_and_lose_no_row():
-    assert rows.run(150, seed=7) == []
 
 
 def test_the_campaign_sees_rows_that_are_lost(tmp_path):

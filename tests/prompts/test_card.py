@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.prompts.card import may_replace, mean_score, metadata, plain_text, prompt_card, score_text
@@ -37,7 +37,6 @@ def test_the_head_is_what_the_hub_reads():
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
-@settings(max_examples=50)
 def test_the_head_is_yaml_whatever_a_file_says(backbone: str, data_set: str, licence: str):
     values = head(metadata(f"{backbone}/x", [data_set], licence))
     assert values["datasets"] == [data_set] and values.get("license", "") == licence

@@ -204,7 +204,7 @@ def test_any_prompt_comes_back(prompt: SoftPrompt) -> None:
     assert to_bytes(again) == data
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None)
 @given(prompt=prompts(), data=st.data())
 def test_no_flipped_bit_goes_unseen(prompt: SoftPrompt, data: st.DataObject) -> None:
     """Any bit of any prompt file."""

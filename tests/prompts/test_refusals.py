@@ -65,7 +65,7 @@ def rewritten(prompt: SoftPrompt, change: Callable[[dict[str, Any]], object]) ->
     return len(head).to_bytes(8, "little") + head + data[8 + size :]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(data=st.binary(max_size=200) | st.binary(max_size=80).map(lambda b: len(b).to_bytes(8, "little") + b))
 def test_arbitrary_bytes_are_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     """Never another exception, neither from the whole file nor from its header alone."""

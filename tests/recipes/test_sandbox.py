@@ -180,7 +180,7 @@ def test_the_same_seed_trains_the_same_model_and_leaves_torch_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_in_a_small_study_kin_help_are_found_and_a_race_keeps_what_the_oracle_gains(spot: Spot, tmp_path: Path):
     families = {
         "flip": sandbox.Family(("flip", "tail flip"), ("head flip",)),

@@ -579,11 +579,7 @@ def is_turn(turn):
 
 @api.parametrize()
 @examples(
-    max_examples=60,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
+    derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 def test_schemathesis_finds_nothing(case):
     case.call_and_validate()
@@ -594,7 +590,7 @@ VALUES = st.recursive(LEAVES, lambda part: st.lists(part, max_size=3) | st.dicti
 
 
 @given(path=st.sampled_from(ROUTES), data=st.data())
-@examples(max_examples=300, derandomize=True, deadline=None)
+@examples(derandomize=True, deadline=None)
 def test_a_request_with_anything_in_it_is_answered_or_refused(path, data):
     route, value = path
     field = data.draw(st.sampled_from([*value, "n", "stop", "logprobs", "stream", "temperature", "top_logprobs"]))
@@ -606,7 +602,7 @@ def test_a_request_with_anything_in_it_is_answered_or_refused(path, data):
 
 
 @given(st.binary(max_size=40))
-@examples(max_examples=200, derandomize=True, deadline=None)
+@examples(derandomize=True, deadline=None)
 def test_bytes_of_any_kind_are_refused(body):
     assert SHARED.post("/v1/classify", body).status == 400
 

@@ -74,7 +74,7 @@ def streamed(tokenizer, ids, window=WINDOW):
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(data=st.data())
-@settings(max_examples=60, derandomize=True)
+@settings(derandomize=True)
 def test_the_pieces_of_a_stream_are_the_whole_text(name, data):
     tokenizer = TOKENIZERS[name]
     ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=60))
@@ -84,7 +84,7 @@ def test_the_pieces_of_a_stream_are_the_whole_text(name, data):
 
 
 @given(st.text(max_size=20))
-@settings(max_examples=200, derandomize=True)
+@settings(derandomize=True)
 def test_characters_of_several_bytes_come_whole(text):
     tokenizer = TOKENIZERS["llama"]
     parts = streamed(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -120,7 +120,7 @@ def cut_whole(text, stops):
     st.lists(st.text("abc", min_size=1, max_size=4), max_size=4),
     st.lists(st.integers(0, 30), max_size=8),
 )
-@settings(max_examples=1000, derandomize=True)
+@settings(derandomize=True)
 def test_a_text_is_cut_at_the_same_place_whatever_its_pieces(text, stops, cuts):
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     search, shown, is_met = StopSearch(stops), "", False
@@ -163,7 +163,7 @@ def test_an_answer_ends_before_a_stop_string_and_frees_the_engine(stops):
     stops=st.lists(st.text("aé\n ", min_size=1, max_size=3), max_size=2),
     logprobs=st.integers(0, 3),
 )
-@settings(max_examples=150, derandomize=True)
+@settings(derandomize=True)
 def test_each_token_is_told_once_and_where_it_begins(text, stops, logprobs):
     result = answer(
         FakeEngine(text=text), sampling=Sampling(max_tokens=60, logprobs=logprobs), stops=stops, with_tokens=True
@@ -309,7 +309,7 @@ def test_a_text_is_the_only_field_or_the_whole_input(reading, inputs, is_field):
 
 
 @given(st.lists(st.integers(0, CHUNK_LETTERS), max_size=8), st.integers(0, 200))
-@settings(max_examples=100, derandomize=True)
+@settings(derandomize=True)
 def test_rows_are_encoded_in_parts_that_leave_others_their_turn(sizes, short):
     examples = whole_inputs(["a" * size for size in sizes] + ["a"] * short)
     parts = list(chunks_of(examples))

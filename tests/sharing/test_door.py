@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import spot as package
@@ -421,7 +421,6 @@ def small_place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Library
 
 
 @given(data=st.data())
-@settings(max_examples=60)
 def test_every_flipped_byte_of_any_file_is_refused(data: st.DataObject, small_place: tuple[Path, Library]):
     folder, library = small_place
     index = folder / "index.json"

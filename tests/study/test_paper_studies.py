@@ -124,8 +124,14 @@ def small(name: str, backbone: Path, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["study26", "table1", "table4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("study26", marks=pytest.mark.slow),
+        pytest.param("table1", marks=pytest.mark.campaign),
+        pytest.param("table4", marks=pytest.mark.slow),
+    ],
+)
 def test_a_study_of_the_paper_runs(name, shared, tiny_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "240")
     study = look_up(read_study(small(name, tiny_folder("t5v11"), tmp_path)))

@@ -35,7 +35,7 @@ def write(path, rows, delimiter, quoting, end, encoding, packing):
     path.write_bytes(PACKERS[packing](text.getvalue().encode(encoding)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     rows=ROWS,
     delimiter=st.sampled_from(",;\t|"),
@@ -58,7 +58,7 @@ def test_a_table_in_any_dialect_is_read_back_or_refused(
     assert found == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=ROWS, delimiter=st.sampled_from(",;\t|"), quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
 def test_a_table_whose_settings_are_said_is_always_read_back(tmp_path, rows, delimiter, quoting):
     path = tmp_path / "rows.csv"
@@ -71,7 +71,7 @@ JSON = st.one_of(WORDS, st.integers(-(10**9), 10**9), st.booleans(), st.none())
 OBJECTS = st.lists(st.fixed_dictionaries({"text": WORDS, "value": JSON}), min_size=1, max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     rows=OBJECTS,
     array=st.booleans(),
@@ -85,7 +85,7 @@ def test_json_is_read_back_whatever_its_name(tmp_path, rows, array, indent, pack
     assert read(tmp_path / name) == rows
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=st.lists(st.fixed_dictionaries({"text": WORDS, "label": st.integers(0, 3)}), min_size=1, max_size=6))
 @pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
 def test_columns_are_read_back_whatever_their_name(tmp_path, kind, rows):

@@ -99,7 +99,7 @@ CELL = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="
 PART = st.lists(st.tuples(CELL, CELL, st.sampled_from(["yes", " no", "10", "9"])), min_size=1, max_size=8)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     parts=st.tuples(PART, PART),
     form=st.sampled_from(

@@ -17,7 +17,7 @@ CELL = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "csv.gz", "tsv.gz"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8))
 def test_tables_written_by_the_csv_module_are_read_back(tmp_path, suffix, rows):
     path = tmp_path / f"rows.{suffix}"
@@ -32,7 +32,7 @@ JSON = st.one_of(CELL, st.integers(), st.booleans(), st.none(), st.lists(CELL, m
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "ndjson"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=st.lists(st.dictionaries(CELL, JSON, max_size=3), min_size=1, max_size=8), ascii_only=st.booleans())
 def test_json_lines_are_read_back(tmp_path, suffix, rows, ascii_only):
     path = tmp_path / f"rows.{suffix}"

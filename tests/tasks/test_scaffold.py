@@ -97,7 +97,7 @@ VALUE = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     columns=st.tuples(COLUMN, COLUMN).filter(lambda pair: pair[0] != pair[1]),
     values=st.tuples(VALUE, VALUE).filter(

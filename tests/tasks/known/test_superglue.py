@@ -82,12 +82,13 @@ def form(name, fields, train=False, answered=True):
 # Every local row against lm-eval's group super-glue-t5-prompt.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("name", LOCAL)
-def test_inputs_equal_lm_evals_on_every_local_row(shared, prompt, name, split):
+def test_inputs_equal_lm_evals_on_local_rows(local_rows, prompt, name, split):
     _, text = prompt(name)
-    named, plain = (load_split(shared / "data", f"superglue/{name}", split, prefix) for prefix in (True, False))
-    rows = {number: row for number, row in enumerate(read_split(shared / "data", f"superglue/{name}", split), start=1)}
+    named, plain = (load_split(local_rows, f"superglue/{name}", split, prefix) for prefix in (True, False))
+    rows = {number: row for number, row in enumerate(read_split(local_rows, f"superglue/{name}", split), start=1)}
     seen = set()
     for example in named:
         number = int(re.fullmatch(rf"{split}/(\d+)(\.\d+)?", example.id)[1])
@@ -101,13 +102,14 @@ def test_inputs_equal_lm_evals_on_every_local_row(shared, prompt, name, split):
     assert [example.answers for example in plain] == [example.answers for example in named]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("name", [name for name in LOCAL if name not in ("record", "wsc")])
-def test_answers_equal_lm_evals_choices_on_every_local_row(shared, prompt, name, split):
+def test_answers_equal_lm_evals_choices_on_local_rows(local_rows, prompt, name, split):
     words = prompt(name)[0]["doc_to_choice"]
     rows, found = (
-        read_split(shared / "data", f"superglue/{name}", split),
-        load_split(shared / "data", f"superglue/{name}", split),
+        read_split(local_rows, f"superglue/{name}", split),
+        load_split(local_rows, f"superglue/{name}", split),
     )
     assert len(found) == len(rows) == len({example.id for example in found})
     for row, example in zip(rows, found, strict=True):
