@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -219,14 +218,19 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes):
         retrieval.measure(path)
 
 
-def test_the_command_prints_one_document(tmp_path: Path):
+def test_the_command_prints_one_document(tmp_path: Path, monkeypatch, capsys):
     path = save(tmp_path)
-    command = [sys.executable, str(SCRIPT), str(path)]
-    found = json.loads(subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout)
+
+    def printed(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["retrieval.py", str(path), *words])
+        retrieval.main()
+        return capsys.readouterr().out
+
+    found = json.loads(printed("--json"))
     assert list(found) == [str(path)]
     assert found[str(path)] == retrieval.measure(path)
-    plain = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert f"learned over mean, {COUNT} targets together: " in plain
-    absent = subprocess.run([*command, str(tmp_path / "absent.npz")], capture_output=True, text=True)
-    assert absent.returncode == 2
-    assert f"{tmp_path / 'absent.npz'}: no .npz file of arrays" in absent.stderr
+    assert f"learned over mean, {COUNT} targets together: " in printed()
+    with pytest.raises(SystemExit) as stop:
+        printed(str(tmp_path / "absent.npz"))
+    assert stop.value.code == 2
+    assert f"{tmp_path / 'absent.npz'}: no .npz file of arrays" in capsys.readouterr().err

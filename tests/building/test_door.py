@@ -68,41 +68,41 @@ def test_similarity_that_does_not_rank_is_said_in_words(planned: BuildPlan, tmp_
     assert "are NOT nearer" in card and f"key_step = {2 * planned.recipe.key_step}" in card
 
 
-@pytest.mark.parametrize("kill_at", range(14))
 def test_a_build_killed_at_any_write_ends_the_same(
-    recipe: LibraryRecipe, backbone: Backbone, planned: BuildPlan, tmp_path: Path, monkeypatch, kill_at: int
+    recipe: LibraryRecipe, backbone: Backbone, planned: BuildPlan, tmp_path: Path, monkeypatch
 ):
     """Each write of a record, a card or a prompt is a place to be killed at."""
-    build_library(planned, tmp_path / "whole", executor=worker(planned))
-    shutil.rmtree(records.jobs_folder())
-    writes = 0
+    whole = tmp_path / "whole"
+    build_library(planned, whole, executor=worker(planned))
+    (whole / "index.sqlite").unlink()
+    writes = kill_at = 0
 
     def killed(write: Callable) -> Callable:
         def call(*args: object):
             nonlocal writes
             writes += 1
-            if writes == kill_at + 1:
+            if writes == kill_at:
                 raise KeyboardInterrupt
             return write(*args)
 
         return call
 
-    place = tmp_path / "killed"
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "write_whole", killed(records.write_whole))
-        patch.setattr(door, "write_card", killed(door.write_card))
-        patch.setattr(Library, "add", killed(Library.add))
-        with pytest.raises(KeyboardInterrupt):
-            build_library(planned, place, executor=worker(planned))
-    build_library(plan_library(recipe, backbone, place), place, executor=worker(planned))
-    for name in ("whole", "killed"):
-        (tmp_path / name / "index.sqlite").unlink()
-    assert {path.name for path in (tmp_path / "whole").rglob("*")} == {path.name for path in place.rglob("*")}
-    for path in (tmp_path / "whole").rglob("*.*"):
-        if path.is_file() and path.suffix != ".lock":
-            other = place / path.relative_to(tmp_path / "whole")
-            content = other.read_bytes().replace(bytes(place), bytes(tmp_path / "whole"))
-            assert content == path.read_bytes(), path.name
+    for kill_at in range(1, 15):
+        shutil.rmtree(records.jobs_folder())
+        writes, place = 0, tmp_path / f"killed at {kill_at}"
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "write_whole", killed(records.write_whole))
+            patch.setattr(door, "write_card", killed(door.write_card))
+            patch.setattr(Library, "add", killed(Library.add))
+            with pytest.raises(KeyboardInterrupt):
+                build_library(planned, place, executor=worker(planned))
+        build_library(plan_library(recipe, backbone, place), place, executor=worker(planned))
+        (place / "index.sqlite").unlink()
+        assert {path.name for path in whole.rglob("*")} == {path.name for path in place.rglob("*")}, kill_at
+        for path in whole.rglob("*.*"):
+            if path.is_file() and path.suffix != ".lock":
+                content = (place / path.relative_to(whole)).read_bytes().replace(bytes(place), bytes(whole))
+                assert content == path.read_bytes(), (kill_at, path.name)
 
 
 def test_one_more_source_is_added_by_the_librarys_own_recipe(

@@ -155,7 +155,8 @@ def test_the_examples_work_one_after_another(
                 continue
             if "library build" in line:  # wants rows that a model learns from: test_library_build.py has them
                 continue
-            text, _, command = line.rpartition("|")
+            # A smaller shape is worked out in the same way, in a tenth of the time.
+            text, _, command = line.replace("t5-xl", "t5-small").rpartition("|")
             (tmp_path / "echoed.txt").write_text(text.removeprefix("echo").strip())
             words = [str(tmp_path / "echoed.txt") if word == "-" else word for word in shlex.split(command)]
             result = spot(*words[1:])

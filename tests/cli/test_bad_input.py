@@ -39,14 +39,26 @@ def llama(tiny_folder: Callable[[str], Path]) -> list[str]:
     return ["--backbone", str(tiny_folder("llama"))]
 
 
+@pytest.fixture(scope="module")
+def tuned(tiny_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, whose prompt has a key; tests have copies of it."""
+    place = tmp_path_factory.mktemp("tuned")
+    (place / "rows.csv").write_text(GOOD_ROWS)
+    (place / "task.toml").write_text(TASK)
+    words = ["tune", "task.toml", "--backbone", str(tiny_folder("llama")), *FAST, "--set", "key_step=2", "--out", "run"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("SPOT_CACHE", str(place / "cache"))
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+    assert not stop.value.code
+    return place / "run"
+
+
 @pytest.fixture
-def run(folder: Path, llama: list[str], capsys: pytest.CaptureFixture[str]) -> Path:
-    """A finished run, whose prompt has a key."""
-    with pytest.raises(SystemExit) as stop:
-        main(["tune", "task.toml", *llama, *FAST, "--set", "key_step=2", "--out", "run"])
-    assert not stop.value.code, capsys.readouterr().err
-    capsys.readouterr()
-    return folder / "run"
+def run(folder: Path, tuned: Path) -> Path:
+    """A finished run in the folder."""
+    return shutil.copytree(tuned, folder / "run")
 
 
 @pytest.fixture

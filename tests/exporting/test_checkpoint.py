@@ -22,6 +22,8 @@ from tests.support.tiny_models import SEQ2SEQ
 
 CAUSAL = ("llama", "gpt2", "opt", "qwen2", "gemma2")  # with a byte tokenizer; free rows of their tables are taken first
 OTHERS = ("gemma3_text", "gemma4_text", "granite", "phi", "bloom", "lfm2", "bart@scaled", "mt5")
+# Heads that are tied, capped, scaled, on their own, and with a bias of the layer or of the model.
+HEADS = ("llama", "gemma2", "t5", "t5v11", "gemma4_text", "granite", "phi", "bart@scaled")
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*attention_mask.*", "ignore:.*tie_word_embeddings.*", "ignore:.*generation flags.*"
@@ -85,6 +87,7 @@ def test_a_copy_answers_as_the_model_with_its_prompts(folder: Path, tmp_path: Pa
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("folder", HEADS, indirect=True)
 def test_a_copy_never_writes_the_new_ids(folder: Path, tmp_path: Path):
     prompts = prompts_for(folder, {"mood": 5, "other": 40})
     out, baked = export_checkpoint(prompts, tmp_path / "out", backbone=str(folder))

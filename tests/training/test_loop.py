@@ -5,8 +5,6 @@ Each run of a gang must be what it is alone.
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +24,7 @@ from spot.training.loop import Diverged, Rule, seconds_of
 from spot.training.result import RunResult, read_results
 from spot.training.run import Member, Run, prepare_run
 from spot.training.tuning import tune_runs
-from tests.support.kills import run_killed
+from tests.support.kills import parent_of, run_killed
 from tests.support.toy_runs import (
     BURST,
     OTHER,
@@ -145,22 +143,20 @@ def test_a_gang_of_another_rule_is_another_gang(backbone, tmp_path):
 
 
 CHILD = """
-import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 from tests.support.toy_runs import RULE, toy_gang
 from spot.models.backbone import Backbone
 from spot.training.tuning import tune_runs
-backbone = Backbone.load(sys.argv[2])
-tune_runs(toy_gang(backbone, steps=40), backbone, Path(sys.argv[3]), rule=RULE)
+def work(folder, model):
+    backbone = Backbone.load(model)
+    tune_runs(toy_gang(backbone, steps=40), backbone, Path(folder), rule=RULE)
 """
 
 
 @pytest.mark.slow
 def test_a_race_killed_at_random_moments_ends_with_the_same_bytes(tiny_folder, tmp_path):
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[2]), str(tiny_folder("llama"))]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    run_killed([*command, str(tmp_path / "killed")], tmp_path / "killed", tmp_path / "whole", times=4)
+    with parent_of(CHILD, tiny_folder("llama")) as parent:
+        run_killed(parent, tmp_path / "killed", tmp_path / "whole", times=4)
     for number in range(3):
         name = f"prompt-{number}.safetensors"
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

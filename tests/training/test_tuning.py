@@ -1,8 +1,6 @@
 """Prompt tuning on tiny models from start to file: learning, exact resumption, gangs, diagnosis, reports."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from spot.training import tuning
 from spot.training.result import read_results
 from spot.training.run import Member, Run, prepare_run
 from spot.training.tuning import tune_runs
-from tests.support.kills import run_killed
+from tests.support.kills import parent_of, run_killed
 from tests.support.toy_runs import SPLITS, TASK, Stopped, stopping_at, toy_config, toy_run
 
 
@@ -141,24 +139,20 @@ def test_every_family_trains(tiny_folder, tmp_path, family):
 
 
 CHILD = """
-import sys
-from dataclasses import replace
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 from tests.support.toy_runs import toy_run
 from spot.models.backbone import Backbone
 from spot.training.tuning import tune_runs
-backbone = Backbone.load(sys.argv[2])
-tune_runs([toy_run(backbone, steps=40, key_step=2, checkpoint_every=3)], backbone, Path(sys.argv[3]))
+def work(folder, model):
+    backbone = Backbone.load(model)
+    tune_runs([toy_run(backbone, steps=40, key_step=2, checkpoint_every=3)], backbone, Path(folder))
 """
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(tiny_folder, tmp_path):
-    folder = tiny_folder("llama")
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[2]), str(folder)]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    run_killed([*command, str(tmp_path / "killed")], tmp_path / "killed", tmp_path / "whole", times=6)
+    with parent_of(CHILD, tiny_folder("llama")) as parent:
+        run_killed(parent, tmp_path / "killed", tmp_path / "whole", times=6)
     expected = (tmp_path / "whole" / "prompt.safetensors").read_bytes()
     assert (tmp_path / "killed" / "prompt.safetensors").read_bytes() == expected
     assert load(tmp_path / "killed" / "prompt.safetensors").step <= 40
