@@ -17,7 +17,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000, help="examples of each property")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    hypothesis.settings.register_profile("campaign", deadline=None, derandomize=False, max_examples=options.trials)
+    hypothesis.settings.register_profile(
+        "campaign",
+        deadline=None,
+        derandomize=False,
+        max_examples=options.trials,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
     words = ["--every-row", "--hypothesis-profile=campaign", f"--hypothesis-seed={options.seed}"]
     raise SystemExit(run("(hypothesis or sweep) and unit", *words))
 
