@@ -55,13 +55,14 @@ def with_few_steps(model: str, folder: Path) -> str:
     for name in ("one", "two", "three"):
         rows = [{"text": f"{name} {text}", "label": label} for text, label in REVIEWS]
         source = package.Task.from_rows(rows, text="text", label="label", name=name)
-        library.add(package.tune(source, backbone, steps=4, key_step=2, library=None, **fast))
+        library.add(package.tune(source, backbone, steps=2, key_step=2, library=None, **fast))
     program = PROGRAM[1].replace('"embedded"', repr(model)).replace('"packaged"', repr(str(library.path)))
-    program = program.replace("steps=60", f"steps=4, eval_every=2, library={str(library.path)!r}")
+    program = program.replace("steps=60", f"steps=2, eval_every=2, library={str(library.path)!r}")
     program = program.replace(
-        f"library={str(library.path)!r})\nreport", f"library={str(library.path)!r}, steps=4)\nreport"
+        f"library={str(library.path)!r})\nreport", f"library={str(library.path)!r}, steps=2, seeds=1)\nreport"
     )
-    return program.replace("SoftPromptClassifier(", f"SoftPromptClassifier({model!r}, steps=4, ")
+    fewer = "steps=2, settings={'seeds': 1}, "
+    return program.replace("SoftPromptClassifier(", f"SoftPromptClassifier({model!r}, {fewer}")
 
 
 def test_the_program_runs_on_a_tiny_t5(tiny_folder: Callable[[str], Path], tmp_path: Path, monkeypatch, capsys):
