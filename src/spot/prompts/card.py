@@ -1,5 +1,6 @@
 """What model cards say of prompts: metadata in YAML, scores, and the words that several cards share."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,6 +63,19 @@ def plain_text(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#&!" else letter for letter in line)
 
 
+def python_lines(load: str, row: Any = "a text") -> str:
+    """How a prompt is used in Python.
+
+    Args:
+        load: the expression that reads it.
+        row: that it is to answer.
+    """
+    return (
+        f"import spot\n\nprompt = {load}\nbackbone = spot.Backbone.load(prompt.backbone)\n"
+        f"print(spot.predict(prompt, backbone, [{json.dumps(row)}]))"
+    )
+
+
 def prompt_card(content: Mapping[str, Any], filename: str, place: str, licence: str | None = None) -> str:
     """The card of one prompt, written from its header.
 
@@ -76,6 +90,7 @@ def prompt_card(content: Mapping[str, Any], filename: str, place: str, licence: 
     data = re.sub("[^0-9A-Za-z]", "", str(content["data_digest"])) or "unknown"
     names = [name for name in ("steps", "batch_size", "optimiser", "learning_rate") if name in run]
     settings = plain_text(", ".join(f"{name} {run[name]}" for name in names))
+    load = f'spot.SoftPrompt.from_pretrained("{place}")'
     parts = [
         metadata(backbone["name"], (), licence),
         f"# A soft prompt for {task}",
@@ -91,12 +106,7 @@ def prompt_card(content: Mapping[str, Any], filename: str, place: str, licence: 
         f"{content['step']}{f' ({settings})' if settings else ''}. The licence of the data is stated where the data "
         "set is published, and the model has a licence of its own.",
         "## Use",
-        "```python\n"
-        "import spot\n\n"
-        f'prompt = spot.SoftPrompt.from_pretrained("{place}")\n'
-        "backbone = spot.Backbone.load(prompt.backbone)\n"
-        'print(spot.predict(prompt, backbone, ["a text"]))\n'
-        "```",
+        f"```python\n{python_lines(load)}\n```",
         f"The file is `{filename}`, safetensors that hold arrays and JSON alone: nothing in it can run.",
     ]
     return "\n\n".join(parts) + "\n"
