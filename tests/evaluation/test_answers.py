@@ -45,7 +45,7 @@ def test_open_answers_stand_in_their_order_without_probabilities():
 
 def test_nothing_wrong_and_nothing_answered():
     worst, _ = answer_sections([row("a")], [sure(0.9)])
-    assert "table" not in worst and worst["text"] == "None of these 1 rows is answered wrong."
+    assert "table" not in worst and worst["text"] == "None of these rows is answered wrong."
     assert answer_sections([row("a")], [Prediction("", (-1.0,))]) == []
     assert answer_sections([row("a")], [Prediction("", (), LABELS, is_answered=False)]) == []
 

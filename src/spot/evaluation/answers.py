@@ -36,18 +36,15 @@ def answer_sections(examples: Sequence[Example], predictions: Sequence[Predictio
     if not any(prediction.text for _, prediction in pairs):
         return []
     wrong = sorted((pair for pair in pairs if not _is_right(*pair)), key=lambda pair: _right_share(*pair))
-    ranked = bool(wrong) and wrong[0][1].probabilities != {}
-    order = "those whose right answer is least probable first" if ranked else "in their order"
-    counted = f"{len(wrong)} of {len(examples)} rows are answered wrong"
-    sections: list[Section] = [
-        {"heading": "Rows it gets most wrong", "text": f"{counted}; {MOST_WRONG} at most, {order}."}
-    ]
+    order = "those whose right answer is least probable first"
+    if not (wrong and wrong[0][1].probabilities):
+        order = "in their order"
+    worst: Section = {"heading": "Rows it gets most wrong", "text": "None of these rows is answered wrong."}
     if wrong:
-        sections[0] |= {"table": _table(wrong[:MOST_WRONG]), "has_cards": True}
-    else:
-        sections[0]["text"] = "None of these rows is answered wrong."
+        text = f"{len(wrong)} of {len(examples)} rows are answered wrong; {MOST_WRONG} at most, {order}."
+        worst = {**worst, "text": text, "table": _table(wrong[:MOST_WRONG]), "has_cards": True}
     return [
-        *sections,
+        worst,
         {
             "heading": "Rows and their answers",
             "text": f"The first {min(MOST_SHOWN, len(pairs))} rows, which nobody chose.",
