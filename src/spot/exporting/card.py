@@ -54,7 +54,8 @@ def checkpoint_card(backbone: BackboneId, prompts: Sequence[SoftPrompt], baked: 
         for entry, prompt in zip(baked, prompts, strict=True)
     )
     examples = "\n\n".join(map(_served if causal else _encoded, baked))
-    head = metadata(backbone.name, (), measured=[_measured(prompt) for prompt in prompts], library="transformers")
+    measured = [_measured(prompt, is_class=bool(entry.labels)) for prompt, entry in zip(prompts, baked, strict=True)]
+    head = metadata(backbone.name, (), measured=measured, library="transformers")
     return f"""{head}
 
 # {backbone.name} with {len(baked)} soft prompt{"s" * (len(baked) != 1)}
@@ -105,10 +106,10 @@ def _served(entry: Baked) -> str:
     return f"{text}POST `/v1/completions`\n\n```json\n{json.dumps(body, indent=2, ensure_ascii=False)}\n```"
 
 
-def _measured(prompt: SoftPrompt) -> Measured:
+def _measured(prompt: SoftPrompt, *, is_class: bool) -> Measured:
     """What the head of a card says of a prompt."""
-    is_class = bool(reading_of(prompt).labels)
-    return Measured(prompt=f"{prompt.task} {prompt.digest}", task=prompt.task, is_class=is_class, scores=prompt.scores)
+    name = f"{prompt.task} {prompt.digest}"
+    return Measured(prompt=name, task=prompt.task, is_class=is_class, scores=prompt.scores)
 
 
 def _form(form: str) -> str:
@@ -156,7 +157,7 @@ def vllm_card(prompt: SoftPrompt, text: str, words: dict[str, tuple[int, ...]], 
             f"The labels are {', '.join(words)}; some have several tokens. Greedy text is not always the likeliest "
             "label: `spot serve --engine vllm` ranks them exactly."
         )
-    return f"""{metadata(prompt.backbone.name, (), measured=[_measured(prompt)])}
+    return f"""{metadata(prompt.backbone.name, (), measured=[_measured(prompt, is_class=bool(words))])}
 
 # The prompt of {prompt.task} for vLLM
 
