@@ -255,30 +255,41 @@ def _arms_section(report: TransferReport) -> Section:
 def _strategy_sections(report: TransferReport) -> list[Section]:
     """How the start was found: what the strategy picked and why, the sources, and the candidates."""
     sections: list[Section] = []
-    if report.reason or report.ranking:
-        section: Section = {"heading": "Which source is near", "text": report.reason}
-        if report.ranking:
-            section["text"] += (
-                "\n\nSimilarity is the cosine of average tokens between task embeddings. The target's embedding is "
-                "read from its own plain run at the library's key step."
-            )
-            if report.expected:
-                section["text"] += (
-                    " What ranks the sources is the gain that past transfers lead to expect, points over plain tuning, "
-                    "drawn here; their similarity stands in brackets."
-                )
-                pairs = zip(report.ranking, report.expected, strict=True)
-                rows = [(f"{near.task} ({near.similarity:.2f})", gain, f"{gain:+.2f}") for near, gain in pairs]
-                section["chart"] = bars(rows, subject="Expected gain over plain tuning, points")
-            else:
-                rows = [(near.task, near.similarity, f"{near.similarity:.2f}") for near in report.ranking]
-                section["chart"] = bars(rows, subject="Similarity to the target, without unit")
-        sections.append(section)
+    if report.ranking:
+        words, chart = _ranking(report)
+        text = "\n\n".join(filter(None, [report.reason, words]))
+        sections.append({"heading": "Which source is near", "text": text, "chart": chart})
+    elif report.reason:
+        sections.append({"heading": "How the strategy was picked", "text": report.reason})
     if len(report.candidates) > 1:
         candidates = [(part.source, part.steps, part.selection, part.tokens, part.ended) for part in report.candidates]
         columns = ("candidate", "steps", "selection score, %", "text tokens", "ended")
         sections.append({"heading": "What the strategy tried", "table": {"columns": columns, "rows": candidates}})
     return sections
+
+
+def _ranking(report: TransferReport) -> tuple[str, str]:
+    """What ranks the sources, in words and drawn."""
+    if report.expected:
+        words = (
+            "What ranks the sources is the gain that past transfers lead to expect; behind their names stands the "
+            "cosine of average tokens between task embeddings."
+        )
+        pairs = zip(report.ranking, report.expected, strict=True)
+        rows = [(f"{near.task} ({near.similarity:.2f})", gain, f"{gain:+.2f}") for near, gain in pairs]
+        return words, bars(rows, subject="Expected gain over plain tuning, points")
+    rows = [(near.task, near.similarity, f"{near.similarity:.2f}") for near in report.ranking]
+    if report.rank_by == "as_is":
+        words = (
+            "What ranks the sources is how well their prompts predict the right answers of selection rows as they are: "
+            "the geometric mean of the probability of the right label, and of open answers the score as a share."
+        )
+        return words, bars(rows, subject="Fit to the selection rows, from 0 to 1")
+    words = (
+        "What ranks the sources is the cosine of average tokens between task embeddings. The target's embedding is "
+        "read from its own plain run at the library's key step."
+    )
+    return words, bars(rows, subject="Similarity to the target, without unit")
 
 
 def _costs_section(report: TransferReport) -> Section:
