@@ -174,5 +174,6 @@ def prompt_card(content: Mapping[str, Any], filename: str, place: str = "", lice
 
 def _scalar(text: str) -> str:
     """A text in YAML: between quotation marks, and everything but plain letters as escapes, marks of HTML too."""
-    plain = (letter if letter.isascii() and letter.isprintable() and letter not in '"\\<>&|' else None for letter in text)
-    return '"' + "".join(kept or f"\\U{ord(letter):08x}" for kept, letter in zip(plain, text, strict=True)) + '"'
+    kept = [letter.isascii() and letter.isprintable() and letter not in '"\\<>&|' for letter in text]
+    letters = (letter if stays else f"\\U{ord(letter):08x}" for letter, stays in zip(text, kept, strict=True))
+    return f'"{"".join(letters)}"'
