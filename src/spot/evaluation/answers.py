@@ -89,14 +89,13 @@ def next_steps(prompt_file: str) -> Section:
 def _served(prompt: SoftPrompt, prompt_file: str, row: Any, *, is_class: bool) -> tuple[str, str]:
     """How a prompt is served, and a request that it answers."""
     path, key = ("classify", "input") if is_class else ("completions", "prompt")
-    is_packaged = prompt_file.startswith(f"{PACKAGED}:")
-    folder = PACKAGED if is_packaged else "served"
-    place = f"{folder}/prompts"
-    copied = f"mkdir -p {place}\ncp {shlex.quote(prompt_file)} {place}/{prompt.digest}.safetensors\n"
+    served = (
+        f"--library {PACKAGED}" if prompt_file.startswith(f"{PACKAGED}:") else f"--prompt {shlex.quote(prompt_file)}"
+    )
     body = shlex.quote(json.dumps({"model": prompt.digest, key: row}))
     return (
-        "Serve it over HTTP; prompts of one frozen model can stand in one folder:",
-        f"{'' if is_packaged else copied}spot serve --library {folder}\ncurl 127.0.0.1:8000/v1/{path} --json {body}",
+        "Serve it over HTTP, alone or with others of its frozen model:",
+        f"spot serve {served}\ncurl 127.0.0.1:8000/v1/{path} --json {body}",
     )
 
 
