@@ -101,7 +101,8 @@ def check_job(report: TransferReport, page: Path) -> None:
     assert [arm.arm for arm in report.arms] == "constant tfidf probe frozen plain:vocabulary source spot".split()
     assert all(low <= arm.score <= high for arm in report.arms for low, high in [arm.interval])
     html = page.read_text()
-    assert report.verdict in html and html.count("<svg") == 2 and "https://" not in html
+    assert report.verdict in html and 'class="forest"' in html and 'class="chart"' in html and "https://" not in html
+    assert "Rows it gets most wrong" in html and "Rows and their answers" in html
     json.dumps(report.to_json(), allow_nan=False)
 
 

@@ -13,6 +13,8 @@ from .library.library import open_library as open_library
 from .models.backbone import Backbone as Backbone
 from .prompts.prompt import SoftPrompt as SoftPrompt
 from .reading import Reading as Reading
+from .reporting.door import PromptReport as PromptReport
+from .reporting.door import report as report
 from .retrieval.ranking import retrieve as retrieve
 from .sharing.door import PullOutcome as PullOutcome
 from .sharing.door import PushOutcome as PushOutcome

@@ -266,6 +266,7 @@ def _page(report: TransferReport, backbone: Backbone, task: Task, rows: Splits, 
                 "text": RULE + " What each candidate reached when it was measured, with plain tuning and with SPoT, by "
                 "`spot demo --full`:",
                 "table": {"columns": CANDIDATE_COLUMNS, "rows": candidate_rows()},
+                "has_cards": True,
             }
         ],
         command=" ".join(

@@ -10,6 +10,7 @@ from spot.building.door import build_library
 from spot.building.plan import BuildPlan
 from spot.building.records import BuildRecord, Nearness
 from spot.library.library import Library
+from spot.prompts.card import may_replace
 from tests.support.made_up_builds import worker
 
 
@@ -54,3 +55,10 @@ def test_similarity_that_ranks_for_one_task_and_not_for_another_is_said_for_both
     assert "are nearer" in lines[0] and "NOT nearer" in lines[1] and "key_step = 48" in lines[2]
     assert len(nearness_sentences([good], 24)) == 1
     assert not replace(bad, own=0.5).ranks  # as near is no nearer
+
+
+def test_the_head_is_the_hubs_and_the_page_is_not_replaced_by_the_librarys_own(built):
+    record, library = built
+    text = card(record, library.entries(), "lib")
+    assert text.startswith("---\nlibrary_name: spot\n") and "model-index:" in text
+    assert not may_replace(text.encode())

@@ -247,7 +247,7 @@ def test_sections_of_a_page(count: int):
     assert scores["table"] == class_table(report) and matrix["table"] == confusion_table(report)
     page = render({"title": "t", "verdict": "v", "sections": [scores, matrix]})
     assert "<b>" not in page and "&lt;b&gt;1&lt;/b&gt;" in page
-    assert page.count("<table>") == 2
+    assert page.count("<table ") == 2 and page.count("--shade-of:") == (count <= MOST_CLASSES) * count * (count + 1)
 
 
 def test_a_report_without_doubts_has_no_warning():

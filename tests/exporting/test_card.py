@@ -3,6 +3,8 @@
 import json
 import re
 
+from huggingface_hub import ModelCard
+
 from spot.exporting.card import Baked, checkpoint_card
 from tests.support.prompts import tiny_id, tiny_prompt
 
@@ -28,3 +30,9 @@ def test_an_encoder_model_is_asked_by_a_program():
     [program] = re.findall(r"```python\n(.*?)```", card("t5", LONG), flags=re.DOTALL)
     compile(program, "card", "exec")
     assert "AutoModelForSeq2SeqLM" in program and repr(LONG.request) in program
+
+
+def test_the_hub_reads_what_the_prompts_reached():
+    data = ModelCard(card("llama", SHORT, OPEN)).data
+    assert data.library_name == "transformers"
+    assert [result.task_type for result in data.eval_results] == ["text-classification", "text-generation"]

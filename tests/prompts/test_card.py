@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.prompts.card import may_replace, mean_score, metadata, plain_text, prompt_card, score_text
 from spot.prompts.prompt import described_by, to_bytes
+from spot.reading import Reading
 from tests.support.prompts import library_prompt
 
 
@@ -73,3 +75,41 @@ def test_only_pages_of_ours_are_replaced():
 def test_scores_in_words():
     assert score_text({"accuracy": 86.34, "f1": 80.0}) == "accuracy 86.3, f1 80.0" and score_text({}) == "-"
     assert mean_score({"a": 1.0, "b": 2.0}) == 1.5 and mean_score({}) is None
+
+
+def test_the_hub_reads_the_scores_of_a_card():
+    """What `huggingface_hub` itself makes of the head."""
+    card = ModelCard(card_of(reading=Reading(labels=(("0", "no"), ("1", "yes")))))
+    [result] = card.data.eval_results
+    assert (result.task_type, result.dataset_name, result.metric_type, result.metric_value) == (
+        "text-classification",
+        "glue/sst2",
+        "accuracy",
+        84.5,
+    )
+    assert card.data.metrics == ["accuracy"] and card.data.library_name == "spot"
+    assert ModelCard(card_of()).data.eval_results[0].task_type == "text-generation"
+
+
+def test_a_card_without_scores_has_no_results():
+    values = head(card_of(scores={}))
+    assert "model-index" not in values and "metrics" not in values
+
+
+def test_a_card_in_a_folder_loads_the_file_beside_it():
+    content = described_by(to_bytes(library_prompt()), "x")
+    assert "spot.SoftPrompt.load('mine.safetensors')" in prompt_card(content, "mine.safetensors")
+
+
+def test_a_prompt_is_saved_with_a_card_where_that_is_asked_for(tmp_path):
+    prompt = library_prompt()
+    prompt.save(tmp_path / "a.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+    prompt.save(tmp_path / "a.safetensors", card=True)
+    card = tmp_path / "a.md"
+    assert card.read_text() == prompt_card(described_by(to_bytes(prompt), "x"), "a.safetensors")
+    library_prompt(scores={"accuracy": 11.5}).save(tmp_path / "a.safetensors", card=True)
+    assert "accuracy 11.5" in card.read_text()
+    card.write_text("# Mine")
+    prompt.save(tmp_path / "a.safetensors", card=True)
+    assert card.read_text() == "# Mine"

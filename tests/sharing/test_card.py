@@ -10,7 +10,7 @@ from spot.library.library import open_library
 from spot.prompts.card import may_replace
 from spot.prompts.prompt import BackboneId, described_by, to_bytes
 from spot.remote.address import parse
-from spot.sharing.card import library_card
+from spot.sharing.card import shared_card
 from spot.tasks.registry import TABLE
 from tests.support.prompts import library_prompt
 
@@ -30,7 +30,7 @@ def head(card: str) -> dict[str, object]:
 
 def test_the_card_of_the_library_that_ships():
     entries = open_library("packaged").entries()
-    card = library_card(entries, ADDRESS).decode()
+    card = shared_card(entries, ADDRESS).decode()
     for prompt in entries:
         line = next(line for line in card.splitlines() if prompt.digest in line and line.startswith("|"))
         assert TABLE[prompt.task].licence in line and all(f"{score:.1f}" in line for score in prompt.scores.values())
@@ -42,14 +42,14 @@ def test_the_card_of_the_library_that_ships():
 
 def test_the_model_is_named_where_the_hub_has_it():
     backbone = BackboneId("google/t5-base-lm-adapt", "seq2seq", 4, 64, "0123456789abcdef")
-    assert head(library_card([entry(backbone=backbone)], ADDRESS).decode())["base_model"] == backbone.name
+    assert head(shared_card([entry(backbone=backbone)], ADDRESS).decode())["base_model"] == backbone.name
 
 
 def test_a_task_that_nobody_knows_has_no_licence_and_no_marks():
-    card = library_card([entry(task="mine | <b>")], ADDRESS).decode()
+    card = shared_card([entry(task="mine | <b>")], ADDRESS).decode()
     assert "not known here" in card and "<b>" not in card.replace("\\<b", "")
 
 
 def test_equal_entries_give_equal_bytes():
-    assert library_card([entry()], ADDRESS) == library_card([entry()], ADDRESS)
-    assert b"0 soft prompts" in library_card([], ADDRESS)
+    assert shared_card([entry()], ADDRESS) == shared_card([entry()], ADDRESS)
+    assert b"0 soft prompts" in shared_card([], ADDRESS)

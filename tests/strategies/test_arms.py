@@ -12,7 +12,8 @@ from tests.support.toy_arms import FROZEN, PLAIN, SPOT
     ("arm", "title"),
     [
         (FROZEN, "the frozen model without a prompt"),
-        (PLAIN, "plain prompt tuning from vocabulary"),
+        (PLAIN, "plain prompt tuning from words of the vocabulary"),
+        (replace(PLAIN, arm="plain:classes"), "plain prompt tuning from the class names"),
         (replace(PLAIN, arm="plain:text:Say yes: or no."), "plain prompt tuning from the words 'Say yes: or no.'"),
         (SPOT, "SPoT from red"),
         (replace(SPOT, source="scratch 1"), "a further start from scratch"),
@@ -22,6 +23,7 @@ from tests.support.toy_arms import FROZEN, PLAIN, SPOT
 )
 def test_an_arm_has_a_name_in_words(arm, title):
     assert arm.title == title and arm.is_prompt == (arm.arm not in BASELINES)
+    assert arm.name == title[:1].upper() + title[1:]
 
 
 def test_of_arms_that_select_alike_what_trained_less_comes_first():

@@ -32,7 +32,7 @@ def test_every_part_and_every_arm_is_told_in_order(run, caplog):
         for event in events
     ]
     assert names[:3] == ["selection", "selection", "3 prompts of the library as they are"], "a constant, no prompt"
-    assert names.index("plan") < names.index("plain prompt tuning from vocabulary") < names.index("report")
+    assert names.index("plan") < names.index("plain prompt tuning from words of the vocabulary") < names.index("report")
     [strategy] = [event for event in events if isinstance(event, Begun) and event.arms]
     assert sorted(strategy.arms.values()) == sorted(f"SPoT from {source.task}" for source in report.ranking[:2])
     assert {parents for parents in strategy.arms} == {(source.prompt,) for source in report.ranking[:2]}

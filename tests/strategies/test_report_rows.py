@@ -3,11 +3,13 @@
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
 from spot.errors import RunError
+from spot.evaluation.predictions import Prediction
 from spot.strategies import report_rows
 from spot.strategies.report_rows import evaluate_report
 from spot.strategies.target import TargetRuns
@@ -31,7 +33,8 @@ def test_a_prompt_answers_once(target, prompt, monkeypatch):
     monkeypatch.setattr(report_rows, "evaluate_rows", None)
     again = evaluate_report(target, prompt)
     assert (again.scores, again.correct, again.nats) == (first.scores, first.correct, first.nats)
-    assert [entry.text for entry in again.predictions] == [entry.text for entry in first.predictions]
+    assert again.predictions == first.predictions
+    assert all(sum(entry.probabilities.values()) == pytest.approx(1.0) for entry in again.predictions)
     with pytest.raises(TypeError):
         evaluate_report(target, prompt + 1)
 
@@ -40,8 +43,34 @@ def test_the_file_has_the_keys_that_it_always_had(target, prompt):
     found = evaluate_report(target, prompt)
     (path,) = (target.out / "report-rows").iterdir()
     value = json.loads(path.read_text())
-    assert list(value) == ["scores", "correct", "predictions", "nats"]
+    assert list(value) == ["scores", "correct", "predictions", "nats", "log_probabilities"]
     assert value["scores"] == found.scores and value["correct"] == list(found.correct)
+    assert value["log_probabilities"] == [list(entry.log_probabilities) for entry in found.predictions]
+
+
+def test_a_file_of_an_older_version_has_no_probabilities(target, prompt):
+    first = evaluate_report(target, prompt)
+    (path,) = (target.out / "report-rows").iterdir()
+    value = json.loads(path.read_text())
+    del value["log_probabilities"]
+    path.write_text(json.dumps(value))
+    again = evaluate_report(target, prompt)
+    assert [entry.text for entry in again.predictions] == [entry.text for entry in first.predictions]
+    assert not any(entry.probabilities for entry in again.predictions) and again.scores == first.scores
+
+
+def test_a_row_without_an_answer_stays_one(target, prompt, monkeypatch):
+    real = report_rows.evaluate_rows
+
+    def lost(*arguments, **options):
+        evaluation = real(*arguments, **options)
+        first = Prediction("", (math.nan, math.nan), TASK.labels, is_answered=False)
+        return replace(evaluation, predictions=(first, *evaluation.predictions[1:]))
+
+    monkeypatch.setattr(report_rows, "evaluate_rows", lost)
+    first, again = evaluate_report(target, prompt), evaluate_report(target, prompt)
+    assert first.predictions == again.predictions
+    assert [entry.is_answered for entry in again.predictions[:2]] == [False, True]
 
 
 def test_a_loss_that_is_no_number_comes_back_as_none_is(target, prompt):
@@ -67,6 +96,10 @@ def test_a_loss_that_is_no_number_comes_back_as_none_is(target, prompt):
         ("{", "it is not JSON"),
         ("{}", "the field 'scores' is missing"),
         ('{"correct": "all"}', "the field 'correct' holds"),
+        (
+            '{"scores": {}, "correct": [true], "predictions": ["no"], "nats": 0.1, "log_probabilities": [[-0.1]]}',
+            "not one a label of each row",
+        ),
     ],
 )
 def test_damage_is_named(target, prompt, content, named):

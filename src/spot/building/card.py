@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spot.building.records import BuildRecord, Nearness, recipe_of
+from spot.library.card import library_head
 from spot.library.entries import Entry
 from spot.library.library import Library
 from spot.prompts.card import LICENCES, mean_score
@@ -59,6 +60,7 @@ def card(record: BuildRecord, entries: Sequence[Entry], folder: str) -> str:
     task = entries[0].task if entries else "TASK"
     counted = "1 soft prompt" if len(entries) == 1 else f"{len(entries)} soft prompts"
     parts = [
+        library_head(record.identity.name, entries, is_marked=False),
         f"# Source prompts for {record.identity.name}",
         f"{counted} for the frozen model {record.identity}, made by `spot library build` with the recipe "
         f"`{recipe.name}`: {record.setting}, batches of {recipe.batch_size}, inputs of up to {recipe.max_input_tokens} "

@@ -22,6 +22,7 @@ from spot.cli import (
     library,
     output,
     page,
+    report,
     retrieve,
     runs,
     serve,
@@ -53,6 +54,7 @@ app.add_typer(serve.app)
 app.add_typer(transfer.app)
 app.add_typer(exchange.app)
 app.add_typer(submit.app)
+app.add_typer(report.app)
 app.add_typer(page.app)
 app.add_typer(study.app, name="study")
 app.add_typer(runs.app, name="runs")

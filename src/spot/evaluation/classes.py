@@ -218,10 +218,15 @@ def class_sections(report: ClassReport, subject: str = "the model") -> tuple[Sec
         meaning = f"The pairs that are confused most often, {MOST_PAIRS} at most."
     else:
         meaning = "Numbers of rows. A line of the table is a right answer, a column what was predicted."
-    return (
-        {"heading": f"How {subject} answers each class", "text": text, "table": class_table(report)},
-        {"heading": "Which class is taken for which", "text": meaning, "table": confusion_table(report)},
-    )
+    matrix: Section = {"heading": "Which class is taken for which", "text": meaning, "table": confusion_table(report)}
+    if len(report.classes) <= MOST_CLASSES:
+        matrix["shades"] = _shades(report)
+    return ({"heading": f"How {subject} answers each class", "text": text, "table": class_table(report)}, matrix)
+
+
+def _shades(report: ClassReport) -> list[list[float]]:
+    """How much each cell of a matrix is filled: half of its share of the line, so that it can be read."""
+    return [[count / max(1, sum(counts)) / 2 for count in counts] for counts in report.confusion.counts]
 
 
 def _confused_pairs(confusion: Confusion) -> Table:

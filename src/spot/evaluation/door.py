@@ -53,6 +53,7 @@ class TaskScores:
         classes: confusion matrix, and precision, recall and F1 of each class; None for open answers.
         each: of a vote, the scores of each voter alone.
         predictions: of each row.
+        examples: the rows.
     """
 
     task: str
@@ -65,11 +66,12 @@ class TaskScores:
     classes: ClassReport | None = None
     each: tuple[Mapping[str, float], ...] = ()
     predictions: tuple[Prediction, ...] = field(default=(), repr=False)
+    examples: tuple[Example, ...] = field(default=(), repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The scores as plain values, without the predictions."""
-        value = plain(replace(self, predictions=(), classes=None))
-        del value["predictions"]
+        """The scores as plain values, without rows and predictions."""
+        value = plain(replace(self, predictions=(), examples=(), classes=None))
+        del value["predictions"], value["examples"]
         return {**value, "classes": None if self.classes is None else self.classes.to_json()}
 
 
@@ -414,6 +416,7 @@ def _scores(
         classes=class_report(task.labels, answers, texts) if task.labels else None,
         each=tuple(voter.scores for voter in evaluations[1:]),
         predictions=result.predictions,
+        examples=tuple(examples),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from spot.prompts.card import Measured, metadata
 from spot.prompts.prompt import BackboneId, SoftPrompt, reading_of
 
 MOST_LABELS = 128  # that vLLM tells the log-probabilities of at a place
@@ -53,7 +54,11 @@ def checkpoint_card(backbone: BackboneId, prompts: Sequence[SoftPrompt], baked: 
         for entry, prompt in zip(baked, prompts, strict=True)
     )
     examples = "\n\n".join(map(_served if causal else _encoded, baked))
-    return f"""# {backbone.name} with {len(baked)} soft prompt{"s" * (len(baked) != 1)}
+    measured = [_measured(prompt, is_class=bool(entry.labels)) for prompt, entry in zip(prompts, baked, strict=True)]
+    head = metadata(backbone.name, (), measured=measured, library="transformers")
+    return f"""{head}
+
+# {backbone.name} with {len(baked)} soft prompt{"s" * (len(baked) != 1)}
 
 A copy of `{backbone.name}` (fingerprint {backbone.fingerprint}). Its weights are those of the model; its vocabulary
 has more rows, which are the vectors of soft prompts. The tokenizer reads each written token below as all rows of its
@@ -101,6 +106,12 @@ def _served(entry: Baked) -> str:
     return f"{text}POST `/v1/completions`\n\n```json\n{json.dumps(body, indent=2, ensure_ascii=False)}\n```"
 
 
+def _measured(prompt: SoftPrompt, *, is_class: bool) -> Measured:
+    """What the head of a card says of a prompt."""
+    name = f"{prompt.task} {prompt.digest}"
+    return Measured(prompt=name, task=prompt.task, is_class=is_class, scores=prompt.scores)
+
+
 def _form(form: str) -> str:
     """What a row's text is, where a form makes it."""
     if not form:
@@ -146,7 +157,9 @@ def vllm_card(prompt: SoftPrompt, text: str, words: dict[str, tuple[int, ...]], 
             f"The labels are {', '.join(words)}; some have several tokens. Greedy text is not always the likeliest "
             "label: `spot serve --engine vllm` ranks them exactly."
         )
-    return f"""# The prompt of {prompt.task} for vLLM
+    return f"""{metadata(prompt.backbone.name, (), measured=[_measured(prompt, is_class=bool(words))])}
+
+# The prompt of {prompt.task} for vLLM
 
 {prompt.length} vectors of width {prompt.width} for `{prompt.backbone.name}` (fingerprint
 {prompt.backbone.fingerprint}); digest {prompt.digest}.

@@ -1,6 +1,7 @@
 """Keep source prompts in a library: one folder, one backbone, keys that can be compared with each other.
 
 prompts/<digest>.safetensors   the truth
+README.md                      a card for people, written anew when prompts come or go
 index.sqlite                   a cache of what the files say, rebuilt wherever it is missing, stale or damaged
 transfers.jsonl                the history of transfers, one record a line
 
@@ -25,18 +26,21 @@ import numpy as np
 from spot.errors import LibraryError, PromptError, StorageError, did_you_mean
 from spot.library import history, prompt_files
 from spot.library.cache import Cache
+from spot.library.card import library_card
 from spot.library.copies import local_copy
 from spot.library.entries import Entry, check_belongs, entry_of, kept_text, objections
 from spot.library.history import TransferRecord
+from spot.prompts.card import README, may_replace
 from spot.prompts.prompt import PROMPT_FILE, BackboneId, KeyRecipe, SoftPrompt, header, load, save
 from spot.remote.address import is_address
-from spot.storage.files import lock, remove_leftovers
-from spot.storage.opening import exists, is_folder, open_folder, user_path
+from spot.storage.files import lock, remove_leftovers, write_whole
+from spot.storage.opening import exists, is_folder, open_folder, read_bounded, user_path
 
 log = logging.getLogger(__name__)
 
 PACKAGED = "packaged"
 Summarise = Callable[[SoftPrompt], np.ndarray]  # from a prompt to float32 [D]
+_LARGEST_CARD = 4_000_000  # bytes
 _LONGEST_HINT = 300  # characters; a library may know thousands of names
 
 
@@ -183,6 +187,7 @@ class Library:
                 check_belongs(prompt, self.usual(), self.path)
                 save(prompt, path, self.path)
             entry = self._refreshed(again=(prompt.digest,))[prompt.digest]
+            self._describe()
         assert isinstance(entry, Entry), entry
         return entry
 
@@ -229,6 +234,7 @@ class Library:
                     prompt_files.remove(self._file(digest), self.path)
                 raise
             self._refreshed()
+            self._describe()
         return added, refused
 
     def remove(self, reference: str) -> str:
@@ -247,6 +253,7 @@ class Library:
             digest = self._resolve(reference)
             prompt_files.remove(self._file(digest), self.path)
             self._refreshed()
+            self._describe()
         return digest
 
     def reindex(self, backbone: BackboneId | None = None) -> int:
@@ -267,6 +274,7 @@ class Library:
             self._files = {}
             if backbone is not None and backbone.formerly:
                 self._upgrade(backbone)
+            self._describe()
             return len(self.entries())
 
     def verify(self, summaries: Mapping[str, Summarise] | None = None) -> list[str]:
@@ -383,6 +391,18 @@ class Library:
         history.rename_sources(self._transfers, renamed, self.path)
         for digest in renamed:
             prompt_files.remove(self._file(digest), self.path)
+
+    def _describe(self) -> None:
+        """Bring the card up to date. One that somebody wrote stays; without one a library is none the worse."""
+        path = self.path / README
+        try:
+            present = read_bounded(path, _LARGEST_CARD, self.path)
+            if present is None or may_replace(present):
+                card = library_card(self.entries())
+                if card != present:
+                    write_whole(path, card, self.path)
+        except StorageError as error:
+            log.warning("the card of the library is not up to date: %s", error)
 
     @property
     def _transfers(self) -> Path:

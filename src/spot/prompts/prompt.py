@@ -24,7 +24,7 @@ from spot.remote.address import is_address, parse
 from spot.remote.hub import client, download, hub_store, make_repository
 from spot.remote.store import Raced
 from spot.storage.files import write_whole
-from spot.storage.opening import check_size, is_folder, open_regular, user_path
+from spot.storage.opening import check_size, is_folder, open_regular, read_bounded, user_path
 from spot.storage.strict_json import read_json, read_object
 from spot.storage.values import STRICT, check_value, plain
 
@@ -220,8 +220,12 @@ class SoftPrompt:
         """D, the size of one embedding."""
         return self.value.shape[1]
 
-    def save(self, path: Path | str) -> Path:
+    def save(self, path: Path | str, *, card: bool = False) -> Path:
         """Write the prompt's file, whole or not at all; equal prompts give equal bytes.
+
+        Args:
+            path: the file.
+            card: write a model card beside it, of the same name and with the ending `.md`.
 
         Returns:
             The path.
@@ -230,6 +234,8 @@ class SoftPrompt:
             StorageError: the file cannot be written; an old file of that name is intact.
         """
         save(self, path)
+        if card:
+            write_card(self, path)
         return Path(path)
 
     @classmethod
@@ -357,6 +363,25 @@ def save(prompt: SoftPrompt, path: Path | str, inside: Path | str | None = None)
         StorageError: the file cannot be written; an old file of that name is intact.
     """
     write_whole(path, to_bytes(prompt), inside)
+
+
+def write_card(prompt: SoftPrompt, path: Path | str) -> None:
+    """Write the model card of a prompt beside its file; equal prompts give equal bytes.
+
+    A page of that name that was not made here stays as it is.
+
+    Args:
+        prompt: what it is about.
+        path: of the prompt's file; the card has the ending `.md` instead.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    path = Path(path)
+    card = path.with_suffix(".md")
+    present = read_bounded(card, _CARD_LIMIT, path.parent)
+    if present is None or may_replace(present):
+        write_whole(card, prompt_card(described_by(to_bytes(prompt), prompt.task), path.name).encode())
 
 
 def load(path: Path | str, inside: Path | str | None = None) -> SoftPrompt:

@@ -19,14 +19,22 @@ class Section(TypedDict):
     Attributes:
         heading: what it is about.
         text: paragraphs, with an empty line between two.
+        chart: of `spot.rendering.drawings`, taken as it is: never text from anywhere else.
         table: stands after the text.
+        shades: of each cell of the table behind the first of its row, how much it is filled, from 0 to 1.
+        has_cards: whether a row of the table is a card where the page is narrow, for long cells and many columns.
         svg: a picture of `spot.rendering.plots`, taken as it is: never text from anywhere else.
+        code: what one can run: (what it does, the lines) pairs.
     """
 
     heading: str
     text: NotRequired[str]
+    chart: NotRequired[str]
     table: NotRequired[Table]
+    shades: NotRequired[Sequence[Sequence[float]]]
+    has_cards: NotRequired[bool]
     svg: NotRequired[str]
+    code: NotRequired[Sequence[tuple[str, str]]]
 
 
 class Page(TypedDict):
@@ -34,14 +42,18 @@ class Page(TypedDict):
 
     Attributes:
         title: the heading of the page.
-        verdict: the result in one sentence.
-        facts: (name, value) pairs that stand directly below.
+        verdict: the result in a sentence or two.
+        text: paragraphs that stand below the verdict, with an empty line between two.
+        chart: the result as a picture of `spot.rendering.drawings`, taken as it is.
+        facts: (name, value) pairs, short ones, that stand directly below.
         sections: the rest, in order.
         command: the command line that makes this report again.
     """
 
     title: str
     verdict: str
+    text: NotRequired[str]
+    chart: NotRequired[str]
     facts: NotRequired[Sequence[tuple[str, Cell]]]
     sections: NotRequired[Sequence[Section]]
     command: NotRequired[str]

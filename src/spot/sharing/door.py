@@ -22,7 +22,7 @@ from spot.remote.manifest import PROMPTS, Manifest, StoredFile, prompt_name, tra
 from spot.remote.opening import open_store
 from spot.remote.shared_index import publish, read_index
 from spot.remote.store import Raced, Store
-from spot.sharing.card import library_card
+from spot.sharing.card import shared_card
 from spot.storage.files import cache_dir, lock
 from spot.storage.opening import exists
 
@@ -317,7 +317,7 @@ def _card(library: Library, store: Store, prompts: dict[str, tuple[StoredFile, .
         copy = Library(local_copy(str(store.address)), read_only=True)
         entries = {**{entry.digest: entry for entry in copy.entries()}, **entries}
     described = [entry for digest, entry in entries.items() if digest in prompts]
-    return {README: library_card(sorted(described, key=lambda entry: (entry.task, entry.digest)), store.address)}
+    return {README: shared_card(sorted(described, key=lambda entry: (entry.task, entry.digest)), store.address)}
 
 
 @contextlib.contextmanager

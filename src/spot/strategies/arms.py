@@ -10,6 +10,12 @@ from spot.evaluation.scoring import Evaluation
 from spot.strategies.plans import Kind
 
 BASELINES: Mapping[str, str] = {**INSTEAD, "model": "full model tuning"}  # arms that are no prompts, for people
+STARTS: Mapping[str, str] = {  # of plain tuning, for people; what is not here reads as it is
+    "vocabulary": "words of the vocabulary",
+    "classes": "the class names",
+    "uniform": "random numbers",
+    "instruction": "the instruction",
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Arm:
 
     @property
     def title(self) -> str:
-        """What people call it, as in the middle of a sentence."""
+        """What people call it, as in the middle of a sentence: its one name wherever people read."""
         if self.arm in BASELINES:
             return BASELINES[self.arm]
         if self.arm == "frozen":
@@ -97,6 +103,11 @@ class Arm:
         if self.arm == "spot":
             return spot_title(self.source or "")
         return plain_title(self.arm.partition(":")[2])
+
+    @property
+    def name(self) -> str:
+        """Its title where nothing stands before it: in a table, in a picture."""
+        return self.title[:1].upper() + self.title[1:]
 
     def to_json(self) -> dict[str, Any]:
         """The arm as plain values, without what it answered."""
@@ -108,7 +119,7 @@ class Arm:
 def plain_title(start: str) -> str:
     """What people call plain prompt tuning from a start, as in the middle of a sentence."""
     kind, _, words = start.partition(":")
-    return f"plain prompt tuning from {f'the words {words!r}' if words else kind}"
+    return f"plain prompt tuning from {f'the words {words!r}' if words else STARTS.get(kind, kind)}"
 
 
 def spot_title(source: str) -> str:

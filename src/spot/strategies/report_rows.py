@@ -7,7 +7,7 @@ selection-rows/<digest>.json      the same of rows that select
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
@@ -39,12 +39,26 @@ class _Answers:
         correct: as in `Evaluation`: for each row whether the answer is right, or its probability.
         predictions: the answers.
         nats: as in `Evaluation`; None where it is no number.
+        log_probabilities: of the task's labels, one tuple a row, nats to four digits; empty for a row without an
+            answer, and left out for open answers. Older files lack them.
     """
 
     scores: Mapping[str, float]
     correct: tuple[bool | float, ...]
     predictions: tuple[str, ...]
     nats: Annotated[float | None, AllowInfNan(True)]  # older files have NaN for None
+    log_probabilities: tuple[tuple[float, ...], ...] = ()
+
+    def evaluation(self, labels: tuple[str, ...]) -> Evaluation:
+        """What is kept, as it is used."""
+        texts, logs = self.predictions, self.log_probabilities
+        predictions = [Prediction(text) for text in texts]
+        if logs:
+            predictions = [
+                Prediction(text, log, labels, is_answered=bool(log)) for text, log in zip(texts, logs, strict=True)
+            ]
+        nats = math.nan if self.nats is None else self.nats
+        return Evaluation(dict(self.scores), correct=self.correct, predictions=tuple(predictions), nats=nats)
 
 
 def evaluate_report(target: TargetRuns, prompt: Tensor, model: Path | None = None) -> Evaluation:
@@ -82,8 +96,9 @@ def _evaluated(
     tuned = model.parent.name if model else ""
     content = prompt.numpy().tobytes() + (tuned + data_digest(rows)).encode()
     path = target.out / folder / f"{sha256(content).hexdigest()[:16]}.json"
-    if (evaluation := _read(path, target.out)) is not None:
-        return evaluation
+    labels = target.task.labels
+    if (answers := _read(path, target.out, len(labels))) is not None:
+        return answers.evaluation(labels)
     backbone = target.backbone if model is None else Backbone.load(str(model))
     reading = target.task.reading.with_limits(target.config)
     collator = collator_for(backbone, target.task, length=target.config.length, reading=reading)
@@ -93,14 +108,30 @@ def _evaluated(
         correct=evaluation.correct,
         predictions=tuple(prediction.text for prediction in evaluation.predictions),
         nats=evaluation.nats,
+        log_probabilities=_logs(evaluation.predictions),
     )
-    write_whole(path, json.dumps(plain(answers), allow_nan=False).encode(), target.out)
+    value = plain(answers)
+    if not answers.log_probabilities:
+        del value["log_probabilities"]
+    write_whole(path, json.dumps(value, allow_nan=False).encode(), target.out)
     remove_leftovers(path.parent, target.out)
-    return evaluation
+    if not answers.log_probabilities:
+        return evaluation
+    return replace(evaluation, predictions=answers.evaluation(labels).predictions)  # as a later run reads them
 
 
-def _read(path: Path, inside: Path) -> Evaluation | None:
-    """What a file keeps; None where there is none."""
+def _logs(predictions: Sequence[Prediction]) -> tuple[tuple[float, ...], ...]:
+    """The log-probabilities of ranked labels as a file keeps them; none where no labels were ranked."""
+    if not any(prediction.probabilities for prediction in predictions):
+        return ()
+    return tuple(
+        tuple(round(nats, 4) for nats in prediction.log_probabilities) if prediction.is_answered else ()
+        for prediction in predictions
+    )
+
+
+def _read(path: Path, inside: Path, labels: int) -> _Answers | None:
+    """What a file keeps of a task with so many labels; None where there is none."""
     try:
         content = read_bounded(path, _LARGEST, inside)
     except StorageError as error:
@@ -109,11 +140,9 @@ def _read(path: Path, inside: Path) -> Evaluation | None:
         return None
     try:
         answers = read_value(_Answers, content, str(path), RunError, most_bytes=_LARGEST, may_be_nan=True)
+        sizes = {len(log) for log in answers.log_probabilities} - {0, labels}
+        if sizes or len(answers.log_probabilities) not in (0, len(answers.predictions)):
+            raise RunError(f"{path}: the log-probabilities are not one a label of each row.")
     except RunError as error:
         raise RunError(f"{error} Delete it to have these rows answered again.") from error
-    return Evaluation(
-        scores=dict(answers.scores),
-        correct=answers.correct,
-        predictions=tuple(Prediction(text) for text in answers.predictions),
-        nats=math.nan if answers.nats is None else answers.nats,
-    )
+    return answers

@@ -12,7 +12,7 @@ from spot.errors import ConfigError, RunError, SpotError
 from spot.evaluation.predictions import Progress
 from spot.models.backbone import Backbone
 from spot.prompts.overlap import build
-from spot.prompts.prompt import SoftPrompt, load, save
+from spot.prompts.prompt import SoftPrompt, load, save, write_card
 from spot.storage.files import cache_dir
 from spot.storage.run_dir import RunDir
 from spot.tasks.splits import Splits
@@ -49,7 +49,8 @@ def tune_runs(
     Args:
         runs: of one backbone; steps, length, batch size, optimiser and evaluation steps must be equal.
         backbone: the frozen model.
-        out: the run's folder; `prompt.safetensors` (of a gang `prompt-0.safetensors`, ...), `result.json`.
+        out: the run's folder; `prompt.safetensors` (of a gang `prompt-0.safetensors`, ...), a model card beside each
+            (`prompt.md`), `result.json`.
         progress: called after every step, then with the report rows that are scored.
         rule: which runs stop before their end.
 
@@ -160,9 +161,10 @@ def _finished(run: Run, path: Path, result: RunResult) -> TunedPrompt:
 
 
 def _finish(folder: RunDir, tuned: Sequence[TunedPrompt]) -> None:
-    """Write the prompts, then the results, which say that the gang is finished."""
+    """Write the prompts with their cards, then the results, which say that the gang is finished."""
     for entry in tuned:
         save(entry.prompt, entry.path)
+        write_card(entry.prompt, entry.path)
     write_results(folder, [entry.result for entry in tuned])
 
 

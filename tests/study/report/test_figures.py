@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spot.rendering.plots import COLOURS
+from spot.rendering.drawings import COLOURS
 from spot.study.analysis.findings import Findings, analyse
 from spot.study.analysis.pairs import task_map
 from spot.study.report.figures import FAMILIES, MARKERS, Picture, cost_quality, draw, heat_map, task_tree

@@ -11,7 +11,8 @@ from scipy.cluster.hierarchy import dendrogram
 
 from spot.config import INSTEAD
 from spot.rendering import plots
-from spot.rendering.plots import COLOURS, INK, WIDTH
+from spot.rendering.drawings import COLOURS
+from spot.rendering.plots import INK, WIDTH
 from spot.study.analysis.findings import ArmSummary, Findings
 from spot.study.analysis.pairs import Correlation, TaskMap, Transfer
 
