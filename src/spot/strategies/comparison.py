@@ -200,7 +200,7 @@ def compare(
         is_plain=strategy.is_plain,
         is_alike=gain is not None and gain.alike,
         far=strategy.far,
-        examples=splits.report,
+        examples=tuple(splits.report),
     )
 
 
