@@ -140,7 +140,6 @@ def _shown(report: "TransferReport") -> "list[str | Table]":
 
     columns = (
         "arm",
-        "source",
         "selection",
         "score",
         "95 % interval",
@@ -153,8 +152,7 @@ def _shown(report: "TransferReport") -> "list[str | Table]":
     )
     rows = [
         (
-            arm.arm,
-            arm.source,
+            arm.name,
             arm.selection,
             arm.score,
             f"{cell_text(arm.interval[0])} to {cell_text(arm.interval[1])}",
@@ -167,6 +165,7 @@ def _shown(report: "TransferReport") -> "list[str | Table]":
         )
         for arm in report.arms
     ]
+    chosen = next(arm for arm in report.arms if arm.arm == report.chosen)
     strategy = f"{report.strategy}, k = {report.k}" if report.k else report.strategy
     return [
         *([report.reason, ""] if report.reason else []),
@@ -178,7 +177,7 @@ def _shown(report: "TransferReport") -> "list[str | Table]":
         *report.warnings,
         *(f"not run: {reason}" for reason in report.not_run.values()),
         f"strategy: {strategy}",
-        f"chosen by selection rows: {report.chosen}",
+        f"prompt that selection rows prefer: {chosen.name}",
         f"prompt: {report.prompt_file}",
         f"runs: {report.run}",
         report.advice,
