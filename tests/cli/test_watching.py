@@ -13,6 +13,7 @@ from spot.cli.watching import Watch, watching
 from spot.strategies.news import Begun, Scored
 from spot.training.news import Evaluated
 from spot.training.result import CurvePoint
+from tests.support.toy_runs import toy_config
 
 STRATEGIES, TRAINING = logging.getLogger("spot.strategies.toy"), logging.getLogger("spot.training.toy")
 
@@ -27,6 +28,7 @@ def evaluated(seed: int, step: int, score: float, parents: tuple[str, ...] = ())
         steps=24,
         learning_rate=0.1,
         loss=None,
+        config=toy_config(),
         point=CurvePoint(step=step, score=score),
     )
 

@@ -55,7 +55,7 @@ def test_auto_is_the_best_of_the_runs_at_each_rate_and_takes_what_all_of_them_to
     assert tuned.result.curve[-1].tokens == best.result.tokens
     assert tuned.prompt.scores.keys() == best.prompt.scores.keys()
     assert f"toy: learning rate {rate:g}, the best of {RACED_RATES[optimiser][0]:g} (" in caplog.text
-    assert [path.name for path in (tmp_path / "auto").glob("prompt*")] == ["prompt.safetensors"]
+    assert [path.name for path in (tmp_path / "auto").glob("prompt*.safetensors")] == ["prompt.safetensors"]
 
 
 @pytest.mark.parametrize("stop", [2, 3, 7])
