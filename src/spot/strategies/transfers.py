@@ -267,7 +267,11 @@ def _execute(
         steps = config.mixture_steps or config.steps
         mixture = tune_source_mixture(target, plan.starts[0], library, steps, data)
     executed = run_plan(target, plan, library, plain.embedding, mixture)
-    key_step = 0 if plan.strategy == "oracle" else target.config.key_step or 0  # it takes all, whatever their order
+    # `oracle` takes all, whatever their order, and `as_is` ranks them without a run.
+    is_free = plan.strategy == "oracle" or config.rank_by == AS_IS
+    key_step = 0 if is_free else target.config.key_step or 0
+    if executed.winner.start != PLAIN:
+        _say_tuned(target, spot_title(executed.winner.start.name), executed.winner)
     return _Executed(
         summary=replace(
             summary, k=len(plan.sources), candidates=executed.summaries(), is_plain=executed.winner.start == PLAIN
@@ -433,7 +437,7 @@ def _chosen_plan(
     Raises:
         ConfigError: the budget does not hold it.
     """
-    key_step = settings.key_step or 0
+    key_step = 0 if config.rank_by == AS_IS else settings.key_step or 0
     limit = RACE_BUDGET if budget is None else budget
     strategy, reason, sources = config.strategy, "", len(ranking.sources)
     k = sources if strategy == "oracle" else config.k or min(USUAL_K.get(strategy, sources), sources)
