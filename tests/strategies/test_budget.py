@@ -87,6 +87,13 @@ def test_what_was_asked_for_by_name_stays(target, monkeypatch):
     assert named_later.report == 50, "the report rows are no part of what is kept"
 
 
+def test_a_plan_of_other_wishes_is_made_anew(target, monkeypatch):
+    monkeypatch.setattr(budget, "pace_of", lambda runs, backbone, steps: Pace(1.0, 0.1))
+    assert fit(target, TransferConfig(), plain_arms=1).seeds == 3
+    assert fit(target, TransferConfig(seeds=2), plain_arms=1).seeds == 2, "in the same folder"
+    assert fit(target, TransferConfig(budget="1min"), plain_arms=1).seeds == 1
+
+
 @pytest.mark.parametrize("word", [None, "2x"])
 def test_without_a_time_nothing_is_measured(target, monkeypatch, word):
     monkeypatch.setattr(budget, "pace_of", None)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import with_config
 
-from spot.config import REPORT_ROWS, TransferConfig, read_budget
+from spot.config import REPORT_ROWS, TransferConfig, digest, read_budget
 from spot.errors import ConfigError, RunError, StorageError
 from spot.storage.files import write_whole
 from spot.storage.opening import read_bounded
@@ -43,6 +43,7 @@ class Fit:
         plain: seconds that all runs of one tuned arm are expected to take; 0 where that was not measured.
         answering: seconds that one prompt is expected to take for all report rows, likewise.
         is_over: whether even this is expected to pass the budget.
+        asked: digest of what was asked for.
     """
 
     seeds: int
@@ -53,6 +54,7 @@ class Fit:
     plain: float = 0.0
     answering: float = 0.0
     is_over: bool = False
+    asked: str = ""
 
     def to_strategy(self, key_step: int) -> float:
         """Seconds that the strategy is expected to take beside the plain run, as one run from a source does."""
@@ -76,7 +78,14 @@ def fit(target: TargetRuns, config: TransferConfig, *, plain_arms: int) -> Fit:
         ConfigError: the budget was given by name and does not hold one plain run.
         RunError: what was settled before is damaged.
     """
-    asked = Fit(seeds=config.seeds, steps=config.steps, eval_every=config.eval_every, report=config.report_rows)
+    named = sorted(config.model_fields_set & {"seeds", "steps", "eval_every", "budget"})
+    asked = Fit(
+        seeds=config.seeds,
+        steps=config.steps,
+        eval_every=config.eval_every,
+        report=config.report_rows,
+        asked=digest(config.without_baselines.model_copy(update={"report_rows": None}), *named, str(plain_arms)),
+    )
     usual = RACE_BUDGET if config.strategy in ("race", "auto") else None
     if config.budget is None:
         return replace(asked, strategy=usual)
@@ -85,7 +94,7 @@ def fit(target: TargetRuns, config: TransferConfig, *, plain_arms: int) -> Fit:
         return replace(asked, strategy=amount)
     path = target.out / "plan.json"
     kept = _read(path, target.out)
-    if kept is not None:
+    if kept is not None and kept.asked == asked.asked:
         return kept if config.report_rows is None else replace(kept, report=config.report_rows)
     size = min(MOST_TIMED, len(target.splits.selection))
     timed = replace(target, splits=replace(target.splits, selection=target.splits.selection[:size]), seeds=1)
