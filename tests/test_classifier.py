@@ -124,3 +124,19 @@ def test_scikit_learns_checks_of_an_estimator_of_texts(classifier: SoftPromptCla
         warnings.simplefilter("ignore", SkipTestWarning)  # those that want a table of numbers are left out by its tags
         results = check_estimator(classifier, on_skip=None)
     assert results and all(result["status"] != "failed" for result in results)
+
+
+@pytest.mark.parametrize(("settings", "budget"), [({}, None), ({"budget": "2x"}, "2x")])
+def test_no_clock_decides_what_is_fitted_unless_a_budget_is_named(
+    classifier: SoftPromptClassifier, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], budget: str | None
+):
+    calls = []
+
+    def transferred(*_: Any, **settings: Any) -> Any:
+        calls.append(settings)
+        raise TaskError("far enough")
+
+    monkeypatch.setattr("spot.classifier.transfer", transferred)
+    with pytest.raises(TaskError, match="far enough"):
+        SoftPromptClassifier(classifier.backbone, library="packaged", settings=settings).fit(TEXTS, LABELS)
+    assert calls[0]["budget"] == budget and calls[0]["strategy"] == "best"

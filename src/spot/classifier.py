@@ -45,7 +45,8 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
         learning_rate: step size; a library has its own.
         batch_size: rows a step; a library has its own.
         seed: of the order of the rows, and of which are held out.
-        settings: any other setting of `TuneConfig`, or with a library of `TransferConfig`.
+        settings: any other setting of `TuneConfig`, or with a library of `TransferConfig`; no time is kept to unless
+            there is a `budget` among them.
         folder: where runs are kept; None for the user's cache.
 
     Attributes:
@@ -134,9 +135,9 @@ class SoftPromptClassifier(ClassifierMixin, BaseEstimator):
         if self.library is None:
             self.prompt_ = tune(task, backbone, rows=splits, library=None, out=out, **settings)
         else:
-            self.report_ = transfer(
-                task, backbone, library=self.library, rows=splits, out=out, strategy=self.strategy, **settings
-            )
+            # Equal rows give equal prompts on any machine: nothing is fitted to a time that nobody named.
+            chosen = {"budget": None, "strategy": self.strategy, **settings}
+            self.report_ = transfer(task, backbone, library=self.library, rows=splits, out=out, **chosen)
             self.prompt_ = self.report_.prompt
         return self
 
