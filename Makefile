@@ -49,7 +49,7 @@ TYPES = PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 test: style data  ## everything: lint, types, unit tests, slow tests
 	@echo "types, unit tests and slow tests"
 	@said=$$(mktemp) && { $(TYPES) >"$$said" 2>&1 & types=$$!; \
-	$(PYTEST) -m "not browser and not campaign"; tests=$$?; \
+	$(PYTEST) -m "not browser and not campaign and not docs"; tests=$$?; \
 	wait $$types; types=$$?; cat "$$said"; rm -f "$$said"; exit $$((tests | types)); }
 
 test-fast: $(DEVELOPMENT)  ## the unit tests: no network, warnings are errors
@@ -76,8 +76,9 @@ style: $(DEVELOPMENT)
 	@$(BIN)/ruff format --check -q
 	@$(BIN)/lint-imports --no-logo
 
-docs: $(DEVELOPMENT)  ## the documentation's site in site/; fails on a link or an anchor that leads nowhere
+docs: $(DEVELOPMENT)  ## the documentation's site in site/, its links checked; the notebooks and the longest pages are run
 	@$(BIN)/python docs/make_site.py
+	@$(PYTEST) -m docs tests/docs
 
 data: $(INSTALLED)  ## the source archive with the ratings that the demo reads, into the user's cache
 	@test -s "$(DOWNLOADS)/$(VADER)" || { \

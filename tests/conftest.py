@@ -72,7 +72,7 @@ def own_cache(
 ) -> Path:
     """An empty cache folder for each test; long ones share the user's downloads and converted backbones."""
     folder = tmp_path_factory.mktemp("cache")
-    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("campaign"):
+    if any(request.node.get_closest_marker(tier) for tier in ("slow", "campaign", "docs")):
         for name in ("downloads", "backbones"):
             (USER_CACHE / name).mkdir(parents=True, exist_ok=True)
             (folder / name).symlink_to(USER_CACHE / name)
@@ -149,7 +149,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that names no other tier as a unit test; the others alone may open sockets."""
     for item in items:
-        if any(item.get_closest_marker(tier) for tier in ("slow", "gpu", "browser", "campaign")):
+        if any(item.get_closest_marker(tier) for tier in ("slow", "gpu", "browser", "campaign", "docs")):
             item.add_marker("enable_socket")
         else:
             item.add_marker("unit")

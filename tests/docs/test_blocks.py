@@ -37,7 +37,7 @@ label = "stars"
 """
 SLOW = ("tutorial.md", "scale.md", "how-to/own-model.md", "how-to/t5.md")  # seconds each, of the processor
 RUN_PAGES = [
-    pytest.param(page, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+    pytest.param(page, id=name, marks=[pytest.mark.docs] if name in SLOW else [])
     for page in pages()
     if any(block.runs for block in blocks(page)) and (name := str(page.relative_to(DOCS)))
 ]

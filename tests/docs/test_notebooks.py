@@ -20,7 +20,7 @@ def test_a_notebook_is_small_and_has_its_outputs(path: Path):
     assert any(cell.get("outputs") for cell in book.cells)
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 @pytest.mark.enable_socket
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the client and its loops
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

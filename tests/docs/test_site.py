@@ -100,7 +100,7 @@ def test_the_site_loads_nothing_from_elsewhere():
     assert not re.search(r"https?://", (ROOT / "zensical.toml").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_site_is_built_and_a_broken_anchor_is_not(site: ModuleType, monkeypatch, tmp_path: Path, capfd):
     pytest.importorskip("zensical")
     monkeypatch.setattr(site, "SITE", tmp_path / "site")
