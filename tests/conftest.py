@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from spot.models.backbone import Backbone
 from spot.tasks.origins import WHEEL
 from tests.support.commands import Spot, call
 from tests.support.missing import missing
@@ -78,6 +79,14 @@ def own_cache(
             (folder / name).symlink_to(USER_CACHE / name)
     monkeypatch.setenv("SPOT_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Backbone:
+    """The embedded backbone from the user's cache, loaded once; a cache of a test's own would convert it anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPOT_CACHE", str(USER_CACHE))
+        return Backbone.load("embedded")
 
 
 @pytest.fixture(scope="session")
