@@ -20,8 +20,8 @@ REVIEWS = (
 
 
 @pytest.fixture(scope="module")
-def backbone() -> Backbone:
-    return Backbone.load("embedded")
+def backbone(embedded: Backbone) -> Backbone:
+    return embedded
 
 
 @pytest.mark.slow
