@@ -34,7 +34,7 @@ MOST_KILLS = 3  # of one command
 LONGEST = 300  # seconds that a command may take
 LOADED = ("spot.training.tuning", "spot.strategies.door", "spot.study.running", "spot.interchange", "rich.console")
 LEFTOVERS = re.compile(r"(^|/)\.[^/]*")  # whatever begins with a dot was on its way to another name
-SKIPPED = re.compile(r"\.lock$|(^|/)checkpoint$|(^|/)index\.sqlite|(^|/)cache/(fingerprints|probes)/")
+SKIPPED = re.compile(r"\.lock$|(^|/)checkpoint$|(^|/)index\.sqlite|(^|/)cache/(fingerprints|probes)/|(^|/)plan\.json$")
 CLOCK = re.compile("seconds|idle|made_at")  # keys of what a clock says
 SETTINGS = ("batch_size=4", "eval_every=4", "checkpoint_every=4", "learning_rate=0.05", "length=3")
 SET = [word for setting in SETTINGS for word in ("--set", setting)]
@@ -94,7 +94,8 @@ def scenarios(names: list[str] | None = None) -> dict[str, Scenario]:
         "ray": [*study, "--executor", "ray"],
         "add": ["library", "add", "run-red", "--library", "other"],
         "transfer": [*transfer, "--steps", "16", "--seeds", "2", "--set", "eval_every=4"],
-        "race": [*transfer, "--strategy", "race", "--steps", "16", "--seeds", "1", "--set", "eval_every=4"],
+        "race": [*transfer, "--strategy", "race", "--steps", "16", "--seeds", "1", "--set", "eval_every=4"]
+        + ["--budget", "2.5x"],  # a time would let the clock decide how many sources race
         "export": ["export", "run-red", "--to", "peft", "--out", "peft"],
     }
     if find_spec("ray") is None:
