@@ -94,8 +94,8 @@ def scenarios(names: list[str] | None = None) -> dict[str, Scenario]:
         "ray": [*study, "--executor", "ray"],
         "add": ["library", "add", "run-red", "--library", "other"],
         "transfer": [*transfer, "--steps", "16", "--seeds", "2", "--set", "eval_every=4"],
-        "race": [*transfer, "--strategy", "race", "--steps", "16", "--seeds", "1", "--set", "eval_every=4"]
-        + ["--budget", "2.5x"],  # a time would let the clock decide how many sources race
+        # A time as budget would let the clock decide how many sources race.
+        "race": [*transfer, *"--strategy race --steps 16 --seeds 1 --set eval_every=4 --budget 2.5x".split()],
         "export": ["export", "run-red", "--to", "peft", "--out", "peft"],
     }
     if find_spec("ray") is None:
