@@ -24,7 +24,9 @@ def main() -> None:
         max_examples=options.trials,
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
-    words = ["--every-row", "--hypothesis-profile=campaign", f"--hypothesis-seed={options.seed}"]
+    # hypothesis is here before pytest, which would rewrite its assertions.
+    words = ["-W", "ignore:Module already imported so cannot be rewritten"]
+    words += ["--every-row", "--hypothesis-profile=campaign", f"--hypothesis-seed={options.seed}"]
     raise SystemExit(run("(hypothesis or sweep) and unit", *words))
 
 
