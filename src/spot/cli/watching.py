@@ -71,7 +71,7 @@ class Watch:
                 row.report, row.interval, row.state = f"{event.score:.1f}", between, "reported"
             else:
                 row.score, row.interval = f"{event.score:.1f}", between
-                row.state = "as it is" if event.seconds is None else "tuned"
+                row.state = "as it is" if event.seconds is None else "learned"
             if event.seconds is not None:
                 row.seconds = f"{event.seconds:.0f}"
         elif isinstance(event, Evaluated):
