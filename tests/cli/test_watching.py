@@ -77,7 +77,8 @@ def test_the_table_fills():
     watch.take(evaluated(1, 12, 80.0))
     assert (watch.rows["plain"].score, watch.rows["plain"].state) == ("75.0", "step 12 of 24")
     watch.take(selected("plain", 78.0))
-    assert (watch.rows["plain"].score, watch.rows["plain"].state, watch.rows["plain"].seconds) == ("78.0", "learned", "3")
+    plain = watch.rows["plain"]
+    assert (plain.score, plain.state, plain.seconds) == ("78.0", "learned", "3")
     watch.take(Begun(part="SPoT from a and SPoT from b", arms={("1",): "SPoT from a", ("2",): "SPoT from b"}))
     watch.take(evaluated(0, 6, 60.0, ("2",)))
     assert watch.rows["SPoT from b"].score == "60.0" and "SPoT from a" not in watch.rows
