@@ -16,7 +16,16 @@ from tests.support.tuned_tasks import FAST, TunedTasks
 SPOT = [sys.executable, "-m", "spot"]
 # What runs in the background of a shell ignores Ctrl-C, and its children too, unless told.
 HEEDED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-MINDFUL = f"{HEEDED}; from spot.cli import start; start.mind_interrupts(); print('ready', flush=True); start.main()"
+# As `start.main` does it, for the signal may come before that is called.
+MINDFUL = f"""{HEEDED}
+from spot.cli import start
+start.mind_interrupts()
+try:
+    print('ready', flush=True)
+    start.main()
+except KeyboardInterrupt:
+    start._leave()
+"""
 ASCII = [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 
 
