@@ -78,6 +78,17 @@ Track = Annotated[
         help="Follow the runs in tensorboard (or tensorboard:DIR), wandb, mlflow or trackio; several with commas.",
     ),
 ]
+SplitName = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="SPLIT",
+        help="train, validation or test.  [default: validation; without one, rows that neither train nor select]",
+    ),
+]
+FirstRows = Annotated[
+    int | None, typer.Option("--rows", min=1, metavar="N", help="Only the first N rows.  [default: all]")
+]
 TrainRows = Annotated[int | None, typer.Option(min=1, metavar="N", help="Rows to train on.  [default: all]")]
 SelectRows = Annotated[int, typer.Option(min=1, metavar="N", help="Rows that make every choice.")]
 ReportRows = Annotated[int, typer.Option(min=1, metavar="N", help="Rows of the reported scores; they choose nothing.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from spot.cli.evaluate import Decode
-from spot.cli.options import BackboneName, Data, Json, Quantise, example, load_backbone
+from spot.cli.options import BackboneName, Data, FirstRows, Json, Quantise, SplitName, example, load_backbone
 from spot.cli.output import emit, progress, scores
 
 app = typer.Typer()
@@ -34,14 +34,8 @@ def report(
             metavar="TASK", help="Whose rows it is asked: a known task, or the file of one.  [default: its own]"
         ),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPLIT",
-            help="train, validation or test.  [default: validation; without one, rows that neither train nor select]",
-        ),
-    ] = None,
-    rows: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.  [default: all]")] = None,
+    split: SplitName = None,
+    rows: FirstRows = None,
     data: Data = None,
     backbone: BackboneName = None,
     quantise: Quantise = None,

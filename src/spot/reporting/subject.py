@@ -10,9 +10,10 @@ from spot.config import TuneConfig, load_config
 from spot.errors import LibraryError, PromptError, RunError, SpotError
 from spot.library.library import PACKAGED, open_library, resolve
 from spot.prompts.prompt import PROMPT_FILE, SoftPrompt, header
+from spot.runs.gangs import logged_curves
 from spot.storage.opening import exists, is_folder, user_path
 from spot.storage.run_dir import RunDir
-from spot.strategies.arms import Arm
+from spot.strategies.arms import capital, plain_title, spot_title
 from spot.training.model_tuning import MODEL
 from spot.training.result import RunResult, read_results
 
@@ -203,19 +204,9 @@ def _gang(folder: Path, tasks: Mapping[str, str]) -> Gang:
         folder=folder,
         results=results,
         curves=tuple(tuple((point.step, point.score) for point in result.curve) for result in results)
-        or _logged_curves(place),
+        or tuple(map(tuple, logged_curves(place.read_log()).values())),
         prompts=prompts,
     )
-
-
-def _logged_curves(place: RunDir) -> tuple[Curve, ...]:
-    """The curves of runs that are not finished, from their log."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for line in place.read_log():
-        step, score = line.get("step"), line.get("score")
-        if isinstance(step, int) and isinstance(score, int | float) and not isinstance(score, bool):
-            curves.setdefault(str(line.get("seed")), []).append((step, float(score)))
-    return tuple(tuple(curve) for curve in curves.values())
 
 
 def _name(folder: Path, prompts: Sequence[Path], tasks: Mapping[str, str]) -> str:
@@ -229,9 +220,9 @@ def _name(folder: Path, prompts: Sequence[Path], tasks: Mapping[str, str]) -> st
     parents = content["parents"] or ()
     if parents:
         source = " + ".join(tasks.get(parent["digest"], f"the prompt {parent['digest']}") for parent in parents)
-        return Arm(arm="spot", source=source, score=0.0, interval=(0.0, 0.0)).name
+        return capital(spot_title(source))
     start = content["initialiser"] or "a start that its file does not name"
-    return Arm(arm=f"plain:{start}", source=None, score=0.0, interval=(0.0, 0.0)).name
+    return capital(plain_title(start))
 
 
 def _packaged_tasks() -> dict[str, str]:

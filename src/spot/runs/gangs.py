@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,14 +109,9 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], ...]:
 
 def _unfinished(folder: Path, settings: tuple[dict[str, Any], ...], lines: Sequence[Mapping[str, Any]]) -> Gang:
     """What is known of a gang without a result, from its log."""
-    curves: dict[tuple[str, object], list[Point]] = {}
+    curves = logged_curves(lines)
     spent: dict[str, dict[tuple[str, object], float]] = {"tokens": {}, "seconds": {}}
-    for line in lines:
-        step, score = line.get("step"), line.get("score")
-        if not isinstance(step, int) or not isinstance(score, int | float):
-            continue
-        run = (str(line.get("task", "")), line.get("seed"))
-        curves.setdefault(run, []).append((step, float(score)))
+    for run, _, line in _evaluations(lines):
         for name, amounts in spent.items():
             amount = line.get(name)
             amounts[run] = float(amount) if isinstance(amount, int | float) else 0.0
@@ -134,6 +129,26 @@ def _unfinished(folder: Path, settings: tuple[dict[str, Any], ...], lines: Seque
         seconds=_mean(spent["seconds"].values()),
         curves=tuple(tuple(curve) for curve in curves.values()),
     )
+
+
+def logged_curves(lines: Sequence[Mapping[str, Any]]) -> dict[tuple[str, object], list[Point]]:
+    """The curves of runs that are not finished, by task and seed.
+
+    Args:
+        lines: of the log of their folder.
+    """
+    curves: dict[tuple[str, object], list[Point]] = {}
+    for run, point, _ in _evaluations(lines):
+        curves.setdefault(run, []).append(point)
+    return curves
+
+
+def _evaluations(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, object], Point, Mapping[str, Any]]]:
+    """The lines of a log that are evaluations: task and seed of the run, step and score, and the line itself."""
+    for line in lines:
+        step, score = line.get("step"), line.get("score")
+        if isinstance(step, int) and isinstance(score, int | float) and not isinstance(score, bool):
+            yield (str(line.get("task", "")), line.get("seed")), (step, float(score)), line
 
 
 def is_held(folder: Path) -> bool:

@@ -15,7 +15,7 @@ def best_sentence(arms: Sequence[Arm], lead: Difference | None) -> str:
     best, other = _named(arms, lead.arm), _named(arms, lead.against)
     change = "both answer every row alike" if lead.alike else f"{lead}"
     return (
-        f"{_capital(best.title)} is best by selection rows ({best.selection:.1f}): {best.score:.1f} on report rows, "
+        f"{best.name} is best by selection rows ({best.selection:.1f}): {best.score:.1f} on report rows, "
         f"{change} against the next, {other.title}."
     )
 
@@ -160,7 +160,3 @@ def _turned(difference: Difference) -> Difference:
 
 def _named(arms: Sequence[Arm], name: str) -> Arm:
     return next(arm for arm in arms if arm.arm == name)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -107,7 +107,7 @@ class Arm:
     @property
     def name(self) -> str:
         """Its title where nothing stands before it: in a table, in a picture."""
-        return self.title[:1].upper() + self.title[1:]
+        return capital(self.title)
 
     def to_json(self) -> dict[str, Any]:
         """The arm as plain values, without what it answered."""
@@ -125,6 +125,11 @@ def plain_title(start: str) -> str:
 def spot_title(source: str) -> str:
     """What people call the runs from a source of a strategy, or from a further start without one."""
     return "a further start from scratch" if source.startswith("scratch") else f"SPoT from {source}"
+
+
+def capital(text: str) -> str:
+    """A text as it begins a sentence, a cell or a line."""
+    return text[:1].upper() + text[1:]
 
 
 def by_selection(arms: Iterable[Arm]) -> list[Arm]:
