@@ -2,11 +2,12 @@
 
     python recipes/learning.py --data DIR run --arms classes,instruction --targets mpqa,trec --seeds 0,1,2
     python recipes/learning.py table                      # of the cells that are there, in Markdown
+    python recipes/learning.py --data DIR run --arms "tfidf,probe,embedding,icl,lora 0.001"  # instead
     python recipes/learning.py --data DIR keys --arms "instruction 0.005" --targets mpqa,trec,cr  # similarity
 
 The targets and limits are those of studies/smollm2.toml, with TREC beside them. Rows are drawn anew for each seed.
 Selection rows choose the checkpoint, and the arm where several stand in one; report rows judge. A finished cell is one
-line of learning.jsonl and is not measured again.
+line of learning.jsonl and is not measured again. Arms that are no prompts have the same rows, and LoRA the same steps.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spot.config import INSTEAD
 from spot.tasks.instructions import proposed_instruction
 
 CELLS = Path(__file__).with_suffix(".jsonl")
@@ -87,6 +89,8 @@ WORDS = {  # arms whose start is not the sentence above
     "instruction as proposed 0.005": proposed_instruction,
 }
 ARMS |= dict.fromkeys(WORDS, INSTRUCTION)
+LORA = {f"lora {rate}": rate for rate in (0.0003, 0.001, 0.003)}
+ARMS |= {arm: {"init": "vocabulary"} for arm in (*INSTEAD, *LORA)}  # of a prompt that they have none of
 TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning is held to
 RESAMPLES = 10_000
 KEY_STEP = 24  # of the packaged library's recipe
@@ -172,6 +176,8 @@ def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
         sketch = resolve(f"packaged:{source}").sketch
         seen = seen_by_any([sketch] if sketch else [], [row.texts for row in report])
         report = [row for row, is_seen in zip(report, seen, strict=True) if not is_seen]
+    if arm in INSTEAD or arm in LORA:
+        return instead_cell(task, arm, config, rows, report, backbone)
     run = prepare_run(config, (Member(task, rows).unreported,), backbone)
     with tempfile.TemporaryDirectory() as folder:
         [tuned] = tune_runs([run], backbone, Path(folder))
@@ -191,6 +197,45 @@ def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
         tokens=result.tokens,
         seconds=round(result.seconds, 1),
         curve=[[point.step, round(point.score, 2), round(point.nats or 0.0, 4)] for point in result.curve],
+        dtype=os.environ.get("SPOT_DTYPE", "float32"),
+    )
+
+
+def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[Any], backbone: Any) -> Cell:
+    """Fit and score an arm that is no prompt."""
+    from spot.baselines.arms import Terms, selection_rank
+    from spot.baselines.door import fit_baseline
+    from spot.config import TransferConfig
+
+    usual = TransferConfig()
+    with tempfile.TemporaryDirectory() as folder:
+        terms = Terms(
+            task=task,
+            train=rows.train,
+            selection=rows.selection,
+            backbone=backbone,
+            config=config,
+            out=Path(folder),
+            embedding_model=usual.embedding_model,
+            demonstrations=usual.demonstrations,
+            lora_rank=usual.lora_rank,
+            lora_rates=(LORA[arm],) if arm in LORA else usual.lora_rates,
+            lora_modules=usual.lora_modules,
+        )
+        fitted = fit_baseline("lora" if arm in LORA else arm, terms)
+        result = fitted.on(report)
+        _, less_nats = selection_rank(terms, fitted.answer(rows.selection))
+    return Cell(
+        target=task.name,
+        arm=arm,
+        seed=config.seed,
+        score=result.evaluation(task, report).primary,
+        selection=result.selection,
+        nats=-less_nats,
+        step=int(result.setting.get("step", 0)),
+        tokens=result.tokens,
+        seconds=round(result.seconds, 1),
+        curve=[],
         dtype=os.environ.get("SPOT_DTYPE", "float32"),
     )
 
