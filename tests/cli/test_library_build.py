@@ -104,6 +104,14 @@ def test_what_is_missing_on_the_command_line_is_said(spot: Spot, toy: Path, tmp_
     assert (result.code, "no prompt library at" in result.err) == (2, True)
 
 
+def test_bits_of_the_model_are_part_of_the_recipe(spot: Spot, toy: Path, tiny_folder, tmp_path: Path):
+    pytest.importorskip("bitsandbytes")
+    words = ("library", "build", toy, "--backbone", tiny_folder("llama"), "--library", tmp_path / "mine", "--plan")
+    assert spot(*words, "--quantise", "4bit", "--json").json["quantise"] == "4bit"
+    result = spot(*words, "--quantise", "3bit")
+    assert (result.code, "quantise" in result.err and "4bit" in result.err) == (2, True)
+
+
 def test_a_budget_that_holds_no_source_trains_nothing(spot: Spot, toy: Path, tiny_folder, tmp_path: Path, own_cache):
     words = ("library", "build", toy, "--backbone", tiny_folder("llama"), "--library", tmp_path / "mine")
     result = spot(*words, "--budget", "100")
