@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import with_config
 
-from spot.baselines.arms import Baseline, Fitted, Terms, fitted_as
+from spot.baselines.arms import Baseline, Fitted, Terms
 from spot.baselines.constant import fit_constant
 from spot.baselines.embedding import check_embedding, fit_embedding
 from spot.baselines.icl import fit_icl
@@ -93,7 +93,7 @@ def fit_baseline(name: str, terms: Terms) -> Fitted:
     path = terms.out / f"{name}-{_digest(name, terms)}.json"
     kept = _read(path, terms.out)
     fitted = FITS[name](terms) if kept is None else None
-    shown = fitted_as(kept.baseline) if kept is not None else fitted
+    shown = kept.baseline.fitted() if kept is not None else fitted
     assert shown is not None
 
     def answer(rows: Sequence[Example]) -> Sequence[Prediction]:
