@@ -1,9 +1,9 @@
-"""A constant answer is what most training rows have."""
+"""A constant answer is the one that does best on the training rows."""
 
 import pytest
 
 from spot.baselines.arms import Unsuitable
-from spot.baselines.constant import fit_constant
+from spot.baselines.constant import best_constant, fit_constant
 from spot.tasks.task import Example
 from tests.support.toy_terms import REPORT, toy_rows, toy_task
 
@@ -16,6 +16,16 @@ def test_the_most_frequent_answer_is_given_to_every_row(terms):
     fitted = fit_constant(terms(train=(*train, *toy_rows(1, 2))))
     assert {prediction.text for prediction in fitted.on(REPORT).predictions} == {"fine"}
     assert fitted.selection == 50.0
+
+
+def test_it_goes_by_the_metric_of_the_task(terms):
+    train = (*toy_rows(1, 2), *toy_rows(3), *toy_rows(1, 2))
+    shares = {label: sum(row.answers[0] == label for row in train) for label in ("bad", "fine")}
+    assert shares["bad"] < shares["fine"]
+    assert best_constant(toy_task(metrics=("f1",)), train) == "fine", "toy tasks are positive by their last label"
+    rare = toy_task(labels=("fine", "bad"), metrics=("f1",))
+    assert best_constant(rare, train) == "bad", "always fine has an F1 of 0"
+    assert best_constant(toy_task(metrics=("matthews",)), train) == "fine", "each has 0: the more frequent"
 
 
 def test_its_probabilities_are_the_shares_of_the_training_rows_with_one_row_more_of_each(terms):
