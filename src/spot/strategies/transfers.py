@@ -299,6 +299,11 @@ def _checked_recipe(config: TransferConfig, entries: Sequence[Entry], place: str
             f"{place}: the key recipe of {entries[0].task!r} is unknown. Add prompts that were tuned "
             "with a key_step: `spot library add`."
         )
+    if config.restarts > 1 and recipe.init.startswith("text:"):
+        raise ConfigError(
+            f"restarts is {config.restarts}, and the runs of {place} start from {recipe.init!r:.60}, of which "
+            "there is no other draw; expected restarts = 1"
+        )
     if config.k is not None and config.strategy not in ("none", "oracle"):
         check_k(config.k, len(entries), place)
     return recipe
