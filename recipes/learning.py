@@ -227,18 +227,18 @@ def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[A
             lora_modules=usual.lora_modules,
         )
         fitted = fit_baseline("lora" if arm in LORA else arm, terms)
-        result = fitted.on(report)
+        learned, result = fitted.learned, fitted.on(report)
         _, less_nats = selection_rank(terms, fitted.answer(rows.selection))
     return Cell(
         target=task.name,
         arm=arm,
         seed=config.seed,
         score=result.evaluation(task, report).primary,
-        selection=result.selection,
+        selection=learned.selection,
         nats=-less_nats,
-        step=int(result.setting.get("step", 0)),
-        tokens=result.tokens,
-        seconds=round(result.seconds, 1),
+        step=int(learned.setting.get("step", 0)),
+        tokens=learned.tokens,
+        seconds=round(learned.seconds, 1),
         curve=[],
         dtype=os.environ.get("SPOT_DTYPE", "float32"),
     )

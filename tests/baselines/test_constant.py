@@ -12,10 +12,10 @@ def test_the_most_frequent_answer_is_given_to_every_row(terms):
     fitted = fit_constant(terms(train=(*toy_rows(1, 2), *toy_rows(3))))  # fine bad fine bad, and fine
     train = (*toy_rows(1, 2), *toy_rows(3))
     assert [row.answers[0] for row in train].count("bad") == 2 == [row.answers[0] for row in train].count("fine")
-    assert fitted.setting == {"answer": "bad"}, "of equally frequent ones the first label"
+    assert fitted.learned.setting == {"answer": "bad"}, "of equally frequent ones the first label"
     fitted = fit_constant(terms(train=(*train, *toy_rows(1, 2))))
     assert {prediction.text for prediction in fitted.on(REPORT).predictions} == {"fine"}
-    assert fitted.selection == 50.0
+    assert fitted.learned.selection == 50.0
 
 
 def test_it_goes_by_the_metric_of_the_task(terms):
@@ -37,7 +37,7 @@ def test_open_answers_have_a_most_frequent_one_too(terms):
     rows = tuple(Example(str(n), f"q: {n}", (answer,)) for n, answer in enumerate(("Rome", "Oslo", "Rome")))
     task = toy_task(labels=(), metrics=("exact_match",), kind="text")
     fitted = fit_constant(terms(task=task, train=rows, selection=rows))
-    assert fitted.setting == {"answer": "Rome"} and fitted.selection == pytest.approx(200 / 3)
+    assert fitted.learned.setting == {"answer": "Rome"} and fitted.learned.selection == pytest.approx(200 / 3)
     assert fitted.on(rows).evaluation(task, rows).correct == (True, False, True)
 
 

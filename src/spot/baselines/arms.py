@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import with_config
 
@@ -56,6 +55,7 @@ class Terms:
     progress: Progress | None = field(default=None, repr=False)
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, kw_only=True)
 class Learned:
     """What an arm chose and what that took.
@@ -87,20 +87,18 @@ class Learned:
         """The setting in words, such as `C = 10.0`."""
         return ", ".join(f"{name} = {value}" for name, value in sorted(self.setting.items()))
 
-    def learned(self) -> dict[str, Any]:
-        """The fields of this class, for another kind of it."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(Learned)}
-
 
 @with_config(STRICT)
-@dataclass(frozen=True, kw_only=True)
-class Baseline(Learned):
+@dataclass(frozen=True)
+class Baseline:
     """What an arm came to on rows that chose nothing.
 
     Attributes:
+        learned: what it chose.
         predictions: one a row.
     """
 
+    learned: Learned
     predictions: tuple[Prediction, ...]
 
     def evaluation(self, task: Task, rows: Sequence[Example]) -> Evaluation:
@@ -109,22 +107,24 @@ class Baseline(Learned):
 
     def fitted(self) -> "Fitted":
         """The arm that gave these answers, which gives no others."""
-        return Fitted(**self.learned(), answer=lambda _: self.predictions)
+        return Fitted(self.learned, lambda _: self.predictions)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fitted(Learned):
+@dataclass(frozen=True)
+class Fitted:
     """An arm that has chosen and learned, and has seen no other row so far.
 
     Attributes:
+        learned: what it chose.
         answer: from rows to one prediction each.
     """
 
+    learned: Learned
     answer: Callable[[Sequence[Example]], Sequence[Prediction]] = field(repr=False, compare=False)
 
     def on(self, rows: Sequence[Example]) -> Baseline:
         """Answer rows that chose nothing."""
-        return Baseline(**self.learned(), predictions=tuple(self.answer(rows)))
+        return Baseline(self.learned, tuple(self.answer(rows)))
 
 
 Rank = tuple[float, float]  # of a choice: its selection score, percent, then its mean loss in nats, sign turned

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from spot.baselines.arms import Fitted, Terms, check_answers, selection_rank
+from spot.baselines.arms import Fitted, Learned, Terms, check_answers, selection_rank
 from spot.evaluation.predictions import Prediction
 from spot.evaluation.scoring import score_predictions
 from spot.tasks.task import Example, Task
@@ -42,7 +42,7 @@ def fit_constant(terms: Terms) -> Fitted:
     logs = [math.log((counts[label] + 1) / (len(terms.train) + len(labels))) for label in labels]
     prediction = Prediction(answer, tuple(logs), labels)
     selection, _ = selection_rank(terms, [prediction] * len(terms.selection))
-    return Fitted(
+    learned = Learned(
         name="constant",
         setting={"answer": answer},
         selection=selection,
@@ -50,5 +50,5 @@ def fit_constant(terms: Terms) -> Fitted:
         parameters=0,
         shipped=len(answer.encode()),
         beside="nothing",
-        answer=lambda rows: [prediction] * len(rows),
     )
+    return Fitted(learned, lambda rows: [prediction] * len(rows))

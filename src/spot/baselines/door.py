@@ -4,7 +4,7 @@ NAME-DIGEST.json      in the terms' folder: what an arm came to, and its answers
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import with_config
@@ -100,10 +100,10 @@ def fit_baseline(name: str, terms: Terms) -> Fitted:
         if kept is not None and kept.rows == data_digest(rows):
             return kept.baseline.predictions
         predictions = tuple((fitted or FITS[name](terms)).answer(rows))
-        _write(path, _Kept(data_digest(rows), replace(shown, answer=lambda _: predictions).on(rows)), terms.out)
+        _write(path, _Kept(data_digest(rows), Baseline(shown.learned, predictions)), terms.out)
         return predictions
 
-    return replace(shown, answer=answer)
+    return Fitted(shown.learned, answer)
 
 
 def _digest(name: str, terms: Terms) -> str:
