@@ -1,12 +1,14 @@
-"""What a prompt learns from the same rows by other starts, rates, schedules and networks, at equal text tokens.
+r"""What a prompt learns from the same rows by other starts, rates, schedules and networks, at equal text tokens.
 
     python recipes/learning.py --data DIR run --arms classes,instruction --targets mpqa,trec --seeds 0,1,2
     python recipes/learning.py table                      # of the cells that are there, in Markdown
+    python recipes/learning.py --data DIR run --arms "tfidf,probe,embedding,icl,lora 0.001"  # instead
     python recipes/learning.py --data DIR keys --arms "instruction 0.005" --targets mpqa,trec,cr  # similarity
+    python recipes/learning.py --data DIR keys --arms "vocabulary 0.005" --seeds 0 --forms '\nAnswer:;\nLabel:;chat'
 
 The targets and limits are those of studies/smollm2.toml, with TREC beside them. Rows are drawn anew for each seed.
 Selection rows choose the checkpoint, and the arm where several stand in one; report rows judge. A finished cell is one
-line of learning.jsonl and is not measured again.
+line of learning.jsonl and is not measured again. Arms that are no prompts have the same rows, and LoRA the same steps.
 """
 
 import argparse
@@ -15,12 +17,14 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from spot.config import INSTEAD
 from spot.tasks.instructions import proposed_instruction
 
 CELLS = Path(__file__).with_suffix(".jsonl")
@@ -87,6 +91,8 @@ WORDS = {  # arms whose start is not the sentence above
     "instruction as proposed 0.005": proposed_instruction,
 }
 ARMS |= dict.fromkeys(WORDS, INSTRUCTION)
+LORA = {f"lora {rate}": rate for rate in (0.0003, 0.001, 0.003)}
+ARMS |= {arm: {"init": "vocabulary"} for arm in (*INSTEAD, *LORA)}  # of a prompt that they have none of
 TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning is held to
 RESAMPLES = 10_000
 KEY_STEP = 24  # of the packaged library's recipe
@@ -121,11 +127,13 @@ def main() -> None:
         named.add_argument("--targets", type=_listed, default=list(TARGETS))
         named.add_argument("--seeds", type=_listed, default=["0", "1", "2"])
         named.add_argument("--best-of", type=_listed, action="append", default=[], help="arms that stand in one")
+    named.add_argument("--forms", default="", help="of cue.py, semicolons between: keys of one are sought in others")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds]
     if given.command == "keys":
+        forms = given.forms.split(";") if given.forms else []
         for arm in given.arms:
-            print(similarities(given.data, arm, given.targets, seeds), flush=True)
+            print(similarities(given.data, arm, given.targets, seeds, forms), flush=True)
     elif given.command == "run":
         measure(given.cells, given.data, given.arms, given.targets, seeds)
     else:
@@ -172,6 +180,8 @@ def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
         sketch = resolve(f"packaged:{source}").sketch
         seen = seen_by_any([sketch] if sketch else [], [row.texts for row in report])
         report = [row for row, is_seen in zip(report, seen, strict=True) if not is_seen]
+    if arm in INSTEAD or arm in LORA:
+        return instead_cell(task, arm, config, rows, report, backbone)
     run = prepare_run(config, (Member(task, rows).unreported,), backbone)
     with tempfile.TemporaryDirectory() as folder:
         [tuned] = tune_runs([run], backbone, Path(folder))
@@ -195,8 +205,60 @@ def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
     )
 
 
-def similarities(data: Path | None, arm: str, targets: Sequence[str], seeds: Sequence[int]) -> str:
-    """How alike keys of one task and of two tasks are by an arm's recipe, as Markdown."""
+def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[Any], backbone: Any) -> Cell:
+    """Fit and score an arm that is no prompt."""
+    from spot.baselines.arms import Terms, selection_rank
+    from spot.baselines.door import fit_baseline
+    from spot.config import TransferConfig
+
+    usual = TransferConfig()
+    with tempfile.TemporaryDirectory() as folder:
+        terms = Terms(
+            task=task,
+            train=rows.train,
+            selection=rows.selection,
+            backbone=backbone,
+            config=config,
+            out=Path(folder),
+            embedding_model=usual.embedding_model,
+            demonstrations=usual.demonstrations,
+            lora_rank=usual.lora_rank,
+            lora_rates=(LORA[arm],) if arm in LORA else usual.lora_rates,
+            lora_modules=usual.lora_modules,
+        )
+        fitted = fit_baseline("lora" if arm in LORA else arm, terms)
+        learned, result = fitted.learned, fitted.on(report)
+        _, less_nats = selection_rank(terms, fitted.answer(rows.selection))
+    return Cell(
+        target=task.name,
+        arm=arm,
+        seed=config.seed,
+        score=result.evaluation(task, report).primary,
+        selection=learned.selection,
+        nats=-less_nats,
+        step=int(learned.setting.get("step", 0)),
+        tokens=learned.tokens,
+        seconds=round(learned.seconds, 1),
+        curve=[],
+        dtype=os.environ.get("SPOT_DTYPE", "float32"),
+    )
+
+
+def similarities(
+    data: Path | None, arm: str, targets: Sequence[str], seeds: Sequence[int], forms: Sequence[str] = ()
+) -> str:
+    """How alike keys of one task and of two tasks are by an arm's recipe, as Markdown.
+
+    Args:
+        data: folder with the data sets.
+        arm: whose recipe trains the keys.
+        targets: the tasks.
+        seeds: of the keys of each task.
+        forms: how inputs are read, names of `cue.FORMS`: two or more, of which each has seeds and so rows of its own,
+            and keys of one are compared with keys of another; none for one form, that of the tasks.
+    """
+    from cue import FORMS
+
     from spot.config import TuneConfig
     from spot.models.backbone import Backbone
     from spot.retrieval.embeddings import SIMILARITIES, embedding_of, similarity
@@ -207,24 +269,27 @@ def similarities(data: Path | None, arm: str, targets: Sequence[str], seeds: Seq
 
     backbone = Backbone.load()
     keys = {}
-    for target in targets:
+    for target, seed, (number, form) in product(targets, seeds, enumerate(forms or ["as it is"])):
         task = replace(registry.get(target, data), instruction=INSTRUCTIONS[target])
-        for seed in seeds:
-            short = {"steps": KEY_STEP, "key_step": KEY_STEP, "eval_every": KEY_STEP, "report_rows": 1}
-            settings = {**SETTINGS, **ARMS[arm], **short, "rows_seed": seed, "seed": seed}
-            config = TuneConfig(task=target, **settings)
-            rows = split_rows(task, config.train_rows, config.select_rows, config.report_rows, config.rows_seed)
-            with tempfile.TemporaryDirectory() as folder:
-                run = prepare_run(config, (Member(task, rows).unreported,), backbone)
-                keys[target, seed] = embedding_of(tune_runs([run], backbone, Path(folder))[0].prompt)
-    lines = [f"| {arm} | one task | two tasks | nearest is the same task |", "|---|--:|--:|--:|"]
-    for kind in SIMILARITIES:
-        pairs = {(a, b): similarity(keys[a], keys[b], kind) for a in keys for b in keys if a != b}
-        same = [value for (a, b), value in pairs.items() if a[0] == b[0]]
-        other = [value for (a, b), value in pairs.items() if a[0] != b[0]]
-        nearest = [max((b for b in keys if b != a), key=lambda b: pairs[a, b])[0] == a[0] for a in keys]
-        found = f"{np.mean(same):.3f} | {np.mean(other):.3f} | {sum(nearest)} of {len(nearest)}"
-        lines.append(f"| {kind} | {found} |")
+        task = replace(task, reading=FORMS[form](task)) if forms else task
+        seed += number * len(seeds)
+        short = {"steps": KEY_STEP, "key_step": KEY_STEP, "eval_every": KEY_STEP, "report_rows": 1}
+        settings = {**SETTINGS, **ARMS[arm], **short, "rows_seed": seed, "seed": seed}
+        config = TuneConfig(task=target, **settings)
+        rows = split_rows(task, config.train_rows, config.select_rows, config.report_rows, config.rows_seed)
+        with tempfile.TemporaryDirectory() as folder:
+            run = prepare_run(config, (Member(task, rows).unreported,), backbone)
+            keys[target, seed, form] = embedding_of(tune_runs([run], backbone, Path(folder))[0].prompt)
+    lines = [f"| {arm} | | one task | two tasks | nearest is the same task |", "|---|---|--:|--:|--:|"]
+    for kind, (of, among) in product(SIMILARITIES, permutations(forms, 2) if len(forms) > 1 else [("as it is",) * 2]):
+        alike, unlike, nearest = [], [], []
+        for a in (key for key in keys if key[2] == of):
+            others = {b: similarity(keys[a], keys[b], kind) for b in keys if b[2] == among and b != a}
+            alike += [value for b, value in others.items() if b[0] == a[0]]
+            unlike += [value for b, value in others.items() if b[0] != a[0]]
+            nearest.append(max(others, key=lambda b: others[b])[0] == a[0])
+        figures = f"{np.mean(alike):.3f} | {np.mean(unlike):.3f} | {sum(nearest)} of {len(nearest)}"
+        lines.append(f"| {kind} | {of} among {among} | {figures} |")
     return "\n".join(lines)
 
 

@@ -1,8 +1,9 @@
 """The documents say what is so: the tree of the code, the README's length, its links."""
 
-import importlib.util
 import re
 from pathlib import Path
+
+from tests.support.scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -38,10 +39,7 @@ def test_the_page_for_contributors_names_files_that_are_there():
 
 
 def test_the_page_of_tasks_is_made_from_the_tables(shared):
-    spec = importlib.util.spec_from_file_location("make_tasks", ROOT / "docs" / "make_tasks.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("docs/make_tasks.py")
     text = module.PAGE.read_text(encoding="utf-8")
     assert text == module.page(shared / "data"), "run: python docs/make_tasks.py ../shared/data"
     rows = re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)

@@ -1,10 +1,11 @@
 """The lowest versions that `make matrix` installs are the bounds of pyproject.toml."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.support.scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = """
@@ -18,11 +19,7 @@ dev = ["pytest>=8"]
 
 @pytest.fixture(scope="module")
 def requirements() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lowest", ROOT / "requirements" / "lowest.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("requirements/lowest.py")
 
 
 def test_the_highest_of_several_bounds_counts_and_tools_of_developers_do_not(requirements: ModuleType):

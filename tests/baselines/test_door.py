@@ -14,7 +14,7 @@ def test_an_arm_of_a_name_answers_rows(terms):
     given = terms()
     baseline = fit_baseline("tfidf", given).on(REPORT)
     assert baseline.predictions == fit_tfidf(given).on(REPORT).predictions
-    assert (baseline.name, baseline.setting) == ("tfidf", fit_tfidf(given).setting)
+    assert (baseline.learned.name, baseline.learned.setting) == ("tfidf", fit_tfidf(given).learned.setting)
 
 
 def test_what_it_came_to_is_read_again_with_its_seconds(terms, monkeypatch):
@@ -32,7 +32,7 @@ def test_other_rows_are_answered_anew_and_what_was_learned_stays(terms):
     given = terms()
     first = fit_baseline("tfidf", given).on(REPORT)
     again = fit_baseline("tfidf", given).on(REPORT[:4])
-    assert again.predictions == first.predictions[:4] and again.seconds == first.seconds
+    assert again.predictions == first.predictions[:4] and again.learned.seconds == first.learned.seconds
 
 
 def test_a_damaged_file_is_named(terms):

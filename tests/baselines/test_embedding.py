@@ -44,11 +44,11 @@ def test_answers_are_those_of_its_encode_and_scikit_learn(terms, encoder):
     fitted = fit_embedding(given)
     encode = sentence_transformers.SentenceTransformer(str(encoder), device="cpu").encode
     features = {name: encode([row.inputs for row in rows]) for name, rows in (("train", given.train), ("on", REPORT))}
-    regression = LogisticRegression(C=fitted.setting["C"], max_iter=1000)
+    regression = LogisticRegression(C=fitted.learned.setting["C"], max_iter=1000)
     regression.fit(features["train"], [row.answers[0] for row in given.train])
     shares = [list(prediction.probabilities.values()) for prediction in fitted.on(REPORT).predictions]
     np.testing.assert_allclose(shares, regression.predict_proba(features["on"]), atol=1e-3)
-    assert fitted.parameters == 17 and fitted.beside.startswith(f"the encoder {encoder.name} (")
+    assert fitted.learned.parameters == 17 and fitted.learned.beside.startswith(f"the encoder {encoder.name} (")
 
 
 def test_rows_are_embedded_once(terms, encoder, monkeypatch):

@@ -96,14 +96,15 @@ def test_the_selection_rows_choose_the_draw_and_the_calibration(terms, monkeypat
 
     monkeypatch.setattr(icl, "_answers", answers)
     fitted = fit_icl(given)
-    assert fitted.setting == {"demonstrations": 2, "draw": 1, "calibrated": "no"} and fitted.selection == 100.0
-    assert fitted.parameters == 0
+    learned = fitted.learned
+    assert learned.setting == {"demonstrations": 2, "draw": 1, "calibrated": "no"}
+    assert (learned.selection, learned.parameters) == (100.0, 0)
 
 
 def test_as_many_demonstrations_stand_there_as_the_model_has_room_for(terms):
     given = terms(demonstrations=24, max_input_tokens=200)
     fitted = fit_icl(given)
-    assert 1 <= fitted.setting["demonstrations"] < 24 and len(fitted.on(REPORT).predictions) == len(REPORT)
+    assert 1 <= fitted.learned.setting["demonstrations"] < 24 and len(fitted.on(REPORT).predictions) == len(REPORT)
     with pytest.raises(Unsuitable, match=r"no demonstration fits: .* has 512 positions"):
         fit_icl(terms(max_input_tokens=500))
 
@@ -112,7 +113,7 @@ def test_open_answers_are_generated_behind_them(terms):
     rows = tuple(Example(str(n), f"q: {n}", (f"a{n}",), texts=(str(n),)) for n in range(6))
     task = toy_task(labels=(), metrics=("exact_match",), kind="text")
     fitted = fit_icl(terms(task=task, train=rows, selection=rows, demonstrations=2, max_target_tokens=4))
-    assert fitted.setting["calibrated"] == "no" and len(fitted.on(rows).predictions) == 6
+    assert fitted.learned.setting["calibrated"] == "no" and len(fitted.on(rows).predictions) == 6
     unlabelled = toy_task(labels=(), metrics=("likelihood",), kind="text")
     with pytest.raises(Unsuitable, match="unlabelled text"):
         fit_icl(terms(task=unlabelled))

@@ -31,8 +31,8 @@ def test_the_selection_rows_choose_the_strength_by_score_then_by_loss(terms):
         right = [list(pipeline.classes_).index(row.answers[0]) for row in given.selection]
         hits = np.mean(shares.argmax(axis=1) == right)
         ranks[strength] = (hits, np.log(shares[np.arange(len(right)), right]).mean())
-    assert fitted.setting["C"] == max(ranks, key=ranks.__getitem__)
-    assert fitted.selection == pytest.approx(100 * max(ranks.values())[0])
+    assert fitted.learned.setting["C"] == max(ranks, key=ranks.__getitem__)
+    assert fitted.learned.selection == pytest.approx(100 * max(ranks.values())[0])
 
 
 def test_a_label_without_training_rows_is_never_answered_and_has_a_finite_loss(terms):

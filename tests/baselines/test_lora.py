@@ -69,20 +69,16 @@ def test_nothing_is_added_at_the_start_and_the_backbone_stays_as_it_is(backbone)
 def test_the_selection_rows_choose_the_step_size_and_what_was_trained_is_read_again(terms, monkeypatch):
     given = terms(lora_rates=(1e-5, 0.02), steps=12, eval_every=6, batch_size=8)
     fitted = fit_lora(given)
-    first = fitted.on(REPORT)
-    assert (
-        fitted.steps == 12 and fitted.setting["rank"] == 8 and fitted.parameters == 2 * 2 * 8 * 32 + 2 * 8 * (32 + 16)
-    )
+    first, learned = fitted.on(REPORT), fitted.learned
+    assert (learned.steps, learned.setting["rank"]) == (12, 8)
+    assert learned.parameters == 2 * 2 * 8 * 32 + 2 * 8 * (32 + 16)
     monkeypatch.setattr(lora, "train", None)
     again = fit_lora(given)
-    assert (again.setting, again.tokens, again.on(REPORT).predictions) == (
-        fitted.setting,
-        fitted.tokens,
-        first.predictions,
-    )
+    assert (again.learned.setting, again.learned.tokens) == (learned.setting, learned.tokens)
+    assert again.on(REPORT).predictions == first.predictions
     alone = [fit_lora(terms(lora_rates=(rate,), steps=12, eval_every=6, batch_size=8)) for rate in (1e-5, 0.02)]
-    assert fitted.selection == max(part.selection for part in alone)
-    assert fitted.tokens == sum(part.tokens for part in alone)
+    assert learned.selection == max(part.learned.selection for part in alone)
+    assert learned.tokens == sum(part.learned.tokens for part in alone)
     path = next(given.out.glob("lora-*/adapter.safetensors"))
     path.write_bytes(b"none")
     for broken in given.out.glob("lora-*/adapter.safetensors"):
@@ -94,12 +90,12 @@ def test_the_selection_rows_choose_the_step_size_and_what_was_trained_is_read_ag
 @pytest.mark.slow
 def test_it_learns(terms):
     fitted = fit_lora(terms(lora_rates=(0.01,), steps=80, eval_every=20, batch_size=16))
-    assert fitted.selection > 90
+    assert fitted.learned.selection > 90
 
 
 def test_a_step_size_that_diverges_is_passed_over(terms, monkeypatch):
     fitted = fit_lora(terms(lora_rates=(1e-3,), steps=4))
-    assert fitted.setting["learning_rate"] == 1e-3
+    assert fitted.learned.setting["learning_rate"] == 1e-3
     loss = Backbone.loss
 
     def broken(self: Backbone, batch, prompts):

@@ -27,7 +27,7 @@ def test_answers_are_those_of_plain_states_and_scikit_learn(family, tiny_folder:
     backbone = Backbone.load(str(folder))
     terms = toy_terms(backbone, tmp_path)
     fitted = fit_probe(terms)
-    place = fitted.setting["states"]
+    place = fitted.learned.setting["states"]
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
     def states(rows: tuple[Example, ...]) -> np.ndarray:
@@ -46,12 +46,13 @@ def test_answers_are_those_of_plain_states_and_scikit_learn(family, tiny_folder:
             found.append(places[place])
         return torch.stack(found).numpy().astype(np.float64)
 
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.setting["C"], max_iter=1000))
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.learned.setting["C"], max_iter=1000))
     pipeline.fit(states(terms.train), [row.answers[0] for row in terms.train])
     predictions = fitted.on(REPORT).predictions
     shares = [list(prediction.probabilities.values()) for prediction in predictions]
     np.testing.assert_allclose(shares, pipeline.predict_proba(states(REPORT)), atol=2e-3)
-    assert fitted.parameters == backbone.id.width + 1 and fitted.shipped == 4 * fitted.parameters
+    learned = fitted.learned
+    assert learned.parameters == backbone.id.width + 1 and learned.shipped == 4 * learned.parameters
 
 
 def test_the_loss_on_selection_rows_chooses_the_place(terms):
@@ -60,8 +61,8 @@ def test_the_loss_on_selection_rows_chooses_the_place(terms):
     kept = [probe._states(given, rows) for rows in (given.train, given.selection)]
     heads = {name: fit_head(given, kept[0][name], kept[1][name], standardise=True) for name in probe.PLACES}
     losses = {name: -head.rank[1] for name, head in heads.items()}
-    assert fitted.setting["states"] == min(losses, key=losses.__getitem__) and len(losses) == 3
-    assert fitted.selection == heads[fitted.setting["states"]].rank[0]
+    assert fitted.learned.setting["states"] == min(losses, key=losses.__getitem__) and len(losses) == 3
+    assert fitted.learned.selection == heads[fitted.learned.setting["states"]].rank[0]
 
 
 def test_the_model_reads_every_row_once(terms, monkeypatch):

@@ -23,7 +23,7 @@ def test_answers_and_probabilities_are_those_of_scikit_learn_written_out(terms, 
             TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
             TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
         ),
-        LogisticRegression(C=fitted.setting["C"], max_iter=1000),
+        LogisticRegression(C=fitted.learned.setting["C"], max_iter=1000),
     )
     pipeline.fit([row.inputs for row in given.train], [row.answers[0] for row in given.train])
     predictions = fitted.on(report).predictions
@@ -34,7 +34,7 @@ def test_answers_and_probabilities_are_those_of_scikit_learn_written_out(terms, 
     shares = np.array([list(prediction.probabilities.values()) for prediction in predictions])
     np.testing.assert_allclose(shares, expected[:, order], rtol=1e-6)
     weights = pipeline[-1]
-    assert fitted.parameters == weights.coef_.size + weights.intercept_.size
+    assert fitted.learned.parameters == weights.coef_.size + weights.intercept_.size
 
 
 def test_one_class_and_rows_without_a_word_are_refused_with_the_reason(terms):

@@ -1,6 +1,5 @@
 """The comparison of rankers: on the committed study it chooses what the raw records say."""
 
-import importlib.util
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -8,16 +7,14 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.scripts import script
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("as_is_bench", ROOT / "bench" / "as_is.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("bench/as_is.py")
 
 
 def test_the_first_source_of_every_target_is_the_one_with_the_least_loss_at_the_start(bench):

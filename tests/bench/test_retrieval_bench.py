@@ -1,10 +1,8 @@
 """The retrieval benchmark: figures on public matrices, honesty towards the target, and bad files."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from spot.errors import ConfigError
+from tests.support.scripts import script
 
-SCRIPT = Path(__file__).parents[2] / "bench" / "retrieval.py"
 FIGURES = {  # mean Spearman, share of targets whose best source is in the top 3
     "t5_base": {"mean": (0.508, 0.765), "token": (0.429, 0.765), "max": (0.376, 0.588)},
     "roberta_base": {"mean": (0.323, 0.714), "token": (0.396, 0.643), "max": (0.267, 0.714)},
@@ -24,14 +22,7 @@ COUNT = 9
 seeds = st.integers(0, 2**32 - 1)
 
 
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_retrieval", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-retrieval = bench()
+retrieval = script("bench/retrieval.py")
 
 
 def matrix(seed: int = 0, count: int = COUNT) -> dict[str, np.ndarray]:

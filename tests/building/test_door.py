@@ -194,6 +194,24 @@ def test_known_tasks_without_a_data_folder_are_one_message(backbone: Backbone, t
         plan_library(read_recipe("starter"), backbone, tmp_path / "library", data=tmp_path)
 
 
+def test_bits_of_the_model_are_the_recipes(recipe: LibraryRecipe, backbone: Backbone, tiny_folder, tmp_path: Path):
+    pytest.importorskip("bitsandbytes")
+    packed = recipe.model_copy(update={"quantise": "4bit"})
+    planned = plan_library(packed, str(tiny_folder("llama")), tmp_path / "library")
+    configs = [*planned.races[0].configs, planned.source(planned.sources[0], planned.settings[0]).config]
+    assert {config.quantise for config in configs} == {"4bit"}
+    loaded = door._Loading(planned)()
+    assert (loaded.quantise, loaded.id) == ("4bit", backbone.id)
+    for given, said in ((packed, backbone), (recipe, loaded)):
+        with pytest.raises(ConfigError, match=r"the recipe toy says quantise = .* Load it so"):
+            plan_library(given, said, tmp_path / "library")
+    with pytest.raises(ConfigError, match=r"quantise = '4bit', and the model is loaded with None"):
+        build_library(planned, tmp_path / "library", backbone=backbone)
+    build_library(planned, tmp_path / "library", executor=worker(planned))
+    with pytest.raises(LibraryError, match="quantise is None here and '4bit' there"):
+        plan_library(recipe, backbone, tmp_path / "library")
+
+
 def test_a_disk_without_room_is_said_before_anything_trains(planned: BuildPlan, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(door.shutil, "disk_usage", lambda path: SimpleNamespace(free=planned.disk - 1))
     hand = worker(planned)

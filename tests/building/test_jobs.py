@@ -80,16 +80,16 @@ def test_one_row_chooses_and_confirms():
     assert member.splits.selection == confirming == rows(1)
 
 
-def test_a_constant_answer_is_the_label_that_does_best_on_the_rows_that_choose():
+def test_a_constant_answer_is_the_label_that_does_best_on_the_rows_that_train():
     draw = random.Random(0)
     labels = ("a", "b", "c")
-    choosing = [Example(f"v/{n}", "x", (draw.choice("aab"),)) for n in range(40)]
+    train = [Example(f"t/{n}", "x", (draw.choice("aab"),)) for n in range(40)]
     confirming = [Example(f"v/{n}", "x", (draw.choice("abbbc"),)) for n in range(50)]
-    found = constant_answer(task(labels), choosing, confirming)
-    commonest = Counter(row.answers[0] for row in choosing).most_common(1)[0][0]
+    found = constant_answer(task(labels), train, confirming)
+    commonest = Counter(row.answers[0] for row in train).most_common(1)[0][0]
     share = sum(row.answers[0] == commonest for row in confirming) / len(confirming)
     assert found is not None and found.scores == {"accuracy": pytest.approx(100 * share)}
-    assert constant_answer(task((), ("exact_match",)), choosing, confirming) is None
+    assert constant_answer(task((), ("exact_match",)), train, confirming) is None
 
 
 def test_a_gain_is_over_the_better_of_frozen_and_constant_and_must_be_more_than_chance():

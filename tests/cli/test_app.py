@@ -1,6 +1,5 @@
 """The command line from end to end, on tiny random models: shapes of the JSON, help texts, streams, exit codes."""
 
-import importlib.util
 import json
 import shlex
 import shutil
@@ -24,6 +23,7 @@ from spot.prompts.prompt import load
 from spot.storage.files import cache_dir
 from spot.tasks import registry
 from tests.support.commands import Result, Spot, refused
+from tests.support.scripts import script
 from tests.support.submissions import write_predictions
 from tests.support.tuned_tasks import FAST, TunedTasks, write_task
 
@@ -32,10 +32,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.fixture(scope="session")
 def command_page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_cli", DOCS / "make_cli.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docs/make_cli.py")
 
 
 def examples(command: Any, context: Any) -> list[str]:

@@ -1,14 +1,12 @@
 """`spot library build`: one command from a model to a library, and one message for everything that is in its way."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from spot.library.library import Library
 from tests.support.commands import Spot
+from tests.support.scripts import script
 from tests.support.tuned_tasks import write_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -47,15 +45,6 @@ learning_rates = [0.1, 0.01]
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     return write_recipe(tmp_path, RECIPE, rows=60)
-
-
-def sandbox() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sandbox", ROOT / "recipes" / "sandbox.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_plan_says_what_it_takes_and_trains_nothing(spot: Spot, toy: Path, tiny_folder, tmp_path: Path, own_cache):
@@ -104,6 +93,14 @@ def test_what_is_missing_on_the_command_line_is_said(spot: Spot, toy: Path, tmp_
     assert (result.code, "no prompt library at" in result.err) == (2, True)
 
 
+def test_bits_of_the_model_are_part_of_the_recipe(spot: Spot, toy: Path, tiny_folder, tmp_path: Path):
+    pytest.importorskip("bitsandbytes")
+    words = ("library", "build", toy, "--backbone", tiny_folder("llama"), "--library", tmp_path / "mine", "--plan")
+    assert spot(*words, "--quantise", "4bit", "--json").json["quantise"] == "4bit"
+    result = spot(*words, "--quantise", "3bit")
+    assert (result.code, "quantise" in result.err and "4bit" in result.err) == (2, True)
+
+
 def test_a_budget_that_holds_no_source_trains_nothing(spot: Spot, toy: Path, tiny_folder, tmp_path: Path, own_cache):
     words = ("library", "build", toy, "--backbone", tiny_folder("llama"), "--library", tmp_path / "mine")
     result = spot(*words, "--budget", "100")
@@ -113,7 +110,7 @@ def test_a_budget_that_holds_no_source_trains_nothing(spot: Spot, toy: Path, tin
 
 @pytest.mark.slow
 def test_one_command_builds_a_library_that_learned_and_another_adds_to_it(spot: Spot, tmp_path: Path):
-    skills = sandbox()
+    skills = script("recipes/sandbox.py")
     for skill in ("flip", "sort", "size"):
         skills.write_task(tmp_path, skill, {"train": 300, "validation": 80, "test": 60}, 0)
     (tmp_path / "skills.toml").write_text(SKILLS)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from spot.cli.serve import _models_and_engine
+from spot.cli.serve import _here, _models_and_engine
 from spot.errors import ConfigError
 from spot.library.library import Library
 from spot.models.backbone import Backbone
@@ -65,6 +65,16 @@ def test_rows_are_answered_by_the_servers(settings: ServeSettings, monkeypatch):
         served.collator.batch(rows), torch.tensor(served.read_vectors())[None], served.collator.choices
     )
     assert np.allclose(answer.log_probabilities, expected, atol=1e-4)
+
+
+def test_a_model_here_is_held_in_the_bits_that_are_asked_for(settings: ServeSettings):
+    pytest.importorskip("bitsandbytes")
+    packed = settings.model_copy(update={"quantise": "8bit"})
+    with pytest.raises(ConfigError, match=r"'8bit'.*engine vllm"), _models_and_engine(packed):
+        pass
+    engine, backbone = _here(settings.backbone, packed)
+    assert backbone.quantise == "8bit"
+    asyncio.run(engine.close())
 
 
 def test_a_server_that_is_not_there_and_no_address_are_said(settings: ServeSettings, monkeypatch):

@@ -1,6 +1,5 @@
 """The site: each page has a place, each public name and error its section; what is made from code is up to date."""
 
-import importlib.util
 import inspect
 import re
 import tomllib
@@ -12,24 +11,16 @@ import pytest
 import spot
 from spot import errors
 from spot.serving.requests import Refusal
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
-def script(name: str) -> ModuleType:
-    """A program of docs, as a module."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """`make_site`, which lays out its pages in a folder of the test's."""
-    module = script("make_site")
+    module = script("docs/make_site.py")
     monkeypatch.setattr(module, "PAGES", tmp_path / "pages")
     return module
 
@@ -90,7 +81,7 @@ def test_every_class_of_errors_has_its_section():
 
 
 def test_the_page_of_settings_is_made_from_them():
-    module = script("make_configuration")
+    module = script("docs/make_configuration.py")
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run: python docs/make_configuration.py"
 
 

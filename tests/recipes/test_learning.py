@@ -1,29 +1,15 @@
 """The table of what prompts learn: who is chosen, what is compared with what, and that cells are kept."""
 
-import importlib.util
 import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from spot.config import TuneConfig, names_prompt
+from tests.support.scripts import script
 
-SCRIPT = Path(__file__).parents[2] / "recipes" / "learning.py"
-
-
-def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("learning", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    return module
-
-
-learning = recipe()
+learning = script("recipes/learning.py")
 
 
 def cell(target: str, arm: str, seed: int, score: float, selection: float, nats: float = 0.5):

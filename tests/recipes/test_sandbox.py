@@ -1,12 +1,9 @@
 """The sandbox: what its words do, how its tasks are related, that it is made once, and what its study must show."""
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 from random import Random
-from types import ModuleType
 
 import pytest
 import torch
@@ -19,22 +16,14 @@ from spot.study.config import look_up, read_study
 from spot.tasks import registry
 from spot.tasks.splits import split_rows
 from tests.support.commands import Spot
+from tests.support.scripts import script
 
-SCRIPT = Path(__file__).parents[2] / "recipes" / "sandbox.py"
 MODEL = (
     Path(__file__).parents[1] / "data" / "sandbox"
 )  # what `python recipes/sandbox.py --out DIR` trains, DIR/backbone
 
 
-def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sandbox", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    return module
-
-
-sandbox = recipe()
+sandbox = script("recipes/sandbox.py")
 ALL = (*sandbox.SOURCES, *sandbox.TARGETS)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,19 @@ def test_settings_that_are_left_out_are_lowered_to_the_time(target, monkeypatch,
     monkeypatch.setattr(budget, "pace_of", lambda runs, backbone, steps: pace)
     sized = fit(target, TransferConfig(), plain_arms=1)
     assert (sized.seeds, sized.steps, sized.eval_every, sized.report) == settled and not sized.is_over
+
+
+def test_rates_that_race_are_paid_for(target, monkeypatch):
+    monkeypatch.setattr(budget, "pace_of", lambda runs, backbone, steps: Pace(1.0, 0.0))
+    config = TransferConfig(seeds=1, steps=10, budget="60s")
+    once = fit(target, config, plain_arms=2)
+    raced = fit(
+        replace(target, races_rates=True), config.model_copy(update={"prompt_learning_rate": "auto"}), plain_arms=2
+    )
+    ranking = (target.config.key_step or 0) / 10
+    assert (once.arm, once.embedding, once.total) == (10, 0, 30) and once.strategy == pytest.approx(4 + ranking)
+    assert (raced.arm, raced.embedding, raced.total) == (20, 10, 70), "two rates an arm, and one run to be embedded"
+    assert raced.strategy == pytest.approx(1 + ranking) and raced.is_over
 
 
 def test_the_least_transfer_goes_on_where_nobody_named_the_budget(target, monkeypatch):

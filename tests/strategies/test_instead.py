@@ -71,10 +71,10 @@ def test_what_cannot_run_at_all_is_refused_before_anything_is_trained(run, tmp_p
 def test_each_seed_learns_anew_at_the_rate_that_the_first_chose(target):
     config = TransferConfig(instead=("lora",), lora_rates=(1e-4, 1e-2))
     fitted = fit_arms(target, config, ("lora",)).fitted["lora"]
-    assert len(fitted) == 2 and {part.setting["learning_rate"] for part in fitted} == {
-        fitted[0].setting["learning_rate"]
+    assert len(fitted) == 2 and {part.learned.setting["learning_rate"] for part in fitted} == {
+        fitted[0].learned.setting["learning_rate"]
     }
-    assert 1.8 < fitted[0].tokens / fitted[1].tokens < 2.2, "the first tried both"
+    assert 1.8 < fitted[0].learned.tokens / fitted[1].learned.tokens < 2.2, "the first tried both"
 
 
 def test_what_is_known_is_said_at_once(target, caplog, monkeypatch):

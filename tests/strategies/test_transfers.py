@@ -271,6 +271,14 @@ def test_keys_of_several_recipes_are_refused_before_anything_is_trained(run, lib
     assert not (tmp_path / "out").exists()
 
 
+def test_a_start_without_other_draws_has_no_twin_in_a_race(run, prompts, tmp_path):
+    recipe = replace(prompts[0].key_recipe, init="text:Classify the text.")
+    worded = library_of([replace(prompt, key_recipe=recipe) for prompt in prompts], tmp_path / "worded")
+    with pytest.raises(ConfigError, match=r"restarts is 2, .* start from 'text:Classify.*no other draw"):
+        run("race", library=worded, restarts=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_prompts_of_another_backbone_are_passed_over_and_counted(run, library, prompts, caplog):
     other = replace(prompts[0], task="foreign", backbone=replace(prompts[0].backbone, fingerprint="0" * 16))
     save(other, library.path / "prompts" / f"{other.digest}.safetensors")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import with_config
@@ -57,8 +57,8 @@ class Terms:
 
 @with_config(STRICT)
 @dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """What an arm came to on rows that chose nothing.
+class Learned:
+    """What an arm chose and what that took.
 
     Attributes:
         name: of `spot.config.INSTEAD`.
@@ -70,7 +70,6 @@ class Baseline:
         beside: what these bytes need where they answer, in words.
         steps: optimiser steps, of an arm that takes any.
         tokens: text tokens trained, those of losers included.
-        predictions: one a row.
     """
 
     name: str
@@ -82,47 +81,50 @@ class Baseline:
     beside: str
     steps: int = 0
     tokens: int = 0
-    predictions: tuple[Prediction, ...]
-
-    def evaluation(self, task: Task, rows: Sequence[Example]) -> Evaluation:
-        """The scores of the predictions on the rows that they answer."""
-        return score_predictions(task, rows, self.predictions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """An arm that has chosen and learned, and has seen no other row so far; fields as in `Baseline`.
-
-    Attributes:
-        answer: from rows to one prediction each.
-    """
-
-    name: str
-    setting: Mapping[str, Setting]
-    selection: float
-    seconds: float
-    parameters: int
-    shipped: int
-    beside: str
-    steps: int = 0
-    tokens: int = 0
-    answer: Callable[[Sequence[Example]], Sequence[Prediction]] = field(repr=False, compare=False)
 
     @property
     def described(self) -> str:
         """The setting in words, such as `C = 10.0`."""
         return ", ".join(f"{name} = {value}" for name, value in sorted(self.setting.items()))
 
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Baseline:
+    """What an arm came to on rows that chose nothing.
+
+    Attributes:
+        learned: what it chose.
+        predictions: one a row.
+    """
+
+    learned: Learned
+    predictions: tuple[Prediction, ...]
+
+    def evaluation(self, task: Task, rows: Sequence[Example]) -> Evaluation:
+        """The scores of the predictions on the rows that they answer."""
+        return score_predictions(task, rows, self.predictions)
+
+    def fitted(self) -> "Fitted":
+        """The arm that gave these answers, which gives no others."""
+        return Fitted(self.learned, lambda _: self.predictions)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An arm that has chosen and learned, and has seen no other row so far.
+
+    Attributes:
+        learned: what it chose.
+        answer: from rows to one prediction each.
+    """
+
+    learned: Learned
+    answer: Callable[[Sequence[Example]], Sequence[Prediction]] = field(repr=False, compare=False)
+
     def on(self, rows: Sequence[Example]) -> Baseline:
         """Answer rows that chose nothing."""
-        known = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "answer"}
-        return Baseline(**known, predictions=tuple(self.answer(rows)))
-
-
-def fitted_as(baseline: Baseline) -> Fitted:
-    """The arm that gave some answers, which gives no others."""
-    known = {entry.name: getattr(baseline, entry.name) for entry in fields(baseline) if entry.name != "predictions"}
-    return Fitted(**known, answer=lambda _: baseline.predictions)
+        return Baseline(self.learned, tuple(self.answer(rows)))
 
 
 Rank = tuple[float, float]  # of a choice: its selection score, percent, then its mean loss in nats, sign turned

@@ -1,15 +1,34 @@
-"""Answer every row alike, with what most training rows have: the least that any arm must pass."""
+"""Answer every row alike, with what does best on the training rows: the least that any arm must pass."""
 
 import math
 import time
 from collections import Counter
+from collections.abc import Sequence
 
-from spot.baselines.arms import Fitted, Terms, check_answers, selection_rank
+from spot.baselines.arms import Fitted, Learned, Terms, check_answers, selection_rank
 from spot.evaluation.predictions import Prediction
+from spot.evaluation.scoring import score_predictions
+from spot.tasks.task import Example, Task
+
+MOST_TRIED = 20  # labels, the most frequent ones
+
+
+def best_constant(task: Task, rows: Sequence[Example]) -> str:
+    """The label that, as the answer to every row, scores best; of open answers the most frequent one.
+
+    By accuracy that is the most frequent label, by the F1 of a rare class that class. Of equally good ones it is the
+    more frequent, then the first in the order of the labels.
+    """
+    counts = Counter(dict.fromkeys(task.labels, 0))
+    counts.update(row.answers[0] for row in rows)
+    answers = [answer for answer, _ in counts.most_common(MOST_TRIED)]
+    if not task.labels:
+        return answers[0]
+    return max(answers, key=lambda answer: score_predictions(task, rows, [Prediction(answer)] * len(rows)).primary)
 
 
 def fit_constant(terms: Terms) -> Fitted:
-    """The most frequent answer; of equally frequent ones the first in the order of the labels, else of the rows.
+    """The answer that does best on the training rows, see `best_constant`.
 
     Raises:
         Unsuitable: the rows have no answers.
@@ -18,12 +37,12 @@ def fit_constant(terms: Terms) -> Fitted:
     began = time.perf_counter()
     counts = Counter(dict.fromkeys(terms.task.labels, 0))
     counts.update(row.answers[0] for row in terms.train)
-    [(answer, _)] = counts.most_common(1)
+    answer = best_constant(terms.task, terms.train)
     labels = terms.task.labels
     logs = [math.log((counts[label] + 1) / (len(terms.train) + len(labels))) for label in labels]
     prediction = Prediction(answer, tuple(logs), labels)
     selection, _ = selection_rank(terms, [prediction] * len(terms.selection))
-    return Fitted(
+    learned = Learned(
         name="constant",
         setting={"answer": answer},
         selection=selection,
@@ -31,5 +50,5 @@ def fit_constant(terms: Terms) -> Fitted:
         parameters=0,
         shipped=len(answer.encode()),
         beside="nothing",
-        answer=lambda rows: [prediction] * len(rows),
     )
+    return Fitted(learned, lambda rows: [prediction] * len(rows))

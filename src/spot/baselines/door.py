@@ -4,12 +4,12 @@ NAME-DIGEST.json      in the terms' folder: what an arm came to, and its answers
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import with_config
 
-from spot.baselines.arms import Baseline, Fitted, Terms, fitted_as
+from spot.baselines.arms import Baseline, Fitted, Terms
 from spot.baselines.constant import fit_constant
 from spot.baselines.embedding import check_embedding, fit_embedding
 from spot.baselines.icl import fit_icl
@@ -93,17 +93,17 @@ def fit_baseline(name: str, terms: Terms) -> Fitted:
     path = terms.out / f"{name}-{_digest(name, terms)}.json"
     kept = _read(path, terms.out)
     fitted = FITS[name](terms) if kept is None else None
-    shown = fitted_as(kept.baseline) if kept is not None else fitted
+    shown = kept.baseline.fitted() if kept is not None else fitted
     assert shown is not None
 
     def answer(rows: Sequence[Example]) -> Sequence[Prediction]:
         if kept is not None and kept.rows == data_digest(rows):
             return kept.baseline.predictions
         predictions = tuple((fitted or FITS[name](terms)).answer(rows))
-        _write(path, _Kept(data_digest(rows), replace(shown, answer=lambda _: predictions).on(rows)), terms.out)
+        _write(path, _Kept(data_digest(rows), Baseline(shown.learned, predictions)), terms.out)
         return predictions
 
-    return replace(shown, answer=answer)
+    return Fitted(shown.learned, answer)
 
 
 def _digest(name: str, terms: Terms) -> str:

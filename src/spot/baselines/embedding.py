@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spot.baselines.arms import Fitted, Terms, check_labels
+from spot.baselines.arms import Fitted, Learned, Terms, check_labels
 from spot.baselines.features import kept_features
 from spot.baselines.logistic import fit_head
 from spot.errors import BackboneError, MissingExtra, SpotError, StorageError
@@ -69,7 +69,7 @@ def fit_embedding(terms: Terms) -> Fitted:
     def answer(rows: Sequence[Example]) -> list[Prediction]:
         return head.answer(embed(rows))
 
-    return Fitted(
+    learned = Learned(
         name="embedding",
         setting={"C": head.strength},
         selection=head.rank[0],
@@ -77,8 +77,8 @@ def fit_embedding(terms: Terms) -> Fitted:
         parameters=head.parameters,
         shipped=head.shipped,
         beside=f"the encoder {_name(terms.embedding_model, folder)} ({size / 1e6:.0f} MB)",
-        answer=answer,
     )
+    return Fitted(learned, answer)
 
 
 def _folder(named: str | None) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from spot.baselines.arms import Fitted, Rank, Terms, Unsuitable, check_answers, selection_rank
+from spot.baselines.arms import Fitted, Learned, Rank, Terms, Unsuitable, check_answers, selection_rank
 from spot.collator import Collator, collator_for
 from spot.evaluation.predictions import RANK, Prediction, predict_rows
 from spot.tasks.splits import Splits
@@ -63,7 +63,7 @@ def fit_icl(terms: Terms) -> Fitted:
         if shown.bias:
             candidates.append((selection_rank(terms, _calibrated(answers, shown.bias)), shown))
     rank, best = max(candidates, key=lambda candidate: candidate[0])
-    return Fitted(
+    learned = Learned(
         name="icl",
         setting={"demonstrations": best.count, "draw": best.draw, "calibrated": "yes" if best.bias else "no"},
         selection=rank[0],
@@ -71,8 +71,8 @@ def fit_icl(terms: Terms) -> Fitted:
         parameters=0,
         shipped=4 * len(best.prompt),
         beside=f"the frozen model {terms.backbone.id.name}, which reads {len(best.prompt)} tokens more",
-        answer=lambda rows: _calibrated(_answers(terms, best, rows), best.bias),
     )
+    return Fitted(learned, lambda rows: _calibrated(_answers(terms, best, rows), best.bias))
 
 
 def _shown(terms: Terms, draw: int) -> _Shown:

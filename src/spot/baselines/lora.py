@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from spot.baselines.arms import Fitted, Terms, Unsuitable, check_answers
+from spot.baselines.arms import Fitted, Learned, Terms, Unsuitable, check_answers
 from spot.collator import collator_for
 from spot.config import TuneConfig, digest, to_toml
 from spot.errors import BackboneError, MissingExtra, RunError, StorageError, did_you_mean
@@ -82,7 +82,7 @@ def fit_lora(terms: Terms) -> Fitted:
     best = max(alive, key=lambda trial: trial.rank)
     tensors = _adapter(best.path)
     trained = sum(trial.result.seconds for trial in trials)
-    return Fitted(
+    learned = Learned(
         name="lora",
         setting={"learning_rate": best.learning_rate, "rank": terms.lora_rank, "step": best.result.step},
         selection=best.result.best_score,
@@ -92,8 +92,8 @@ def fit_lora(terms: Terms) -> Fitted:
         beside=f"the model {terms.backbone.id.name}, which a copy of must be adapted",
         steps=terms.config.steps,
         tokens=sum(trial.result.tokens for trial in trials),
-        answer=lambda rows: _answer(terms, tensors, rows),
     )
+    return Fitted(learned, lambda rows: _answer(terms, tensors, rows))
 
 
 def target_modules(backbone: Backbone, named: Sequence[str]) -> tuple[str, ...]:

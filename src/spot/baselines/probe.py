@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spot.baselines.arms import Fitted, Terms, check_labels
+from spot.baselines.arms import Fitted, Learned, Terms, check_labels
 from spot.baselines.features import Features, kept_features
 from spot.baselines.logistic import fit_head
 from spot.collator import by_length, collator_for
@@ -49,7 +49,7 @@ def fit_probe(terms: Terms) -> Fitted:
     def answer(rows: Sequence[Example]) -> list[Prediction]:
         return head.answer(read(rows)[chosen])
 
-    return Fitted(
+    learned = Learned(
         name="probe",
         setting={"states": chosen, "C": head.strength},
         selection=head.rank[0],
@@ -57,8 +57,8 @@ def fit_probe(terms: Terms) -> Fitted:
         parameters=head.parameters,
         shipped=head.shipped,
         beside=f"the frozen model {backbone.id.name}",
-        answer=answer,
     )
+    return Fitted(learned, answer)
 
 
 @torch.no_grad()

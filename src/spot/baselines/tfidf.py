@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import FeatureUnion
 
-from spot.baselines.arms import Fitted, Terms, Unsuitable, check_labels
+from spot.baselines.arms import Fitted, Learned, Terms, Unsuitable, check_labels
 from spot.baselines.logistic import fit_head
 from spot.evaluation.predictions import Prediction
 from spot.tasks.task import Example
@@ -34,7 +34,7 @@ def fit_tfidf(terms: Terms) -> Fitted:
     def answer(rows: Sequence[Example]) -> list[Prediction]:
         return head.answer(vectoriser.transform([row.inputs for row in rows]))
 
-    return Fitted(
+    learned = Learned(
         name="tfidf",
         setting={"C": head.strength},
         selection=head.rank[0],
@@ -42,5 +42,5 @@ def fit_tfidf(terms: Terms) -> Fitted:
         parameters=head.parameters,
         shipped=len(pickle.dumps((vectoriser, head.regression))),
         beside="scikit-learn",
-        answer=answer,
     )
+    return Fitted(learned, answer)

@@ -38,7 +38,7 @@ from spot.building.records import (
     recipe_of,
     write_record,
 )
-from spot.errors import LibraryError, RunError, StorageError
+from spot.errors import ConfigError, LibraryError, RunError, StorageError
 from spot.evaluation.predictions import Progress
 from spot.library.library import PACKAGED, Library
 from spot.models.backbone import Backbone
@@ -116,14 +116,16 @@ def plan_library(
         name: of the model as others load it, where `backbone` is one that is loaded; left out: that of its files.
 
     Raises:
-        ConfigError: the recipe's names stand for nothing, or the budget holds no source.
+        ConfigError: the recipe's names stand for nothing, the model is loaded with other bits than it says, or the
+            budget holds no source.
         LibraryError: the library is another model's or another recipe's.
         TaskError: the rows of fewer than two tasks are here.
     """
     check_names(recipe)
     record = check_library(recipe, library, backbone)
     name = backbone if isinstance(backbone, str) else name or backbone.id.name
-    return _plan(recipe, Backbone.of(backbone), name, record, None if data is None else Path(data)).within(budget)
+    model = _loaded(backbone, recipe)
+    return _plan(recipe, model, name, record, None if data is None else Path(data)).within(budget)
 
 
 def plan_addition(
@@ -144,13 +146,14 @@ def plan_addition(
         name: as in `plan_library`.
 
     Raises:
+        ConfigError: the model is loaded with other bits than the recipe says.
         LibraryError: the library was not built, has a prompt of the task, or is another model's.
         TaskError: the task is unknown, or its rows are not here.
     """
     record = check_addition(task, library, backbone)
     recipe = recipe_of(record, library)
     wanted = record.backbone if backbone is None else backbone
-    model = Backbone.of(wanted)
+    model = _loaded(wanted, recipe)
     where = None if data is None else Path(data)
     plan = BuildPlan(
         recipe=recipe,
@@ -187,6 +190,7 @@ def build_library(
         progress: called after every step of training that is done in this process.
 
     Raises:
+        ConfigError: the model is loaded with other bits than the recipe says.
         LibraryError: another process changes the library, or a prompt does not belong in it.
         RunError: every setting diverged, or a record of a job is damaged.
         StorageError: a disk is full; what is done stays.
@@ -196,21 +200,37 @@ def build_library(
     locked = cache_dir() / "libraries" / sha256(os.fsencode(place.absolute())).hexdigest()[:16]
     with lock(locked, cache_dir()):
         building = _Building(plan, place, say or (lambda line: None))
-        setup = (lambda: backbone) if backbone is not None and executor is serial else _Loading(plan.backbone)
+        held = None if backbone is None else _loaded(backbone, plan.recipe)
+        setup = (lambda: held) if held is not None and executor is serial else _Loading(plan)
         do = partial(jobs.work, progress=progress) if executor is serial else jobs.work
         for job, done in executor(setup, do, building.jobs()):
             building.land(job, done)
         return building.outcome()
 
 
+def _loaded(backbone: Backbone | str, recipe: LibraryRecipe) -> Backbone:
+    """The model as a recipe says that it is held.
+
+    Raises:
+        ConfigError: it is held in other bits.
+    """
+    model = Backbone.of(backbone, recipe.quantise)
+    if model.quantise != recipe.quantise:
+        raise ConfigError(
+            f"the recipe {recipe.name} says quantise = {recipe.quantise!r}, and the model is loaded with "
+            f"{model.quantise!r}; expected one. Load it so: Backbone.load(NAME, quantise={recipe.quantise!r})."
+        )
+    return model
+
+
 @dataclass(frozen=True)
 class _Loading:
     """Loads the model where the work is done."""
 
-    backbone: str
+    plan: BuildPlan
 
     def __call__(self) -> Backbone:
-        return Backbone.load(self.backbone)
+        return Backbone.load(self.plan.backbone, quantise=self.plan.recipe.quantise)
 
 
 @dataclass

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from pydantic import with_config
 
+from spot.baselines.constant import best_constant
 from spot.config import TuneConfig, digest
 from spot.errors import SpotError, StorageError
 from spot.evaluation.predictions import Prediction, Progress
@@ -296,7 +297,7 @@ def _check(backbone: Backbone, job: Check) -> Done:
         tuned, frozen = (
             evaluate_rows(backbone, part.to(backbone.device), member.task, collator, confirming) for part in vectors
         )
-        constant = constant_answer(member.task, member.splits.selection, confirming)
+        constant = constant_answer(member.task, member.splits.train, confirming)
         best = max((part for part in (frozen, constant) if part is not None), key=lambda part: part.primary)
         low, high = interval((tuned,), member.task, confirming, (best,))
         checks.append(
@@ -313,19 +314,15 @@ def _check(backbone: Backbone, job: Check) -> Done:
     return Done(checks=tuple(checks))
 
 
-def constant_answer(task: Task, choosing: Sequence[Example], rows: Sequence[Example]) -> Evaluation | None:
-    """What giving every row the same label scores; the label is that which does best on other rows.
+def constant_answer(task: Task, train: Sequence[Example], rows: Sequence[Example]) -> Evaluation | None:
+    """What giving all rows one label scores, which does best on those that train.
 
     Returns:
         None where the task has no labels.
     """
-
-    def given(label: str, examples: Sequence[Example]) -> Evaluation:
-        return score_predictions(task, examples, [Prediction(label)] * len(examples))
-
     if not task.labels:
         return None
-    return given(max(task.labels, key=lambda label: given(label, choosing).primary), rows)
+    return score_predictions(task, rows, [Prediction(best_constant(task, train))] * len(rows))
 
 
 def _source(backbone: Backbone, job: Source, progress: Progress | None) -> Done:

@@ -244,6 +244,7 @@ class BuildPlan:
         return {
             "recipe": self.recipe.name,
             "backbone": str(self.identity),
+            "quantise": self.recipe.quantise,
             "settings": [str(setting) for setting in self.settings],
             "calibrate": [task.title for task in self.calibrate],
             "calibration": vars(self.calibration),

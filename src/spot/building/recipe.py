@@ -69,6 +69,9 @@ class LibraryRecipe(BaseModel):
         24, ge=1, le=MOST_STEPS, description="step at which task embeddings are read; no source trains less"
     )
     batch_size: int = Field(8, ge=1, le=100_000, description="rows a step")
+    quantise: Literal["4bit", "8bit"] | None = Field(
+        None, description="bits of the frozen model's linear layers, for a model that does not fit; needs bitsandbytes"
+    )
     micro_batch: int | None = Field(None, ge=1, description="rows in memory at a time; left out: those of one run")
     max_input_tokens: int = Field(96, ge=1, description="longest input in tokens; longer ones are cut")
     max_target_tokens: int = Field(64, ge=2, description="longest open answer in tokens")
@@ -318,7 +321,7 @@ def run_config(recipe: LibraryRecipe, backbone: str, task: str, setting: Setting
         setting: that is tried, or that the calibration chose.
         changes: what is this run's own: its steps, and more.
     """
-    shared = ("batch_size", "micro_batch", "max_input_tokens", "max_target_tokens", "select_rows")
+    shared = ("batch_size", "quantise", "micro_batch", "max_input_tokens", "max_target_tokens", "select_rows")
     drawn = None if is_mixture(task) else recipe.batch_size * changes["steps"]
     values: dict[str, Any] = {
         "task": task,

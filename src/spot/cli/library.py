@@ -13,9 +13,11 @@ from spot.cli.options import (
     Json,
     LibraryName,
     PromptName,
+    Quantise,
     Settings,
     example,
     load_backbone,
+    overrides,
     read_prompt,
 )
 from spot.cli.output import emit, note, progress, scores, table
@@ -185,6 +187,7 @@ def build(
     address: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Work on this Ray cluster; auto: the one of this machine.")
     ] = None,
+    quantise: Quantise = None,
     settings: Settings = None,
     data: Data = None,
     as_json: Json = False,
@@ -198,24 +201,28 @@ def build(
     from spot.building.door import build_library, check_addition, check_library, plan_addition, plan_library
     from spot.building.plan import parse_budget
     from spot.building.recipe import read_recipe
+    from spot.building.records import recipe_of
     from spot.errors import ConfigError
     from spot.study.executors import executor_named
 
     if budget is not None:
         parse_budget(budget)
     if add is not None:
-        name = backbone or check_addition(add, library, backbone).backbone
-        check_addition(add, library, name)
-        model = load_backbone(name)
+        record = check_addition(add, library, backbone)
+        name = backbone or record.backbone
+        bits = recipe_of(record, library).quantise
+        if quantise not in (None, bits):
+            raise ConfigError(f"--quantise is {quantise}, and the library was built with {bits}; leave it out")
+        model = load_backbone(name, bits)
         with progress("measuring a few steps"):
             planned = plan_addition(add, library, backbone=model, data=data, name=name).within(budget)
     else:
-        wanted = read_recipe(recipe, settings or ())
+        wanted = read_recipe(recipe, [*(settings or ()), *overrides(quantise=quantise)])
         name = backbone or ""
         if not name:
             raise ConfigError("no model is named; give --backbone NAME: embedded, a Hugging Face id or a folder")
         check_library(wanted, library, name)
-        model = load_backbone(name)
+        model = load_backbone(name, wanted.quantise)
         with progress("measuring a few steps"):
             planned = plan_library(wanted, model, library, data=data, budget=budget, name=name)
     if plan:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.options import Json, Settings, example, overrides
+from spot.cli.options import Json, Quantise, Settings, example, overrides
 from spot.cli.output import emit, news, progress
 from spot.errors import ConfigError, LibraryError
 
@@ -65,6 +65,7 @@ def serve(
     upstream: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A vLLM server; may be given again and again.")
     ] = None,
+    quantise: Quantise = None,
     study: Annotated[
         list[Path] | None,
         typer.Option(metavar="STUDY", help="A study that the page shows, by its TOML file or folder; again and again."),
@@ -97,7 +98,7 @@ def serve(
             raise missing_extra(package)
     if library and prompt:
         raise ConfigError("--library and --prompt are both given; expected one of them: prompts, or a library of them")
-    given = overrides(library=library, backbone=backbone, host=host, port=port, engine=engine)
+    given = overrides(library=library, backbone=backbone, host=host, port=port, engine=engine, quantise=quantise)
     given += overrides(token_file=token_file, upstream=upstream or None)
     lists = {"study": study, "transfer": transfer, "prompt": prompt}
     given += overrides(**{name: json.dumps([str(part) for part in parts]) for name, parts in lists.items() if parts})
@@ -141,7 +142,7 @@ def _here(wanted: "str | BackboneId", settings: "ServeSettings") -> "tuple[Engin
     from spot.serving.local import LocalEngine
 
     with progress("loading the frozen model"):
-        backbone = Backbone.load(wanted, dtype=settings.dtype)
+        backbone = Backbone.load(wanted, dtype=settings.dtype, quantise=settings.quantise)
     return LocalEngine(backbone, settings), backbone
 
 
@@ -149,11 +150,16 @@ def _elsewhere(wanted: "str | BackboneId", settings: "ServeSettings") -> "tuple[
     """The vLLM servers that compute, and what is kept here of their model.
 
     Raises:
-        ConfigError: no server answers as it should.
+        ConfigError: no server answers as it should, or this process is told to hold the model in fewer bits.
     """
     from spot.serving.front import Front
     from spot.serving.upstream import VllmEngine
 
+    if settings.quantise is not None:
+        raise ConfigError(
+            f"quantise is {settings.quantise!r}, and the engine vllm computes with weights of its own; expected one of "
+            "the two: start the vLLM servers with quantised weights, or leave engine out"
+        )
     with progress("reading the table of the frozen model"):
         front = Front.load(wanted, dtype=settings.dtype)
     with progress("looking at the vLLM servers"):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import BackboneName, Data, Json, example, load_backbone
+from spot.cli.options import BackboneName, Data, Json, Quantise, example, load_backbone
 from spot.cli.output import emit, note, progress, table
 from spot.errors import TaskError
 
@@ -26,6 +26,7 @@ def submit(
     ] = None,
     data: Data = None,
     backbone: BackboneName = None,
+    quantise: Quantise = None,
     trial: Annotated[
         bool, typer.Option("--trial", help="Take any number of rows from idx 0 on; the servers refuse such files.")
     ] = False,
@@ -47,8 +48,13 @@ def submit(
 
         open_sheets = [sheet for sheet in sheets if sheet.task not in answers]
         with progress(f"answering {len(open_sheets)} test set{'s' * (len(open_sheets) != 1)}") as step:
-            load = (lambda _: load_backbone(backbone)) if backbone is not None else load_backbone
-            answers |= answer_test_sets(open_sheets, prompts, load=load, data=data, progress=step)
+            answers |= answer_test_sets(
+                open_sheets,
+                prompts,
+                load=lambda named: load_backbone(backbone or named, quantise),
+                data=data,
+                progress=step,
+            )
     submission.write_submission(benchmark, answers, out, official=not trial)
     counts = submission.check_submission(out, official=not trial)
     value = {"benchmark": benchmark, "folder": str(out), "zip": str(out / f"{benchmark}.zip"), "rows": counts}

@@ -1,6 +1,7 @@
 """Settings of a server: where it listens, and what it takes at most."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +26,9 @@ class ServeSettings(BaseModel):
     engine: str = Field(default="local", pattern="^(local|vllm)$", description="`local` or `vllm`.")
     upstream: tuple[str, ...] = Field(default=(), description="Addresses of the vLLM servers.")
     dtype: str | None = Field(default=None, description="Precision of the weights.")
+    quantise: Literal["4bit", "8bit"] | None = Field(
+        default=None, description="Bits of the linear layers of the model in this process; needs bitsandbytes."
+    )
     max_body_bytes: int = Field(default=4_000_000, ge=1, description="Most bytes of a request.")
     max_rows: int = Field(default=1_000, ge=1, description="Most rows of a request.")
     max_request_tokens: int = Field(default=100_000, ge=1, description="Most input tokens of a request.")

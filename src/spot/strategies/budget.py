@@ -22,6 +22,7 @@ from spot.storage.values import STRICT, read_value, to_json
 from spot.strategies.plans import RACE_BUDGET
 from spot.strategies.target import TargetRuns
 from spot.training.loop import pace_of
+from spot.training.rates import RACED_RATES
 
 MOST_TIMED = 32  # selection rows of the evaluation that is timed
 _MOST_BYTES = 10_000
@@ -40,8 +41,12 @@ class Fit:
         eval_every: steps between evaluations.
         report: most report rows; None for all.
         strategy: most that the strategy may train, as a multiple of one plain run; None for no limit.
-        plain: seconds that all runs of one tuned arm are expected to take; 0 where that was not measured.
-        answering: seconds that one prompt is expected to take for all report rows, likewise.
+        plain: seconds that all runs of a tuned arm are expected to take at one learning rate; 0 where that was not
+            measured, as in the next two.
+        answering: seconds that one prompt is expected to take for all report rows.
+        transferring: seconds that the strategy's own runs are expected to take.
+        plain_arms: starts of plain tuning.
+        rates: learning rates that each arm runs at.
         is_over: whether even this is expected to pass the budget.
         asked: digest of what was asked for.
     """
@@ -53,17 +58,35 @@ class Fit:
     strategy: float | None = None
     plain: float = 0.0
     answering: float = 0.0
+    transferring: float = 0.0
+    plain_arms: int = 1
+    rates: int = 1
     is_over: bool = False
     asked: str = ""
 
-    def to_strategy(self, key_step: int) -> float:
-        """Seconds that the strategy is expected to take beside the plain run, as one run from a source does."""
-        most = math.inf if self.strategy is None else self.strategy - key_step / self.steps
-        return self.plain * max(0.0, min(1.0, most))
+    @property
+    def arm(self) -> float:
+        """Seconds of one tuned arm, at all of its rates."""
+        return self.rates * self.plain
 
-    def to_report(self, plain_arms: int) -> float:
-        """Seconds that the report rows are expected to take: tuned arms, the source as it is, and no prompt."""
-        return self.answering * (self.seeds * (plain_arms + 1) + 2)
+    @property
+    def embedding(self) -> float:
+        """Seconds of the run that the task embedding is read from, where it is no arm of its own."""
+        return self.plain if self.rates > 1 else 0.0
+
+    @property
+    def reporting(self) -> float:
+        """Seconds of the report rows: tuned arms, the source as it is, and no prompt."""
+        return self.answering * (self.seeds * (self.plain_arms + 1) + 2)
+
+    @property
+    def total(self) -> float:
+        """Seconds of all that is tuned and reported."""
+        return self.embedding + self.after(0)
+
+    def after(self, plain_arms: int) -> float:
+        """Seconds of what follows so many arms of plain tuning."""
+        return (self.plain_arms - plain_arms) * self.arm + self.transferring + self.reporting
 
 
 def fit(target: TargetRuns, config: TransferConfig, *, plain_arms: int) -> Fit:
@@ -84,6 +107,8 @@ def fit(target: TargetRuns, config: TransferConfig, *, plain_arms: int) -> Fit:
         steps=config.steps,
         eval_every=config.eval_every,
         report=config.report_rows,
+        plain_arms=plain_arms,
+        rates=len(RACED_RATES[target.config.optimiser]) if target.races_rates else 1,
         asked=digest(config.without_baselines.model_copy(update={"report_rows": None}), *named, str(plain_arms)),
     )
     usual = RACE_BUDGET if config.strategy in ("race", "auto") else None
@@ -106,23 +131,26 @@ def fit(target: TargetRuns, config: TransferConfig, *, plain_arms: int) -> Fit:
         evaluations = math.ceil(settled.steps / settled.eval_every) + 1
         plain = settled.seeds * (settled.steps * pace.step + evaluations * row * len(target.splits.selection))
         settled = replace(settled, plain=plain, answering=row * (settled.report or REPORT_ROWS))
-        least = plain_arms * plain + settled.to_report(plain_arms) + (plain if config.strategy != "none" else 0.0)
-        if least <= amount:
+        if settled.total + (settled.arm if config.strategy != "none" else 0.0) <= amount:
             break
     else:
         settled = replace(settled, is_over=True)
-    if settled.is_over and "budget" in config.model_fields_set and amount < settled.plain:
+    if settled.is_over and "budget" in config.model_fields_set and amount < settled.arm:
+        rates = f", at {settled.rates} learning rates" if settled.rates > 1 else ""
         raise ConfigError(
-            f"the budget {config.budget} is {amount / settled.plain:.2f} of one plain run, which takes about "
-            f"{settled.plain:.0f} s here (steps = {settled.steps}, seeds = {settled.seeds}); expected one run or more: "
-            f"give {math.ceil(settled.plain / 60)}min, or fewer steps or seeds"
+            f"the budget {config.budget} is {amount / settled.arm:.2f} of one plain run, which takes about "
+            f"{settled.arm:.0f} s here (steps = {settled.steps}, seeds = {settled.seeds}{rates}); expected one run or "
+            f"more: give {math.ceil(settled.arm / 60)}min, or fewer steps or seeds"
         )
-    left = amount - plain_arms * settled.plain - settled.to_report(plain_arms)
-    multiple = max(1.0, left / settled.plain) + key_step / settled.steps
+    ranking = key_step / settled.steps
+    multiple = max(1.0, (amount - settled.total) / settled.arm) + ranking
     if "budget" in config.model_fields_set:
         settled = replace(settled, strategy=multiple)
     elif usual is not None:
         settled = replace(settled, strategy=min(usual, multiple))
+    if config.strategy != "none":
+        most = math.inf if settled.strategy is None else settled.strategy - ranking
+        settled = replace(settled, transferring=settled.arm * max(0.0, min(1.0, most)))
     write_whole(path, to_json(settled).encode(), target.out)
     return settled
 

@@ -121,22 +121,22 @@ def measure_baseline(target: TargetRuns, fitted: Sequence[Fitted]) -> Arm:
     report = target.splits.report
     answered = [arm.on(report) for arm in fitted]
     evaluations = tuple(baseline.evaluation(target.task, report) for baseline in answered)
-    first = answered[0]
+    first = answered[0].learned
     return Arm(
         arm=first.name,
         source=None,
         score=float(np.mean([evaluation.primary for evaluation in evaluations])),
         interval=interval(evaluations, target.task, report),
         steps=first.steps,
-        seconds=float(np.mean([baseline.seconds for baseline in answered])),
+        seconds=float(np.mean([baseline.learned.seconds for baseline in answered])),
         scores=tuple(evaluation.primary for evaluation in evaluations),
-        selection=float(np.mean([baseline.selection for baseline in answered])),
+        selection=float(np.mean([baseline.learned.selection for baseline in answered])),
         parameters=first.parameters,
         shipped=first.parameters,
-        tokens=round(np.mean([baseline.tokens for baseline in answered])),
+        tokens=round(np.mean([baseline.learned.tokens for baseline in answered])),
         bytes=first.shipped,
         beside=first.beside,
-        setting=fitted[0].described,
+        setting=first.described,
         evaluations=evaluations,
     )
 

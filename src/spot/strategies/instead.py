@@ -55,7 +55,7 @@ def fit_arms(target: TargetRuns, config: TransferConfig, names: Sequence[str]) -
             not_run[name] = str(error)
             log.info("not run: %s", error)
             continue
-        first = fitted[name][0]
+        first = fitted[name][0].learned
         log.info(
             Scored(
                 arm=BASELINES[name],
@@ -75,7 +75,7 @@ def _fit(target: TargetRuns, config: TransferConfig, name: str) -> tuple[Fitted,
     first = fit_baseline(name, _terms(target, config, 0))
     if name not in SEEDED:
         return (first,)
-    chosen = config.model_copy(update={"lora_rates": (float(first.setting["learning_rate"]),)})
+    chosen = config.model_copy(update={"lora_rates": (float(first.learned.setting["learning_rate"]),)})
     return (first, *(fit_baseline(name, _terms(target, chosen, seed)) for seed in range(1, target.seeds)))
 
 

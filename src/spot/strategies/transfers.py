@@ -161,35 +161,33 @@ def transfer_rows(
     settings = recipe_config(task, recipe, steps=settled.steps, eval_every=settled.eval_every)
     target = replace(target, config=settings, seeds=settled.seeds)
     config = config.model_copy(update={"steps": settled.steps, "eval_every": settled.eval_every})
-    key_step = settings.key_step or 0
-    parts = _Parts(settled, len(starts), 0.0 if config.strategy == "none" else settled.to_strategy(key_step))
-    if parts.total:
+    if settled.total:
         log.info(
             Planned(
                 budget=config.budget or "",
                 seeds=settled.seeds,
                 steps=settled.steps,
                 report=settled.report,
-                seconds=parts.total,
+                seconds=settled.total,
                 is_over=settled.is_over,
             )
         )
-    log.info(Begun(part="what learns without a prompt", after=parts.total))
+    log.info(Begun(part="what learns without a prompt", after=settled.total))
     instead = instead.beside(
         fit_arms(target, config, [name for name in config.baselines if name not in (*LATE, "constant")])
     )
-    first, plains = _tune_plain_starts(target, starts, parts)
+    first, plains = _tune_plain_starts(target, starts, settled)
     arms = [frozen]
     arms += [_tuned_arm(f"plain:{start}", plain) for start, plain in plains.items() if not plain.diverged]
     plain = _Plain(first, plains[starts[0]], is_keyed=starts[0] == recipe.init)
-    executed = _execute(target, library, config, plain, settled, tried, data, parts)
+    executed = _execute(target, library, config, plain, settled, tried, data)
     arms += executed.arms
     late = [name for name in config.baselines if name in LATE]
     if late:
-        log.info(Begun(part="what learns without a prompt", after=parts.report))
+        log.info(Begun(part="what learns without a prompt", after=settled.reporting))
     instead = instead.beside(fit_arms(target, config, late))
     if config.model_learning_rate is not None:
-        log.info(Begun(part="full model tuning", after=parts.report))
+        log.info(Begun(part="full model tuning", after=settled.reporting))
         arms.append(tune_model_arm(target, config.model_learning_rate))
 
     report = _unseen(splits.report, [*sketches, *executed.sketches])
@@ -204,7 +202,7 @@ def transfer_rows(
     if not report:
         raise TaskError(_all_seen(task, "report"))
     report = report if settled.report is None else sample_rows(report, settled.report)
-    log.info(Begun(part=f"all arms on {len(report)} report rows", seconds=parts.report))
+    log.info(Begun(part=f"all arms on {len(report)} report rows", seconds=settled.reporting))
     opened = replace(target, splits=replace(target.splits, report=report))
     measured = []
     for fitted in instead.fitted.values():
@@ -231,7 +229,6 @@ def _execute(
     settled: Fit,
     tried: Sequence[Tried],
     data: Path | None,
-    parts: "_Parts",
 ) -> _Executed:
     """Rank the sources, execute the strategy's plan, and say what it came to.
 
@@ -240,10 +237,9 @@ def _execute(
         library: source prompts.
         config: strategy, similarity, steps and seeds.
         plain: plain tuning from the first start.
-        settled: what the strategy may train.
+        settled: what the strategy may train, and how long it is expected to take.
         tried: what the sources say of the target as they are.
         data: where the rows of known data sets are.
-        parts: how long everything is expected to take.
     """
     if config.strategy == "none":
         return _Executed(summary=StrategySummary(strategy="none"))
@@ -260,7 +256,12 @@ def _execute(
         return _Executed(summary=summary)
     arms = {start.prompts: spot_title(start.name) for start in plan.starts if start != PLAIN}
     log.info(
-        Begun(part=" and ".join(dict.fromkeys(arms.values())), seconds=parts.strategy, after=parts.report, arms=arms)
+        Begun(
+            part=" and ".join(dict.fromkeys(arms.values())),
+            seconds=settled.transferring,
+            after=settled.reporting,
+            arms=arms,
+        )
     )
     mixture = None
     if plan.strategy == "mixture":
@@ -298,6 +299,11 @@ def _checked_recipe(config: TransferConfig, entries: Sequence[Entry], place: str
             f"{place}: the key recipe of {entries[0].task!r} is unknown. Add prompts that were tuned "
             "with a key_step: `spot library add`."
         )
+    if config.restarts > 1 and recipe.init.startswith("text:"):
+        raise ConfigError(
+            f"restarts is {config.restarts}, and the runs of {place} start from {recipe.init!r:.60}, of which "
+            "there is no other draw; expected restarts = 1"
+        )
     if config.k is not None and config.strategy not in ("none", "oracle"):
         check_k(config.k, len(entries), place)
     return recipe
@@ -313,36 +319,6 @@ def _starts(task: Task, config: TransferConfig, recipe: KeyRecipe) -> tuple[str,
     keyed = () if config.starts and not is_embedded else (recipe.init,)
     told = ("instruction",) if task.instruction else ()
     return tuple(dict.fromkeys((*keyed, *config.starts, *told)))
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Seconds that the parts of a transfer are expected to take; zeros where nothing was measured.
-
-    Attributes:
-        settled: says how long a plain arm takes, and an answer to the report rows.
-        plain_arms: starts of plain tuning.
-        strategy: of the strategy's own runs.
-    """
-
-    settled: Fit
-    plain_arms: int
-    strategy: float
-
-    @property
-    def report(self) -> float:
-        """Of the report rows."""
-        return self.settled.to_report(self.plain_arms)
-
-    @property
-    def total(self) -> float:
-        """Of all."""
-        return self.plain_arms * self.settled.plain + self.strategy + self.report
-
-    def plain(self, start: str, number: int) -> Begun:
-        """That plain tuning from a start begins, the one of this number."""
-        after = (self.plain_arms - number - 1) * self.settled.plain + self.strategy + self.report
-        return Begun(part=plain_title(start), seconds=self.settled.plain, after=after)
 
 
 def _tried(target: TargetRuns, library: Library, entries: Sequence[Entry], config: TransferConfig) -> tuple[Tried, ...]:
@@ -364,7 +340,7 @@ def _told(arm: Arm, rows: int) -> Arm:
 
 
 def _tune_plain_starts(
-    target: TargetRuns, starts: Sequence[str], parts: _Parts
+    target: TargetRuns, starts: Sequence[str], settled: Fit
 ) -> tuple[Candidate, dict[str, Candidate]]:
     """Plain tuning from every start.
 
@@ -375,13 +351,15 @@ def _tune_plain_starts(
     Raises:
         RunError: the first diverged in every seed, or each of them in some.
     """
-    log.info(parts.plain(starts[0], 0))
+    is_arm = not target.races_rates
+    part = plain_title(starts[0]) if is_arm else "the task embedding"
+    log.info(Begun(part=part, seconds=settled.plain, after=settled.after(1 if is_arm else 0)))
     first = tune_plain(target, starts[0])
-    plains = {} if target.races_rates else {starts[0]: first}
+    plains = {starts[0]: first} if is_arm else {}
     if plains:
         _say_tuned(target, plain_title(starts[0]), first)
     for number, start in enumerate(starts[len(plains) :], len(plains)):
-        log.info(parts.plain(start, number))
+        log.info(Begun(part=plain_title(start), seconds=settled.arm, after=settled.after(number + 1)))
         try:
             plains[start] = tune_plain_at_best_rate(target, start) if target.races_rates else tune_plain(target, start)
         except Diverged as error:

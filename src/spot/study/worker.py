@@ -284,23 +284,24 @@ def _measured_on(evaluator: _Evaluator, cell: Cell, evaluations: Sequence[Evalua
 def _record_of_arm(evaluator: _Evaluator, cell: Cell, fitted: Fitted) -> Record:
     """The record of what one would pick instead of a prompt."""
     [member] = evaluator.members
+    learned = fitted.learned
     result = RunResult(
         task=member.task.name,
         digest=cell.digest,
         scores={},
         step=0,
-        steps=fitted.steps,
-        tokens=fitted.tokens,
-        seconds=fitted.seconds,
-        selection={"score": fitted.selection},
-        curve=(CurvePoint(0, fitted.selection),),
+        steps=learned.steps,
+        tokens=learned.tokens,
+        seconds=learned.seconds,
+        selection={"score": learned.selection},
+        curve=(CurvePoint(0, learned.selection),),
     )
     if not evaluator.opened:
-        return _record(evaluator, cell, result, None, _Measured(score=fitted.selection), fitted.parameters)
+        return _record(evaluator, cell, result, None, _Measured(score=learned.selection), learned.parameters)
     rows = evaluator.opened[0].splits.report
     measured = _measured_on(evaluator, cell, [fitted.on(rows).evaluation(member.task, rows)])
-    record = _record(evaluator, cell, result, None, measured, fitted.parameters)
-    chosen = {"chosen": dict(fitted.setting), "shipped_bytes": fitted.shipped}
+    record = _record(evaluator, cell, result, None, measured, learned.parameters)
+    chosen = {"chosen": dict(learned.setting), "shipped_bytes": learned.shipped}
     return replace(record, config={**record.config, **chosen})
 
 

@@ -76,8 +76,8 @@ class TargetFindings:
         rows: `train`, `select`, `report` and `overlap`, as its records have them.
         starts: initial value -> seeds in which plain tuning was better from it.
         draws: of rows; one that all seeds share leaves what another would add out of the intervals.
-        constant: score of always giving the commonest answer of the train rows, percent on report rows; None where no
-            record says.
+        constant: score of always giving the answer that does best on the train rows, percent on report rows; None where
+            no record says.
         over_constant: standard errors that the best arm is above that on selection rows; None where no record says.
         mixed: whether records of one draw were measured on different rows.
     """
