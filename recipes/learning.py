@@ -93,7 +93,7 @@ WORDS = {  # arms whose start is not the sentence above
 ARMS |= dict.fromkeys(WORDS, INSTRUCTION)
 LORA = {f"lora {rate}": rate for rate in (0.0003, 0.001, 0.003)}
 ARMS |= {arm: {"init": "vocabulary"} for arm in (*INSTEAD, *LORA)}  # of a prompt that they have none of
-TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning is held to
+TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning was held to
 RESAMPLES = 10_000
 KEY_STEP = 24  # of the packaged library's recipe
 
@@ -127,6 +127,9 @@ def main() -> None:
         named.add_argument("--targets", type=_listed, default=list(TARGETS))
         named.add_argument("--seeds", type=_listed, default=["0", "1", "2"])
         named.add_argument("--best-of", type=_listed, action="append", default=[], help="arms that stand in one")
+        named.add_argument(
+            "--against", type=_listed, default=list(TODAY), help="arms that stand in the one compared with"
+        )
     named.add_argument("--forms", default="", help="of cue.py, semicolons between: keys of one are sought in others")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds]
@@ -137,7 +140,7 @@ def main() -> None:
     elif given.command == "run":
         measure(given.cells, given.data, given.arms, given.targets, seeds)
     else:
-        print(table(read(given.cells), given.arms, given.targets, seeds, given.best_of))
+        print(table(read(given.cells), given.arms, given.targets, seeds, given.best_of, given.against))
 
 
 def measure(path: Path, data: Path | None, arms: Sequence[str], targets: Sequence[str], seeds: Sequence[int]) -> None:
@@ -331,19 +334,20 @@ def table(
     targets: Sequence[str],
     seeds: Sequence[int],
     best_of: Sequence[Sequence[str]] = (),
+    against: Sequence[str] = TODAY,
 ) -> str:
-    """Means over seeds of each arm that is whole, and its difference from today's plain tuning, as Markdown."""
-    today = chosen(cells, TODAY, targets, seeds)
-    lines = ["| arm | " + " | ".join(targets) + " | mean | less today's |", "|---|" + "--:|" * (len(targets) + 2)]
-    named = [("today's plain: " + " or ".join(TODAY), TODAY), *((arm, (arm,)) for arm in arms)]
+    """Means over seeds of each arm that is whole, and its difference from the first line's, as Markdown."""
+    first = chosen(cells, against, targets, seeds)
+    lines = ["| arm | " + " | ".join(targets) + " | mean | less the first |", "|---|" + "--:|" * (len(targets) + 2)]
+    named = [(" or ".join(against), against), *((arm, (arm,)) for arm in arms)]
     for name, parts in (*named, *((" or ".join(parts), parts) for parts in best_of)):
         scores = chosen(cells, parts, targets, seeds)
         if np.isnan(scores).any():
             continue
         difference = ""
-        if not np.isnan(today).any() and parts != TODAY:
-            low, high = paired_interval(scores - today)
-            difference = f"{(scores - today).mean():+.1f} ({low:+.1f} to {high:+.1f})"
+        if not np.isnan(first).any() and parts is not against:
+            low, high = paired_interval(scores - first)
+            difference = f"{(scores - first).mean():+.1f} ({low:+.1f} to {high:+.1f})"
         means = " | ".join(f"{mean:.1f}" for mean in scores.mean(axis=1))
         lines.append(f"| {name} | {means} | {scores.mean():.1f} | {difference} |")
     return "\n".join(lines)
