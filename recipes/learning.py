@@ -91,8 +91,10 @@ WORDS = {  # arms whose start is not the sentence above
     "instruction as proposed 0.005": proposed_instruction,
 }
 ARMS |= dict.fromkeys(WORDS, INSTRUCTION)
+BEHIND = ("probe behind source",)
 LORA = {f"lora {rate}": rate for rate in (0.0003, 0.001, 0.003)}
 ARMS |= {arm: {"init": "vocabulary"} for arm in (*INSTEAD, *LORA)}  # of a prompt that they have none of
+ARMS |= {arm: {"init": "SOURCE"} for arm in BEHIND}
 TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning was held to
 RESAMPLES = 10_000
 KEY_STEP = 24  # of the packaged library's recipe
@@ -183,7 +185,7 @@ def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
         sketch = resolve(f"packaged:{source}").sketch
         seen = seen_by_any([sketch] if sketch else [], [row.texts for row in report])
         report = [row for row, is_seen in zip(report, seen, strict=True) if not is_seen]
-    if arm in INSTEAD or arm in LORA:
+    if arm in (*INSTEAD, *LORA, *BEHIND):
         return instead_cell(task, arm, config, rows, report, backbone)
     run = prepare_run(config, (Member(task, rows).unreported,), backbone)
     with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +214,9 @@ def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[A
     """Fit and score an arm that is no prompt."""
     from spot.baselines.arms import Terms, selection_rank
     from spot.baselines.door import fit_baseline
+    from spot.baselines.probe import fit_probe
     from spot.config import TransferConfig
+    from spot.library.library import resolve
 
     usual = TransferConfig()
     with tempfile.TemporaryDirectory() as folder:
@@ -229,7 +233,10 @@ def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[A
             lora_rates=(LORA[arm],) if arm in LORA else usual.lora_rates,
             lora_modules=usual.lora_modules,
         )
-        fitted = fit_baseline("lora" if arm in LORA else arm, terms)
+        if arm in BEHIND:
+            fitted = fit_probe(terms, torch.tensor(resolve(config.init).value))
+        else:
+            fitted = fit_baseline("lora" if arm in LORA else arm, terms)
         learned, result = fitted.learned, fitted.on(report)
         _, less_nats = selection_rank(terms, fitted.answer(rows.selection))
     return Cell(

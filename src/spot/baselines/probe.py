@@ -1,12 +1,18 @@
-"""Classify the frozen model's own states: one pass over the rows without a prompt, and a logistic regression."""
+"""Classify the frozen model's own states: one pass over the rows, and a logistic regression.
+
+The rows are read without a prompt, or behind one that was learned for another task, which moves the states towards what
+its own task asks for (docs/log.md).
+"""
 
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from spot.baselines.arms import Fitted, Learned, Terms, check_labels
 from spot.baselines.features import Features, kept_features
@@ -21,11 +27,15 @@ from spot.tasks.task import Example, data_digest
 PLACES = ("last layer", "mean at 3/4", "mean at 1/2")  # more are too many for 100 rows to choose from
 
 
-def fit_probe(terms: Terms) -> Fitted:
+def fit_probe(terms: Terms, prompt: Tensor | None = None) -> Fitted:
     """Read the rows once, and let a logistic regression learn from the states of the training rows.
 
     The loss on selection rows chooses among three places and five strengths: the score of 100 rows would choose among
     all layers with up to 29 points of self-deception.
+
+    Args:
+        terms: what all arms are given.
+        prompt: [P, D], behind which the rows are read; left out: none.
 
     Raises:
         Unsuitable: the task has no labels, or the training rows are of one class.
@@ -34,10 +44,12 @@ def fit_probe(terms: Terms) -> Fitted:
     check_labels("probe", terms)
     backbone, reading = terms.backbone, terms.task.reading.with_limits(terms.config)
     spelled = (backbone.id.fingerprint, str(backbone.model.dtype), repr(reading))
+    prompt = torch.zeros(0, backbone.id.width) if prompt is None else prompt
+    told = [sha256(prompt.numpy().tobytes()).hexdigest()] if len(prompt) else []
 
     def read(rows: Sequence[Example]) -> Features:
-        made_by = ("probe", *spelled, data_digest(rows))
-        return kept_features(terms.out, made_by, lambda: _states(terms, rows))
+        made_by = ("probe", *spelled, data_digest(rows), *told)
+        return kept_features(terms.out, made_by, lambda: _states(terms, rows, prompt))
 
     began = time.perf_counter()
     train, selection = read(terms.train), read(terms.selection)
@@ -55,15 +67,15 @@ def fit_probe(terms: Terms) -> Fitted:
         selection=head.rank[0],
         seconds=seconds,
         parameters=head.parameters,
-        shipped=head.shipped,
+        shipped=head.shipped + 4 * prompt.numel(),
         beside=f"the frozen model {backbone.id.name}",
     )
     return Fitted(learned, answer)
 
 
 @torch.no_grad()
-def _states(terms: Terms, rows: Sequence[Example]) -> Features:
-    """What the model makes of each row, [B, D] float32 of each of a few places.
+def _states(terms: Terms, rows: Sequence[Example], prompt: Tensor) -> Features:
+    """What the model makes of each row behind a prompt [P, D], [B, D] float32 of each of a few places.
 
     These are the last token of a causal model's last layer, behind which it would answer (of a seq2seq model the mean
     over the last encoder layer), and the means over the tokens three quarters and half way through the layers.
@@ -79,7 +91,7 @@ def _states(terms: Terms, rows: Sequence[Example]) -> Features:
     for numbers in by_length(encoded, TOKENS):
         batch = collator.batch([encoded[number] for number in numbers])
         together = backbone.ways_for(batch.input_ids.shape[1]).together
-        states = batch.in_groups(together, lambda part: _places(backbone, part)).cpu()
+        states = batch.in_groups(together, lambda part: _places(backbone, part, prompt)).cpu()
         parts |= dict(zip(numbers, states, strict=True))
         if terms.progress is not None:
             terms.progress(len(parts), len(rows))
@@ -89,23 +101,25 @@ def _states(terms: Terms, rows: Sequence[Example]) -> Features:
     return {name: stacked[:, place] for place, name in enumerate(PLACES[: stacked.shape[1]])}
 
 
-def _places(backbone: Backbone, batch: Batch) -> Tensor:
+def _places(backbone: Backbone, batch: Batch, prompt: Tensor) -> Tensor:
     """The states [B, places, D] float32 of rows that stand in one call, read as the model alone reads them."""
     batch = batch.packed()
-    mask = batch.attention_mask
+    mask, ahead = batch.attention_mask, len(prompt)
     shares = (mask / mask.sum(dim=1, keepdim=True))[:, :, None]
     is_encoder = backbone.id.kind == "seq2seq"
     body: Any = backbone.model.get_encoder() if is_encoder else backbone.model.base_model
     # A causal model reads without a mask: no token sees the pads behind it.
-    arguments = {"attention_mask": mask} if is_encoder else {"use_cache": False}
-    output = body(input_ids=batch.input_ids, output_hidden_states=True, **arguments)
+    whole = functional.pad(mask, (ahead, 0), value=1)
+    arguments: dict[str, Any] = {"attention_mask": whole} if is_encoder else {"use_cache": False}
+    read = backbone.behind(prompt, batch.input_ids) if ahead else {"input_ids": batch.input_ids}
+    output = body(output_hidden_states=True, **read, **arguments)
     layers = getattr(output, "hidden_states", None) or ()
     depth = len(layers) - 1
     means = [layers[round(share * depth)] for share in (0.75, 0.5)] if depth >= 2 else []
-    places = [(states.float() * shares).sum(dim=1) for states in means]
+    places = [(states[:, ahead:].float() * shares).sum(dim=1) for states in means]
     if is_encoder:
-        first = (output[0].float() * shares).sum(dim=1)
+        first = (output[0][:, ahead:].float() * shares).sum(dim=1)
     else:
         rows = torch.arange(len(mask), device=mask.device)
-        first = output[0][rows, mask.sum(dim=1) - 1].float()
+        first = output[0][rows, ahead + mask.sum(dim=1) - 1].float()
     return torch.stack([first, *places], dim=1)
