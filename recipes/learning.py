@@ -214,7 +214,7 @@ def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[A
     """Fit and score an arm that is no prompt."""
     from spot.baselines.arms import Terms, selection_rank
     from spot.baselines.door import fit_baseline
-    from spot.baselines.probe import fit_probe
+    from spot.baselines.probe import fit_probe_behind
     from spot.config import TransferConfig
     from spot.library.library import resolve
 
@@ -234,7 +234,7 @@ def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[A
             lora_modules=usual.lora_modules,
         )
         if arm in BEHIND:
-            fitted = fit_probe(terms, torch.tensor(resolve(config.init).value))
+            fitted = fit_probe_behind(terms, {config.init: torch.tensor(resolve(config.init).value)})
         else:
             fitted = fit_baseline("lora" if arm in LORA else arm, terms)
         learned, result = fitted.learned, fitted.on(report)

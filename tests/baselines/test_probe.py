@@ -14,8 +14,9 @@ from transformers import AutoModel, AutoTokenizer
 from spot.baselines import probe
 from spot.baselines.arms import Unsuitable
 from spot.baselines.logistic import fit_head
-from spot.baselines.probe import fit_probe
+from spot.baselines.probe import fit_probe, fit_probe_behind
 from spot.errors import BackboneError
+from spot.evaluation.scoring import score_predictions
 from spot.models.backbone import Backbone
 from spot.tasks.task import Example
 from tests.support.toy_terms import REPORT, toy_rows, toy_task, toy_terms
@@ -30,7 +31,7 @@ def test_answers_are_those_of_plain_states_and_scikit_learn(
     backbone = Backbone.load(str(folder))
     terms = toy_terms(backbone, tmp_path)
     prompt = torch.randn(length, 32, generator=torch.Generator().manual_seed(0))
-    fitted = fit_probe(terms, prompt)
+    fitted = fit_probe_behind(terms, {"mood": prompt}) if length else fit_probe(terms)
     place = fitted.learned.setting["states"]
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
@@ -69,6 +70,23 @@ def test_the_loss_on_selection_rows_chooses_the_place(terms):
     losses = {name: -head.rank[1] for name, head in heads.items()}
     assert fitted.learned.setting["states"] == min(losses, key=losses.__getitem__) and len(losses) == 3
     assert fitted.learned.selection == heads[fitted.learned.setting["states"]].rank[0]
+
+
+def test_the_loss_on_selection_rows_chooses_the_prompt(terms):
+    given = terms()
+    prompts = dict(
+        zip(("mood", "animal"), torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(1)), strict=True)
+    )
+    both = fit_probe_behind(given, prompts)
+    alone = {task: fit_probe_behind(given, {task: prompt}) for task, prompt in prompts.items()}
+    losses = {
+        task: score_predictions(given.task, given.selection, fitted.answer(given.selection)).nats
+        for task, fitted in alone.items()
+    }
+    best = min(losses, key=losses.__getitem__)
+    assert losses["mood"] != losses["animal"] and both.learned.setting == alone[best].learned.setting
+    assert (both.learned.name, both.learned.setting["prompt"]) == ("probe_behind", best)
+    assert both.on(REPORT).predictions == alone[best].on(REPORT).predictions
 
 
 def test_the_model_reads_every_row_once(terms, monkeypatch):

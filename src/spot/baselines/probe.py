@@ -5,7 +5,7 @@ its own task asks for (docs/log.md).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from spot.baselines.arms import Fitted, Learned, Terms, check_labels
 from spot.baselines.features import Features, kept_features
-from spot.baselines.logistic import fit_head
+from spot.baselines.logistic import Head, fit_head
 from spot.collator import by_length, collator_for
+from spot.config import BEHIND
 from spot.errors import BackboneError
-from spot.evaluation.predictions import TOKENS, Prediction, not_finite
+from spot.evaluation.predictions import TOKENS, not_finite
 from spot.models.backbone import Backbone
 from spot.models.batch import Batch
 from spot.tasks.task import Example, data_digest
@@ -27,50 +28,60 @@ from spot.tasks.task import Example, data_digest
 PLACES = ("last layer", "mean at 3/4", "mean at 1/2")  # more are too many for 100 rows to choose from
 
 
-def fit_probe(terms: Terms, prompt: Tensor | None = None) -> Fitted:
+def fit_probe(terms: Terms) -> Fitted:
     """Read the rows once, and let a logistic regression learn from the states of the training rows.
 
     The loss on selection rows chooses among three places and five strengths: the score of 100 rows would choose among
     all layers with up to 29 points of self-deception.
 
-    Args:
-        terms: what all arms are given.
-        prompt: [P, D], behind which the rows are read; left out: none.
-
     Raises:
         Unsuitable: the task has no labels, or the training rows are of one class.
         BackboneError: the model's numbers are not finite.
     """
-    check_labels("probe", terms)
+    return _fit("probe", terms, {"": torch.zeros(0, terms.backbone.id.width)})
+
+
+def fit_probe_behind(terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
+    """The same behind each of some prompts, of which the loss on selection rows chooses one too.
+
+    Args:
+        terms: what all arms are given.
+        prompts: task -> its prompt [P, D], one or more.
+
+    Raises:
+        Unsuitable, BackboneError: as `fit_probe`.
+    """
+    return _fit(BEHIND, terms, prompts)
+
+
+def _fit(name: str, terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
+    """The arm of a name: the best of the prompts, places and strengths."""
+    check_labels(name, terms)
     backbone, reading = terms.backbone, terms.task.reading.with_limits(terms.config)
     spelled = (backbone.id.fingerprint, str(backbone.model.dtype), repr(reading))
-    prompt = torch.zeros(0, backbone.id.width) if prompt is None else prompt
-    told = [sha256(prompt.numpy().tobytes()).hexdigest()] if len(prompt) else []
 
-    def read(rows: Sequence[Example]) -> Features:
-        made_by = ("probe", *spelled, data_digest(rows), *told)
+    def read(rows: Sequence[Example], prompt: Tensor) -> Features:
+        behind = [sha256(prompt.numpy().tobytes()).hexdigest()] if len(prompt) else []
+        made_by = ("probe", *spelled, data_digest(rows), *behind)
         return kept_features(terms.out, made_by, lambda: _states(terms, rows, prompt))
 
     began = time.perf_counter()
-    train, selection = read(terms.train), read(terms.selection)
-    heads = {name: fit_head(terms, train[name], selection[name], standardise=True) for name in train}
-    chosen = max(heads, key=lambda name: heads[name].rank[::-1])
-    head = heads[chosen]
-    seconds = time.perf_counter() - began
-
-    def answer(rows: Sequence[Example]) -> list[Prediction]:
-        return head.answer(read(rows)[chosen])
-
+    heads: dict[tuple[str, str], Head] = {}
+    for task, prompt in prompts.items():
+        train, selection = read(terms.train, prompt), read(terms.selection, prompt)
+        heads |= {(task, place): fit_head(terms, train[place], selection[place], standardise=True) for place in train}
+    task, place = max(heads, key=lambda key: heads[key].rank[::-1])
+    head, prompt = heads[task, place], prompts[task]
     learned = Learned(
-        name="probe",
-        setting={"states": chosen, "C": head.strength},
+        name=name,
+        setting={"states": place, "C": head.strength, **({"prompt": task} if task else {})},
         selection=head.rank[0],
-        seconds=seconds,
+        seconds=time.perf_counter() - began,
         parameters=head.parameters,
         shipped=head.shipped + 4 * prompt.numel(),
         beside=f"the frozen model {backbone.id.name}",
     )
-    return Fitted(learned, answer)
+    return Fitted(learned, lambda rows: head.answer(read(rows, prompt)[place]))
 
 
 @torch.no_grad()
