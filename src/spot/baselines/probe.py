@@ -101,7 +101,7 @@ def _states(terms: Terms, rows: Sequence[Example], prompt: Tensor) -> Features:
     parts: dict[int, Tensor] = {}
     for numbers in by_length(encoded, TOKENS):
         batch = collator.batch([encoded[number] for number in numbers])
-        together = backbone.ways_for(batch.input_ids.shape[1]).together
+        together = backbone.ways_for(len(prompt) + batch.input_ids.shape[1]).together
         states = batch.in_groups(together, lambda part: _places(backbone, part, prompt)).cpu()
         parts |= dict(zip(numbers, states, strict=True))
         if terms.progress is not None:
