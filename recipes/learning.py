@@ -91,9 +91,11 @@ WORDS = {  # arms whose start is not the sentence above
     "instruction as proposed 0.005": proposed_instruction,
 }
 ARMS |= dict.fromkeys(WORDS, INSTRUCTION)
+BEHIND = ("probe behind source",)
 LORA = {f"lora {rate}": rate for rate in (0.0003, 0.001, 0.003)}
 ARMS |= {arm: {"init": "vocabulary"} for arm in (*INSTEAD, *LORA)}  # of a prompt that they have none of
-TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning is held to
+ARMS |= {arm: {"init": "SOURCE"} for arm in BEHIND}
+TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning was held to
 RESAMPLES = 10_000
 KEY_STEP = 24  # of the packaged library's recipe
 
@@ -127,6 +129,9 @@ def main() -> None:
         named.add_argument("--targets", type=_listed, default=list(TARGETS))
         named.add_argument("--seeds", type=_listed, default=["0", "1", "2"])
         named.add_argument("--best-of", type=_listed, action="append", default=[], help="arms that stand in one")
+        named.add_argument(
+            "--against", type=_listed, default=list(TODAY), help="arms that stand in the one compared with"
+        )
     named.add_argument("--forms", default="", help="of cue.py, semicolons between: keys of one are sought in others")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds]
@@ -137,7 +142,7 @@ def main() -> None:
     elif given.command == "run":
         measure(given.cells, given.data, given.arms, given.targets, seeds)
     else:
-        print(table(read(given.cells), given.arms, given.targets, seeds, given.best_of))
+        print(table(read(given.cells), given.arms, given.targets, seeds, given.best_of, given.against))
 
 
 def measure(path: Path, data: Path | None, arms: Sequence[str], targets: Sequence[str], seeds: Sequence[int]) -> None:
@@ -180,7 +185,7 @@ def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
         sketch = resolve(f"packaged:{source}").sketch
         seen = seen_by_any([sketch] if sketch else [], [row.texts for row in report])
         report = [row for row, is_seen in zip(report, seen, strict=True) if not is_seen]
-    if arm in INSTEAD or arm in LORA:
+    if arm in (*INSTEAD, *LORA, *BEHIND):
         return instead_cell(task, arm, config, rows, report, backbone)
     run = prepare_run(config, (Member(task, rows).unreported,), backbone)
     with tempfile.TemporaryDirectory() as folder:
@@ -209,7 +214,9 @@ def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[A
     """Fit and score an arm that is no prompt."""
     from spot.baselines.arms import Terms, selection_rank
     from spot.baselines.door import fit_baseline
+    from spot.baselines.probe import fit_probe_behind
     from spot.config import TransferConfig
+    from spot.library.library import resolve
 
     usual = TransferConfig()
     with tempfile.TemporaryDirectory() as folder:
@@ -226,7 +233,10 @@ def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[A
             lora_rates=(LORA[arm],) if arm in LORA else usual.lora_rates,
             lora_modules=usual.lora_modules,
         )
-        fitted = fit_baseline("lora" if arm in LORA else arm, terms)
+        if arm in BEHIND:
+            fitted = fit_probe_behind(terms, {config.init: torch.tensor(resolve(config.init).value)})
+        else:
+            fitted = fit_baseline("lora" if arm in LORA else arm, terms)
         learned, result = fitted.learned, fitted.on(report)
         _, less_nats = selection_rank(terms, fitted.answer(rows.selection))
     return Cell(
@@ -331,19 +341,20 @@ def table(
     targets: Sequence[str],
     seeds: Sequence[int],
     best_of: Sequence[Sequence[str]] = (),
+    against: Sequence[str] = TODAY,
 ) -> str:
-    """Means over seeds of each arm that is whole, and its difference from today's plain tuning, as Markdown."""
-    today = chosen(cells, TODAY, targets, seeds)
-    lines = ["| arm | " + " | ".join(targets) + " | mean | less today's |", "|---|" + "--:|" * (len(targets) + 2)]
-    named = [("today's plain: " + " or ".join(TODAY), TODAY), *((arm, (arm,)) for arm in arms)]
+    """Means over seeds of each arm that is whole, and its difference from the first line's, as Markdown."""
+    first = chosen(cells, against, targets, seeds)
+    lines = ["| arm | " + " | ".join(targets) + " | mean | less the first |", "|---|" + "--:|" * (len(targets) + 2)]
+    named = [(" or ".join(against), against), *((arm, (arm,)) for arm in arms)]
     for name, parts in (*named, *((" or ".join(parts), parts) for parts in best_of)):
         scores = chosen(cells, parts, targets, seeds)
         if np.isnan(scores).any():
             continue
         difference = ""
-        if not np.isnan(today).any() and parts != TODAY:
-            low, high = paired_interval(scores - today)
-            difference = f"{(scores - today).mean():+.1f} ({low:+.1f} to {high:+.1f})"
+        if not np.isnan(first).any() and parts is not against:
+            low, high = paired_interval(scores - first)
+            difference = f"{(scores - first).mean():+.1f} ({low:+.1f} to {high:+.1f})"
         means = " | ".join(f"{mean:.1f}" for mean in scores.mean(axis=1))
         lines.append(f"| {name} | {means} | {scores.mean():.1f} | {difference} |")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Models that are quantised while they load: what they take, whom they belong to, and what is refused."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from torch import nn
 
 from spot.config import TuneConfig, make_config
 from spot.errors import BackboneError, ConfigError, MissingExtra
+from spot.evaluation.door import stacked
 from spot.models import quantised
 from spot.models.backbone import Backbone
 from spot.models.quantised import bytes_of_weights, keep_gradients, settings_of
 from spot.training.run import as_loaded
+from tests.support.prompts import tiny_prompt
 from tests.support.tiny_models import VOCABULARY
 
 
@@ -83,6 +86,20 @@ def test_layers_of_bitsandbytes_pass_a_gradient_after_they_answered(tiny_folder)
     (after,) = torch.autograd.grad(layer(states).sum(), states)
     torch.testing.assert_close(after, before, rtol=0, atol=0)
     assert before.abs().sum() > 0
+
+
+def test_a_prompt_of_other_bits_is_read_with_a_warning(tiny_folder, caplog):
+    pytest.importorskip("bitsandbytes")
+    folder = str(tiny_folder("llama"))
+    whole, packed = Backbone.load(folder), Backbone.load(folder, quantise="8bit")
+    prompt = tiny_prompt(backbone=whole.id)
+    of_8_bits = replace(prompt, config={**prompt.config, "quantise": "8bit"})
+    stacked([prompt], whole), stacked([of_8_bits], packed)
+    assert not caplog.records
+    stacked([prompt], packed), stacked([of_8_bits], whole)
+    said = [record.getMessage() for record in caplog.records]
+    assert ["trained on whole weights, and" in said[0], "loaded with weights of 8bit" in said[0]] == [True, True]
+    assert ["trained on weights of 8bit, and" in said[1], "loaded with whole weights" in said[1]] == [True, True]
 
 
 def test_a_folder_that_is_quantised_already_is_loaded_as_it_is(tiny_folder, tmp_path):

@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot.rendering.tables import cell_text, table_text
+from spot.rendering.tables import cell_text, size_text, table_text
 
 TABLE = {"columns": ["arm", "score (%)", "steps"], "rows": [["plain", 86.66, 36], ["frozen", None, 0]]}
+
+
+@pytest.mark.parametrize(("count", "text"), [(7, "7 bytes"), (40_000, "40.0 kB"), (91e6, "91.0 MB"), (3e9, "3.0 GB")])
+def test_bytes_are_shown_for_people(count, text):
+    assert size_text(int(count)) == text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from spot.strategies.advice import advice, best_sentence, gain_sentence, size_text, warnings
+from spot.strategies.advice import advice, best_sentence, gain_sentence, warnings
 from spot.strategies.arms import Arm, Difference
 from tests.support.toy_arms import FROZEN, SPOT
 
@@ -89,8 +89,3 @@ def test_a_gain_of_nothing_says_why_it_is_that():
     assert "the plain run itself did best" in gain_sentence(nothing, "scratch", (), is_plain=True)
     assert "answers every report row as plain prompt tuning does" in gain_sentence(nothing, "red", (), is_plain=False)
     assert "is plain prompt tuning" in gain_sentence(None, None, (), is_plain=False)
-
-
-@pytest.mark.parametrize(("count", "text"), [(7, "7 bytes"), (40_000, "40.0 kB"), (91e6, "91.0 MB"), (3e9, "3.0 GB")])
-def test_bytes_are_shown_for_people(count, text):
-    assert size_text(int(count)) == text

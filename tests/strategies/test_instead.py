@@ -15,7 +15,7 @@ from spot.strategies import instead
 from spot.strategies.instead import check_arms, fit_arms
 from spot.tasks.splits import Splits
 from tests.support.toy_runs import named, word_rows, word_splits
-from tests.support.toy_transfers import arm, timeless
+from tests.support.toy_transfers import WORDS, arm, timeless
 
 
 def test_arms_have_the_rows_the_intervals_and_the_order_of_the_table(run, target):
@@ -66,6 +66,20 @@ def test_what_cannot_run_at_all_is_refused_before_anything_is_trained(run, tmp_p
     with pytest.raises(MissingExtra, match="sentence-transformers"):
         run("none", instead=("embedding",))
     assert not list((tmp_path / "out").glob("plain-*"))
+
+
+def test_a_probe_learns_behind_the_prompts_that_fit_best_too(run, tmp_path):
+    report = run("best", instead=("probe",))
+    behind, probe = arm(report, "probe_behind"), arm(report, "probe")
+    assert behind.source in WORDS and behind.title == f"a linear probe behind the prompt of {behind.source}"
+    assert (behind.is_prompt, behind.tokens, behind.parameters) == (False, 0, probe.parameters)
+    assert behind.bytes > probe.bytes and f"prompt = {behind.source}" in behind.setting
+    assert report.to_json()["arms"] == run("best", instead=("probe",)).to_json()["arms"], "it is kept"
+    assert "probe_behind" not in {one.arm for one in run("best", instead=("tfidf",), out="other").arms}
+    rows = word_splits("toy")
+    train = tuple(row for row in rows.train if row.answers == rows.train[0].answers)
+    refused = run("best", instead=("probe",), splits=Splits(train, rows.selection, rows.report), out="one-class")
+    assert "all" in refused.not_run["probe_behind"] and "probe_behind" not in {one.arm for one in refused.arms}
 
 
 def test_each_seed_learns_anew_at_the_rate_that_the_first_chose(target):

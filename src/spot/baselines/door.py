@@ -5,18 +5,20 @@ NAME-DIGEST.json      in the terms' folder: what an arm came to, and its answers
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import with_config
+from torch import Tensor
 
 from spot.baselines.arms import Baseline, Fitted, Terms
 from spot.baselines.constant import fit_constant
 from spot.baselines.embedding import check_embedding, fit_embedding
 from spot.baselines.icl import fit_icl
 from spot.baselines.lora import check_lora, fit_lora
-from spot.baselines.probe import fit_probe
+from spot.baselines.probe import fit_probe, fit_probe_behind
 from spot.baselines.tfidf import fit_tfidf
-from spot.config import INSTEAD, digest
+from spot.config import BEHIND, INSTEAD, digest
 from spot.errors import ConfigError, RunError, StorageError, did_you_mean
 from spot.evaluation.predictions import Prediction
 from spot.metrics.scores import spelled_metrics
@@ -90,29 +92,51 @@ def fit_baseline(name: str, terms: Terms) -> Fitted:
         RunError: what was kept is damaged.
     """
     check_baselines((name,), terms)
-    path = terms.out / f"{name}-{_digest(name, terms)}.json"
+    return _kept_or_fitted(name, terms, lambda: FITS[name](terms))
+
+
+def fit_behind(terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
+    """Let a probe learn behind one of some prompts, as `fit_probe_behind` does; what it came to before is read.
+
+    Raises:
+        Unsuitable, BackboneError, RunError: as `fit_baseline`.
+    """
+    told = [f"{task} {sha256(prompt.numpy().tobytes()).hexdigest()}" for task, prompt in prompts.items()]
+    return _kept_or_fitted(BEHIND, terms, lambda: fit_probe_behind(terms, prompts), told)
+
+
+def _kept_or_fitted(name: str, terms: Terms, fit: Callable[[], Fitted], told: Sequence[str] = ()) -> Fitted:
+    """An arm as it was kept, else fitted, which keeps its answers.
+
+    Args:
+        name: of the arm.
+        terms: what all arms are given.
+        fit: lets it learn.
+        told: what decides it beside the terms.
+    """
+    path = terms.out / f"{name}-{_digest(name, terms, told)}.json"
     kept = _read(path, terms.out)
-    fitted = FITS[name](terms) if kept is None else None
+    fitted = fit() if kept is None else None
     shown = kept.baseline.fitted() if kept is not None else fitted
     assert shown is not None
 
     def answer(rows: Sequence[Example]) -> Sequence[Prediction]:
         if kept is not None and kept.rows == data_digest(rows):
             return kept.baseline.predictions
-        predictions = tuple((fitted or FITS[name](terms)).answer(rows))
+        predictions = tuple((fitted or fit()).answer(rows))
         _write(path, _Kept(data_digest(rows), Baseline(shown.learned, predictions)), terms.out)
         return predictions
 
     return Fitted(shown.learned, answer)
 
 
-def _digest(name: str, terms: Terms) -> str:
+def _digest(name: str, terms: Terms, told: Sequence[str]) -> str:
     """What decides an arm."""
     task = terms.task
     settings = [repr(getattr(terms, key)) for key in SETTINGS.get(name, ())]
     rows = [data_digest(part) for part in (terms.train, terms.selection)]
     scored = repr((task.labels, spelled_metrics(task.metrics), task.reading.spelling))
-    return digest(terms.config, name, *settings, *rows, scored, terms.backbone.id.fingerprint)
+    return digest(terms.config, name, *settings, *rows, scored, terms.backbone.id.fingerprint, *told)
 
 
 def _read(path: Path, inside: Path) -> _Kept | None:

@@ -9,6 +9,7 @@ import typer
 from spot.cli.completion import run_names
 from spot.cli.options import Json, example
 from spot.cli.output import emit, note, scores, table
+from spot.rendering.tables import size_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look through the runs in the cache, compare them, and remove some.", no_args_is_help=True)
 
 SHOWN_POINTS = 12  # of a curve, for people
-MB = 1e6  # bytes
 
 
 RunName = Annotated[
@@ -50,12 +50,12 @@ def list_runs(as_json: Json = False) -> None:
             entry.selection,
             entry.changed[:16].replace("T", " "),
             entry.state,
-            _size(entry.bytes),
+            size_text(entry.bytes),
         )
         for entry in runs
     ]
     stores = [
-        (entry.name, _size(entry.bytes), "yes" if entry.may_go else "no", entry.reason or entry.note)
+        (entry.name, size_text(entry.bytes), "yes" if entry.may_go else "no", entry.reason or entry.note)
         for entry in entries
         if not entry.is_run
     ]
@@ -67,7 +67,7 @@ def list_runs(as_json: Json = False) -> None:
         *(f"damaged: {entry.name}: {entry.reason}" for entry in runs if entry.reason),
         *(["", table(("also in the cache", "on disk", "may go", "then"), stores)] if stores else []),
         "",
-        f"{_size(sum(entry.bytes for entry in entries))} in all; `spot runs remove` makes room",
+        f"{size_text(sum(entry.bytes for entry in entries))} in all; `spot runs remove` makes room",
     )
 
 
@@ -81,7 +81,7 @@ def show(run: RunName, as_json: Json = False) -> None:
     for place, gang in shown.gangs.items():
         parts += ["", *_gang(place, gang)]
     parts += [f"damaged: {place}: {reason}" for place, reason in shown.damaged.items()]
-    parts += ["", table(("file", "size"), [(name, _size(size)) for name, size in shown.files.items()])]
+    parts += ["", table(("file", "size"), [(name, size_text(size)) for name, size in shown.files.items()])]
     emit(shown.to_json(), as_json, *parts)
 
 
@@ -136,8 +136,10 @@ def remove(
     from spot.runs.removal import chosen_entries, remove_entries
 
     entries = chosen_entries(runs or (), unfinished=unfinished, older=older)
-    size = _size(sum(entry.bytes for entry in entries))
-    rows = [(entry.name, entry.kind, entry.task or "-", entry.state or "-", _size(entry.bytes)) for entry in entries]
+    size = size_text(sum(entry.bytes for entry in entries))
+    rows = [
+        (entry.name, entry.kind, entry.task or "-", entry.state or "-", size_text(entry.bytes)) for entry in entries
+    ]
     what = table(("would go", "kind", "task", "state", "on disk"), rows)
     if entries and not yes and not as_json:
         emit(None, False, what)
@@ -193,9 +195,3 @@ def _steps(step: int, steps: int) -> str:
 def _short(backbone: str) -> str:
     """A backbone for people: the last part of a path."""
     return Path(backbone).name if backbone.startswith(("/", "~", ".")) else backbone or "-"
-
-
-def _size(count: int) -> str:
-    if count < MB:
-        return f"{count / 1e3:.1f} kB"
-    return f"{count / MB:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"

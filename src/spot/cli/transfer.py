@@ -136,7 +136,7 @@ def transfer(
 
 def _shown(report: "TransferReport") -> "list[str | Table]":
     """A report for people."""
-    from spot.strategies.advice import size_text
+    from spot.rendering.tables import size_text
 
     columns = (
         "arm",

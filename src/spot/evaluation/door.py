@@ -357,11 +357,23 @@ def limits_of_run(folder: Path) -> dict[str, Any]:
 def stacked(prompts: Sequence[SoftPrompt], backbone: Backbone) -> Tensor:
     """Prompts of one length as a tensor [R, P, D] on the backbone's device; without any, one of no tokens.
 
+    A prompt that was trained on weights of other bits is read with a warning: it is far from what it was (docs/log.md).
+
     Raises:
         PromptError: a prompt is of another backbone.
     """
     for prompt in prompts:
         check_fits(prompt, backbone.id)
+        trained = prompt.config.get("quantise")
+        if trained != backbone.quantise:
+            before, now = (f"weights of {bits}" if bits else "whole weights" for bits in (trained, backbone.quantise))
+            log.warning(
+                "the prompt of %s was trained on %s, and %s is loaded with %s: its answers may be far worse",
+                prompt.task,
+                before,
+                backbone.id.name,
+                now,
+            )
     values = [torch.tensor(prompt.value) for prompt in prompts] or [torch.zeros(0, backbone.id.width)]
     return torch.stack(values).to(backbone.device)
 

@@ -197,6 +197,18 @@ class Backbone:
         """Token ids [B, S] to the vectors [B, S, D] that the model's first layer is given for them."""
         return self._network.embed(input_ids)
 
+    def behind(self, prompt: Tensor, input_ids: Tensor) -> dict[str, Tensor]:
+        """What the model's body is given for token ids [B, S] behind a prompt [P, D]: vectors [B, P + S, D], and more.
+
+        The body is the encoder of a seq2seq model. Where a model looks token ids up a second time, the tokens of the
+        prompt have the first id's entry there.
+        """
+        vectors = self.embed(input_ids)
+        prompts = prompt.to(vectors)[None].expand(len(input_ids), -1, -1)
+        ids = functional.pad(input_ids, (len(prompt), 0))
+        beside = self._network.beside_vectors(ids) if self.id.kind == "causal" else {}
+        return {"inputs_embeds": torch.cat([prompts, vectors], dim=1), **beside}
+
     def prefix(self, prompts: Tensor) -> Prefix:
         """Prepare prompts [R, P, D] for any number of batches; differentiable.
 

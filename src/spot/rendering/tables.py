@@ -27,6 +27,14 @@ def cell_text(cell: object) -> str:
     return f"{cell:.1f}" if isinstance(cell, float) else str(cell)
 
 
+def size_text(count: int) -> str:
+    """Bytes for people."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
 def table_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """Write a table as Markdown, its columns aligned so that it also reads as plain text.
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from spot.config import BEHIND
+from spot.rendering.tables import size_text
 from spot.strategies.arms import Arm, CandidateSummary, Difference, by_selection
 
 FEW_ROWS = 100  # report rows below which a score's own interval is wider than 20 points
-CLASSIFIERS = ("tfidf", "probe", "embedding")  # arms whose head is a logistic regression
+CLASSIFIERS = ("tfidf", "probe", BEHIND, "embedding")  # arms whose head is a logistic regression
 
 
 def best_sentence(arms: Sequence[Arm], lead: Difference | None) -> str:
@@ -136,14 +138,6 @@ def _rival(arms: Sequence[Arm], best: Arm, rivalry: Difference | None) -> str:
             f"{size_text(cheaper.bytes)}, beside {cheaper.beside}): take it unless the frozen model is served anyway."
         )
     return f"{sentence}: undecided, and {cheaper.title} is the cheaper of the two."
-
-
-def size_text(count: int) -> str:
-    """Bytes for people."""
-    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def _turned(difference: Difference) -> Difference:

@@ -5,11 +5,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spot.config import INSTEAD
+from spot.config import BEHIND, INSTEAD
 from spot.evaluation.scoring import Evaluation
 from spot.strategies.plans import Kind
 
-BASELINES: Mapping[str, str] = {**INSTEAD, "model": "full model tuning"}  # arms that are no prompts, for people
+BASELINES: Mapping[str, str] = {  # arms that are no prompts alone, for people
+    **INSTEAD,
+    BEHIND: "a linear probe behind a prompt of the library",
+    "model": "full model tuning",
+}
 STARTS: Mapping[str, str] = {  # of plain tuning, for people; what is not here reads as it is
     "vocabulary": "words of the vocabulary",
     "classes": "the class names",
@@ -41,7 +45,7 @@ class Arm:
 
     Attributes:
         arm: `frozen`, `source`, `plain:vocabulary`, `plain:classes`, `spot`, or a key of `BASELINES`.
-        source: task names of the prompts that it starts from.
+        source: task names of the prompts that it starts from, or reads the rows behind.
         score: percent, mean over seeds.
         interval: 95 % bootstrap interval of the score over rows and seeds, percent.
         steps: optimiser steps on the target.
@@ -94,6 +98,8 @@ class Arm:
     @property
     def title(self) -> str:
         """What people call it, as in the middle of a sentence: its one name wherever people read."""
+        if self.arm == BEHIND:
+            return behind_title(self.source or "")
         if self.arm in BASELINES:
             return BASELINES[self.arm]
         if self.arm == "frozen":
@@ -114,6 +120,11 @@ class Arm:
         values = asdict(replace(self, evaluations=(), files=()))
         del values["evaluations"], values["files"]
         return {key: None if value != value else value for key, value in values.items()}
+
+
+def behind_title(source: str) -> str:
+    """What people call a probe behind the prompt of a task."""
+    return f"a linear probe behind the prompt of {source}"
 
 
 def plain_title(start: str) -> str:

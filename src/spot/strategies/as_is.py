@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from spot.evaluation.scoring import Evaluation, NoAnswers, interval
 from spot.library.library import Entry, Library
@@ -29,6 +30,7 @@ MOST_RANKED = 1600  # rows that are answered by ranking labels, over all prompts
 MOST_WRITTEN = 200  # rows whose answers are written, likewise
 FEWEST_ROWS = 10  # that each prompt answers in any case
 SAID = 3  # prompts that are named
+MOST_BEHIND = 2  # prompts that a probe is tried behind: the rows are read once more for each
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,12 @@ def try_sources(target: TargetRuns, library: Library, entries: Sequence[Entry]) 
 def ranking_as_is(tried: Sequence[Tried]) -> Ranking:
     """The prompts as a ranking; what stands for a similarity is their fit."""
     return Ranking(tuple(Ranked(prompt.prompt, prompt.task, prompt.fit) for prompt in tried), AS_IS)
+
+
+def nearest_prompts(tried: Sequence[Tried], library: Library) -> dict[str, Tensor]:
+    """The few that fit best as they are, task -> prompt [P, D]; of two of one task the better."""
+    answered = [prompt for prompt in tried if prompt.evaluation is not None][:MOST_BEHIND]
+    return {prompt.task: torch.tensor(library.get(prompt.prompt).value) for prompt in reversed(answered)}
 
 
 def _fit(evaluation: Evaluation) -> float:

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from spot.baselines.arms import Fitted, Terms, Unsuitable
-from spot.baselines.door import check_baselines, fit_baseline
-from spot.config import TransferConfig
-from spot.strategies.arms import BASELINES
+from torch import Tensor
+
+from spot.baselines.arms import Fitted, Learned, Terms, Unsuitable
+from spot.baselines.door import check_baselines, fit_baseline, fit_behind
+from spot.config import BEHIND, TransferConfig
+from spot.strategies.arms import BASELINES, behind_title
 from spot.strategies.news import Scored
 from spot.strategies.target import TargetRuns
 
@@ -55,19 +57,41 @@ def fit_arms(target: TargetRuns, config: TransferConfig, names: Sequence[str]) -
             not_run[name] = str(error)
             log.info("not run: %s", error)
             continue
-        first = fitted[name][0].learned
-        log.info(
-            Scored(
-                arm=BASELINES[name],
-                score=first.selection,
-                interval=None,
-                rows=len(target.splits.selection),
-                role="selection",
-                seconds=first.seconds,
-                setting=first.described if first.setting else "",
-            )
-        )
+        _say(target, BASELINES[name], fitted[name][0].learned)
     return FittedArms(fitted, not_run)
+
+
+def fit_behind_sources(target: TargetRuns, config: TransferConfig, prompts: Mapping[str, Tensor]) -> FittedArms:
+    """Let a probe learn behind prompts of the library, where a probe is asked for.
+
+    Args:
+        target: its report rows are not looked at.
+        config: the arms' settings.
+        prompts: task -> its prompt [P, D]; none where there are none to try.
+    """
+    if "probe" not in config.baselines or not prompts:
+        return FittedArms({}, {})
+    try:
+        fitted = fit_behind(_terms(target, config, 0), prompts)
+    except Unsuitable as error:
+        return FittedArms({}, {BEHIND: str(error)})
+    _say(target, behind_title(str(fitted.learned.setting["prompt"])), fitted.learned)
+    return FittedArms({BEHIND: (fitted,)}, {})
+
+
+def _say(target: TargetRuns, title: str, learned: Learned) -> None:
+    """Tell what an arm has on the selection rows."""
+    log.info(
+        Scored(
+            arm=title,
+            score=learned.selection,
+            interval=None,
+            rows=len(target.splits.selection),
+            role="selection",
+            seconds=learned.seconds,
+            setting=learned.described if learned.setting else "",
+        )
+    )
 
 
 def _fit(target: TargetRuns, config: TransferConfig, name: str) -> tuple[Fitted, ...]:

@@ -11,11 +11,11 @@ from spot.evaluation.classes import ClassReport, class_sections
 from spot.prompts.prompt import SoftPrompt
 from spot.rendering.drawings import Measured, bars, interval_plot, learning_curves
 from spot.rendering.html import Page, Section, render
-from spot.rendering.tables import Table
+from spot.rendering.tables import Table, size_text
 from spot.retrieval.ranking import Ranking
 from spot.retrieval.search import Ranked
 from spot.storage.files import write_whole
-from spot.strategies.advice import advice, best_sentence, gain_sentence, size_text, warnings
+from spot.strategies.advice import advice, best_sentence, gain_sentence, warnings
 from spot.strategies.arms import Arm, CandidateSummary, Difference, by_selection
 from spot.tasks.task import Example
 

@@ -27,12 +27,12 @@ from spot.retrieval.ranking import Ranking, rank_by_history, read_ranking, remem
 from spot.retrieval.search import check_k
 from spot.storage.files import cache_dir
 from spot.strategies.arms import Arm, plain_title, spot_title
-from spot.strategies.as_is import AS_IS, MOST_PROMPTS, Tried, ranking_as_is, try_sources
+from spot.strategies.as_is import AS_IS, MOST_PROMPTS, Tried, nearest_prompts, ranking_as_is, try_sources
 from spot.strategies.auto import choose_strategy, nothing_near
 from spot.strategies.budget import Fit, fit
 from spot.strategies.candidates import Candidate, ExecutedPlan, run_plan, tune_plain, tune_plain_at_best_rate
 from spot.strategies.comparison import PreparedArm, StrategySummary, compare, measure, measure_baseline, tune_model_arm
-from spot.strategies.instead import LATE, check_arms, fit_arms
+from spot.strategies.instead import LATE, check_arms, fit_arms, fit_behind_sources
 from spot.strategies.news import Begun, Planned, Scored
 from spot.strategies.plans import PLAIN, RACE_BUDGET, Plan, plan_transfer, price
 from spot.strategies.report import TransferReport
@@ -176,6 +176,7 @@ def transfer_rows(
     instead = instead.beside(
         fit_arms(target, config, [name for name in config.baselines if name not in (*LATE, "constant")])
     )
+    instead = instead.beside(fit_behind_sources(target, config, nearest_prompts(tried, library)))
     first, plains = _tune_plain_starts(target, starts, settled)
     arms = [frozen]
     arms += [_tuned_arm(f"plain:{start}", plain) for start, plain in plains.items() if not plain.diverged]
