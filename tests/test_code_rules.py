@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,21 @@ def test_no_loader_runs_code_of_a_model_folder():
     for call in loaders:
         trust = [word.value for word in call.keywords if word.arg == "trust_remote_code"]
         assert len(trust) == 1 and isinstance(trust[0], ast.Constant) and trust[0].value is False, call.lineno
+
+
+def test_a_constant_has_one_value():
+    """Two of one name are what a merge, or somebody who did not look, leaves behind; the last wins in silence."""
+    twice = []
+    for path, tree in TREES.items():
+        targets = [
+            target
+            for statement in tree.body
+            if isinstance(statement, ast.Assign | ast.AnnAssign)
+            for target in (statement.targets if isinstance(statement, ast.Assign) else [statement.target])
+        ]
+        names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+        twice += [f"{where(path, tree.body[0])} {name}" for name, count in Counter(names).items() if count > 1]
+    assert not twice
 
 
 def test_names_say_what_they_hold():

@@ -39,7 +39,7 @@ INSTEAD: Mapping[Instead, str] = {  # their names for people
     "icl": "demonstrations in context",
     "lora": "LoRA",
 }
-BEHIND = "probe_behind"  # the probe of rows that are read behind a prompt of a library, beside `probe` in a transfer
+PROBE_BEHIND = "probe_behind"  # beside `probe` in a transfer: rows are read behind a prompt of the library
 FREE: tuple[Instead, ...] = ("constant", "tfidf", "probe")  # those that take seconds and need no other model
 EmbeddingModel = Annotated[
     str | None,

@@ -18,7 +18,7 @@ from spot.baselines.icl import fit_icl
 from spot.baselines.lora import check_lora, fit_lora
 from spot.baselines.probe import fit_probe, fit_probe_behind
 from spot.baselines.tfidf import fit_tfidf
-from spot.config import BEHIND, INSTEAD, digest
+from spot.config import INSTEAD, PROBE_BEHIND, digest
 from spot.errors import ConfigError, RunError, StorageError, did_you_mean
 from spot.evaluation.predictions import Prediction
 from spot.metrics.scores import spelled_metrics
@@ -102,7 +102,7 @@ def fit_behind(terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
         Unsuitable, BackboneError, RunError: as `fit_baseline`.
     """
     told = [f"{task} {sha256(prompt.numpy().tobytes()).hexdigest()}" for task, prompt in prompts.items()]
-    return _kept_or_fitted(BEHIND, terms, lambda: fit_probe_behind(terms, prompts), told)
+    return _kept_or_fitted(PROBE_BEHIND, terms, lambda: fit_probe_behind(terms, prompts), told)
 
 
 def _kept_or_fitted(name: str, terms: Terms, fit: Callable[[], Fitted], told: Sequence[str] = ()) -> Fitted:

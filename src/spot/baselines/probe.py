@@ -18,7 +18,7 @@ from spot.baselines.arms import Fitted, Learned, Terms, check_labels
 from spot.baselines.features import Features, kept_features
 from spot.baselines.logistic import Head, fit_head
 from spot.collator import by_length, collator_for
-from spot.config import BEHIND
+from spot.config import PROBE_BEHIND
 from spot.errors import BackboneError
 from spot.evaluation.predictions import TOKENS, not_finite
 from spot.models.backbone import Backbone
@@ -51,7 +51,7 @@ def fit_probe_behind(terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
     Raises:
         Unsuitable, BackboneError: as `fit_probe`.
     """
-    return _fit(BEHIND, terms, prompts)
+    return _fit(PROBE_BEHIND, terms, prompts)
 
 
 def _fit(name: str, terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from spot.config import BEHIND
+from spot.config import PROBE_BEHIND
 from spot.rendering.tables import size_text
 from spot.strategies.arms import Arm, CandidateSummary, Difference, by_selection
 
 FEW_ROWS = 100  # report rows below which a score's own interval is wider than 20 points
-CLASSIFIERS = ("tfidf", "probe", BEHIND, "embedding")  # arms whose head is a logistic regression
+CLASSIFIERS = ("tfidf", "probe", PROBE_BEHIND, "embedding")  # arms whose head is a logistic regression
 
 
 def best_sentence(arms: Sequence[Arm], lead: Difference | None) -> str:

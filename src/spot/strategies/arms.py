@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spot.config import BEHIND, INSTEAD
+from spot.config import INSTEAD, PROBE_BEHIND
 from spot.evaluation.scoring import Evaluation
 from spot.strategies.plans import Kind
 
 BASELINES: Mapping[str, str] = {  # arms that are no prompts alone, for people
     **INSTEAD,
-    BEHIND: "a linear probe behind a prompt of the library",
+    PROBE_BEHIND: "a linear probe behind a prompt of the library",
     "model": "full model tuning",
 }
 STARTS: Mapping[str, str] = {  # of plain tuning, for people; what is not here reads as it is
@@ -98,7 +98,7 @@ class Arm:
     @property
     def title(self) -> str:
         """What people call it, as in the middle of a sentence: its one name wherever people read."""
-        if self.arm == BEHIND:
+        if self.arm == PROBE_BEHIND:
             return behind_title(self.source or "")
         if self.arm in BASELINES:
             return BASELINES[self.arm]

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from spot.baselines.arms import Fitted
-from spot.config import BEHIND
+from spot.config import PROBE_BEHIND
 from spot.evaluation.classes import class_report
 from spot.evaluation.scoring import Evaluation, interval
 from spot.retrieval.ranking import Ranking
@@ -125,7 +125,7 @@ def measure_baseline(target: TargetRuns, fitted: Sequence[Fitted]) -> Arm:
     first = answered[0].learned
     return Arm(
         arm=first.name,
-        source=str(first.setting["prompt"]) if first.name == BEHIND else None,
+        source=str(first.setting["prompt"]) if first.name == PROBE_BEHIND else None,
         score=float(np.mean([evaluation.primary for evaluation in evaluations])),
         interval=interval(evaluations, target.task, report),
         steps=first.steps,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spot.baselines.arms import Fitted, Learned, Terms, Unsuitable
 from spot.baselines.door import check_baselines, fit_baseline, fit_behind
-from spot.config import BEHIND, TransferConfig
+from spot.config import PROBE_BEHIND, TransferConfig
 from spot.strategies.arms import BASELINES, behind_title
 from spot.strategies.news import Scored
 from spot.strategies.target import TargetRuns
@@ -74,9 +74,9 @@ def fit_behind_sources(target: TargetRuns, config: TransferConfig, prompts: Mapp
     try:
         fitted = fit_behind(_terms(target, config, 0), prompts)
     except Unsuitable as error:
-        return FittedArms({}, {BEHIND: str(error)})
+        return FittedArms({}, {PROBE_BEHIND: str(error)})
     _say(target, behind_title(str(fitted.learned.setting["prompt"])), fitted.learned)
-    return FittedArms({BEHIND: (fitted,)}, {})
+    return FittedArms({PROBE_BEHIND: (fitted,)}, {})
 
 
 def _say(target: TargetRuns, title: str, learned: Learned) -> None:
