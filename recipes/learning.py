@@ -91,10 +91,10 @@ WORDS = {  # arms whose start is not the sentence above
     "instruction as proposed 0.005": proposed_instruction,
 }
 ARMS |= dict.fromkeys(WORDS, INSTRUCTION)
-BEHIND = ("probe behind source",)
+BEHIND = "probe behind source"
 LORA = {f"lora {rate}": rate for rate in (0.0003, 0.001, 0.003)}
 ARMS |= {arm: {"init": "vocabulary"} for arm in (*INSTEAD, *LORA)}  # of a prompt that they have none of
-ARMS |= {arm: {"init": "SOURCE"} for arm in BEHIND}
+ARMS[BEHIND] = {"init": "SOURCE"}
 TODAY = ("vocabulary 0.005", "classes 0.005")  # the better by selection rows is what plain tuning was held to
 RESAMPLES = 10_000
 KEY_STEP = 24  # of the packaged library's recipe
@@ -132,7 +132,8 @@ def main() -> None:
         named.add_argument(
             "--against", type=_listed, default=list(TODAY), help="arms that stand in the one compared with"
         )
-    named.add_argument("--forms", default="", help="of cue.py, semicolons between: keys of one are sought in others")
+    keys = commands.choices["keys"]
+    keys.add_argument("--forms", default="", help="of cue.py, semicolons between: keys of one are sought in others")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds]
     if given.command == "keys":
@@ -185,7 +186,7 @@ def run_cell(task: Any, arm: str, seed: int, backbone: Any) -> Cell:
         sketch = resolve(f"packaged:{source}").sketch
         seen = seen_by_any([sketch] if sketch else [], [row.texts for row in report])
         report = [row for row, is_seen in zip(report, seen, strict=True) if not is_seen]
-    if arm in (*INSTEAD, *LORA, *BEHIND):
+    if arm in (*INSTEAD, *LORA, BEHIND):
         return instead_cell(task, arm, config, rows, report, backbone)
     run = prepare_run(config, (Member(task, rows).unreported,), backbone)
     with tempfile.TemporaryDirectory() as folder:
@@ -233,7 +234,7 @@ def instead_cell(task: Any, arm: str, config: Any, rows: Any, report: Sequence[A
             lora_rates=(LORA[arm],) if arm in LORA else usual.lora_rates,
             lora_modules=usual.lora_modules,
         )
-        if arm in BEHIND:
+        if arm == BEHIND:
             fitted = fit_probe_behind(terms, {config.init: torch.tensor(resolve(config.init).value)})
         else:
             fitted = fit_baseline("lora" if arm in LORA else arm, terms)

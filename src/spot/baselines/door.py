@@ -5,7 +5,6 @@ NAME-DIGEST.json      in the terms' folder: what an arm came to, and its answers
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from pydantic import with_config
@@ -16,7 +15,7 @@ from spot.baselines.constant import fit_constant
 from spot.baselines.embedding import check_embedding, fit_embedding
 from spot.baselines.icl import fit_icl
 from spot.baselines.lora import check_lora, fit_lora
-from spot.baselines.probe import fit_probe, fit_probe_behind
+from spot.baselines.probe import fit_probe, fit_probe_behind, vectors_digest
 from spot.baselines.tfidf import fit_tfidf
 from spot.config import INSTEAD, PROBE_BEHIND, digest
 from spot.errors import ConfigError, RunError, StorageError, did_you_mean
@@ -101,7 +100,7 @@ def fit_behind(terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
     Raises:
         Unsuitable, BackboneError, RunError: as `fit_baseline`.
     """
-    told = [f"{task} {sha256(prompt.numpy().tobytes()).hexdigest()}" for task, prompt in prompts.items()]
+    told = [f"{task} {vectors_digest(prompt)}" for task, prompt in prompts.items()]
     return _kept_or_fitted(PROBE_BEHIND, terms, lambda: fit_probe_behind(terms, prompts), told)
 
 

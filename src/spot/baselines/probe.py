@@ -54,6 +54,11 @@ def fit_probe_behind(terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
     return _fit(PROBE_BEHIND, terms, prompts)
 
 
+def vectors_digest(prompt: Tensor) -> str:
+    """What tells the numbers of a prompt [P, D] from all others."""
+    return sha256(prompt.numpy().tobytes()).hexdigest()
+
+
 def _fit(name: str, terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
     """The arm of a name: the best of the prompts, places and strengths."""
     check_labels(name, terms)
@@ -61,7 +66,7 @@ def _fit(name: str, terms: Terms, prompts: Mapping[str, Tensor]) -> Fitted:
     spelled = (backbone.id.fingerprint, str(backbone.model.dtype), repr(reading))
 
     def read(rows: Sequence[Example], prompt: Tensor) -> Features:
-        behind = [sha256(prompt.numpy().tobytes()).hexdigest()] if len(prompt) else []
+        behind = [vectors_digest(prompt)] if len(prompt) else []
         made_by = ("probe", *spelled, data_digest(rows), *behind)
         return kept_features(terms.out, made_by, lambda: _states(terms, rows, prompt))
 
